@@ -1,0 +1,76 @@
+# The three entry points: `make demo`, `make test`, `make env`. GNU make 3.81 or newer and a POSIX sh are enough.
+# pip's own variables work as always: on a machine without a GPU,
+#   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo
+# takes a torch that brings no CUDA packages.
+
+PYTHON ?= python3
+# 1: Faiss on the GPU; 0: on the CPU. Unless given, the choice of the last `make env`.
+GPU ?= $(if $(wildcard .venv/.ready-gpu),1,0)
+# Passed on: make demo ARGS=-n, make test ARGS="-k pools"
+ARGS ?=
+
+FAISS := $(if $(filter-out 0,$(GPU)),gpu,cpu)
+READY := .venv/.ready-$(FAISS)
+TESTS_READY := .venv/.ready-tests
+PIP := .venv/bin/python -m pip
+WITH_ENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
+
+.PHONY: help env demo test unlock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  PYTHON=python3.12   the Python that makes .venv (3.11 or newer)"
+	@echo "  GPU=1               Faiss on the GPU instead of the CPU"
+	@echo "  ARGS=...            passed on to snakemake (demo) or pytest (test)"
+	@echo "  PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu   torch without CUDA packages"
+
+env: $(READY) ## make .venv with the pinned packages; again only when the pins change
+
+# .installing marks an installation that did not finish: what a killed pip leaves behind is not trusted.
+$(READY): pyproject.toml envs/constraints.txt envs/requirements.txt envs/$(FAISS).txt envs/anserini.txt
+	@command -v "$(PYTHON)" >/dev/null || { echo "make: no '$(PYTHON)' here; name a Python 3.11 or newer: make env PYTHON=/path/to/python3"; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: $$("$(PYTHON)" --version 2>&1) is too old; name a Python 3.11 or newer: make env PYTHON=python3.12"; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "make: $(PYTHON) has no venv module; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@if [ -e .venv/.installing ] || ! .venv/bin/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	  echo "Making .venv with $$("$(PYTHON)" --version)"; "$(PYTHON)" -m venv --clear .venv || exit 1; fi
+	@rm -f .venv/.ready-*
+	@touch .venv/.installing
+	@$(PIP) uninstall --quiet --yes $(if $(filter gpu,$(FAISS)),faiss-cpu,faiss-gpu-cu12) 2>/dev/null
+	$(PIP) install -c envs/constraints.txt -r envs/requirements.txt -r envs/$(FAISS).txt
+	$(PIP) install --no-deps -r envs/anserini.txt
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@rm -f .venv/.installing
+	@touch $@
+
+$(TESTS_READY): $(READY) envs/test.txt
+	@rm -f $(READY)
+	@touch .venv/.installing
+	$(PIP) install -c envs/constraints.txt -r envs/test.txt
+	@rm -f .venv/.installing
+	@touch $(READY) $@
+
+demo: $(READY) ## raw text to a measured model, in minutes on a laptop, with nothing to download but packages
+	@echo "Ctrl-C is safe: 'make demo' goes on with what is missing."
+	@$(WITH_ENV) snakemake led_final --cores all --rerun-incomplete $(ARGS) --configfile config/demo.yaml || { status=$$?; \
+	  echo; echo "The demo stopped; the messages above name the step and its log. 'make demo' goes on from there."; \
+	  echo "If it says that the directory is locked and no other run is active: 'make unlock' first."; exit $$status; }
+	@echo
+	@echo "Look next at:"
+	@echo "  results/demo/report/index.html   curves, metrics with intervals, queries side by side"
+	@echo "  results/demo/report/table.txt    the table of metrics"
+	@echo "  docs/                            what happened, and how to train on your own collection"
+
+test: $(TESTS_READY) ## every test that this machine can run
+	@$(WITH_ENV) python -m pytest $(ARGS) || { status=$$?; \
+	  echo "Again only what failed: make test ARGS=--lf"; exit $$status; }
+	@echo "The fast ones alone: make test ARGS='-m \"not pipeline and not java\"'"
+
+unlock: $(READY) ## remove the lock that a killed run of the demo left behind
+	@$(WITH_ENV) snakemake --cores 1 --unlock --configfile config/demo.yaml
+
+clean: ## remove .venv, caches and the demo's results; other results stay
+	rm -rf .venv results/demo logs/demo build src/*.egg-info .pytest_cache .ruff_cache
+	find src tests workflow -name __pycache__ -type d -prune -exec rm -rf {} +

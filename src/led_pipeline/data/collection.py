@@ -1,0 +1,272 @@
+"""Prepare a dataset: published text files in, passages.parquet and one queries table and qrels per split out.
+
+Run as `python -m led_pipeline.data.collection passages --format msmarco --collection FILE --titles FILE --skip
+--out passages.parquet --provenance FILE`, then, for each split, `... split --format msmarco --queries FILE --qrels FILE
+--passages passages.parquet --skip --out-queries FILE --out-qrels FILE --provenance FILE`.
+
+A split keeps the queries that its qrels name, or all of them without qrels, in file order. Every line that is left out
+is counted in the provenance; a line with a defect stops the command unless `--skip` names that kind. Nothing is
+published before all of its input is read. Memory: the ids seen, about 1 GB for 8.8 million passages.
+"""
+
+import argparse
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from led_pipeline.data.formats import Judgement, read_qrels, write_qrels
+from led_pipeline.data.lines import DEFECTS, Problems
+from led_pipeline.data.tables import ROW_GROUP, write_strings
+from led_pipeline.data.texts import Text, read_corpus, read_queries, read_titles, read_tsv
+from led_pipeline.files import InputError, digest, run_main, write_json
+
+Reader = Callable[[Path, Problems], Iterator[Text]]
+PASSAGES: dict[str, Reader] = {"msmarco": read_tsv, "beir": read_corpus}
+QUERIES: dict[str, Reader] = {"msmarco": read_tsv, "beir": read_queries}
+
+
+def distinct(rows: Iterable[Text], path: Path, problems: Problems, seen: set[str]) -> Iterator[Text]:
+    """Pass on the texts whose id is new, and add it to `seen`."""
+    for row in rows:
+        if row[1] in seen:
+            fault = f"id '{row[1]}' stands on an earlier line too, expected every id once"
+            problems.add("duplicate_id", path, row[0], fault)
+        else:
+            seen.add(row[1])
+            yield row
+
+
+class Titles:
+    """The titles of a collection by passage id, read only as far as the passages need.
+
+    If both files are in the same order, one title is held at a time; otherwise those that were passed over.
+    """
+
+    def __init__(self, path: Path, problems: Problems) -> None:
+        self._path, self._problems = path, problems
+        self._rows = read_titles(path, problems)
+        self._ahead: dict[str, tuple[int, str]] = {}
+
+    def take(self, pid: str) -> str:
+        """Return the title of a passage, empty if it has none; a second call would not find it."""
+        while pid not in self._ahead and self._advance():
+            pass
+        return self._ahead.pop(pid, (0, ""))[1]
+
+    def finish(self, passages: Collection[str]) -> int:
+        """Read the rest, given the ids of all passages; return how many titles belong to no passage."""
+        while self._advance():
+            pass
+        again = [pid for pid in self._ahead if pid in passages]
+        for pid in again:
+            self._report_duplicate(self._ahead[pid][0], pid)
+        return len(self._ahead) - len(again)
+
+    def _advance(self) -> bool:
+        row = next(self._rows, None)
+        if row is None:
+            return False
+        line, pid, title = row
+        if pid in self._ahead:
+            self._report_duplicate(line, pid)
+        else:
+            self._ahead[pid] = line, title
+        return True
+
+    def _report_duplicate(self, line: int, pid: str) -> None:
+        fault = f"passage '{pid}' has a title on an earlier line too, expected one title"
+        self._problems.add("duplicate_id", self._path, line, fault)
+
+
+def prepare_passages(collection: Path, titles: Path | None, form: str, skip: Collection[str], out: Path) -> dict:
+    """Write passages.parquet in file order and return its provenance.
+
+    A passage without a title gets an empty one. A title whose passage is missing is dropped and counted.
+    """
+    if titles and form == "beir":
+        raise InputError("dataset.titles: a BEIR corpus holds its own titles; remove this key, or use format: msmarco")
+    problems = Problems(skip)
+    counts: Counter[str] = Counter()
+    seen: set[str] = set()
+    joined = Titles(titles, problems) if titles else None
+
+    def batches() -> Iterator[dict[str, list[str]]]:
+        rows = distinct(PASSAGES[form](collection, problems), collection, problems, seen)
+        while batch := list(islice(rows, ROW_GROUP)):
+            _, ids, own_titles, texts = (list(column) for column in zip(*batch, strict=True))
+            column = [joined.take(pid) for pid in ids] if joined else own_titles
+            counts["passages_without_title"] += column.count("")
+            yield {"id": ids, "title": column, "text": texts}
+        counts["titles_without_passage"] = joined.finish(seen) if joined else 0
+        # Inside the stream, so that a bad line keeps the file from being published.
+        problems.check()
+        if not seen:
+            raise InputError(f"{collection}: no passage in it, expected at least one; check dataset.collection")
+
+    counts["passages"] = write_strings(out, batches(), ["id", "title", "text"])
+    return provenance([collection, titles], counts, problems)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which of the judged queries to keep."""
+
+    positive: bool = False  # only queries with a grade above 0, since training starts from a positive
+    limit: int | None = None
+    seed: int = 42
+
+
+def sample(ids: Iterable[str], limit: int, seed: int) -> set[str]:
+    """Draw `limit` ids, those with the smallest hashes of seed and id: the order of the ids plays no part."""
+    if limit < 1:
+        raise ValueError(f"limit must be at least 1, got {limit}")
+    return set(sorted(ids, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())[:limit])
+
+
+def select(
+    queries: Iterable[str], grades: dict[str, dict[str, int]] | None, which: Selection
+) -> tuple[set[str], Counter]:
+    """Return the ids of the queries to keep, and how many were left out for which reason.
+
+    Args:
+        queries: all ids.
+        grades: judgements by qid and pid; None if there are no qrels, and then every query counts as judged.
+    """
+    everything = list(queries)
+    judged = everything if grades is None else [qid for qid in everything if qid in grades]
+    wanted = (
+        [qid for qid in judged if max(grades[qid].values()) > 0] if which.positive and grades is not None else judged
+    )
+    kept = set(wanted) if which.limit is None else sample(wanted, which.limit, which.seed)
+    left_out = Counter(
+        queries_not_judged=len(everything) - len(judged),
+        queries_without_positive=len(judged) - len(wanted),
+        queries_not_sampled=len(wanted) - len(kept),
+    )
+    return kept, left_out
+
+
+def present(passages: Path, wanted: Collection[str]) -> set[str]:
+    """Return those of the wanted passage ids that a passages.parquet has, without making 8.8 million strings."""
+    ids = pq.read_table(passages, columns=["id"])["id"]
+    return set(ids.filter(pc.is_in(ids, value_set=pa.array(list(wanted), type=pa.string()))).to_pylist())
+
+
+def judgements(
+    rows: list[Judgement], qrels: Path, queries: Collection[str], passages: Path, problems: Problems
+) -> dict[str, dict[str, int]]:
+    """Return the grades by qid and pid; a judgement whose query or passage is missing is a defect."""
+    known = present(passages, {pid for _, _, pid, _ in rows})
+    grades: dict[str, dict[str, int]] = {}
+    for line, qid, pid, grade in rows:
+        if qid not in queries:
+            fault = f"query '{qid}' is judged but not among the queries, expected its text there"
+            problems.add("qrel_without_query", qrels, line, fault)
+        elif pid not in known:
+            fault = f"passage '{pid}' is judged but not in the collection, expected its text there"
+            problems.add("qrel_without_passage", qrels, line, fault)
+        else:
+            grades.setdefault(qid, {})[pid] = grade
+    return grades
+
+
+def prepare_split(
+    files: tuple[Path, Path | None, Path],
+    form: str,
+    skip: Collection[str],
+    which: Selection,
+    outputs: tuple[Path, Path],
+) -> dict:
+    """Write the queries table and the TREC qrels of one split and return their provenance.
+
+    Args:
+        files: queries, qrels (or None) and passages.parquet.
+        outputs: the queries table and the qrels, which are empty if there are none to read.
+    """
+    queries, qrels, passages = files
+    problems = Problems(skip)
+    seen: set[str] = set()
+    texts = {qid: text for _, qid, _, text in distinct(QUERIES[form](queries, problems), queries, problems, seen)}
+    rows = list(read_qrels(qrels, problems)) if qrels else []
+    grades = judgements(rows, qrels, texts, passages, problems) if qrels else None
+    problems.check()
+    kept, counts = select(texts, grades, which)
+    if not kept:
+        raise InputError(f"{qrels or queries}: no query of {queries} is left, expected at least one that is judged")
+    ids = [qid for qid in texts if qid in kept]
+    lines = [(qid, pid, grade) for qid in ids for pid, grade in grades[qid].items()] if grades else []
+    write_strings(outputs[0], [{"id": ids, "text": [texts[qid] for qid in ids]}], ["id", "text"])
+    write_qrels(outputs[1], lines)
+    named = {qid for _, qid, _, _ in rows if qid in texts}
+    counts.update(
+        queries=len(ids),
+        queries_read=len(texts),
+        queries_that_lost_all_judgements=len(named - (grades or {}).keys()),
+        judgements=len(lines),
+        judgements_read=len(rows),
+    )
+    return provenance([queries, qrels], counts, problems)
+
+
+def provenance(inputs: Iterable[Path | None], counts: Counter[str], problems: Problems) -> dict[str, Any]:
+    """Describe what was read, as it was named and by its hash, and what was kept and left out; print the counts."""
+    for name, count in sorted(counts.items()):
+        print(f"{name.replace('_', ' ')}: {count:,}")
+    for path, kinds in problems.skipped.items():
+        for kind, count in kinds.items():
+            print(f"{path}: skipped {count:,} line(s) with {kind}")
+    return {
+        "inputs": [
+            {"path": str(path), "bytes": path.stat().st_size, "sha256": digest(path)} for path in inputs if path
+        ],
+        "counts": dict(sorted(counts.items())),
+        "skipped": problems.skipped,
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Prepare the passages or one split of a dataset.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("passages", "split"):
+        command = commands.add_parser(name)
+        command.add_argument("--format", choices=list(PASSAGES), required=True)
+        command.add_argument("--skip", nargs="*", choices=DEFECTS, default=[], help="defects to leave out and count")
+        command.add_argument("--provenance", type=Path, required=True)
+        if name == "passages":
+            command.add_argument("--collection", type=Path, required=True)
+            command.add_argument("--titles", type=Path)
+            command.add_argument("--out", type=Path, required=True)
+        else:
+            command.add_argument("--queries", type=Path, required=True)
+            command.add_argument("--qrels", type=Path)
+            command.add_argument("--passages", type=Path, required=True)
+            command.add_argument("--positive", action="store_true", help="only queries with a grade above 0")
+            command.add_argument("--limit", type=int, help="a seeded sample of this many queries")
+            command.add_argument("--seed", type=int, default=42)
+            command.add_argument("--out-queries", type=Path, required=True)
+            command.add_argument("--out-qrels", type=Path, required=True)
+    return parser
+
+
+def main() -> None:
+    a = _parser().parse_args()
+    if a.command == "passages":
+        made = prepare_passages(a.collection, a.titles, a.format, a.skip, a.out)
+    else:
+        which = Selection(a.positive, a.limit, a.seed)
+        files, outputs = (a.queries, a.qrels, a.passages), (a.out_queries, a.out_qrels)
+        made = prepare_split(files, a.format, a.skip, which, outputs)
+        made["selection"] = {"positive": which.positive, "limit": which.limit, "seed": which.seed}
+    write_json(a.provenance, made)
+
+
+if __name__ == "__main__":
+    run_main(main)

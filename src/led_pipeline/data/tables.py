@@ -1,0 +1,170 @@
+"""Tables: the binary files between stages, as Parquet and Arrow, with row numbers instead of ids.
+
+A passage's row is its position in passages.parquet, a query's row its position in its split's queries.parquet. Text
+formats (TSV, JSONL, TREC) are read and written by `formats`; everything here is internal to a run.
+
+| file | kind | columns |
+|---|---|---|
+| passages.parquet | Parquet | id, title, text: string |
+| queries.parquet | Parquet | id, text: string |
+| ranking, pool | Parquet | query: int32 row; passages: list<int32> rows, best first; scores: list<float32> |
+| trainset | Arrow | query: int32; epoch: int16; passages: list<int32>, positive first; one list<float32> per teacher |
+| tokens | Arrow | title, text: list<uint16 or uint32> token ids without special tokens (queries: text only) |
+| sparse vectors | Arrow | terms: list<uint16 or uint32>, ascending; weights: list<float32> |
+| dense vectors | npy | float16 or float32 matrix, one row per text |
+
+Arrow files are written as one uncompressed record batch, so that reading them maps memory and copies nothing.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from led_pipeline.files import atomic
+
+ROW_GROUP = 65_536
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of different lengths in one flat array: row i is `values[offsets[i]:offsets[i + 1]]`."""
+
+    values: NDArray
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> NDArray:
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return np.diff(self.offsets)
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[NDArray], dtype: np.dtype | type) -> "Ragged":
+        """Join rows into one ragged array of the given dtype."""
+        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
+        np.cumsum([len(row) for row in rows], out=offsets[1:])
+        values = np.concatenate(rows).astype(dtype, copy=False) if rows else np.empty(0, dtype=dtype)
+        return cls(values, offsets)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What one system ranked for some queries: per query row, passage rows (best first) and scores."""
+
+    queries: NDArray[np.int32]
+    passages: Ragged
+    scores: Ragged
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[np.int32], NDArray[np.float32]]]:
+        for i, query in enumerate(self.queries):
+            yield int(query), self.passages[i], self.scores[i]
+
+
+def shard_range(rows: int, shard: int, shards: int) -> tuple[int, int]:
+    """Return the half-open row range of one of `shards` nearly equal, contiguous shards."""
+    if not 0 <= shard < shards:
+        raise ValueError(f"shard must be in 0..{shards - 1}, got {shard}")
+    return rows * shard // shards, rows * (shard + 1) // shards
+
+
+def count_rows(path: Path | str) -> int:
+    """Return the number of rows of a Parquet file without reading them."""
+    return pq.read_metadata(path).num_rows
+
+
+def read_column(path: Path | str, name: str) -> list[str]:
+    """Return one string column of a Parquet file as a list."""
+    return pq.read_table(path, columns=[name])[name].to_pylist()
+
+
+def read_rows(path: Path | str, start: int, stop: int, columns: Sequence[str]) -> Iterator[dict[str, list]]:
+    """Yield the rows start..stop of a Parquet file as batches of columns, reading only the row groups they lie in."""
+    file = pq.ParquetFile(path)
+    first = 0
+    for group in range(file.num_row_groups):
+        length = file.metadata.row_group(group).num_rows
+        low, high = max(start, first), min(stop, first + length)
+        if low < high:
+            yield file.read_row_group(group, columns=list(columns)).slice(low - first, high - low).to_pydict()
+        first += length
+
+
+def write_strings(path: Path | str, batches: Iterable[dict[str, list[str]]], columns: Sequence[str]) -> int:
+    """Stream batches of string columns into a Parquet file, atomically; return the number of rows."""
+    schema = pa.schema([(name, pa.string()) for name in columns])
+    rows = 0
+    with atomic(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        for batch in batches:
+            table = pa.table(batch, schema=schema)
+            writer.write_table(table, row_group_size=ROW_GROUP)
+            rows += len(table)
+    return rows
+
+
+def _list_array(ragged: Ragged, value_type: pa.DataType) -> pa.Array:
+    offsets = pa.array(ragged.offsets, type=pa.int64())
+    return pa.LargeListArray.from_arrays(offsets, pa.array(ragged.values, type=value_type))
+
+
+def _ragged(column: pa.ChunkedArray) -> Ragged:
+    array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # an empty column combines to no chunk at all
+        array = pa.array([], type=column.type)
+    offsets = array.offsets.to_numpy()
+    return Ragged(array.values.to_numpy(zero_copy_only=True), offsets.astype(np.int64, copy=False))
+
+
+def write_ranking(path: Path | str, ranking: Ranking) -> None:
+    """Write a ranking or a pool, atomically."""
+    table = pa.table(
+        {
+            "query": pa.array(ranking.queries, type=pa.int32()),
+            "passages": _list_array(ranking.passages, pa.int32()),
+            "scores": _list_array(ranking.scores, pa.float32()),
+        }
+    )
+    with atomic(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP)
+
+
+def read_ranking(path: Path | str) -> Ranking:
+    """Read a ranking or a pool."""
+    table = pq.read_table(path)
+    return Ranking(table["query"].to_numpy(), _ragged(table["passages"]), _ragged(table["scores"]))
+
+
+def write_arrow(path: Path | str, columns: dict[str, Ragged | NDArray], metadata: dict[str, str] | None = None) -> None:
+    """Write plain and ragged columns of equal length as one uncompressed Arrow batch, atomically."""
+    arrays = [
+        _list_array(column, pa.from_numpy_dtype(column.values.dtype))
+        if isinstance(column, Ragged)
+        else pa.array(column)
+        for column in columns.values()
+    ]
+    schema = pa.schema([(n, a.type) for n, a in zip(columns, arrays, strict=True)], metadata=metadata)
+    batch = pa.record_batch(arrays, schema=schema)
+    with atomic(path) as temporary, pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        writer.write_batch(batch)
+
+
+def read_arrow(path: Path | str) -> tuple[dict[str, Ragged | NDArray], dict[str, str]]:
+    """Map an Arrow file written by `write_arrow`; return its columns and its metadata."""
+    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    columns = {
+        name: _ragged(table[name]) if pa.types.is_large_list(table[name].type) else table[name].to_numpy()
+        for name in table.column_names
+    }
+    metadata = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    return columns, metadata

@@ -1,0 +1,101 @@
+"""Texts: passages, titles and queries as they are published, one text a line.
+
+| file | one line | reader |
+|---|---|---|
+| MS MARCO collection, queries | `id TAB text` | `read_tsv` |
+| titles of a collection | `pid TAB title`, further columns are ignored | `read_titles` |
+| BEIR corpus.jsonl | an object with `_id`, `title` (may be missing) and `text` | `read_corpus` |
+| BEIR queries.jsonl | an object with `_id` and `text` | `read_queries` |
+
+Readers stream, plain or .gz, and report to a `Problems` (module `lines`). That no id comes twice is the caller's to
+check, who keeps the ids anyway.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from led_pipeline.data.lines import MALFORMED, Problems, bad_id, is_id, read_lines
+
+Text = tuple[int, str, str, str]  # line number, id, title, text
+
+
+def _is_blank(text: str) -> bool:
+    return not text or text.isspace()
+
+
+def read_tsv(path: Path | str, problems: Problems) -> Iterator[Text]:
+    """Yield the texts of an MS MARCO collection or queries file; the title is empty."""
+    for number, line in read_lines(path, problems):
+        columns = line.split("\t")
+        if len(columns) != 2:
+            problems.add(MALFORMED, path, number, f"{len(columns)} column(s), expected 2: id TAB text")
+        elif not is_id(columns[0]):
+            problems.add(MALFORMED, path, number, bad_id(columns[0], "column 1 is"))
+        elif _is_blank(columns[1]):
+            problems.add("empty_text", path, number, f"the text of '{columns[0]}' is empty, expected some text")
+        else:
+            yield number, columns[0], "", columns[1]
+
+
+def read_titles(path: Path | str, problems: Problems) -> Iterator[tuple[int, str, str]]:
+    """Yield line numbers, passage ids and titles, which may be empty; columns after the second are ignored."""
+    for number, line in read_lines(path, problems):
+        columns = line.split("\t", 2)
+        if len(columns) < 2:
+            problems.add(MALFORMED, path, number, "1 column, expected at least 2: pid TAB title")
+        elif not is_id(columns[0]):
+            problems.add(MALFORMED, path, number, bad_id(columns[0], "column 1 is"))
+        else:
+            yield number, columns[0], columns[1]
+
+
+def read_corpus(path: Path | str, problems: Problems) -> Iterator[Text]:
+    """Yield the documents of a BEIR corpus.jsonl; one that has only a title is not empty."""
+    for row in _read_json_texts(path, problems):
+        if _is_blank(row[2]) and _is_blank(row[3]):
+            fault = f"the title and the text of '{row[1]}' are empty, expected some text"
+            problems.add("empty_text", path, row[0], fault)
+        else:
+            yield row
+
+
+def read_queries(path: Path | str, problems: Problems) -> Iterator[Text]:
+    """Yield the queries of a BEIR queries.jsonl."""
+    for row in _read_json_texts(path, problems):
+        if _is_blank(row[3]):
+            problems.add("empty_text", path, row[0], f"the text of '{row[1]}' is empty, expected some text")
+        else:
+            yield row
+
+
+def _read_json_texts(path: Path | str, problems: Problems) -> Iterator[Text]:
+    for number, line in read_lines(path, problems):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            problems.add(
+                MALFORMED,
+                path,
+                number,
+                f"not valid JSON at column {error.colno} ({error.msg}), expected one object a line",
+            )
+            continue
+        if not isinstance(record, dict):
+            problems.add(MALFORMED, path, number, "not an object, expected one with the keys _id and text")
+            continue
+        identifier, title, text = record.get("_id"), record.get("title"), record.get("text")
+        title = "" if title is None else title
+        if not is_id(identifier):
+            problems.add(MALFORMED, path, number, bad_id(identifier, "_id is"))
+        elif not isinstance(text, str) or not isinstance(title, str):
+            key, value = ("title", title) if isinstance(text, str) else ("text", text)
+            problems.add(MALFORMED, path, number, f"{key} is {value!r}, expected a string")
+        elif ("\\ud" in line or "\\uD" in line) and not _is_encodable(identifier + title + text):
+            problems.add("bad_utf8", path, number, "a \\u escape names half a surrogate pair, expected both halves")
+        else:
+            yield number, identifier, title, text
+
+
+def _is_encodable(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -1,0 +1,108 @@
+"""Launch: start a torchrun job on GPUs that no other job of ours uses. No science in here.
+
+Run as `python -m led_pipeline.launch --gpu N --threads T -- MODULE ARGUMENTS`. With `--gpu 0` one process runs on the CPU
+(gloo); otherwise one process per GPU (NCCL). Snakemake counts GPUs but does not say which, so devices are leased with
+file locks. The launcher then becomes torchrun (exec), which keeps the locks: the kernel releases them however it dies,
+and signals and exit codes need no forwarding. Where CUDA_VISIBLE_DEVICES is set (by SLURM, by the user), only those
+devices are taken.
+"""
+
+import argparse
+import fcntl
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import IO
+
+from led_pipeline.files import InputError, run_main
+
+POLL_S = 0.5
+
+
+def visible_devices() -> list[str]:
+    """Return the GPUs this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [device.strip() for device in named.split(",") if device.strip()]
+    try:
+        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return []
+    return [str(i) for i, _ in enumerate(listed.stdout.splitlines())]
+
+
+def lease(count: int, devices: list[str], folder: Path) -> dict[str, IO]:
+    """Return `count` of the devices with the lock file that holds each, waiting for other jobs to give theirs back.
+
+    All are taken at once or none, one attempt at a time, so two jobs can never wait for each other. A device is given
+    back when its file is closed, at the latest by the end of the process (and of what it executes: the files are
+    inherited).
+
+    Raises:
+        InputError: there are fewer devices than asked for, so waiting would never end.
+    """
+    if count > len(devices):
+        raise InputError(
+            f"this job asks for {count} GPUs and {len(devices)} are visible; lower resources.*.gpu in the config"
+            " (0 runs on the CPU) or set CUDA_VISIBLE_DEVICES"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        held: dict[str, IO] = {}
+        with open(folder / "attempt.lock", "w") as attempt:
+            fcntl.flock(attempt, fcntl.LOCK_EX)
+            for device in devices:
+                if len(held) < count and (file := _try_lock(folder / f"gpu-{device}.lock")):
+                    held[device] = file
+        if len(held) == count:
+            return held
+        for file in held.values():
+            file.close()
+        time.sleep(POLL_S)
+
+
+def _try_lock(path: Path) -> IO | None:
+    """Return the lock file of a free device, locked and inheritable, or None."""
+    file = open(path, "w")  # noqa: SIM115: it stays open for as long as the device is held
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    os.set_inheritable(file.fileno(), True)
+    return file
+
+
+def torchrun_command(module: str, arguments: list[str], processes: int) -> list[str]:
+    """Return the command that runs a module under torchrun on this machine, with a rendezvous port of its own."""
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return [*run, "-m", module, *arguments]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Run a module under torchrun on leased GPUs.")
+    parser.add_argument("--gpu", type=int, required=True, help="GPUs and processes; 0 for one process on the CPU")
+    parser.add_argument("--processes", type=int, help="processes on the CPU, with --gpu 0 (default 1)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the whole job")
+    parser.add_argument("--plain", action="store_true", help="one plain process with all the GPUs, without torchrun")
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- MODULE ARGUMENTS")
+    a = parser.parse_args()
+    module, *arguments = a.command[1:] if a.command[:1] == ["--"] else a.command
+    processes = 1 if a.plain else a.gpu or a.processes or 1
+    held = lease(a.gpu, visible_devices(), Path(tempfile.gettempdir()) / f"led-gpus-{os.getuid()}") if a.gpu else {}
+    environment = os.environ | {
+        "CUDA_VISIBLE_DEVICES": ",".join(held),
+        "OMP_NUM_THREADS": str(max(1, a.threads // processes)),
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    plain = [sys.executable, "-m", module, *arguments]
+    command = plain if a.plain else torchrun_command(module, arguments, processes)
+    print("+", " ".join(command), flush=True)
+    os.execve(command[0], command, environment)
+
+
+if __name__ == "__main__":
+    run_main(main)

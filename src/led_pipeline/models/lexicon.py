@@ -1,0 +1,61 @@
+"""LEX: one non-negative weight per vocabulary entry (SPLADE-max), the score a dot product.
+
+# B = texts, T = token positions, V = vocabulary entries
+"""
+
+import torch
+from torch import Tensor, nn
+
+from led_pipeline.models.pooled_logits import highest_logits
+
+
+def counting_positions(mask_BT: Tensor, keep_special_tokens: bool = False) -> Tensor:
+    """Return True where a position may contribute a weight.
+
+    Padding never counts. Unless special tokens are kept, neither does a text's first position ([CLS]) nor its last
+    real one (the final [SEP]); the [SEP] between title and passage counts, as in LED.
+    """
+    counts = mask_BT.bool()
+    if not keep_special_tokens:
+        counts = counts.clone()
+        counts[:, 0] = False
+        counts[torch.arange(len(counts), device=counts.device), mask_BT.sum(dim=1) - 1] = False
+    return counts
+
+
+def term_weights(logits_BTV: Tensor, counts_BT: Tensor) -> Tensor:
+    """Pool masked-LM logits into one weight per vocabulary entry: max over positions of log(1 + relu(logit)).
+
+    The maximum is taken first: log1p and relu are monotone, so the result is the same.
+
+    Raises:
+        ValueError: the mask does not cover exactly the positions of the logits.
+
+    Source: SPLADE v2 (arXiv:2109.10086), max pooling.
+    """
+    if counts_BT.shape != logits_BTV.shape[:2]:
+        raise ValueError(f"mask {tuple(counts_BT.shape)} does not fit logits {tuple(logits_BTV.shape)}")
+    lowest = torch.finfo(logits_BTV.dtype).min
+    highest = logits_BTV.masked_fill(~counts_BT.bool().unsqueeze(-1), lowest).amax(dim=1)
+    return highest.float().relu().log1p()
+
+
+class LexiconEncoder(nn.Module):
+    """A masked language model whose pooled output is the representation; shared by queries and passages.
+
+    The representation is `term_weights` of the model's logits, computed without holding them: the model is made to
+    return what goes into its output embeddings, and `highest_logits` does the rest.
+    """
+
+    def __init__(self, backbone: nn.Module, *, keep_special_tokens: bool = False):
+        super().__init__()
+        self.backbone = backbone
+        self.keep_special_tokens = keep_special_tokens
+        backbone.get_output_embeddings().forward = lambda hidden: hidden
+
+    def forward(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+        """Return the weights (B, V) in float32; a text of special tokens alone gives a row of zeros."""
+        hidden = self.backbone(input_ids=ids_BT, attention_mask=mask_BT).logits
+        head = self.backbone.get_output_embeddings()
+        counts = counting_positions(mask_BT, self.keep_special_tokens)
+        return highest_logits(hidden, head.weight, head.bias, counts).float().relu().log1p()

@@ -1,0 +1,176 @@
+"""Pretrain: a word-piece vocabulary and a small BERT made from the collection itself, where no model hub is at hand.
+
+Run as `python -m led_pipeline.pretrain --passages passages.parquet --settings JSON --out DIR`.
+
+No gradient is involved. The token embeddings are a truncated SVD of the idf-weighted token-passage matrix (latent
+semantic analysis), and the layers start near the identity, so that the mean of the last layer's outputs is an idf-weighted
+LSA vector of the text and the masked-LM head gives high logits to related terms. Training starts from there.
+
+Layer normalisation would make all tokens equally long and so forget the idf weights. Two reserved dimensions therefore
+hold a large constant of opposite signs: it dominates the length of every token's vector, so that normalisation divides
+all of them by nearly the same number; the last normalisation then sets these two dimensions to 0.
+
+# V = vocabulary entries, P = passages, H = hidden size
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from scipy.sparse.linalg import svds
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, set_seed
+
+from led_pipeline.files import InputError, atomic, run_main
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+RESERVED = 2
+LENGTH = 4.0  # of an average token's vector: well above the layers' initial noise, well below the constant
+LOGIT = 10.0  # of an average token for itself
+THRESHOLD = 0.75  # cosine of hidden state and embedding from which on a term gets a weight above 0
+
+
+def read_texts(passages: Path) -> Iterator[str]:
+    """Yield title and text of every passage."""
+    for batch in pq.ParquetFile(passages).iter_batches(columns=["title", "text"]):
+        for title, text in zip(batch["title"].to_pylist(), batch["text"].to_pylist(), strict=True):
+            yield f"{title} {text}"
+
+
+def train_tokenizer(texts: Iterator[str], vocabulary: int) -> PreTrainedTokenizerFast:
+    """Train lower-cased word pieces; camelCase is split first, and so are dotted and underscored names."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFD(),
+            normalizers.StripAccents(),
+            normalizers.Replace(Regex(r"(?<=[a-z0-9])(?=[A-Z])"), " "),
+            normalizers.Lowercase(),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=SPECIAL, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    cls, sep = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", cls), ("[SEP]", sep)],
+    )
+    names = {f"{token.strip('[]').lower()}_token": token for token in SPECIAL}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+
+
+def count_matrix(tokenizer: PreTrainedTokenizerFast, texts: Iterator[str], size: int) -> sp.csr_matrix:
+    """Return how often each token occurs in each passage (P, V), without special tokens."""
+    rows = [e.ids for e in tokenizer.backend_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+    offsets = np.cumsum([0, *map(len, rows)])
+    columns = np.concatenate([np.asarray(row, dtype=np.int32) for row in rows])
+    matrix = sp.csr_matrix((np.ones(len(columns), dtype=np.float32), columns, offsets), shape=(len(rows), size))
+    matrix.sum_duplicates()
+    return matrix
+
+
+def lsa_embeddings(counts_PV: sp.csr_matrix, dimensions: int, seed: int) -> NDArray[np.float32]:
+    """Return one vector per token (V, dimensions), as long as the token is informative.
+
+    The matrix holds log(1 + count) x idf with rows of unit length. A token's vector is its row of V S^(1/2) of the
+    truncated SVD, scaled to the length idf / mean idf.
+    """
+    passages = counts_PV.shape[0]
+    frequency = np.bincount(counts_PV.indices, minlength=counts_PV.shape[1])
+    idf = np.log((passages + 1) / (frequency + 1)).astype(np.float32)
+    weighted = counts_PV.copy()
+    weighted.data = np.log1p(weighted.data) * idf[weighted.indices]
+    lengths = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel())
+    weighted = sp.diags(1 / np.maximum(lengths, 1e-6)).astype(np.float32) @ weighted
+    if min(weighted.shape) <= dimensions:
+        raise InputError(
+            f"pretrain: {passages} passages are too few for {dimensions} dimensions; lower stages.*.hidden"
+        )
+    _, values, right = svds(weighted, k=dimensions, rng=np.random.default_rng(seed))
+    vectors = right.T * np.sqrt(values)
+    # The sign of a singular vector is arbitrary; fix it, so that equal input gives equal output.
+    vectors *= np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(dimensions)])
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    target = (idf / idf[frequency > 0].mean())[:, None]
+    vectors = np.where(norms > 1e-6, vectors / np.maximum(norms, 1e-6) * target, 0)
+    vectors[: len(SPECIAL)] = 0  # a text may spell "[SEP]"; what separates texts says nothing about them
+    return vectors.astype(np.float32)
+
+
+@torch.no_grad()
+def build_model(embeddings: NDArray[np.float32], settings: dict) -> BertForMaskedLM:
+    """Return a BERT whose layers are near the identity on the given token embeddings (V, H - 2)."""
+    size, hidden = len(embeddings), settings["hidden"]
+    config = BertConfig(
+        vocab_size=size,
+        hidden_size=hidden,
+        num_hidden_layers=settings["layers"],
+        num_attention_heads=settings["heads"],
+        intermediate_size=settings["intermediate"],
+        max_position_embeddings=settings["positions"],
+        hidden_dropout_prob=settings["dropout"],
+        attention_probs_dropout_prob=settings["dropout"],
+    )
+    model = BertForMaskedLM(config)
+    # With this constant a normalised vector keeps the scale of the embeddings.
+    constant = (hidden / RESERVED) ** 0.5
+    words = model.bert.embeddings.word_embeddings.weight
+    words.zero_()
+    words[:, :-RESERVED] = LENGTH * torch.from_numpy(embeddings)
+    words[:, -2], words[:, -1] = constant, -constant
+    model.bert.embeddings.token_type_embeddings.weight.mul_(settings["output_scale"])
+    model.bert.embeddings.position_embeddings.weight.mul_(settings["output_scale"])
+    for layer in model.bert.encoder.layer:
+        attention = layer.attention.self
+        for reader in (attention.query, attention.key, attention.value, layer.intermediate.dense):
+            reader.weight[:, -RESERVED:] = 0
+        for writer in (layer.attention.output.dense, layer.output.dense):
+            writer.weight.mul_(settings["output_scale"])
+    last = model.bert.encoder.layer[-1].output.LayerNorm
+    last.weight[-RESERVED:] = 0
+    _near_identity_head(model)
+    return model
+
+
+def _near_identity_head(model: BertForMaskedLM) -> None:
+    """Make the masked-LM head a product with the embeddings, above a threshold.
+
+    A hidden state shifted far to the right passes gelu unchanged, and the normalisation takes the shift away again. A
+    logit is then proportional to the term's idf and to (cosine - threshold).
+    """
+    head, size = model.cls.predictions, model.config.hidden_size
+    torch.nn.init.eye_(head.transform.dense.weight)
+    head.transform.dense.bias.fill_(10.0)
+    head.transform.LayerNorm.weight.fill_(LOGIT / (LENGTH * size**0.5))
+    head.transform.LayerNorm.weight[-RESERVED:] = 0
+    lengths = head.decoder.weight[:, :-RESERVED].norm(dim=1)
+    head.bias.copy_(-THRESHOLD * LOGIT / LENGTH * lengths - 1e-4)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Make a vocabulary and a small BERT from a collection.")
+    parser.add_argument("--passages", required=True, type=Path)
+    parser.add_argument("--settings", required=True, type=json.loads)
+    parser.add_argument("--out", required=True, type=Path)
+    a = parser.parse_args()
+    set_seed(a.settings["seed"])
+    tokenizer = train_tokenizer(read_texts(a.passages), a.settings["vocabulary"])
+    counts = count_matrix(tokenizer, read_texts(a.passages), len(tokenizer))
+    embeddings = lsa_embeddings(counts, a.settings["hidden"] - RESERVED, a.settings["seed"])
+    model = build_model(embeddings, a.settings)
+    with atomic(a.out) as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    print(f"{len(tokenizer):,} word pieces, {model.num_parameters():,} parameters")
+
+
+if __name__ == "__main__":
+    run_main(main)

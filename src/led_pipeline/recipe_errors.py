@@ -1,0 +1,85 @@
+"""Turn pydantic's errors about a config into sentences that name the key and the nearest right one."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return " (did you mean X?)" for the most similar known name, or the empty string."""
+    match = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)
+    return f" (did you mean {match[0]}?)" if match else ""
+
+
+def sentences(error: ValidationError, root: type[BaseModel], config: Mapping[str, Any]) -> list[str]:
+    """Return one sentence per fault of a validated config."""
+    return [_sentence(details, root, config) for details in error.errors()]
+
+
+def _sentence(details: ErrorDetails, root: type[BaseModel], config: Mapping[str, Any]) -> str:
+    location = _without_tags(details["loc"], config)
+    key = _dotted(location)
+    given = details.get("input")
+    match details["type"]:
+        case "extra_forbidden":
+            known = _fields(root, details["loc"][:-1])
+            return f"{key}: no such key{nearest(str(location[-1]), known) or _choices(known)}"
+        case "missing":
+            return f"{key}: this key is required"
+        case "union_tag_invalid":
+            expected = str((details.get("ctx") or {}).get("expected_tags", "")).replace("'", "")
+            tag = given.get("family") if isinstance(given, Mapping) else given
+            return f"{key}.family: no family '{tag}'{nearest(tag, expected.split(', '))}; there are {expected}"
+        case "union_tag_not_found":
+            return f"{key}.family: this key is required (pretrain, dense, lexicon or ranker)"
+        case "literal_error":
+            expected = str((details.get("ctx") or {}).get("expected", ""))
+            options = [option.strip(" '") for option in expected.replace(" or ", ", ").split(",")]
+            return f"{key}: {given!r} is not one of {', '.join(options)}{nearest(given, options)}"
+        case _:
+            return f"{key}: {details['msg'][0].lower()}{details['msg'][1:]}, got {given!r}"
+
+
+def _without_tags(location: tuple[int | str, ...], config: Any) -> list[int | str]:
+    """Drop the parts of a location that are union tags, not keys of the config."""
+    keys: list[int | str] = []
+    for i, part in enumerate(location):
+        if keys[:1] == ["stages"] and i == 2:
+            continue  # the discriminator's value, for example 'dense'
+        keys.append(part)
+    return [part for part in keys if part != "[key]"]
+
+
+def _dotted(location: list[int | str]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.lstrip(".") or "the config"
+
+
+def _fields(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Return the field names of the section that a location leads to."""
+    section: Any = model
+    for part in location:
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            section = section.model_fields[str(part)].annotation if part in section.model_fields else section
+        else:
+            models = _models(section)
+            tagged = [m for m in models if part in get_args(getattr(m.model_fields.get("family"), "annotation", None))]
+            section = (tagged or models or [section])[0] if tagged or len(models) == 1 else section
+    models = [section] if isinstance(section, type) and issubclass(section, BaseModel) else _models(section)
+    return sorted({name for m in models for name in m.model_fields})
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models inside an annotation such as dict[str, A | B] or list[A]."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for argument in get_args(annotation) for m in _models(argument)]
+
+
+def _choices(known: list[str]) -> str:
+    return f"; there are {', '.join(known)}" if known else ""

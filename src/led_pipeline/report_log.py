@@ -1,0 +1,75 @@
+"""Training logs: the lines of a stage's train.jsonl as curves and a summary."""
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from led_pipeline.files import InputError
+
+_NOT_A_TERM = {"step", "learning_rate", "seconds"}
+
+Curve = dict[int, float]  # step -> value, ascending
+
+
+@dataclass(frozen=True)
+class TrainLog:
+    """The curves of one training run; a step that was logged twice, before and after a resume, counts once."""
+
+    terms: dict[str, Curve] = field(default_factory=dict)  # loss first, then its terms
+    validation: dict[str, Curve] = field(default_factory=dict)
+    finished: dict[str, Any] | None = None  # the closing line, if the run reached it
+
+    def summary(self) -> dict[str, Any]:
+        """Return what there is to say in a line: steps, time, last loss (None if not finite), best validation."""
+        best = {
+            name: max(filter(math.isfinite, curve.values()), default=None) for name, curve in self.validation.items()
+        }
+        last = {name: list(curve.values())[-1] for name, curve in self.terms.items()}
+        return {
+            "finished": self.finished is not None,
+            "steps": (self.finished or {}).get("steps"),
+            "best_step": (self.finished or {}).get("best_step"),
+            "seconds": (self.finished or {}).get("seconds"),
+            "last": {name: value if math.isfinite(value) else None for name, value in last.items()},
+            "best_validation": best,
+        }
+
+
+def read_train_log(path: Path) -> TrainLog:
+    """Read a train.jsonl.
+
+    Raises:
+        InputError: a line is not a JSON object, or lacks its step.
+    """
+    log = TrainLog()
+    finished = None
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            entry = _entry(line, f"{path}:{number}")
+            if entry.get("finished"):
+                finished = entry
+                continue
+            if "step" not in entry:
+                raise InputError(f"{path}:{number}: a log line needs a step; train the stage again")
+            curves = log.validation if "validation" in entry else log.terms
+            values = entry.get("validation") or {key: v for key, v in entry.items() if key not in _NOT_A_TERM}
+            for name, value in values.items():
+                curves.setdefault(name, {})[entry["step"]] = float(value)
+    return TrainLog(_sorted(log.terms), _sorted(log.validation), finished)
+
+
+def _entry(line: str, where: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where}: not valid JSON ({error.msg}); train the stage again") from error
+    if not isinstance(entry, dict):
+        raise InputError(f"{where}: expected a JSON object, got {line.strip()[:40]!r}; train the stage again")
+    return entry
+
+
+def _sorted(curves: dict[str, Curve]) -> dict[str, Curve]:
+    names = sorted(curves, key=lambda name: name != "loss")  # stable: the terms stay as they are logged
+    return {name: dict(sorted(curves[name].items())) for name in names}

@@ -1,0 +1,103 @@
+"""The report as plain text: the tables of the page, aligned for a terminal."""
+
+from collections.abc import Sequence
+from typing import Any
+
+MISSING = "–"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number with fixed digits, or a dash for a missing one."""
+    return MISSING if value is None else f"{value:.{digits}f}"
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """Return a difference with its sign; one that rounds to zero has none."""
+    if value is None:
+        return MISSING
+    text = f"{value:+.{digits}f}".replace("-", "−")
+    return text[1:] if not text.strip("+−0.") else text
+
+
+def p_value(value: float | None) -> str:
+    """Return a p-value to three digits, small ones as below 0.001."""
+    return MISSING if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Return rows as columns, the first `left` of them flush left, with a rule below the first row."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join([lines[0], "-" * (sum(widths) + 2 * (len(widths) - 1)), *lines[1:]])
+
+
+def split_table(metrics: dict[str, Any], split: str) -> str:
+    """Return the measures of every system on one split."""
+    entry = metrics["splits"][split]
+    rows = [["system", *metrics["measures"]]]
+    for system, result in entry["systems"].items():
+        rows.append([system, *(number(result["measures"][m] if result else None) for m in metrics["measures"])])
+    queries = MISSING if entry["queries"] is None else f"{entry['queries']:,}"
+    title = f"{metrics['dataset']} {split}: {queries} queries, relevant from grade {entry['relevant_from']}"
+    return f"{title}\n\n{aligned(rows)}"
+
+
+def published_columns(metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the (split, measure) pairs that any published row has a value for, in the order of our splits."""
+    pairs = {(s, m): None for row in metrics["published"] or [] for s, values in row["values"].items() for m in values}
+    return sorted(pairs, key=lambda pair: list(metrics["splits"]).index(pair[0]))
+
+
+def published_table(metrics: dict[str, Any]) -> str:
+    """Return the published numbers with ours in brackets."""
+    columns = published_columns(metrics)
+    rows = [["published x 100 (ours)", *(f"{split} {measure}" for split, measure in columns), "status"]]
+    for row in metrics["published"]:
+        cells = [row["values"].get(split, {}).get(measure) for split, measure in columns]
+        rows.append([row["system"], *(_published_cell(cell) for cell in cells), row["verified"]])
+    return aligned(rows)
+
+
+def _published_cell(cell: dict[str, Any] | None) -> str:
+    if cell is None:
+        return MISSING
+    ours = "/".join(number(own, 1) for own in cell["ours"].values())
+    return f"{cell['published']:.1f}{f' ({ours})' if ours else ''}"
+
+
+def comparison_table(metrics: dict[str, Any]) -> str:
+    """Return the paired comparisons."""
+    rows = [
+        ["comparison", "split", "measure", "first", "second", "difference", "p", "p (t-test)", "better/worse/equal"]
+    ]
+    for test in metrics["comparisons"]:
+        rows.append(
+            [
+                f"{test['a']} − {test['b']}",
+                test["split"],
+                test["measure"],
+                number(test["mean_a"]),
+                number(test["mean_b"]),
+                signed(test["difference"]),
+                p_value(test["p_randomisation"]),
+                p_value(test["p_t"]),
+                f"{test['wins']}/{test['losses']}/{test['ties']}",
+            ]
+        )
+    return aligned(rows, left=3)
+
+
+def text_report(metrics: dict[str, Any]) -> str:
+    """Return the whole report as text: one table per split, the published numbers, the comparisons."""
+    blocks = [split_table(metrics, split) for split in metrics["splits"]]
+    if metrics["published"]:
+        blocks.append(published_table(metrics))
+    if metrics["comparisons"]:
+        note = "p: two-sided paired randomisation test, the differences of all queries exchanged at random"
+        blocks.append(f"{comparison_table(metrics)}\n\n{note}")
+    return "\n\n\n".join(blocks) + "\n"

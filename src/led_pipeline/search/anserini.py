@@ -1,0 +1,242 @@
+"""Lucene indexes through Anserini: BM25 over the passages' text, impacts over a lexicon stage's vectors.
+
+Passages and queries go by their rows, padded with zeros to one width, so that Lucene, which breaks ties by comparing
+ids as strings, breaks them by row. A ranking has an entry for every query; a query without terms has no hits.
+
+Run as `python -m led_pipeline.search.anserini COMMAND`, where COMMAND is bm25-index, bm25-search, impact-index or
+impact-search.
+"""
+
+import argparse
+import json
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from led_pipeline.data.tables import Ragged, Ranking, count_rows, read_rows, write_ranking
+from led_pipeline.files import InputError, atomic, read_json, run_main, write_json
+from led_pipeline.search.exact import SparseVectors
+from led_pipeline.search.impacts import json_vectors, quantise, repeated_terms
+from led_pipeline.search.java import run_java
+
+FILE_ROWS = 50_000  # passages per file given to Anserini, which reads a file in one thread
+# One run of Anserini holds its topics and its hits in memory.
+CHUNK_QUERIES = 20_000
+CHUNK_HITS = 5_000_000
+CHUNK_CHARACTERS = 200_000_000
+HEAP_MB = 4_096
+NOTE = "note.json"  # inside an index: what it was built from
+IMPACT_FLAGS = ["-impact", "-pretokenized"]
+
+# Lucene refuses a query of more than 1,024 terms unless the program raises the limit before it searches. The jar
+# carries Jetty, which makes the static calls that a file lists; it knows the DTD by its name and fetches nothing.
+_CALLS = """<!DOCTYPE Configure PUBLIC "-//Jetty//Configure//EN" "https://www.eclipse.org/jetty/configure_10_0.dtd">
+<Configure class="java.lang.Object">
+  <Call class="org.apache.lucene.search.IndexSearcher" name="setMaxClauseCount"><Arg type="int">10000000</Arg></Call>
+  <Call class="io.anserini.search.SearchCollection" name="main">
+    <Arg><Array type="java.lang.String">{items}</Array></Arg>
+  </Call>
+</Configure>
+"""
+
+
+def bm25_index(passages: Path, out: Path, threads: int, heap_mb: int = HEAP_MB) -> None:
+    """Index title and text of all passages with Anserini's analysis of English: Porter stemming, stop words dropped."""
+    rows = count_rows(passages)
+    documents = (
+        '"contents":' + json.dumps(f"{title} {text}")
+        for batch in read_rows(passages, 0, rows, ["title", "text"])
+        for title, text in zip(batch["title"], batch["text"], strict=True)
+    )
+    _build(out, documents, {"kind": "bm25", "passages": rows}, ["-collection", "JsonCollection"], threads, heap_mb)
+
+
+def bm25_search(
+    index: Path, queries: Path, passages: Path, k1: float, b: float, hits: int, threads: int, heap_mb: int = HEAP_MB
+) -> Ranking:
+    """Rank passages for all queries by BM25; the scores are Anserini's, rounded to 0.0001 and lowered within ties."""
+    _check_note(index, {"kind": "bm25", "passages": count_rows(passages)})
+    rows = count_rows(queries)
+    texts = (text for batch in read_rows(queries, 0, rows, ["text"]) for text in batch["text"])
+    topics = (re.sub(r"[\x00-\x20]+", " ", text).strip(" ") for text in texts)
+    flags = ["-bm25", "-bm25.k1", str(k1), "-bm25.b", str(b)]
+    return _search(index, topics, rows, flags, hits, threads, heap_mb)
+
+
+def impact_index(
+    vectors: Sequence[Path], passages: Path, quantisation: int, out: Path, threads: int, heap_mb: int = HEAP_MB
+) -> None:
+    """Index the quantised vectors of all passages, given as files in row order."""
+    shards = [(path, SparseVectors.read(path)) for path in vectors]
+    rows, expected = sum(len(shard) for _, shard in shards), count_rows(passages)
+    if rows != expected:
+        raise InputError(f"{vectors[0]}: {rows} vectors in {len(vectors)} files for the {expected} rows of {passages}")
+    documents = (
+        f'"vector":{vector}'
+        for path, shard in shards
+        for first in range(0, len(shard), FILE_ROWS)
+        for vector in json_vectors(quantise(shard, quantisation, first, min(first + FILE_ROWS, len(shard)), path))
+    )
+    note = {"kind": "impact", "passages": rows, "quantisation": quantisation}
+    _build(out, documents, note, ["-collection", "JsonVectorCollection", *IMPACT_FLAGS], threads, heap_mb)
+
+
+def impact_search(
+    index: Path, query_vectors: Path, quantisation: int, passages: Path, hits: int, threads: int, heap_mb: int = HEAP_MB
+) -> Ranking:
+    """Rank passages for all queries by the dot product of impacts; scores are whole numbers, exact up to 2**24."""
+    _check_note(index, {"kind": "impact", "passages": count_rows(passages), "quantisation": quantisation})
+    vectors = SparseVectors.read(query_vectors)
+    impacts = quantise(vectors, quantisation, 0, len(vectors), query_vectors)
+    topics = (repeated_terms(impacts.terms[row], impacts.weights[row]) for row in range(len(impacts)))
+    ranking = _search(index, topics, len(impacts), IMPACT_FLAGS, hits, threads, heap_mb)
+    return Ranking(ranking.queries, ranking.passages, Ragged(np.rint(ranking.scores.values), ranking.scores.offsets))
+
+
+def _build(
+    out: Path, documents: Iterable[str], note: dict[str, str | int], flags: Sequence[str], threads: int, heap_mb: int
+) -> None:
+    """Index one document per passage, in row order, and check that Lucene holds every one.
+
+    Raises:
+        InputError: passages are missing from the index; Anserini leaves out what it cannot use and goes on.
+    """
+    rows = int(note["passages"])
+    with atomic(out) as index, tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+        _write_documents(Path(folder), documents, max(1, min(FILE_ROWS, -(-rows // threads))))
+        arguments = ["-input", folder, "-index", str(index), "-generator", "DefaultLuceneDocumentGenerator"]
+        arguments += ["-threads", str(threads), "-memoryBuffer", str(heap_mb // 2), *flags]
+        run_java("io.anserini.index.IndexCollection", arguments, heap_mb)
+        indexed = _count_documents(index, heap_mb)
+        if indexed != rows:
+            raise InputError(
+                f"{out}: {indexed} of {rows} passages were indexed; Anserini leaves out passages of white space only"
+                " and what follows a line that it cannot read, see its log above"
+            )
+        write_json(index / NOTE, note)
+
+
+def _write_documents(folder: Path, documents: Iterable[str], rows_per_file: int) -> None:
+    numbered = enumerate(documents)
+    while lines := [f'{{"id":"{row:010d}",{document}}}\n' for row, document in islice(numbered, rows_per_file)]:
+        first = lines[0][7:17]
+        (folder / f"{first}.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+def _count_documents(index: Path, heap_mb: int) -> int:
+    """Ask Lucene how many documents are in an index."""
+    log = run_java("io.anserini.index.IndexReaderUtils", ["-index", str(index), "-stats"], heap_mb)
+    found = [int(count) for line in log for count in re.findall(r"^documents: +(\d+)$", line)]
+    if len(found) != 1:
+        raise InputError(f"{index}: Anserini does not say how many documents the index holds, see its log above")
+    return found[0]
+
+
+def _check_note(index: Path, expected: dict[str, str | int]) -> None:
+    if not (index / NOTE).is_file():
+        raise InputError(f"{index}: not an index built by this module, there is no {NOTE} in it")
+    note = read_json(index / NOTE)
+    for key, value in expected.items():
+        if note.get(key) != value:
+            raise InputError(f"{index}: its {key} is {note.get(key)}, this search expects {value}; build it again")
+
+
+def _search(
+    index: Path, topics: Iterable[str], queries: int, flags: Sequence[str], hits: int, threads: int, heap_mb: int
+) -> Ranking:
+    """Search with one topic per query row, an empty one having no hits, in as many runs of Anserini as memory asks."""
+    arguments = ["-index", str(index.resolve()), "-topics", "topics.tsv", "-topicReader", "TsvInt"]
+    arguments += ["-output", "run.trec", "-hits", str(hits), "-threads", str(threads), *flags]
+    lists = []
+    with tempfile.TemporaryDirectory(prefix="anserini.") as name:
+        folder = Path(name)
+        items = "".join(f"<Item>{escape(argument)}</Item>" for argument in arguments)
+        (folder / "calls.xml").write_text(_CALLS.format(items=items), encoding="utf-8")
+        for lines in _chunks(topics, hits):
+            (folder / "topics.tsv").write_text("".join(lines), encoding="utf-8")
+            log = run_java("org.eclipse.jetty.xml.XmlConfiguration", ["calls.xml"], heap_mb, folder)
+            if not any(f" {len(lines)} queries processed in " in line for line in log):
+                raise InputError(f"{index}: Anserini did not answer all of {len(lines)} queries, see its log above")
+            lists.append(_read_run(folder / "run.trec"))
+            (folder / "run.trec").unlink()
+    if not sum(len(columns[0]) for columns in lists):
+        raise InputError(f"{index}: no query of {queries} has a single hit; does the index belong to these queries?")
+    query, passage, score = (np.concatenate(column) for column in zip(*lists, strict=True))
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(query, minlength=queries))])
+    return Ranking(np.arange(queries, dtype=np.int32), Ragged(passage, offsets), Ragged(score, offsets))
+
+
+def _chunks(topics: Iterable[str], hits: int) -> Iterator[list[str]]:
+    """Group topics, without the empty ones, into lists of lines `row TAB topic` that one run can hold."""
+    most = max(1, min(CHUNK_QUERIES, CHUNK_HITS // hits))
+    lines: list[str] = []
+    characters = 0
+    for row, topic in enumerate(topics):
+        if lines and (len(lines) == most or characters + len(topic) > CHUNK_CHARACTERS):
+            yield lines
+            lines, characters = [], 0
+        if topic:
+            lines.append(f"{row}\t{topic}\n")
+            characters += len(topic)
+    if lines:
+        yield lines
+
+
+def _read_run(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return query rows, passage rows and scores of a TREC run, in its order: by query, then by rank."""
+    types = {"query": pa.int32(), "passage": pa.int32(), "score": pa.float32()}
+    if not path.stat().st_size:
+        return tuple(np.empty(0, dtype=kind.to_pandas_dtype()) for kind in types.values())
+    table = pyarrow.csv.read_csv(
+        path,
+        pyarrow.csv.ReadOptions(column_names=["query", "q0", "passage", "rank", "score", "tag"]),
+        pyarrow.csv.ParseOptions(delimiter=" ", quote_char=False),
+        pyarrow.csv.ConvertOptions(column_types=types, include_columns=list(types)),
+    )
+    return tuple(table[name].to_numpy() for name in types)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("bm25-index", "bm25-search", "impact-index", "impact-search"):
+        command = commands.add_parser(name)
+        command.add_argument("--passages", type=Path, required=True)
+        command.add_argument("--threads", type=int, required=True)
+        command.add_argument("--heap-mb", type=int, default=HEAP_MB, help="the most memory that Java's heap may take")
+        command.add_argument("--out", type=Path, required=True)
+        if name.endswith("search"):
+            command.add_argument("--index", type=Path, required=True)
+            command.add_argument("--hits", type=int, required=True)
+        if name.startswith("impact"):
+            command.add_argument("--quantisation", type=int, required=True)
+    commands.choices["bm25-search"].add_argument("--queries", type=Path, required=True)
+    commands.choices["bm25-search"].add_argument("--k1", type=float, required=True)
+    commands.choices["bm25-search"].add_argument("--b", type=float, required=True)
+    commands.choices["impact-index"].add_argument("--vectors", type=Path, nargs="+", required=True)
+    commands.choices["impact-search"].add_argument("--query-vectors", type=Path, required=True)
+    return parser
+
+
+def main() -> None:
+    settings = vars(_parser().parse_args())
+    command, out = settings.pop("command"), settings.pop("out")
+    if command == "bm25-index":
+        bm25_index(out=out, **settings)
+    elif command == "impact-index":
+        impact_index(out=out, **settings)
+    elif command == "bm25-search":
+        write_ranking(out, bm25_search(**settings))
+    else:
+        write_ranking(out, impact_search(**settings))
+
+
+if __name__ == "__main__":
+    run_main(main)

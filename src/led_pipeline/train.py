@@ -1,0 +1,195 @@
+"""Train: one stage under torchrun, from its trainset to a checkpoint folder.
+
+Run as `torchrun -m led_pipeline.train --init MODEL --tokenizer TOKENIZER --queries TOKENS --passages TOKENS... --trainset
+FILE --settings JSON --checkpoints DIR --out DIR`; with validation also `--validation JSON --validation-ranking FILE
+--validation-queries TOKENS --validation-qrels FILE --validation-ids QUERIES PASSAGES`.
+
+# B = queries of the global batch, C = candidates of one query (positive first), N = B x C passages, D = dimensions
+"""
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import set_seed
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from led_pipeline import losses
+from led_pipeline.data.tables import Ragged, read_arrow
+from led_pipeline.data.tokens import TokenStore, pairs
+from led_pipeline.data.trainset import batch_rows, total_steps
+from led_pipeline.files import atomic, digest, fingerprint, run_main
+from led_pipeline.loop import Checkpoints, Plan, fit
+from led_pipeline.models.checkpoint import load, save
+from led_pipeline.models.gather import gather_rows
+from led_pipeline.models.inference import to_tensors
+from led_pipeline.validation import Reranking
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A trainset with the token stores that its rows point into."""
+
+    queries: TokenStore
+    passages: TokenStore
+    columns: dict[str, Ragged | NDArray]
+    examples: int  # of one epoch
+
+    @classmethod
+    def read(cls, trainset: Path, queries: Path, passages: list[Path]) -> "TrainingData":
+        columns, metadata = read_arrow(trainset)
+        return cls(TokenStore([queries]), TokenStore(passages), columns, int(metadata["examples"]))
+
+    def groups(self, name: str, rows: NDArray) -> NDArray:
+        """Return a column of lists of equal length, for some rows, as a matrix (rows, C)."""
+        return np.stack([self.columns[name][row] for row in rows])
+
+
+class Retriever(nn.Module):
+    """Queries and passages in one forward pass, as gradient synchronisation needs it."""
+
+    def __init__(self, encoder: nn.Module):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, queries: tuple[Tensor, Tensor], *passages: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+        return self.encoder(*queries), *(self.encoder(*texts) for texts in passages)
+
+
+def retriever_loss(
+    model: nn.Module, data: TrainingData, rows: NDArray, own: slice, settings: dict[str, Any], device: torch.device
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the loss of a global batch for a dense or lexicon stage, and its unweighted terms.
+
+    Args:
+        rows: trainset rows of the global batch.
+        own: which of them this process encodes; the other processes' vectors are gathered without gradient.
+    """
+    passages = data.groups("passages", rows[own])
+    query_batch = to_tensors(data.queries.texts(data.columns["query"][rows[own]], settings["query_length"]), device)
+    passage_batch = to_tensors(data.passages.texts(passages.ravel(), settings["passage_length"]), device)
+    passes = 2 if settings.get("dual_weight") else 1
+    queries_BD, *passages_ND = (gather_rows(v) for v in model(query_batch, *[passage_batch] * passes))
+    size, count = len(rows), passages.shape[1]
+    positives = torch.arange(size, device=device) * count
+    with torch.autocast(device.type, enabled=False):
+        scores = [queries_BD @ vectors.T / settings.get("temperature", 1.0) for vectors in passages_ND]
+        if settings["family"] == "lexicon":
+            scores = [s.clamp(max=1e4) for s in scores]
+        terms = {"contrastive": torch.stack([losses.contrastive(s, positives) for s in scores]).mean()}
+        loss = settings["contrastive_weight"] * terms["contrastive"]
+        own_scores_BC = scores[0].view(size, size, count)[torch.arange(size), torch.arange(size)]
+        loss = loss + _teachers(own_scores_BC, data, rows, settings, terms)
+        if settings["family"] == "lexicon":
+            for side, weights in (("passages", passages_ND[0]), ("queries", queries_BD)):
+                terms[f"flops_{side}"] = losses.flops(weights)
+                loss = loss + settings[f"flops_{side}"] * terms[f"flops_{side}"]
+        if passes == 2:
+            terms["dual"] = losses.dual(*scores)
+            loss = loss + settings["dual_weight"] * terms["dual"]
+    return loss, {name: term.detach() for name, term in terms.items()}
+
+
+def ranker_loss(
+    model: nn.Module, data: TrainingData, rows: NDArray, own: slice, settings: dict[str, Any], device: torch.device
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the loss of a global batch for a ranker, over each query's own candidates, and its unweighted terms."""
+    passages = data.groups("passages", rows[own])
+    queries = np.repeat(data.columns["query"][rows[own]], passages.shape[1])
+    lengths = settings["query_length"], settings["passage_length"]
+    batch = pairs(data.queries, queries, lengths[0], data.passages, passages.ravel(), lengths[1])
+    scores_BC = gather_rows(model(*to_tensors(batch, device, types=True))).view(len(rows), -1)
+    terms = {"contrastive": losses.contrastive(scores_BC, torch.zeros(len(rows), dtype=torch.long, device=device))}
+    loss = settings["contrastive_weight"] * terms["contrastive"] + _teachers(scores_BC, data, rows, settings, terms)
+    return loss, {name: term.detach() for name, term in terms.items()}
+
+
+def _teachers(scores_BC: Tensor, data: TrainingData, rows: NDArray, settings: dict, terms: dict[str, Tensor]) -> Tensor:
+    """Return the weighted sum of the teachers' objectives and add each to the terms."""
+    loss = scores_BC.new_zeros(())
+    for teacher in settings["teachers"]:
+        stored = torch.from_numpy(data.groups(f"score_{teacher['stage']}", rows)).to(scores_BC.device)
+        term = losses.distil(scores_BC, stored, teacher)
+        terms[f"{teacher['loss']}_{teacher['stage']}"] = term
+        loss = loss + teacher["weight"] * term
+    return loss
+
+
+def build_plan(settings: dict[str, Any], examples: int, validation: dict[str, Any] | None) -> Plan:
+    steps = total_steps(examples, settings)
+    keys = ("learning_rate", "weight_decay", "warmup_fraction", "clip_norm", "checkpoint_min")
+    return Plan(
+        steps=steps,
+        log_every=max(1, min(100, steps // 50)),
+        validate_every=validation["every"] if validation else 0,
+        **{key: settings[key] for key in keys if key in settings},
+    )
+
+
+def train(a: argparse.Namespace) -> None:
+    settings = a.settings
+    # The encoder runs twice in one step; its buffers (positions) never change and need no broadcast.
+    kwargs = DistributedDataParallelKwargs(broadcast_buffers=False)
+    precision = {"float32": "no"}.get(settings["precision"], settings["precision"])
+    accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=[kwargs])
+    size, world, rank = settings["batch_size"], accelerator.num_processes, accelerator.process_index
+    if size % world:
+        raise ValueError(f"batch_size {size} cannot be split over {world} processes")
+    set_seed(settings["seed"] + rank)
+    data = TrainingData.read(a.trainset, a.queries, a.passages)
+    encoder, _ = load(a.init, settings)
+    ranker = settings["family"] == "ranker"
+    objective = ranker_loss if ranker else retriever_loss
+    own = slice(rank * size // world, (rank + 1) * size // world)
+
+    def step_loss(model: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        return objective(model, data, batch_rows(step, data.examples, size), own, settings, accelerator.device)
+
+    reranking = Reranking.read(a, accelerator) if a.validation else None
+    validate = (lambda model: reranking.mrr(getattr(model, "encoder", model), settings)) if reranking else None
+    inputs = [
+        digest(a.trainset),
+        digest(a.queries),
+        *(digest(f) for f in sorted(Path(a.init).glob("*")) if f.is_file()),
+    ]
+    owner = fingerprint([settings, a.validation, a.init, inputs, world])
+    checkpoints = Checkpoints(a.checkpoints, owner, accelerator)
+    plan = build_plan(settings | {"checkpoint_min": a.checkpoint_min}, data.examples, a.validation)
+    fit(accelerator, encoder if ranker else Retriever(encoder), step_loss, plan, checkpoints, validate)
+    if accelerator.is_main_process:
+        with atomic(a.out) as folder:
+            folder.mkdir()
+            save(encoder, settings, a.tokenizer, folder)
+            (folder / "train.jsonl").write_bytes((a.checkpoints / "train.jsonl").read_bytes())
+            (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Train one stage.")
+    parser.add_argument("--init", required=True)
+    parser.add_argument("--tokenizer", required=True)
+    parser.add_argument("--queries", required=True, type=Path)
+    parser.add_argument("--passages", required=True, nargs="+", type=Path)
+    parser.add_argument("--trainset", required=True, type=Path)
+    parser.add_argument("--settings", required=True, type=json.loads)
+    parser.add_argument("--checkpoint-min", type=float, default=30.0)
+    parser.add_argument("--validation", type=json.loads)
+    parser.add_argument("--validation-ranking", type=Path)
+    parser.add_argument("--validation-queries", type=Path, help="token ids of the validation queries")
+    parser.add_argument("--validation-qrels", type=Path)
+    parser.add_argument("--validation-ids", nargs=2, type=Path, metavar=("QUERIES", "PASSAGES"))
+    parser.add_argument("--checkpoints", required=True, type=Path)
+    parser.add_argument("--out", required=True, type=Path)
+    train(parser.parse_args())
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,96 @@
+"""The environment files under envs/ agree with one another, with pyproject.toml and with what is installed."""
+
+import re
+import tomllib
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+PIN = re.compile(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.]+)")
+LISTS = ("requirements.txt", "cpu.txt", "gpu.txt", "test.txt")
+# What torch and Faiss bring in on Linux with CUDA only.
+CUDA = ("cuda-", "nvidia-", "triton", "faiss-gpu")
+
+
+def parse(lines: list[str], where: str) -> dict[str, str]:
+    """Return name -> version; every line is an exact pin without a local version, a comment or empty."""
+    pins = {}
+    for line in filter(None, (line.partition("#")[0].strip() for line in lines)):
+        match = PIN.fullmatch(line)
+        assert match, f"{where}: '{line}' is not NAME==VERSION"
+        assert canonicalize_name(match[1]) not in pins, f"{where}: {match[1]} stands twice"
+        pins[canonicalize_name(match[1])] = match[2]
+    return pins
+
+
+def pins(name: str) -> dict[str, str]:
+    return parse((ROOT / "envs" / name).read_text().splitlines(), name)
+
+
+def dependencies(names: list[str]) -> set[str]:
+    """Return the installed closure of some packages under this interpreter, those themselves included."""
+    try:
+        return _closure(names)
+    except PackageNotFoundError as error:
+        pytest.skip(f"needs the environment that `make test` makes for a CPU: no package {error.name}")
+
+
+def _closure(names: list[str]) -> set[str]:
+    seen: set[tuple[str, str]] = set()
+    waiting = [(canonicalize_name(name), "") for name in names]
+    while waiting:
+        name, extra = waiting.pop()
+        if (name, extra) in seen:
+            continue
+        seen.add((name, extra))
+        for requirement in map(Requirement, requires(name) or []):
+            if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
+                found = canonicalize_name(requirement.name)
+                waiting += [(found, extra) for extra in ("", *requirement.extras)]
+    return {name for name, _ in seen}
+
+
+def test_every_dependency_of_the_package_is_pinned_within_its_bounds():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    runtime = pins("requirements.txt")
+    declared = {canonicalize_name(r.name): r for r in map(Requirement, project["dependencies"])}
+    assert declared.keys() == runtime.keys()
+    for extra, name in {"cpu": "cpu.txt", "gpu": "gpu.txt"}.items():
+        optional = {canonicalize_name(r.name): r for r in map(Requirement, project["optional-dependencies"][extra])}
+        assert optional.keys() == pins(name).keys()
+        declared |= optional
+        runtime |= pins(name)
+    for name, requirement in declared.items():
+        assert requirement.specifier.contains(runtime[name]), f"{requirement} excludes the pin {runtime[name]}"
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_constraints_repeat_every_pin(name):
+    constraints = pins("constraints.txt")
+    assert {package: constraints.get(package) for package in pins(name)} == pins(name)
+
+
+def test_constraints_hold_whatever_the_lists_bring_in_and_nothing_else():
+    names = [package for name in LISTS if name != "gpu.txt" for package in pins(name)]
+    needed = dependencies(names)
+    listed = pins("constraints.txt").keys()
+    assert needed - listed == set()
+    # SQLAlchemy asks for greenlet on some machines only.
+    assert {name for name in listed - needed if not name.startswith(CUDA)} <= {"greenlet"}
+
+
+def test_the_conda_environment_holds_the_runtime_pins_and_the_same_jar():
+    environment = yaml.safe_load((ROOT / "envs" / "led.yaml").read_text())
+    (conda,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    conda_pins = parse(conda, "led.yaml")
+    only_tests = dependencies(list(pins("test.txt"))) - dependencies([*pins("requirements.txt"), *pins("cpu.txt")])
+    constraints = pins("constraints.txt").items()
+    assert conda_pins == {n: v for n, v in constraints if n not in only_tests and not n.startswith(CUDA)}
+    script = (ROOT / "envs" / "led.post-deploy.sh").read_text()
+    assert dict(PIN.findall(script)) == pins("anserini.txt")
+    assert "--no-deps" in script

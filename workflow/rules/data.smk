@@ -1,0 +1,152 @@
+"""From published files to passages, queries, judgements and token ids."""
+
+if DATASET.source == "docstrings":
+
+    rule docstrings:
+        """Make the embedded dataset from the docstrings of the installed packages."""
+        output:
+            expand(
+                f"{ROOT}/source/{{file}}",
+                file=["collection.tsv", "titles.tsv", *[f"{kind}.{split}.tsv" for kind in ("queries", "qrels") for split in ("train", "dev")]],
+            ),
+        log:
+            f"{LOGS}/docstrings.log",
+        conda:
+            ENV
+        threads: 2
+        resources:
+            mem_mb=job("cpu", "mem_mb"),
+            runtime=job("cpu", "runtime_min"),
+        params:
+            passages=DATASET.docstrings.passages,
+            dev_queries=DATASET.docstrings.dev_queries,
+            seed=RECIPE.dataset.docstrings.seed,
+            folder=f"{ROOT}/source",
+            version=VERSIONS["source"],
+        shell:
+            "python -m led_pipeline.data.docstrings --passages {params.passages} --dev-queries {params.dev_queries}"
+            " --seed {params.seed} --out {params.folder} > {log} 2>&1"
+
+
+if DATASET.source == "download":
+
+    rule download:
+        """Fetch one published file; which ones there are stands in config/sources.yaml."""
+        output:
+            f"{ROOT}/source/{{file}}",
+        log:
+            f"{LOGS}/download/{{file}}.log",
+        conda:
+            ENV
+        localrule: True
+        params:
+            archives=f"{ROOT}/source/.archives",
+            version=VERSIONS["source"],
+        shell:
+            "python -m led_pipeline.data.download --sources config/sources.yaml --name {wildcards.file}"
+            " --archives {params.archives} --out {output} > {log} 2>&1"
+
+
+rule prepare_passages:
+    """Check the collection and write it as one table; a passage's row in it is its number from here on."""
+    input:
+        collection=source(DATASET.collection_file),
+        titles=[source(DATASET.titles)] if DATASET.titles else [],
+    output:
+        passages=f"{ROOT}/prepared/passages.parquet",
+        provenance=f"{ROOT}/prepared/passages.json",
+    log:
+        f"{LOGS}/prepare/passages.log",
+    conda:
+        ENV
+    resources:
+        mem_mb=job("cpu", "mem_mb"),
+        runtime=job("cpu", "runtime_min"),
+    params:
+        format=DATASET.format,
+        titles=lambda wildcards, input: f"--titles {input.titles}" if input.titles else "",
+        skip=" ".join(DATASET.skip),
+        version=VERSIONS["prepare"],
+    shell:
+        "python -m led_pipeline.data.collection passages --format {params.format} --collection {input.collection:q}"
+        " {params.titles} --skip {params.skip} --out {output.passages} --provenance {output.provenance} > {log} 2>&1"
+
+
+rule prepare_split:
+    """Check the queries and judgements of one split; training takes queries with a relevant passage only."""
+    input:
+        queries=lambda wildcards: source(DATASET.queries_of(wildcards.split)),
+        qrels=lambda wildcards: source(DATASET.qrels_of(wildcards.split)),
+        passages=f"{ROOT}/prepared/passages.parquet",
+    output:
+        queries=f"{ROOT}/prepared/{{split}}.queries.parquet",
+        qrels=f"{ROOT}/prepared/{{split}}.qrels",
+        provenance=f"{ROOT}/prepared/{{split}}.json",
+    log:
+        f"{LOGS}/prepare/{{split}}.log",
+    conda:
+        ENV
+    resources:
+        mem_mb=job("cpu", "mem_mb"),
+        runtime=job("cpu", "runtime_min"),
+    params:
+        format=DATASET.format,
+        positive=lambda wildcards: "--positive" if wildcards.split == "train" else "",
+        limit=lambda wildcards: (
+            f"--limit {DATASET.splits[wildcards.split].limit} --seed {RECIPE.seed}" if DATASET.splits[wildcards.split].limit else ""
+        ),
+        skip=" ".join(DATASET.skip),
+        version=VERSIONS["prepare"],
+    shell:
+        "python -m led_pipeline.data.collection split --format {params.format} --queries {input.queries:q}"
+        " --qrels {input.qrels:q} {params.positive} {params.limit} --passages {input.passages} --skip {params.skip}"
+        " --out-queries {output.queries} --out-qrels {output.qrels} --provenance {output.provenance} > {log} 2>&1"
+
+
+rule tokenise_passages:
+    """Tokenise one shard of the collection, once for all stages that share a tokenizer."""
+    input:
+        passages=f"{ROOT}/prepared/passages.parquet",
+        tokenizer=lambda wildcards: model_input(TOKENIZERS[wildcards.tokenizer]),
+    output:
+        f"{ROOT}/tokens/{{tokenizer}}/passages.{{shard}}.arrow",
+    log:
+        f"{LOGS}/tokens/{{tokenizer}}.passages.{{shard}}.log",
+    conda:
+        ENV
+    threads: job("cpu", "threads")
+    resources:
+        mem_mb=job("cpu", "mem_mb"),
+        runtime=job("cpu", "runtime_min"),
+    params:
+        tokenizer=lambda wildcards: model_argument(TOKENIZERS[wildcards.tokenizer]),
+        max_tokens=DATASET.max_tokens,
+        shards=DATASET.shards,
+        version=VERSIONS["tokens"],
+    shell:
+        "RAYON_NUM_THREADS={threads} python -m led_pipeline.data.tokens --texts {input.passages}"
+        " --tokenizer {params.tokenizer:q} --max-tokens {params.max_tokens} --shard {wildcards.shard}"
+        " --shards {params.shards} --out {output} > {log} 2>&1"
+
+
+rule tokenise_queries:
+    """Tokenise the queries of one split."""
+    input:
+        queries=f"{ROOT}/prepared/{{split}}.queries.parquet",
+        tokenizer=lambda wildcards: model_input(TOKENIZERS[wildcards.tokenizer]),
+    output:
+        f"{ROOT}/tokens/{{tokenizer}}/{{split}}.arrow",
+    log:
+        f"{LOGS}/tokens/{{tokenizer}}.{{split}}.log",
+    conda:
+        ENV
+    resources:
+        mem_mb=job("cpu", "mem_mb"),
+        runtime=job("cpu", "runtime_min"),
+    params:
+        tokenizer=lambda wildcards: model_argument(TOKENIZERS[wildcards.tokenizer]),
+        max_tokens=DATASET.max_tokens,
+        version=VERSIONS["tokens"],
+    shell:
+        "python -m led_pipeline.data.tokens --texts {input.queries} --tokenizer {params.tokenizer:q}"
+        " --max-tokens {params.max_tokens} --out {output} > {log} 2>&1"

@@ -1,0 +1,51 @@
+"""Vectors of passages, by shard, and of queries, by split."""
+
+
+rule encode_passages:
+    """Encode one shard of the collection; a lost node costs one shard."""
+    input:
+        model=f"{ROOT}/models/{{stage}}",
+        tokens=lambda wildcards: token_shards(wildcards.stage)[int(wildcards.shard)],
+    output:
+        f"{ROOT}/vectors/{{stage}}/passages.{{shard}}.{{suffix}}",
+    wildcard_constraints:
+        suffix="npy|arrow",
+    log:
+        f"{LOGS}/encode/{{stage}}.passages.{{shard}}.{{suffix}}.log",
+    conda:
+        ENV
+    threads: job("encode", "threads")
+    resources:
+        gpu=job("encode", "gpu"),
+        mem_mb=job("encode", "mem_mb"),
+        runtime=job("encode", "runtime_min"),
+    params:
+        version=VERSIONS["encode"],
+    shell:
+        "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.encode"
+        " --model {input.model} --tokens {input.tokens} --side passage --out {output} > {log} 2>&1"
+
+
+rule encode_queries:
+    """Encode the queries of one split."""
+    input:
+        model=f"{ROOT}/models/{{stage}}",
+        tokens=lambda wildcards: token_split(wildcards.stage, wildcards.split),
+    output:
+        f"{ROOT}/vectors/{{stage}}/{{split}}.{{suffix}}",
+    wildcard_constraints:
+        suffix="npy|arrow",
+    log:
+        f"{LOGS}/encode/{{stage}}.{{split}}.{{suffix}}.log",
+    conda:
+        ENV
+    threads: job("encode", "threads")
+    resources:
+        gpu=job("encode", "gpu"),
+        mem_mb=job("encode", "mem_mb"),
+        runtime=job("encode", "runtime_min"),
+    params:
+        version=VERSIONS["encode"],
+    shell:
+        "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.encode"
+        " --model {input.model} --tokens {input.tokens} --side query --out {output} > {log} 2>&1"

@@ -1,0 +1,47 @@
+"""Run files and measures of every system on every split."""
+
+
+rule run_file:
+    """A ranking as a TREC run, with the published ids and strictly decreasing scores."""
+    input:
+        ranking=f"{ROOT}/rankings/{{system}}.{{split}}.parquet",
+        queries=f"{ROOT}/prepared/{{split}}.queries.parquet",
+        passages=f"{ROOT}/prepared/passages.parquet",
+    output:
+        f"{ROOT}/runs/{{system}}.{{split}}.trec",
+    log:
+        f"{LOGS}/runs/{{system}}.{{split}}.log",
+    conda:
+        ENV
+    resources:
+        mem_mb=job("cpu", "mem_mb"),
+        runtime=job("cpu", "runtime_min"),
+    params:
+        depth=RECIPE.evaluation.depth,
+        version=VERSIONS["evaluate"],
+    shell:
+        "python -m led_pipeline.evaluate run --ranking {input.ranking} --queries {input.queries}"
+        " --passages {input.passages} --tag {wildcards.system} --depth {params.depth} --out {output} > {log} 2>&1"
+
+
+rule measure:
+    """Measures of one run, as means over the queries of the qrels and per query."""
+    input:
+        run=f"{ROOT}/runs/{{system}}.{{split}}.trec",
+        qrels=f"{ROOT}/prepared/{{split}}.qrels",
+    output:
+        summary=f"{ROOT}/eval/{{system}}.{{split}}.json",
+        per_query=f"{ROOT}/eval/{{system}}.{{split}}.per_query.tsv",
+    log:
+        f"{LOGS}/eval/{{system}}.{{split}}.log",
+    conda:
+        ENV
+    resources:
+        mem_mb=job("cpu", "mem_mb"),
+        runtime=job("cpu", "runtime_min"),
+    params:
+        relevant_from=lambda wildcards: DATASET.splits[wildcards.split].relevant_from,
+        version=VERSIONS["evaluate"],
+    shell:
+        "python -m led_pipeline.evaluate measure --run {input.run} --qrels {input.qrels}"
+        " --relevant-from {params.relevant_from} --out {output.summary} --per-query {output.per_query} > {log} 2>&1"

@@ -1,0 +1,176 @@
+"""Rankings: every system's best passages for every query of a split, as a table of row numbers."""
+
+BM25_INDEX = f"{ROOT}/index/bm25"
+RANKING = f"{ROOT}/rankings/{{system}}.{{split}}.parquet"
+
+
+def hits(wildcards):
+    """How many passages to rank: what mining needs for the train queries, what evaluation needs otherwise."""
+    return RECIPE.mining.hits if wildcards.split == "train" else RECIPE.evaluation.depth
+
+
+def quantisation(wildcards):
+    return RECIPE.stages[wildcards.system].quantisation
+
+
+rule bm25_index:
+    """Index the passages' titles and texts with Anserini."""
+    input:
+        f"{ROOT}/prepared/passages.parquet",
+    output:
+        directory(BM25_INDEX),
+    log:
+        f"{LOGS}/bm25/index.log",
+    conda:
+        ENV
+    threads: job("cpu", "threads")
+    resources:
+        mem_mb=job("cpu", "mem_mb"),
+        runtime=job("cpu", "runtime_min"),
+    params:
+        version=VERSIONS["bm25"],
+    shell:
+        "python -m led_pipeline.search.anserini bm25-index --passages {input} --threads {threads} --out {output}"
+        " > {log} 2>&1"
+
+
+rule bm25_search:
+    """Rank with BM25."""
+    input:
+        index=BM25_INDEX,
+        queries=f"{ROOT}/prepared/{{split}}.queries.parquet",
+        passages=f"{ROOT}/prepared/passages.parquet",
+    output:
+        RANKING,
+    wildcard_constraints:
+        system="bm25",
+    log:
+        f"{LOGS}/rankings/{{system}}.{{split}}.log",
+    conda:
+        ENV
+    threads: job("cpu", "threads")
+    resources:
+        mem_mb=job("cpu", "mem_mb"),
+        runtime=job("cpu", "runtime_min"),
+    params:
+        k1=RECIPE.bm25.k1,
+        b=RECIPE.bm25.b,
+        hits=hits,
+        version=VERSIONS["bm25"],
+    shell:
+        "python -m led_pipeline.search.anserini bm25-search --index {input.index} --queries {input.queries}"
+        " --passages {input.passages} --k1 {params.k1} --b {params.b} --hits {params.hits} --threads {threads}"
+        " --out {output} > {log} 2>&1"
+
+
+rule impact_index:
+    """Index a lexicon stage's passage vectors with Anserini; this is where weights become integers."""
+    input:
+        vectors=lambda wildcards: vector_shards(wildcards.system),
+        passages=f"{ROOT}/prepared/passages.parquet",
+    output:
+        directory(f"{ROOT}/index/{{system}}"),
+    wildcard_constraints:
+        system=any_of(RECIPE.names("lexicon")),
+    log:
+        f"{LOGS}/index/{{system}}.log",
+    conda:
+        ENV
+    threads: job("cpu", "threads")
+    resources:
+        mem_mb=job("cpu", "mem_mb"),
+        runtime=job("cpu", "runtime_min"),
+    params:
+        quantisation=quantisation,
+        version=VERSIONS["index"],
+    shell:
+        "python -m led_pipeline.search.anserini impact-index --vectors {input.vectors} --passages {input.passages}"
+        " --quantisation {params.quantisation} --threads {threads} --out {output} > {log} 2>&1"
+
+
+rule impact_search:
+    """Rank with a lexicon stage, through Anserini's impact index."""
+    input:
+        index=f"{ROOT}/index/{{system}}",
+        queries=lambda wildcards: vector_split(wildcards.system, wildcards.split),
+        passages=f"{ROOT}/prepared/passages.parquet",
+    output:
+        RANKING,
+    wildcard_constraints:
+        system=any_of(RECIPE.names("lexicon")),
+    log:
+        f"{LOGS}/rankings/{{system}}.{{split}}.log",
+    conda:
+        ENV
+    threads: job("cpu", "threads")
+    resources:
+        mem_mb=job("cpu", "mem_mb"),
+        runtime=job("cpu", "runtime_min"),
+    params:
+        quantisation=quantisation,
+        hits=hits,
+        version=VERSIONS["search"],
+    shell:
+        "python -m led_pipeline.search.anserini impact-search --index {input.index} --query-vectors {input.queries}"
+        " --passages {input.passages} --quantisation {params.quantisation} --hits {params.hits} --threads {threads}"
+        " --out {output} > {log} 2>&1"
+
+
+rule dense_search:
+    """Rank with a dense stage: exact inner products with FAISS, one shard of the collection after another."""
+    input:
+        queries=lambda wildcards: vector_split(wildcards.system, wildcards.split),
+        passages=lambda wildcards: vector_shards(wildcards.system),
+    output:
+        RANKING,
+    wildcard_constraints:
+        system=any_of(RECIPE.names("dense")),
+    log:
+        f"{LOGS}/rankings/{{system}}.{{split}}.log",
+    conda:
+        ENV
+    threads: RECIPE.resources.search.threads
+    resources:
+        gpu=RECIPE.resources.search.gpu,
+        mem_mb=RECIPE.resources.search.mem_mb,
+        runtime=RECIPE.resources.search.runtime_min,
+    params:
+        hits=hits,
+        version=VERSIONS["search"],
+    shell:
+        "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} --plain -- led_pipeline.search.faiss_index"
+        " --passage-vectors {input.passages} --query-vectors {input.queries} --hits {params.hits} --threads {threads}"
+        " --out {output} > {log} 2>&1"
+
+
+def rerank(wildcards):
+    return RECIPE.stages[wildcards.system].rerank
+
+
+rule rerank:
+    """Rank with a ranker: score the first passages of another system anew."""
+    input:
+        model=f"{ROOT}/models/{{system}}",
+        ranking=lambda wildcards: f"{ROOT}/rankings/{rerank(wildcards).system}.{wildcards.split}.parquet",
+        queries=lambda wildcards: token_split(wildcards.system, wildcards.split),
+        passages=lambda wildcards: token_shards(wildcards.system),
+    output:
+        RANKING,
+    wildcard_constraints:
+        system=any_of(RECIPE.names("ranker")),
+    log:
+        f"{LOGS}/rankings/{{system}}.{{split}}.log",
+    conda:
+        ENV
+    threads: RECIPE.resources.score.threads
+    resources:
+        gpu=RECIPE.resources.score.gpu,
+        mem_mb=RECIPE.resources.score.mem_mb,
+        runtime=RECIPE.resources.score.runtime_min,
+    params:
+        depth=lambda wildcards: rerank(wildcards).depth,
+        version=VERSIONS["score"],
+    shell:
+        "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.score"
+        " --model {input.model} --pairs {input.ranking} --depth {params.depth} --rerank --queries {input.queries}"
+        " --passages {input.passages} --out {output} > {log} 2>&1"

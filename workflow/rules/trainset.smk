@@ -1,0 +1,168 @@
+"""What a stage trains on: pools of negatives, drawn examples, teachers' scores."""
+
+
+def pool_inputs(wildcards):
+    return [f"{ROOT}/pools/{system}.parquet" for system in RECIPE.stages[wildcards.stage].negatives]
+
+
+def score_files(wildcards):
+    """Every teacher's scores of a stage's drawn passages, by shard."""
+    teachers = dict.fromkeys(teacher.stage for teacher in RECIPE.stages[wildcards.stage].teachers)
+    return {
+        teacher: expand(f"{ROOT}/trainsets/{wildcards.stage}/scores/{teacher}.{{shard}}.npy", shard=SHARDS)
+        for teacher in teachers
+    }
+
+
+rule pool:
+    """What one system ranked best for each training query, without the judged passages."""
+    input:
+        ranking=f"{ROOT}/rankings/{{system}}.train.parquet",
+        queries=f"{ROOT}/prepared/train.queries.parquet",
+        passages=f"{ROOT}/prepared/passages.parquet",
+        qrels=f"{ROOT}/prepared/train.qrels",
+    output:
+        pool=f"{ROOT}/pools/{{system}}.parquet",
+        manifest=f"{ROOT}/pools/{{system}}.json",
+    wildcard_constraints:
+        system=any_of(["bm25", *RECIPE.retrievers]),
+    log:
+        f"{LOGS}/pools/{{system}}.log",
+    conda:
+        ENV
+    resources:
+        mem_mb=job("cpu", "mem_mb"),
+        runtime=job("cpu", "runtime_min"),
+    params:
+        depth=RECIPE.mining.depth,
+        version=VERSIONS["pools"],
+    shell:
+        "python -m led_pipeline.data.pools ranking --ranking {input.ranking} --queries {input.queries}"
+        " --passages {input.passages} --qrels {input.qrels} --depth {params.depth} --out {output.pool} > {log} 2>&1"
+
+
+rule published_pool:
+    """Negatives that somebody published for the training queries."""
+    input:
+        negatives=lambda wildcards: source(DATASET.negatives[wildcards.system]),
+        queries=f"{ROOT}/prepared/train.queries.parquet",
+        passages=f"{ROOT}/prepared/passages.parquet",
+        qrels=f"{ROOT}/prepared/train.qrels",
+    output:
+        pool=f"{ROOT}/pools/{{system}}.parquet",
+        manifest=f"{ROOT}/pools/{{system}}.json",
+    wildcard_constraints:
+        system=any_of(DATASET.negatives),
+    log:
+        f"{LOGS}/pools/{{system}}.log",
+    conda:
+        ENV
+    resources:
+        mem_mb=job("cpu", "mem_mb"),
+        runtime=job("cpu", "runtime_min"),
+    params:
+        depth=RECIPE.mining.published_depth,
+        version=VERSIONS["pools"],
+    shell:
+        "python -m led_pipeline.data.pools published --negatives {input.negatives:q} --queries {input.queries}"
+        " --passages {input.passages} --qrels {input.qrels} --depth {params.depth} --out {output.pool} > {log} 2>&1"
+
+
+rule draw:
+    """Draw every epoch's examples from the pools, from the recipe's seed."""
+    input:
+        pools=pool_inputs,
+        queries=f"{ROOT}/prepared/train.queries.parquet",
+        passages=f"{ROOT}/prepared/passages.parquet",
+        qrels=f"{ROOT}/prepared/train.qrels",
+    output:
+        drawn=f"{ROOT}/trainsets/{{stage}}/drawn.arrow",
+        manifest=f"{ROOT}/trainsets/{{stage}}/drawn.json",
+    log:
+        f"{LOGS}/trainsets/{{stage}}.draw.log",
+    conda:
+        ENV
+    resources:
+        mem_mb=job("cpu", "mem_mb"),
+        runtime=job("cpu", "runtime_min"),
+    params:
+        settings=settings("trainset"),
+        version=VERSIONS["trainset"],
+    shell:
+        "python -m led_pipeline.data.trainset draw --queries {input.queries} --passages {input.passages}"
+        " --qrels {input.qrels} --pools {input.pools} --settings {params.settings:q} --out {output.drawn} > {log} 2>&1"
+
+
+rule score_with_vectors:
+    """A retriever's scores of the drawn passages, from the vectors that mining has made already."""
+    input:
+        pairs=f"{ROOT}/trainsets/{{stage}}/drawn.arrow",
+        queries=lambda wildcards: vector_split(wildcards.system, "train"),
+        passages=lambda wildcards: vector_shards(wildcards.system),
+    output:
+        f"{ROOT}/trainsets/{{stage}}/scores/{{system}}.{{shard}}.npy",
+    wildcard_constraints:
+        system=any_of(RECIPE.retrievers),
+    log:
+        f"{LOGS}/trainsets/{{stage}}.{{system}}.{{shard}}.log",
+    conda:
+        ENV
+    resources:
+        mem_mb=job("cpu", "mem_mb"),
+        runtime=job("cpu", "runtime_min"),
+    params:
+        shards=DATASET.shards,
+        version=VERSIONS["score"],
+    shell:
+        "python -m led_pipeline.search.exact pair-scores --pairs {input.pairs} --query-vectors {input.queries}"
+        " --passage-vectors {input.passages} --shard {wildcards.shard} --shards {params.shards} --out {output} > {log} 2>&1"
+
+
+rule score_with_ranker:
+    """A ranker's scores of the drawn passages: one inference pass over exactly the pairs of the trainset."""
+    input:
+        model=f"{ROOT}/models/{{system}}",
+        pairs=f"{ROOT}/trainsets/{{stage}}/drawn.arrow",
+        queries=lambda wildcards: token_split(wildcards.system, "train"),
+        passages=lambda wildcards: token_shards(wildcards.system),
+    output:
+        f"{ROOT}/trainsets/{{stage}}/scores/{{system}}.{{shard}}.npy",
+    wildcard_constraints:
+        system=any_of(RECIPE.names("ranker")),
+    log:
+        f"{LOGS}/trainsets/{{stage}}.{{system}}.{{shard}}.log",
+    conda:
+        ENV
+    threads: RECIPE.resources.score.threads
+    resources:
+        gpu=RECIPE.resources.score.gpu,
+        mem_mb=RECIPE.resources.score.mem_mb,
+        runtime=RECIPE.resources.score.runtime_min,
+    params:
+        shards=DATASET.shards,
+        version=VERSIONS["score"],
+    shell:
+        "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.score"
+        " --model {input.model} --pairs {input.pairs} --queries {input.queries} --passages {input.passages}"
+        " --shard {wildcards.shard} --shards {params.shards} --out {output} > {log} 2>&1"
+
+
+rule trainset:
+    """Join the drawn examples and the teachers' scores: all that the stage trains on."""
+    input:
+        unpack(score_files),
+        drawn=f"{ROOT}/trainsets/{{stage}}/drawn.arrow",
+    output:
+        f"{ROOT}/trainsets/{{stage}}/trainset.arrow",
+    log:
+        f"{LOGS}/trainsets/{{stage}}.join.log",
+    conda:
+        ENV
+    resources:
+        mem_mb=job("cpu", "mem_mb"),
+        runtime=job("cpu", "runtime_min"),
+    params:
+        scores=lambda wildcards: " ".join(f"--scores {name} {' '.join(files)}" for name, files in score_files(wildcards).items()),
+        version=VERSIONS["trainset"],
+    shell:
+        "python -m led_pipeline.data.trainset join --drawn {input.drawn} {params.scores} --out {output} > {log} 2>&1"
