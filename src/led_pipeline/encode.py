@@ -55,7 +55,7 @@ def write_vectors(rows: list, family: str, vocabulary: int, out: Path) -> None:
             raise InputError(
                 f"{out}: the model gives vectors that are not finite in float16; it has diverged, train it anew"
             )
-        with atomic(out) as temporary, open(temporary, "wb") as file:
+        with atomic(out) as temporary, temporary.open("wb") as file:
             np.save(file, matrix)
         return
     dtype = np.uint16 if vocabulary <= 2**16 else np.uint32
@@ -72,8 +72,10 @@ def join_parts(parts: list[Path], family: str, out: Path) -> None:
         parts[0].replace(out)
         return
     if family == "dense":
-        with atomic(out) as temporary, open(temporary, "wb") as file:
-            np.save(file, np.concatenate([np.load(part) for part in parts]))
+        matrices = [np.load(part) for part in parts]
+        filled = [matrix for matrix in matrices if len(matrix)]  # a rank without texts knows no width
+        with atomic(out) as temporary, temporary.open("wb") as file:
+            np.save(file, np.concatenate(filled or matrices))
     else:
         read = [read_arrow(part) for part in parts]
         joined = {}

@@ -59,7 +59,7 @@ def read_json(path: Path | str) -> Any:
 
 def digest(path: Path | str, algorithm: str = "sha256") -> str:
     """Return the hex digest of a file's bytes."""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 

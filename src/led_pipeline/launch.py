@@ -1,10 +1,11 @@
-"""Launch: start a torchrun job on GPUs that no other job of ours uses. No science in here.
+"""Launch: start a job, one process per GPU, on GPUs that no other job of ours uses. No science in here.
 
-Run as `python -m led_pipeline.launch --gpu N --threads T -- MODULE ARGUMENTS`. With `--gpu 0` one process runs on the CPU
-(gloo); otherwise one process per GPU (NCCL). Snakemake counts GPUs but does not say which, so devices are leased with
-file locks. The launcher then becomes torchrun (exec), which keeps the locks: the kernel releases them however it dies,
-and signals and exit codes need no forwarding. Where CUDA_VISIBLE_DEVICES is set (by SLURM, by the user), only those
-devices are taken.
+Run as `python -m led_pipeline.launch --gpu N --threads T -- MODULE ARGUMENTS`. Several processes are started by
+torchrun; a single one, on one GPU or with `--gpu 0` on the CPU, needs none and starts a second sooner. Snakemake counts
+GPUs but does not say which, so devices are leased with file locks. The launcher then becomes the job (exec), which
+keeps the locks: the kernel releases them however it dies, and signals and exit codes need no forwarding. Where
+CUDA_VISIBLE_DEVICES is set (by SLURM, by the user), only those devices are taken. A SLURM job may see its devices under
+numbers of its own, so its locks are its own, too.
 """
 
 import argparse
@@ -52,7 +53,7 @@ def lease(count: int, devices: list[str], folder: Path) -> dict[str, IO]:
     folder.mkdir(parents=True, exist_ok=True)
     while True:
         held: dict[str, IO] = {}
-        with open(folder / "attempt.lock", "w") as attempt:
+        with (folder / "attempt.lock").open("w") as attempt:
             fcntl.flock(attempt, fcntl.LOCK_EX)
             for device in devices:
                 if len(held) < count and (file := _try_lock(folder / f"gpu-{device}.lock")):
@@ -66,7 +67,7 @@ def lease(count: int, devices: list[str], folder: Path) -> dict[str, IO]:
 
 def _try_lock(path: Path) -> IO | None:
     """Return the lock file of a free device, locked and inheritable, or None."""
-    file = open(path, "w")  # noqa: SIM115: it stays open for as long as the device is held
+    file = path.open("w")  # it stays open for as long as the device is held
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -76,6 +77,12 @@ def _try_lock(path: Path) -> IO | None:
     return file
 
 
+def lock_folder() -> Path:
+    """Return where the lock files of this user's devices lie: one folder per machine, and per SLURM job."""
+    scope = ["led-gpus", str(os.getuid()), os.environ.get("SLURM_JOB_ID", "")]
+    return Path(tempfile.gettempdir(), "-".join(filter(None, scope)))
+
+
 def torchrun_command(module: str, arguments: list[str], processes: int) -> list[str]:
     """Return the command that runs a module under torchrun on this machine, with a rendezvous port of its own."""
     run = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
@@ -83,23 +90,25 @@ def torchrun_command(module: str, arguments: list[str], processes: int) -> list[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Run a module under torchrun on leased GPUs.")
+    parser = argparse.ArgumentParser(description="Run a module on leased GPUs, one process each.")
     parser.add_argument("--gpu", type=int, required=True, help="GPUs and processes; 0 for one process on the CPU")
     parser.add_argument("--processes", type=int, help="processes on the CPU, with --gpu 0 (default 1)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the whole job")
-    parser.add_argument("--plain", action="store_true", help="one plain process with all the GPUs, without torchrun")
+    parser.add_argument("--plain", action="store_true", help="one process with all the GPUs")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- MODULE ARGUMENTS")
     a = parser.parse_args()
-    module, *arguments = a.command[1:] if a.command[:1] == ["--"] else a.command
+    if a.command in ([], ["--"]):
+        parser.error("name the module to run after --")
+    module, *arguments = a.command[1:] if a.command[0] == "--" else a.command
     processes = 1 if a.plain else a.gpu or a.processes or 1
-    held = lease(a.gpu, visible_devices(), Path(tempfile.gettempdir()) / f"led-gpus-{os.getuid()}") if a.gpu else {}
+    held = lease(a.gpu, visible_devices(), lock_folder()) if a.gpu else {}
     environment = os.environ | {
         "CUDA_VISIBLE_DEVICES": ",".join(held),
         "OMP_NUM_THREADS": str(max(1, a.threads // processes)),
         "TOKENIZERS_PARALLELISM": "false",
     }
     plain = [sys.executable, "-m", module, *arguments]
-    command = plain if a.plain else torchrun_command(module, arguments, processes)
+    command = plain if processes == 1 else torchrun_command(module, arguments, processes)
     print("+", " ".join(command), flush=True)
     os.execve(command[0], command, environment)
 

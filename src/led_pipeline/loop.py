@@ -1,4 +1,4 @@
-"""The training loop: steps, schedule, clipping, log, checkpoints, and the choice of the best step. No objective in here."""
+"""The training loop: steps, schedule, clipping, log, checkpoints and the choice of the best step; no objective."""
 
 import json
 import math
@@ -34,7 +34,7 @@ class Plan:
 
 def learning_rate(update: int, plan: Plan) -> float:
     """Return the rate of an update (from 0): linear rise over the warm-up, then linear fall to 0."""
-    warmup = math.ceil(plan.warmup_fraction * plan.steps)
+    warmup = int(plan.warmup_fraction * plan.steps)
     if update < warmup:
         return plan.learning_rate * (update + 1) / warmup
     return plan.learning_rate * (plan.steps - update) / max(1, plan.steps - warmup)
@@ -79,6 +79,8 @@ class Checkpoints:
             write_json(part / "progress.json", progress)
             with atomic(self.folder / "state") as temporary:
                 part.replace(temporary)
+            for other in set(self.folder.glob("best.*.pt")) - {self._best(progress["best_step"])}:
+                remove(other)
         self.accelerator.wait_for_everyone()
 
     def restore(self) -> dict[str, Any] | None:
@@ -88,13 +90,17 @@ class Checkpoints:
         self.accelerator.load_state(str(self.folder / "state"))
         return read_json(self.folder / "state" / "progress.json")
 
-    def save_best(self, model: nn.Module) -> None:
+    def _best(self, step: int | None) -> Path:
+        # Each step has a file of its own: a resumed training may find another best step than the killed one did.
+        return self.folder / f"best.{step}.pt"
+
+    def save_best(self, model: nn.Module, step: int) -> None:
         if self.accelerator.is_main_process:
-            with atomic(self.folder / "best.pt") as temporary:
+            with atomic(self._best(step)) as temporary:
                 torch.save(self.accelerator.unwrap_model(model).state_dict(), temporary)
 
-    def load_best(self, model: nn.Module) -> None:
-        weights = torch.load(self.folder / "best.pt", map_location=self.accelerator.device, weights_only=True)
+    def load_best(self, model: nn.Module, step: int) -> None:
+        weights = torch.load(self._best(step), map_location=self.accelerator.device, weights_only=True)
         self.accelerator.unwrap_model(model).load_state_dict(weights)
 
 
@@ -108,16 +114,16 @@ class Log:
         if self.active:
             line = json.dumps(event)
             print(line, flush=True)
-            with open(self.path, "a", encoding="utf-8") as file:
+            with self.path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
 
     def cut(self, step: int) -> None:
-        """Forget what was logged after a step, since a resumed training logs it again."""
+        """Forget what was logged after a step, since a resumed training logs it again, and half a last line."""
         if self.active and self.path.is_file():
-            kept = [
-                line for line in self.path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= step
-            ]
-            self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+            with atomic(self.path) as temporary:
+                temporary.write_text("".join(kept), encoding="utf-8")
 
 
 def fit(
@@ -169,13 +175,13 @@ def fit(
             log.write(step=step, validation={"MRR@10": value})
             if progress["best"] is None or value > progress["best"]:
                 progress |= {"best": value, "best_step": step}
-                checkpoints.save_best(model)
+                checkpoints.save_best(model, step)
         if not last and _everyone(accelerator, time.monotonic() - saved > 60 * plan.checkpoint_min):
             checkpoints.save(progress)
             saved = time.monotonic()
     accelerator.wait_for_everyone()
     if progress["best_step"] not in (None, plan.steps):
-        checkpoints.load_best(model)
+        checkpoints.load_best(model, progress["best_step"])
     result = {"steps": plan.steps, "best_step": progress["best_step"], "seconds": round(time.monotonic() - started, 1)}
     log.write(step=plan.steps, finished=True, **result)
     return result
@@ -194,6 +200,6 @@ def _log_step(log: Log, step: int, terms: dict[str, Tensor], optimizer: torch.op
     values = {name: float(f"{term.item():.6g}") for name, term in terms.items()}
     if not math.isfinite(values["loss"]):
         raise InputError(
-            f"step {step}: the loss is {values['loss']}; lower learning_rate, or use precision: float32 to find the cause"
+            f"step {step}: the loss is {values['loss']}; lower learning_rate, or find the cause with precision: float32"
         )
     log.write(step=step, **values, learning_rate=optimizer.param_groups[0]["lr"], seconds=round(seconds, 2))

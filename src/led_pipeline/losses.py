@@ -84,7 +84,7 @@ def ranknet(student_BC: Tensor, teacher_BC: Tensor) -> Tensor:
 
 
 def listnet(student_BC: Tensor, teacher_BC: Tensor) -> Tensor:
-    """Mean over queries of the cross-entropy of the student's distribution under the teacher's; LED sums over queries."""
+    """Mean over queries of the cross-entropy between the teacher's distribution and the student's; LED sums."""
     return -(teacher_BC.float().softmax(dim=1) * student_BC.float().log_softmax(dim=1)).sum(dim=1).mean()
 
 

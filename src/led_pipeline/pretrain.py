@@ -3,8 +3,8 @@
 Run as `python -m led_pipeline.pretrain --passages passages.parquet --settings JSON --out DIR`.
 
 No gradient is involved. The token embeddings are a truncated SVD of the idf-weighted token-passage matrix (latent
-semantic analysis), and the layers start near the identity, so that the mean of the last layer's outputs is an idf-weighted
-LSA vector of the text and the masked-LM head gives high logits to related terms. Training starts from there.
+semantic analysis), and the layers start near the identity, so that the mean of the last layer's outputs is an
+idf-weighted LSA vector of the text and the masked-LM head gives high logits to related terms. Training starts there.
 
 Layer normalisation would make all tokens equally long and so forget the idf weights. Two reserved dimensions therefore
 hold a large constant of opposite signs: it dominates the length of every token's vector, so that normalisation divides
@@ -15,7 +15,7 @@ all of them by nearly the same number; the last normalisation then sets these tw
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +43,26 @@ def read_texts(passages: Path) -> Iterator[str]:
             yield f"{title} {text}"
 
 
-def train_tokenizer(texts: Iterator[str], vocabulary: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
     """Train lower-cased word pieces; camelCase is split first, and so are dotted and underscored names."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    texts = list(texts)
+    # The trainer numbers continuing letters (##a) in an order that differs from run to run, and breaks ties by number.
+    # So a first round only finds these letters, and the second is given them in order.
+    letters = sorted(token for token in _train_pieces(texts, SPECIAL, 0) if token.startswith("##"))
+    pieces = _train_pieces(texts, [*SPECIAL, *letters], vocabulary)
+    tokenizer = _word_pieces(pieces)
+    cls, sep = pieces["[CLS]"], pieces["[SEP]"]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", cls), ("[SEP]", sep)],
+    )
+    names = {f"{token.strip('[]').lower()}_token": token for token in SPECIAL}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+
+
+def _word_pieces(pieces: dict[str, int] | None = None) -> Tokenizer:
+    tokenizer = Tokenizer(models.WordPiece(pieces, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Sequence(
         [
             normalizers.NFD(),
@@ -55,16 +72,15 @@ def train_tokenizer(texts: Iterator[str], vocabulary: int) -> PreTrainedTokenize
         ]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=SPECIAL, show_progress=False)
+    return tokenizer
+
+
+def _train_pieces(texts: list[str], given: list[str], size: int) -> dict[str, int]:
+    """Return word pieces and their numbers: the given ones, all letters of the texts, and merges up to `size`."""
+    tokenizer = _word_pieces()
+    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=given, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
-    cls, sep = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", cls), ("[SEP]", sep)],
-    )
-    names = {f"{token.strip('[]').lower()}_token": token for token in SPECIAL}
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+    return tokenizer.get_vocab()
 
 
 def count_matrix(tokenizer: PreTrainedTokenizerFast, texts: Iterator[str], size: int) -> sp.csr_matrix:

@@ -1,9 +1,11 @@
-"""Turn pydantic's errors about a config into sentences that name the key and the nearest right one."""
+"""Turn what is wrong with a config into sentences that name the key and the nearest right one."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, get_args
 
+import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -15,8 +17,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def sentences(error: ValidationError, root: type[BaseModel], config: Mapping[str, Any]) -> list[str]:
-    """Return one sentence per fault of a validated config."""
-    return [_sentence(details, root, config) for details in error.errors()]
+    """Return one sentence per fault of a config, as its author wrote it; what several places share, once."""
+    return list(dict.fromkeys(_sentence(details, root, config) for details in error.errors()))
 
 
 def _sentence(details: ErrorDetails, root: type[BaseModel], config: Mapping[str, Any]) -> str:
@@ -35,6 +37,8 @@ def _sentence(details: ErrorDetails, root: type[BaseModel], config: Mapping[str,
             return f"{key}.family: no family '{tag}'{nearest(tag, expected.split(', '))}; there are {expected}"
         case "union_tag_not_found":
             return f"{key}.family: this key is required (pretrain, dense, lexicon or ranker)"
+        case "dict_type" | "model_type" | "model_attributes_type":
+            return f"{key}: expected a mapping of keys to values, got {'nothing' if given is None else repr(given)}"
         case "literal_error":
             expected = str((details.get("ctx") or {}).get("expected", ""))
             options = [option.strip(" '") for option in expected.replace(" or ", ", ").split(",")]
@@ -50,7 +54,12 @@ def _without_tags(location: tuple[int | str, ...], config: Any) -> list[int | st
         if keys[:1] == ["stages"] and i == 2:
             continue  # the discriminator's value, for example 'dense'
         keys.append(part)
-    return [part for part in keys if part != "[key]"]
+    keys = [part for part in keys if part != "[key]"]
+    if keys[:1] == ["stages"] and len(keys) > 2 and keys[2] in (config.get("defaults") or {}):
+        own = config["stages"][keys[1]]
+        if keys[2] not in own:
+            return ["defaults", *keys[2:]]
+    return keys
 
 
 def _dotted(location: list[int | str]) -> str:
@@ -83,3 +92,21 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 def _choices(known: list[str]) -> str:
     return f"; there are {', '.join(known)}" if known else ""
+
+
+def repeated_keys(path: Path) -> Iterator[str]:
+    """Yield a sentence per key that stands twice in one mapping of a YAML file; its parser would keep the last one."""
+    root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    nodes = [("", root)] if root else []
+    while nodes:
+        prefix, node = nodes.pop()
+        if isinstance(node, yaml.SequenceNode):
+            nodes += [(f"{prefix}[{i}]", child) for i, child in enumerate(node.value)]
+        elif isinstance(node, yaml.MappingNode):
+            lines: dict[str, int] = {}
+            for key, child in node.value:
+                name, line = f"{prefix}.{key.value}".lstrip("."), key.start_mark.line + 1
+                if key.value in lines:
+                    yield f"{path}:{line}: {name} stands already in line {lines[key.value]}, rename or remove one"
+                lines[key.value] = line
+                nodes.append((name, child))

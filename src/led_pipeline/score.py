@@ -1,8 +1,8 @@
 """Score: a cross-encoder's scores of query-passage pairs, under torchrun; the ranks share the shard between them.
 
-Run as `torchrun -m led_pipeline.score --model DIR --pairs FILE --queries TOKENS --passages TOKENS... --shard I --shards S
---out FILE` for the passages of a trainset: the scores come as one float32 vector in their order. With `--rerank --depth N`
-FILE is a ranking, and the output is a ranking of its first N passages per query by the new scores.
+Run as `torchrun -m led_pipeline.score --model DIR --pairs FILE --queries TOKENS --passages TOKENS... --shard I
+--shards S --out FILE` for the passages of a trainset: the scores come as one float32 vector in their order. With
+`--rerank --depth N` FILE is a ranking, and the output is a ranking of its first N passages per query by the new scores.
 """
 
 import argparse
@@ -50,13 +50,13 @@ def score_share(
     settings: dict,
     out: Path,
 ) -> NDArray[np.float32]:
-    """Score all pairs, each process its share of them, and return the whole; the parts pass through files beside `out`."""
+    """Score all pairs, each process its share, and return the whole; the parts pass through files beside `out`."""
     state = PartialState()
     start, stop = shard_range(len(queries), state.process_index, state.num_processes)
     scores = inference.score(model, *stores, (queries[start:stop], passages[start:stop]), settings, state.device)
     parts = [out.with_name(f"{out.name}.rank{rank}") for rank in range(state.num_processes)]
     out.parent.mkdir(parents=True, exist_ok=True)
-    with open(parts[state.process_index], "wb") as file:
+    with parts[state.process_index].open("wb") as file:
         np.save(file, scores)
     state.wait_for_everyone()
     whole = np.concatenate([np.load(part) for part in parts])
@@ -97,7 +97,7 @@ def main() -> None:
         if a.rerank:
             write_ranking(a.out, reordered(ranking, scores))
         else:
-            with atomic(a.out) as temporary, open(temporary, "wb") as file:
+            with atomic(a.out) as temporary, temporary.open("wb") as file:
                 np.save(file, scores)
         print(f"{len(query_rows):,} pairs scored")
 

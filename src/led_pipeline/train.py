@@ -1,8 +1,8 @@
 """Train: one stage under torchrun, from its trainset to a checkpoint folder.
 
-Run as `torchrun -m led_pipeline.train --init MODEL --tokenizer TOKENIZER --queries TOKENS --passages TOKENS... --trainset
-FILE --settings JSON --checkpoints DIR --out DIR`; with validation also `--validation JSON --validation-ranking FILE
---validation-queries TOKENS --validation-qrels FILE --validation-ids QUERIES PASSAGES`.
+Run as `torchrun -m led_pipeline.train --init MODEL --tokenizer TOKENIZER --queries TOKENS --passages TOKENS...
+--trainset FILE --settings JSON --checkpoints DIR --out DIR`; with validation also `--validation JSON
+--validation-ranking FILE --validation-queries TOKENS --validation-qrels FILE --validation-ids QUERIES PASSAGES`.
 
 # B = queries of the global batch, C = candidates of one query (positive first), N = B x C passages, D = dimensions
 """

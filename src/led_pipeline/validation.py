@@ -47,10 +47,18 @@ class Reranking:
     def mrr(self, model: nn.Module, settings: dict) -> float:
         """Return MRR@10 over the sampled queries; a query whose relevant passages are no candidates counts as 0."""
         mine = self.sample[self.accelerator.process_index :: self.accelerator.num_processes]
+        total = self._sum(model, settings, mine) if len(mine) else 0.0
+        summed = self.accelerator.reduce(
+            torch.tensor(total, dtype=torch.float64, device=self.accelerator.device), "sum"
+        )
+        return float(summed) / len(self.sample)
+
+    def _sum(self, model: nn.Module, settings: dict, mine: NDArray[np.int64]) -> float:
+        """Return the sum of the reciprocal ranks of some queries, given as positions in the ranking."""
         queries = self.ranking.queries[mine]
         candidates = [self.ranking.passages[i][: self.depth] for i in mine]
         lengths = [len(rows) for rows in candidates]
-        pair_rows = np.repeat(queries, lengths), np.concatenate(candidates) if candidates else np.empty(0, np.int32)
+        pair_rows = np.repeat(queries, lengths), np.concatenate(candidates)
         if settings["family"] == "ranker":
             scores = inference.score(model, self.queries, self.passages, pair_rows, settings, self.accelerator.device)
         else:
@@ -58,10 +66,7 @@ class Reranking:
         total = 0.0
         for query, rows, own in zip(queries, candidates, np.split(scores, np.cumsum(lengths)[:-1]), strict=True):
             total += reciprocal_rank(own, np.isin(rows, list(self.relevant.get(int(query), ()))))
-        summed = self.accelerator.reduce(
-            torch.tensor(total, dtype=torch.float64, device=self.accelerator.device), "sum"
-        )
-        return float(summed) / len(self.sample)
+        return total
 
     def _dot_products(
         self, model: nn.Module, settings: dict, queries: NDArray, passages: NDArray

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -10,14 +11,19 @@ from snakemake.exceptions import WorkflowError
 
 SOURCE = str(Path(workflow.basedir, "src"))
 sys.path.insert(0, SOURCE)
-# Jobs find the package in a conda environment, too, which holds only what it depends on.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))
+# Jobs find the package in a conda environment, too, which holds only what it depends on. Snakemake takes PYTHONPATH
+# away from such jobs, so it is set inside of them; the first part is Snakemake's own prefix.
+shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(SOURCE)}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; ")
 
 from led_pipeline.files import InputError
 from led_pipeline.recipe import Recipe
+from led_pipeline.recipe_errors import repeated_keys
 from led_pipeline.versions import VERSIONS
 
 try:
+    for path in workflow.configfiles:
+        for fault in repeated_keys(Path(path)):
+            raise InputError(fault)
     RECIPE = Recipe.load(config)
 except InputError as error:
     raise WorkflowError(str(error)) from None
@@ -27,6 +33,7 @@ ROOT = f"results/{DATASET.name}"
 LOGS = f"logs/{DATASET.name}"
 SHARDS = range(DATASET.shards)
 ENV = "../../envs/led.yaml"
+CONFIG = os.path.relpath(os.path.join(workflow.basedir, "config"))  # for the files that come with the workflow
 # One rule makes the stages that are trained, another takes over those that are used as they are.
 PRETRAINED = RECIPE.names("pretrain")
 IMPORTED = [n for n in RECIPE.names("dense", "lexicon", "ranker") if not RECIPE.stages[n].train]
@@ -38,12 +45,20 @@ def any_of(names):
     return "|".join(names) or "(?!)"
 
 
+def slug(tokenizer):
+    """A tokenizer's name as a folder: the stage that makes it, or its hub id or path without odd characters."""
+    return tokenizer if tokenizer in RECIPE.stages else re.sub(r"[^A-Za-z0-9.-]+", "_", tokenizer).strip("_.")
+
+
+TOKENIZERS = {slug(t): t for t in {RECIPE.tokenizer, *map(RECIPE.tokenizer_of, RECIPE.stages)}}
+
+
 wildcard_constraints:
     stage=any_of(RECIPE.stages),
     system=any_of([*RECIPE.systems, *DATASET.negatives]),
     split=any_of(DATASET.splits),
     shard=any_of(map(str, SHARDS)),
-    tokenizer=r"[A-Za-z0-9_.-]+",
+    tokenizer=any_of(map(re.escape, TOKENIZERS)),
 
 
 def as_json(value):
@@ -55,6 +70,11 @@ def settings(step):
     return lambda wildcards: as_json(RECIPE.settings(step, wildcards.stage))
 
 
+def version(step):
+    """A step's number. Snakemake compares the values of all params as one set, so the name keeps it from others."""
+    return f"{step} {VERSIONS[step]}"
+
+
 def job(kind, field):
     """What jobs of a kind ask for; a stage's own `resources` apply to its training."""
     return lambda wildcards: getattr(RECIPE.job(kind, wildcards.get("stage")), field)
@@ -64,14 +84,6 @@ def source(name):
     """Where a file of the dataset lies: the user's folder, or source/ for what is downloaded or made."""
     folder = DATASET.folder if DATASET.source == "folder" else f"{ROOT}/source"
     return os.path.join(folder, name)
-
-
-def slug(tokenizer):
-    """A tokenizer's name as a folder: the stage that makes it, or its hub id or path without odd characters."""
-    return tokenizer if tokenizer in RECIPE.stages else re.sub(r"[^A-Za-z0-9.-]+", "_", tokenizer).strip("_.")
-
-
-TOKENIZERS = {slug(t): t for t in {RECIPE.tokenizer, *map(RECIPE.tokenizer_of, RECIPE.stages)}}
 
 
 def model_input(name):
@@ -107,3 +119,56 @@ def vector_shards(stage):
 
 def vector_split(stage, split):
     return f"{ROOT}/vectors/{stage}/{split}.{vector_suffix(stage)}"
+
+
+def hits(wildcards):
+    """How many passages to rank: what mining needs for the train queries, what evaluation needs otherwise."""
+    return RECIPE.mining.hits if wildcards.split == "train" else RECIPE.evaluation.depth
+
+
+def quantisation(wildcards):
+    return RECIPE.stages[wildcards.system].quantisation
+
+
+def rerank(wildcards):
+    """The system whose best passages a ranker scores, and how many of them."""
+    return RECIPE.stages[wildcards.system].rerank
+
+
+def pool_inputs(wildcards):
+    return [f"{ROOT}/pools/{system}.parquet" for system in RECIPE.stages[wildcards.stage].negatives]
+
+
+def score_files(wildcards):
+    """Every teacher's scores of a stage's drawn passages, by shard."""
+    teachers = dict.fromkeys(teacher.stage for teacher in RECIPE.stages[wildcards.stage].teachers)
+    return {
+        teacher: expand(f"{ROOT}/trainsets/{wildcards.stage}/scores/{teacher}.{{shard}}.npy", shard=SHARDS)
+        for teacher in teachers
+    }
+
+
+def score_arguments(wildcards):
+    return " ".join(f"--scores {name} {' '.join(files)}" for name, files in score_files(wildcards).items())
+
+
+def validation_inputs(wildcards):
+    """What re-ranking a few queries during training needs, where the recipe asks for it."""
+    if not RECIPE.validates(wildcards.stage):
+        return {}
+    split, system = RECIPE.validation.split, RECIPE.validation.system
+    return {
+        "validation_ranking": f"{ROOT}/rankings/{system}.{split}.parquet",
+        "validation_queries": token_split(wildcards.stage, split),
+        "validation_qrels": f"{ROOT}/prepared/{split}.qrels",
+        "validation_ids": [f"{ROOT}/prepared/{split}.queries.parquet", f"{ROOT}/prepared/passages.parquet"],
+    }
+
+
+def validation_arguments(wildcards):
+    if not RECIPE.validates(wildcards.stage):
+        return ""
+    arguments = [f"--validation {shlex.quote(as_json(RECIPE.validation.model_dump()))}"]
+    for key, files in validation_inputs(wildcards).items():
+        arguments += [f"--{key.replace('_', '-')}", *([files] if isinstance(files, str) else files)]
+    return " ".join(arguments)

@@ -7,7 +7,12 @@ if DATASET.source == "docstrings":
         output:
             expand(
                 f"{ROOT}/source/{{file}}",
-                file=["collection.tsv", "titles.tsv", *[f"{kind}.{split}.tsv" for kind in ("queries", "qrels") for split in ("train", "dev")]],
+                file=[
+                    "source.json",
+                    "collection.tsv",
+                    "titles.tsv",
+                    *[f"{kind}.{split}.tsv" for kind in ("queries", "qrels") for split in ("train", "dev")],
+                ],
             ),
         log:
             f"{LOGS}/docstrings.log",
@@ -18,14 +23,11 @@ if DATASET.source == "docstrings":
             mem_mb=job("cpu", "mem_mb"),
             runtime=job("cpu", "runtime_min"),
         params:
-            passages=DATASET.docstrings.passages,
-            dev_queries=DATASET.docstrings.dev_queries,
-            seed=RECIPE.dataset.docstrings.seed,
-            folder=f"{ROOT}/source",
-            version=VERSIONS["source"],
+            sample="--passages {0.passages} --dev-queries {0.dev_queries} --seed {0.seed}".format(DATASET.docstrings),
+            folder=lambda wildcards, output: os.path.dirname(output[0]),
+            version=version("source"),
         shell:
-            "python -m led_pipeline.data.docstrings --passages {params.passages} --dev-queries {params.dev_queries}"
-            " --seed {params.seed} --out {params.folder} > {log} 2>&1"
+            "python -m led_pipeline.data.docstrings {params.sample} --out {params.folder} > {log} 2>&1"
 
 
 if DATASET.source == "download":
@@ -36,14 +38,15 @@ if DATASET.source == "download":
             f"{ROOT}/source/{{file}}",
         log:
             f"{LOGS}/download/{{file}}.log",
+        localrule: True
         conda:
             ENV
-        localrule: True
         params:
+            sources=lambda wildcards, output: os.path.join(CONFIG, "sources.yaml"),
             archives=f"{ROOT}/source/.archives",
-            version=VERSIONS["source"],
+            version=version("source"),
         shell:
-            "python -m led_pipeline.data.download --sources config/sources.yaml --name {wildcards.file}"
+            "python -m led_pipeline.data.download --sources {params.sources} --name {wildcards.file}"
             " --archives {params.archives} --out {output} > {log} 2>&1"
 
 
@@ -66,7 +69,7 @@ rule prepare_passages:
         format=DATASET.format,
         titles=lambda wildcards, input: f"--titles {input.titles}" if input.titles else "",
         skip=" ".join(DATASET.skip),
-        version=VERSIONS["prepare"],
+        version=version("prepare"),
     shell:
         "python -m led_pipeline.data.collection passages --format {params.format} --collection {input.collection:q}"
         " {params.titles} --skip {params.skip} --out {output.passages} --provenance {output.provenance} > {log} 2>&1"
@@ -93,10 +96,12 @@ rule prepare_split:
         format=DATASET.format,
         positive=lambda wildcards: "--positive" if wildcards.split == "train" else "",
         limit=lambda wildcards: (
-            f"--limit {DATASET.splits[wildcards.split].limit} --seed {RECIPE.seed}" if DATASET.splits[wildcards.split].limit else ""
+            f"--limit {DATASET.splits[wildcards.split].limit} --seed {RECIPE.seed}"
+            if DATASET.splits[wildcards.split].limit
+            else ""
         ),
         skip=" ".join(DATASET.skip),
-        version=VERSIONS["prepare"],
+        version=version("prepare"),
     shell:
         "python -m led_pipeline.data.collection split --format {params.format} --queries {input.queries:q}"
         " --qrels {input.qrels:q} {params.positive} {params.limit} --passages {input.passages} --skip {params.skip}"
@@ -122,7 +127,7 @@ rule tokenise_passages:
         tokenizer=lambda wildcards: model_argument(TOKENIZERS[wildcards.tokenizer]),
         max_tokens=DATASET.max_tokens,
         shards=DATASET.shards,
-        version=VERSIONS["tokens"],
+        version=version("tokens"),
     shell:
         "RAYON_NUM_THREADS={threads} python -m led_pipeline.data.tokens --texts {input.passages}"
         " --tokenizer {params.tokenizer:q} --max-tokens {params.max_tokens} --shard {wildcards.shard}"
@@ -146,7 +151,7 @@ rule tokenise_queries:
     params:
         tokenizer=lambda wildcards: model_argument(TOKENIZERS[wildcards.tokenizer]),
         max_tokens=DATASET.max_tokens,
-        version=VERSIONS["tokens"],
+        version=version("tokens"),
     shell:
         "python -m led_pipeline.data.tokens --texts {input.queries} --tokenizer {params.tokenizer:q}"
         " --max-tokens {params.max_tokens} --out {output} > {log} 2>&1"

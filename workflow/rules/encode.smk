@@ -8,10 +8,10 @@ rule encode_passages:
         tokens=lambda wildcards: token_shards(wildcards.stage)[int(wildcards.shard)],
     output:
         f"{ROOT}/vectors/{{stage}}/passages.{{shard}}.{{suffix}}",
-    wildcard_constraints:
-        suffix="npy|arrow",
     log:
         f"{LOGS}/encode/{{stage}}.passages.{{shard}}.{{suffix}}.log",
+    wildcard_constraints:
+        suffix="npy|arrow",
     conda:
         ENV
     threads: job("encode", "threads")
@@ -20,7 +20,7 @@ rule encode_passages:
         mem_mb=job("encode", "mem_mb"),
         runtime=job("encode", "runtime_min"),
     params:
-        version=VERSIONS["encode"],
+        version=version("encode"),
     shell:
         "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.encode"
         " --model {input.model} --tokens {input.tokens} --side passage --out {output} > {log} 2>&1"
@@ -33,10 +33,10 @@ rule encode_queries:
         tokens=lambda wildcards: token_split(wildcards.stage, wildcards.split),
     output:
         f"{ROOT}/vectors/{{stage}}/{{split}}.{{suffix}}",
-    wildcard_constraints:
-        suffix="npy|arrow",
     log:
         f"{LOGS}/encode/{{stage}}.{{split}}.{{suffix}}.log",
+    wildcard_constraints:
+        suffix="npy|arrow",
     conda:
         ENV
     threads: job("encode", "threads")
@@ -45,7 +45,7 @@ rule encode_queries:
         mem_mb=job("encode", "mem_mb"),
         runtime=job("encode", "runtime_min"),
     params:
-        version=VERSIONS["encode"],
+        version=version("encode"),
     shell:
         "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.encode"
         " --model {input.model} --tokens {input.tokens} --side query --out {output} > {log} 2>&1"

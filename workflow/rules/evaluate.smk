@@ -18,7 +18,7 @@ rule run_file:
         runtime=job("cpu", "runtime_min"),
     params:
         depth=RECIPE.evaluation.depth,
-        version=VERSIONS["evaluate"],
+        version=version("evaluate"),
     shell:
         "python -m led_pipeline.evaluate run --ranking {input.ranking} --queries {input.queries}"
         " --passages {input.passages} --tag {wildcards.system} --depth {params.depth} --out {output} > {log} 2>&1"
@@ -41,7 +41,7 @@ rule measure:
         runtime=job("cpu", "runtime_min"),
     params:
         relevant_from=lambda wildcards: DATASET.splits[wildcards.split].relevant_from,
-        version=VERSIONS["evaluate"],
+        version=version("evaluate"),
     shell:
         "python -m led_pipeline.evaluate measure --run {input.run} --qrels {input.qrels}"
         " --relevant-from {params.relevant_from} --out {output.summary} --per-query {output.per_query} > {log} 2>&1"

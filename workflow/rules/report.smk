@@ -1,26 +1,37 @@
 """The report: one HTML page, a table for the terminal, and all numbers as JSON."""
 
 RESOLVED = f"{ROOT}/report/recipe.json"
+# Stages in the order of the config. Facts of a machine change no result, and so do not re-run the report.
+RESOLVED_RECIPE = RECIPE.model_dump(
+    mode="json",
+    exclude={"resources": True, "defaults": True, "stages": {"__all__": {"resources", "checkpoint_min"}}},
+)
 
 
 rule resolved_recipe:
     """The recipe as it was used, for the report and for whoever repeats the run."""
     output:
         RESOLVED,
+    log:
+        f"{LOGS}/recipe.log",
     localrule: True
+    conda:
+        ENV
     params:
-        recipe=as_json(config),
+        recipe=json.dumps(RESOLVED_RECIPE),
     shell:
-        "printf '%s\\n' {params.recipe:q} > {output}"
+        "printf '%s\\n' {params.recipe:q} > {output} 2> {log}"
 
 
 rule report:
     """Compare all systems on all splits."""
     input:
         recipe=RESOLVED,
-        evaluations=expand(f"{ROOT}/eval/{{system}}.{{split}}.json", system=RECIPE.systems, split=RECIPE.evaluation.splits),
+        evaluations=expand(
+            f"{ROOT}/eval/{{system}}.{{split}}.json", system=RECIPE.systems, split=RECIPE.evaluation.splits
+        ),
         models=expand(f"{ROOT}/models/{{stage}}", stage=RECIPE.stages),
-        published="config/published.yaml",
+        published=os.path.join(CONFIG, "published.yaml"),
     output:
         html=f"{ROOT}/report/index.html",
         text=f"{ROOT}/report/table.txt",
@@ -33,8 +44,8 @@ rule report:
         mem_mb=job("cpu", "mem_mb"),
         runtime=job("cpu", "runtime_min"),
     params:
-        root=ROOT,
-        version=VERSIONS["report"],
+        root=lambda wildcards, output: Path(output.html).parents[1],
+        version=version("report"),
     shell:
         "python -m led_pipeline.report --config {input.recipe} --results {params.root} --published {input.published}"
         " --out-html {output.html} --out-text {output.text} --out-json {output.numbers} > {log} 2>&1"

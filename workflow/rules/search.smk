@@ -4,15 +4,6 @@ BM25_INDEX = f"{ROOT}/index/bm25"
 RANKING = f"{ROOT}/rankings/{{system}}.{{split}}.parquet"
 
 
-def hits(wildcards):
-    """How many passages to rank: what mining needs for the train queries, what evaluation needs otherwise."""
-    return RECIPE.mining.hits if wildcards.split == "train" else RECIPE.evaluation.depth
-
-
-def quantisation(wildcards):
-    return RECIPE.stages[wildcards.system].quantisation
-
-
 rule bm25_index:
     """Index the passages' titles and texts with Anserini."""
     input:
@@ -28,7 +19,7 @@ rule bm25_index:
         mem_mb=job("cpu", "mem_mb"),
         runtime=job("cpu", "runtime_min"),
     params:
-        version=VERSIONS["bm25"],
+        version=version("bm25"),
     shell:
         "python -m led_pipeline.search.anserini bm25-index --passages {input} --threads {threads} --out {output}"
         " > {log} 2>&1"
@@ -42,10 +33,10 @@ rule bm25_search:
         passages=f"{ROOT}/prepared/passages.parquet",
     output:
         RANKING,
-    wildcard_constraints:
-        system="bm25",
     log:
         f"{LOGS}/rankings/{{system}}.{{split}}.log",
+    wildcard_constraints:
+        system="bm25",
     conda:
         ENV
     threads: job("cpu", "threads")
@@ -53,13 +44,12 @@ rule bm25_search:
         mem_mb=job("cpu", "mem_mb"),
         runtime=job("cpu", "runtime_min"),
     params:
-        k1=RECIPE.bm25.k1,
-        b=RECIPE.bm25.b,
+        parameters=f"--k1 {RECIPE.bm25.k1} --b {RECIPE.bm25.b}",
         hits=hits,
-        version=VERSIONS["bm25"],
+        version=version("bm25"),
     shell:
         "python -m led_pipeline.search.anserini bm25-search --index {input.index} --queries {input.queries}"
-        " --passages {input.passages} --k1 {params.k1} --b {params.b} --hits {params.hits} --threads {threads}"
+        " --passages {input.passages} {params.parameters} --hits {params.hits} --threads {threads}"
         " --out {output} > {log} 2>&1"
 
 
@@ -70,10 +60,10 @@ rule impact_index:
         passages=f"{ROOT}/prepared/passages.parquet",
     output:
         directory(f"{ROOT}/index/{{system}}"),
-    wildcard_constraints:
-        system=any_of(RECIPE.names("lexicon")),
     log:
         f"{LOGS}/index/{{system}}.log",
+    wildcard_constraints:
+        system=any_of(RECIPE.names("lexicon")),
     conda:
         ENV
     threads: job("cpu", "threads")
@@ -82,7 +72,7 @@ rule impact_index:
         runtime=job("cpu", "runtime_min"),
     params:
         quantisation=quantisation,
-        version=VERSIONS["index"],
+        version=version("index"),
     shell:
         "python -m led_pipeline.search.anserini impact-index --vectors {input.vectors} --passages {input.passages}"
         " --quantisation {params.quantisation} --threads {threads} --out {output} > {log} 2>&1"
@@ -96,10 +86,10 @@ rule impact_search:
         passages=f"{ROOT}/prepared/passages.parquet",
     output:
         RANKING,
-    wildcard_constraints:
-        system=any_of(RECIPE.names("lexicon")),
     log:
         f"{LOGS}/rankings/{{system}}.{{split}}.log",
+    wildcard_constraints:
+        system=any_of(RECIPE.names("lexicon")),
     conda:
         ENV
     threads: job("cpu", "threads")
@@ -109,7 +99,7 @@ rule impact_search:
     params:
         quantisation=quantisation,
         hits=hits,
-        version=VERSIONS["search"],
+        version=version("search"),
     shell:
         "python -m led_pipeline.search.anserini impact-search --index {input.index} --query-vectors {input.queries}"
         " --passages {input.passages} --quantisation {params.quantisation} --hits {params.hits} --threads {threads}"
@@ -123,10 +113,10 @@ rule dense_search:
         passages=lambda wildcards: vector_shards(wildcards.system),
     output:
         RANKING,
-    wildcard_constraints:
-        system=any_of(RECIPE.names("dense")),
     log:
         f"{LOGS}/rankings/{{system}}.{{split}}.log",
+    wildcard_constraints:
+        system=any_of(RECIPE.names("dense")),
     conda:
         ENV
     threads: RECIPE.resources.search.threads
@@ -136,15 +126,11 @@ rule dense_search:
         runtime=RECIPE.resources.search.runtime_min,
     params:
         hits=hits,
-        version=VERSIONS["search"],
+        version=version("search"),
     shell:
         "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} --plain -- led_pipeline.search.faiss_index"
         " --passage-vectors {input.passages} --query-vectors {input.queries} --hits {params.hits} --threads {threads}"
         " --out {output} > {log} 2>&1"
-
-
-def rerank(wildcards):
-    return RECIPE.stages[wildcards.system].rerank
 
 
 rule rerank:
@@ -156,10 +142,10 @@ rule rerank:
         passages=lambda wildcards: token_shards(wildcards.system),
     output:
         RANKING,
-    wildcard_constraints:
-        system=any_of(RECIPE.names("ranker")),
     log:
         f"{LOGS}/rankings/{{system}}.{{split}}.log",
+    wildcard_constraints:
+        system=any_of(RECIPE.names("ranker")),
     conda:
         ENV
     threads: RECIPE.resources.score.threads
@@ -169,7 +155,7 @@ rule rerank:
         runtime=RECIPE.resources.score.runtime_min,
     params:
         depth=lambda wildcards: rerank(wildcards).depth,
-        version=VERSIONS["score"],
+        version=version("score"),
     shell:
         "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.score"
         " --model {input.model} --pairs {input.ranking} --depth {params.depth} --rerank --queries {input.queries}"

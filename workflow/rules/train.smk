@@ -3,41 +3,16 @@
 MODEL = f"{ROOT}/models/{{stage}}"
 
 
-def validation_inputs(wildcards):
-    """What re-ranking a few queries during training needs, where the recipe asks for it."""
-    if not validates(wildcards):
-        return {}
-    split, system = RECIPE.validation.split, RECIPE.validation.system
-    return {
-        "validation_ranking": f"{ROOT}/rankings/{system}.{split}.parquet",
-        "validation_queries": token_split(wildcards.stage, split),
-        "validation_qrels": f"{ROOT}/prepared/{split}.qrels",
-        "validation_ids": [f"{ROOT}/prepared/{split}.queries.parquet", f"{ROOT}/prepared/passages.parquet"],
-    }
-
-
-def validates(wildcards):
-    return RECIPE.validation is not None and RECIPE.stages[wildcards.stage].validation
-
-
-def validation_arguments(wildcards):
-    if not validates(wildcards):
-        return ""
-    files = validation_inputs(wildcards)
-    arguments = [f"--{key.replace('_', '-')} {' '.join([value] if isinstance(value, str) else value)}" for key, value in files.items()]
-    return " ".join([f"--validation '{as_json(RECIPE.validation.model_dump())}'", *arguments])
-
-
 rule pretrain:
     """Make a vocabulary and a small BERT from the collection, where no model hub is at hand."""
     input:
         f"{ROOT}/prepared/passages.parquet",
     output:
         directory(MODEL),
-    wildcard_constraints:
-        stage=any_of(PRETRAINED),
     log:
         f"{LOGS}/pretrain/{{stage}}.log",
+    wildcard_constraints:
+        stage=any_of(PRETRAINED),
     conda:
         ENV
     threads: job("train", "threads")
@@ -46,7 +21,7 @@ rule pretrain:
         runtime=job("train", "runtime_min"),
     params:
         settings=settings("pretrain"),
-        version=VERSIONS["pretrain"],
+        version=version("pretrain"),
     shell:
         "OMP_NUM_THREADS={threads} python -m led_pipeline.pretrain --passages {input} --settings {params.settings:q}"
         " --out {output} > {log} 2>&1"
@@ -59,10 +34,10 @@ rule import_model:
         tokenizer=lambda wildcards: model_input(RECIPE.tokenizer_of(wildcards.stage)),
     output:
         directory(MODEL),
-    wildcard_constraints:
-        stage=any_of(IMPORTED),
     log:
         f"{LOGS}/import/{{stage}}.log",
+    wildcard_constraints:
+        stage=any_of(IMPORTED),
     conda:
         ENV
     resources:
@@ -72,7 +47,7 @@ rule import_model:
         init=lambda wildcards: model_argument(RECIPE.stages[wildcards.stage].init),
         tokenizer=tokenizer_argument,
         settings=settings("import"),
-        version=VERSIONS["train"],
+        version=version("train"),
     shell:
         "python -m led_pipeline.models.checkpoint --init {params.init:q} --tokenizer {params.tokenizer:q}"
         " --settings {params.settings:q} --out {output} > {log} 2>&1"
@@ -89,10 +64,10 @@ rule train:
         passages=lambda wildcards: token_shards(wildcards.stage),
     output:
         directory(MODEL),
-    wildcard_constraints:
-        stage=any_of(TRAINED),
     log:
         f"{LOGS}/train/{{stage}}.log",
+    wildcard_constraints:
+        stage=any_of(TRAINED),
     conda:
         ENV
     threads: job("train", "threads")
@@ -106,9 +81,11 @@ rule train:
         settings=settings("train"),
         validation=validation_arguments,
         checkpoints=f"{ROOT}/checkpoints/{{stage}}",
-        version=VERSIONS["train"],
+        # What a function makes from `threads` or `output` does not re-run a rule when it changes.
+        checkpoint_min=lambda wildcards, threads: RECIPE.stages[wildcards.stage].checkpoint_min,
+        version=version("train"),
     shell:
         "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.train"
         " --init {params.init:q} --tokenizer {params.tokenizer:q} --queries {input.queries} --passages {input.passages}"
         " --trainset {input.trainset} --settings {params.settings:q} {params.validation}"
-        " --checkpoints {params.checkpoints} --out {output} > {log} 2>&1"
+        " --checkpoints {params.checkpoints} --checkpoint-min {params.checkpoint_min} --out {output} > {log} 2>&1"

@@ -1,19 +1,6 @@
 """What a stage trains on: pools of negatives, drawn examples, teachers' scores."""
 
 
-def pool_inputs(wildcards):
-    return [f"{ROOT}/pools/{system}.parquet" for system in RECIPE.stages[wildcards.stage].negatives]
-
-
-def score_files(wildcards):
-    """Every teacher's scores of a stage's drawn passages, by shard."""
-    teachers = dict.fromkeys(teacher.stage for teacher in RECIPE.stages[wildcards.stage].teachers)
-    return {
-        teacher: expand(f"{ROOT}/trainsets/{wildcards.stage}/scores/{teacher}.{{shard}}.npy", shard=SHARDS)
-        for teacher in teachers
-    }
-
-
 rule pool:
     """What one system ranked best for each training query, without the judged passages."""
     input:
@@ -24,10 +11,10 @@ rule pool:
     output:
         pool=f"{ROOT}/pools/{{system}}.parquet",
         manifest=f"{ROOT}/pools/{{system}}.json",
-    wildcard_constraints:
-        system=any_of(["bm25", *RECIPE.retrievers]),
     log:
         f"{LOGS}/pools/{{system}}.log",
+    wildcard_constraints:
+        system=any_of(["bm25", *RECIPE.retrievers]),
     conda:
         ENV
     resources:
@@ -35,7 +22,7 @@ rule pool:
         runtime=job("cpu", "runtime_min"),
     params:
         depth=RECIPE.mining.depth,
-        version=VERSIONS["pools"],
+        version=version("pools"),
     shell:
         "python -m led_pipeline.data.pools ranking --ranking {input.ranking} --queries {input.queries}"
         " --passages {input.passages} --qrels {input.qrels} --depth {params.depth} --out {output.pool} > {log} 2>&1"
@@ -51,10 +38,10 @@ rule published_pool:
     output:
         pool=f"{ROOT}/pools/{{system}}.parquet",
         manifest=f"{ROOT}/pools/{{system}}.json",
-    wildcard_constraints:
-        system=any_of(DATASET.negatives),
     log:
         f"{LOGS}/pools/{{system}}.log",
+    wildcard_constraints:
+        system=any_of(DATASET.negatives),
     conda:
         ENV
     resources:
@@ -62,7 +49,7 @@ rule published_pool:
         runtime=job("cpu", "runtime_min"),
     params:
         depth=RECIPE.mining.published_depth,
-        version=VERSIONS["pools"],
+        version=version("pools"),
     shell:
         "python -m led_pipeline.data.pools published --negatives {input.negatives:q} --queries {input.queries}"
         " --passages {input.passages} --qrels {input.qrels} --depth {params.depth} --out {output.pool} > {log} 2>&1"
@@ -87,7 +74,7 @@ rule draw:
         runtime=job("cpu", "runtime_min"),
     params:
         settings=settings("trainset"),
-        version=VERSIONS["trainset"],
+        version=version("trainset"),
     shell:
         "python -m led_pipeline.data.trainset draw --queries {input.queries} --passages {input.passages}"
         " --qrels {input.qrels} --pools {input.pools} --settings {params.settings:q} --out {output.drawn} > {log} 2>&1"
@@ -101,10 +88,10 @@ rule score_with_vectors:
         passages=lambda wildcards: vector_shards(wildcards.system),
     output:
         f"{ROOT}/trainsets/{{stage}}/scores/{{system}}.{{shard}}.npy",
-    wildcard_constraints:
-        system=any_of(RECIPE.retrievers),
     log:
         f"{LOGS}/trainsets/{{stage}}.{{system}}.{{shard}}.log",
+    wildcard_constraints:
+        system=any_of(RECIPE.retrievers),
     conda:
         ENV
     resources:
@@ -112,7 +99,7 @@ rule score_with_vectors:
         runtime=job("cpu", "runtime_min"),
     params:
         shards=DATASET.shards,
-        version=VERSIONS["score"],
+        version=version("score"),
     shell:
         "python -m led_pipeline.search.exact pair-scores --pairs {input.pairs} --query-vectors {input.queries}"
         " --passage-vectors {input.passages} --shard {wildcards.shard} --shards {params.shards} --out {output} > {log} 2>&1"
@@ -127,10 +114,10 @@ rule score_with_ranker:
         passages=lambda wildcards: token_shards(wildcards.system),
     output:
         f"{ROOT}/trainsets/{{stage}}/scores/{{system}}.{{shard}}.npy",
-    wildcard_constraints:
-        system=any_of(RECIPE.names("ranker")),
     log:
         f"{LOGS}/trainsets/{{stage}}.{{system}}.{{shard}}.log",
+    wildcard_constraints:
+        system=any_of(RECIPE.names("ranker")),
     conda:
         ENV
     threads: RECIPE.resources.score.threads
@@ -140,7 +127,7 @@ rule score_with_ranker:
         runtime=RECIPE.resources.score.runtime_min,
     params:
         shards=DATASET.shards,
-        version=VERSIONS["score"],
+        version=version("score"),
     shell:
         "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.score"
         " --model {input.model} --pairs {input.pairs} --queries {input.queries} --passages {input.passages}"
@@ -162,7 +149,7 @@ rule trainset:
         mem_mb=job("cpu", "mem_mb"),
         runtime=job("cpu", "runtime_min"),
     params:
-        scores=lambda wildcards: " ".join(f"--scores {name} {' '.join(files)}" for name, files in score_files(wildcards).items()),
-        version=VERSIONS["trainset"],
+        scores=score_arguments,
+        version=version("trainset"),
     shell:
         "python -m led_pipeline.data.trainset join --drawn {input.drawn} {params.scores} --out {output} > {log} 2>&1"

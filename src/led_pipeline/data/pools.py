@@ -1,7 +1,7 @@
 """Pools: what one system ranked best for each training query, without the judged passages.
 
-Run as `python -m led_pipeline.data.pools ranking --ranking R --queries Q --passages P --qrels F --depth 200 --out POOL`,
-or with `published --negatives FILE` in place of `ranking --ranking R` for negatives that somebody published.
+Run as `python -m led_pipeline.data.pools ranking --ranking R --queries Q --passages P --qrels F --depth 200 --out
+POOL`, or with `published --negatives FILE` in place of `ranking --ranking R` for negatives that somebody published.
 """
 
 import argparse
@@ -54,7 +54,8 @@ def published(path: Path, queries: dict[str, int], passages: dict[str, int]) -> 
         missing = next((pid for pid in pids if pid not in passages), None)
         if missing is not None:
             raise InputError(
-                f"{path}: negative passage '{missing}' of query '{qid}' is not in the collection; use the file made for it"
+                f"{path}: negative passage '{missing}' of query '{qid}' is not in the collection; take the file made"
+                " for this collection"
             )
         found[queries[qid]] = np.array([passages[pid] for pid in pids], dtype=np.int32)
     for query in sorted(found):

@@ -127,7 +127,7 @@ def pairs(
     passage_rows: NDArray,
     passage_length: int,
 ) -> Batch:
-    """Return `[CLS] query [SEP] title [SEP] passage [SEP]` for a cross-encoder, each side cut as a bi-encoder cuts it."""
+    """Return `[CLS] query [SEP] title [SEP] passage [SEP]` for a cross-encoder, each side cut as for a bi-encoder."""
     parts = []
     for query, passage in zip(query_rows, passage_rows, strict=True):
         first = queries._wrap(*queries.row(query), query_length)[0]

@@ -24,6 +24,9 @@ class DenseEncoder(nn.Module):
         self.backbone = backbone
         self.pooling = pooling
         self.normalize = normalize
+        # The next-sentence head is not used; left trainable, it would keep several processes waiting for its gradient.
+        if getattr(backbone, "pooler", None) is not None:
+            backbone.pooler.requires_grad_(False)
 
     def forward(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         """Return the vectors (B, H) in float32. Token types stay 0: a title is told apart by its [SEP] alone."""

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def gather_rows(own: Tensor) -> Tensor:
-    """Return the rows of all processes in order of their ranks, each holding equally many; only one's own keep gradient.
+    """Return the rows of all processes in order of their ranks, equally many each; only one's own keep gradient.
 
     When every process computes the same loss from the result, the sum of the processes' gradients is the gradient of
     that loss, whatever the loss: in-batch negatives, rank pairs and the FLOPS regulariser alike.

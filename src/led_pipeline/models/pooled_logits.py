@@ -1,8 +1,8 @@
 """The highest logit per vocabulary entry, without ever holding the logits of all positions.
 
-A masked-LM head gives a [texts x positions x vocabulary] tensor, of which SPLADE-max keeps one value per text and entry.
-Here the product with the output embeddings runs in chunks that keep the maximum and where it was; the gradient then
-touches those positions only, and only where it is not zero (after relu: a text's active terms).
+A masked-LM head gives a [texts x positions x vocabulary] tensor, of which SPLADE-max keeps one value per text and
+entry. Here the product with the output embeddings runs in chunks that keep the maximum and where it was; the gradient
+then touches those positions only, and only where it is not zero (after relu: a text's active terms).
 
 # B = texts, T = token positions, H = hidden size, V = vocabulary entries, K = non-zero gradient entries
 """
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 CHUNK_ELEMENTS = 2**26  # logits held at a time
-CHUNK_ENTRIES = 2**18  # gradient entries gathered at a time
+CHUNK_ENTRIES = 2**17  # gradient entries gathered at a time
 
 
 class _HighestLogits(torch.autograd.Function):
@@ -36,16 +36,19 @@ class _HighestLogits(torch.autograd.Function):
     def backward(ctx, grad_BV: Tensor):
         hidden_BTH, weight_VH, where = ctx.saved_tensors
         _, positions, size = hidden_BTH.shape
-        grad_hidden = torch.zeros_like(hidden_BTH).view(-1, size)
-        grad_weight = torch.zeros_like(weight_VH)
+        # One row gathers hundreds of entries; in half precision a sum would stop growing (CUDA adds in the sum's type).
+        wide = torch.promote_types(hidden_BTH.dtype, torch.float32)
+        grad_hidden = torch.zeros_like(hidden_BTH, dtype=wide).view(-1, size)
+        grad_weight = torch.zeros_like(weight_VH, dtype=wide)
         texts, terms = grad_BV.nonzero(as_tuple=True)
         for start in range(0, len(texts), CHUNK_ENTRIES):
             text, term = texts[start : start + CHUNK_ENTRIES], terms[start : start + CHUNK_ENTRIES]
-            grad_K1 = grad_BV[text, term].unsqueeze(-1)
+            grad_K1 = grad_BV[text, term].unsqueeze(-1).to(wide)
             row = text * positions + where[text, term].long()
-            grad_hidden.index_add_(0, row, (grad_K1 * weight_VH[term]).to(grad_hidden.dtype))
-            grad_weight.index_add_(0, term, (grad_K1 * hidden_BTH.view(-1, size)[row]).to(grad_weight.dtype))
-        return grad_hidden.view_as(hidden_BTH), grad_weight, grad_BV.sum(dim=0) if ctx.has_bias else None, None
+            grad_hidden.index_add_(0, row, grad_K1 * weight_VH[term])
+            grad_weight.index_add_(0, term, grad_K1 * hidden_BTH.view(-1, size)[row])
+        grad_hidden = grad_hidden.view_as(hidden_BTH).to(hidden_BTH.dtype)
+        return grad_hidden, grad_weight.to(weight_VH.dtype), grad_BV.sum(dim=0) if ctx.has_bias else None, None
 
 
 def highest_logits(hidden_BTH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, counts_BT: Tensor) -> Tensor:

@@ -15,6 +15,6 @@ class Ranker(nn.Module):
         self.has_types = getattr(backbone.config, "type_vocab_size", 0) > 1
 
     def forward(self, ids_PT: Tensor, mask_PT: Tensor, types_PT: Tensor) -> Tensor:
-        """Return one logit per pair (P,) in float32; token types are 0 for the query part and 1 for the passage part."""
+        """Return one float32 logit per pair (P,); token types are 0 in the query part and 1 in the passage part."""
         types = {"token_type_ids": types_PT} if self.has_types else {}
         return self.backbone(input_ids=ids_PT, attention_mask=mask_PT, **types).logits.float().squeeze(-1)

@@ -1,0 +1,42 @@
+"""The losses of the first 20 steps of tiny trainings, as this project once computed them.
+
+They guard against a change of results that nobody meant. After one that is meant, raise VERSIONS["train"] (or the
+number of the step that changed) in src/led_pipeline/versions.py and renew the files in the same commit:
+
+    python -m pytest tests/golden --renew-golden
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny
+
+from led_pipeline import train
+
+STEPS = 20
+CHANGED = (
+    "the tiny training '{name}' no longer gives the losses in {file}. If that is meant, raise the number of the step"
+    " that changed in src/led_pipeline/versions.py and renew the file: python -m pytest tests/golden --renew-golden"
+)
+RANK = tiny.TEACHER | {"stage": "lex", "loss": "rank"}
+KL = tiny.TEACHER | {"stage": "lex", "loss": "kl", "weight": 1.5, "temperature": 3.0}
+CASES = {
+    "dense": tiny.settings("dense", epochs=8, max_steps=STEPS, teachers=[RANK, KL]),
+    "lexicon": tiny.settings("lexicon", epochs=8, max_steps=STEPS),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_losses_are_those_on_record(tmp_path, request, name):
+    tiny.save_dataset(tmp_path, epochs=8)
+    train.train(tiny.arguments(tmp_path, CASES[name], tmp_path / "model"))
+    log = [json.loads(line) for line in (tmp_path / "model/train.jsonl").read_text().splitlines()]
+    losses = [{key: value for key, value in line.items() if key != "seconds"} for line in log if "loss" in line]
+    assert [line["step"] for line in losses] == list(range(1, STEPS + 1))
+    file = Path(__file__).with_name(f"{name}.jsonl")
+    if request.config.getoption("--renew-golden"):
+        file.write_text("".join(f"{json.dumps(line)}\n" for line in losses), encoding="utf-8")
+    expected = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    same = all(line == pytest.approx(other, rel=1e-4, abs=1e-4) for line, other in zip(losses, expected, strict=True))
+    assert same, CHANGED.format(name=name, file=file)

@@ -1,0 +1,426 @@
+"""The workflow itself: what it plans for the recipe of the paper, and what a change makes again.
+
+Nothing is downloaded, trained or searched: plans are dry runs, and the finished run whose changes are planned was made
+by jobs that only create their outputs.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+from fnmatch import fnmatch
+
+import pytest
+from configs import RECIPES, changed
+from workflow_copy import ALL_AT_ONCE, ROOT, Plan, WorkflowCopy
+
+from led_pipeline.versions import VERSIONS
+
+pytestmark = pytest.mark.pipeline
+
+PAPER = RECIPES["config.yaml"]
+SHORT = changed(PAPER, {"dataset.shards": 2, "evaluation.splits": ["dev"]})  # the same graph with fewer files
+RESULTS = "results/msmarco"
+
+TRAINED = ["den_warmup", "lex_warmup", "lex_continue", "den_continue", "led", "led_rt"]
+SYSTEMS = ["bm25", "ranker", *TRAINED]
+
+# 16 shards; 4 splits, 3 of them evaluated; 6 trained stages (4 dense, 2 lexicon) and a ranker; 8 systems with BM25.
+# 3 systems are mined; led learns from one teacher, led_rt from two.
+JOBS = {
+    "download": 11,  # collection, titles, BM25 negatives, and two files per split
+    "prepare_passages": 1,
+    "prepare_split": 4,
+    "tokenise_passages": 16,  # one tokenizer for all stages
+    "tokenise_queries": 4,
+    "bm25_index": 1,
+    "bm25_search": 3,  # the training queries have published negatives
+    "published_pool": 1,
+    "pool": 3,
+    "draw": 6,
+    "score_with_vectors": 2 * 16,
+    "score_with_ranker": 16,
+    "trainset": 6,
+    "import_model": 1,
+    "train": 6,
+    "encode_passages": 6 * 16,
+    "encode_queries": 6 * 3 + 3,
+    "impact_index": 2,
+    "impact_search": 2 * 3 + 2,
+    "dense_search": 4 * 3 + 1,
+    "rerank": 3,
+    "run_file": 8 * 3,
+    "measure": 8 * 3,
+    "resolved_recipe": 1,
+    "report": 1,
+    "led_final": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    return WorkflowCopy(tmp_path_factory.mktemp("clean"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The recipe of the paper, with fewer files, run to its end by jobs that only pretend."""
+    workflow = WorkflowCopy(tmp_path_factory.mktemp("finished"))
+    workflow.run_fake_jobs(SHORT)
+    return workflow
+
+
+# --- planning
+
+
+def test_the_recipe_of_the_paper_is_planned_without_data_or_network(clean):
+    started = time.monotonic()
+    plan = clean.plan("led_final")
+    seconds = time.monotonic() - started
+    print(f"{len(plan.jobs)} jobs planned in {seconds:.1f} s")
+    assert plan.counts == JOBS
+    assert seconds < 60, "about two seconds on an idle machine"
+    assert not (clean.folder / "results").exists()
+
+
+def test_a_plan_needs_neither_torch_nor_a_network(clean):
+    code = (
+        "import socket, sys\n"
+        "def refuse(*_): raise SystemExit('the plan asks for a network')\n"
+        "socket.socket.connect = socket.getaddrinfo = refuse\n"
+        "from snakemake.cli import main\n"
+        "try:\n    main(['led_final', '--dry-run', '--quiet', 'all'])\n"
+        "except SystemExit as end:\n    print(end.code, 'torch' in sys.modules, 'transformers' in sys.modules)\n"
+    )
+    command = [*clean.command()[:1], "-c", code]
+    answer = subprocess.run(command, **clean.options(), capture_output=True, text=True)
+    assert answer.stdout.splitlines()[-1] == "0 False False", answer.stdout + answer.stderr
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_planned_and_clean(clean, name):
+    config = ("--configfile", clean.folder / "config" / name)
+    lint = clean.snakemake("--lint", *config)
+    assert "Congratulations" in lint.stdout + lint.stderr, lint.stdout + lint.stderr
+    plan = clean.snakemake("led_final", "--dry-run", *config)
+    assert plan.returncode == 0, plan.stdout + plan.stderr
+    assert "redundant" not in lint.stderr + plan.stderr, "a warning about a path"
+
+
+def test_the_workflow_is_formatted(clean):
+    answer = subprocess.run([*clean.command()[:2], "snakefmt", "--check", "Snakefile", "workflow"], cwd=ROOT)
+    assert answer.returncode == 0
+
+
+ARTEFACTS = {
+    "source/collection.tsv": {"download": 1},
+    "prepared/passages.parquet": {"download": 2, "prepare_passages": 1},
+    "prepared/dl2019.qrels": {"download": 4, "prepare_passages": 1, "prepare_split": 1},
+    "prepared/train.json": {"download": 4, "prepare_passages": 1, "prepare_split": 1},
+    "index/bm25": {"download": 2, "prepare_passages": 1, "bm25_index": 1},
+    "models/ranker": {"import_model": 1},
+}
+OTHER_ARTEFACTS = [
+    "tokens/bert-base-uncased/passages.15.arrow",
+    "tokens/bert-base-uncased/train.arrow",
+    "pools/bm25_official.parquet",
+    "pools/lex_continue.json",
+    "trainsets/led/drawn.json",
+    "trainsets/led/scores/lex_continue.3.npy",
+    "trainsets/led_rt/scores/ranker.0.npy",
+    "trainsets/led_rt/trainset.arrow",
+    "models/lex_warmup",
+    "vectors/lex_warmup/passages.0.arrow",
+    "vectors/led/passages.15.npy",
+    "vectors/led/dev.npy",
+    "index/lex_continue",
+    "rankings/bm25.train.parquet",
+    "rankings/ranker.dl2020.parquet",
+    "runs/led.dev.trec",
+    "eval/led.dev.json",
+    "eval/lex_warmup.dl2019.per_query.tsv",
+    "report/recipe.json",
+    "report/metrics.json",
+]
+
+
+@pytest.mark.parametrize("target", ARTEFACTS)
+def test_a_target_is_made_from_what_it_needs_and_nothing_else(clean, target):
+    assert clean.plan(f"{RESULTS}/{target}").counts == ARTEFACTS[target]
+
+
+def test_every_kind_of_artefact_is_a_target_of_its_own(clean):
+    plan = clean.plan(*(f"{RESULTS}/{target}" for target in OTHER_ARTEFACTS))
+    assert set(OTHER_ARTEFACTS) <= plan.outputs
+    assert "led_final" not in plan.counts
+
+
+def test_a_warmup_model_waits_for_no_other_stage(clean):
+    plan = clean.plan(f"{RESULTS}/models/lex_warmup")
+    assert plan.counts["train"] == 1
+    assert not {"encode_passages", "pool", "rerank"} & set(plan.counts)
+
+
+def test_a_recipe_without_titles_validation_or_rankers_is_planned(clean):
+    config = changed(PAPER, {"dataset.titles": None, "validation": None})
+    del config["stages"]["ranker"], config["stages"]["led_rt"]
+    config["evaluation"]["compare"] = []
+    plan = clean.plan("led_final", config=config)
+    without = {"import_model", "rerank", "score_with_ranker"}
+    assert not without & set(plan.counts)
+    assert plan.counts["train"] == 5 and plan.counts["download"] == 10
+
+
+def test_a_dataset_of_ones_own_is_read_from_its_folder(clean):
+    """A collection in BEIR's format under a folder of the user's, and the stages of the demonstration."""
+    folder = clean.folder / "own"
+    (folder / "qrels").mkdir(parents=True)
+    for name in ("corpus.jsonl", "queries.jsonl", "qrels/train.tsv", "qrels/test.tsv"):
+        (folder / name).touch()
+    dataset = {
+        "name": "own",
+        "source": "folder",
+        "format": "beir",
+        "folder": "own",
+        "splits": {"train": {}, "test": {"limit": 5}},
+    }
+    config = RECIPES["demo.yaml"] | {"dataset": dataset}
+    config = changed(config, {"evaluation.splits": ["test"]})
+    plan = clean.plan("led_final", config=config)
+    assert not {"docstrings", "download"} & set(plan.counts)
+    inputs = {file for job in plan.jobs for file in job.inputs}
+    assert {"own/corpus.jsonl", "own/queries.jsonl", "own/qrels/train.tsv", "own/qrels/test.tsv"} <= inputs
+
+
+def test_a_run_may_lie_in_another_directory(clean, tmp_path):
+    config = clean.folder / "config" / "config.yaml"
+    arguments = ("led_final", "--dry-run", "--directory", tmp_path, "--configfile", config)
+    answer = clean.snakemake(*arguments)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert list(tmp_path.iterdir()) in ([], [tmp_path / ".snakemake"])
+
+
+# --- mistakes
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "dataset: {name: x, sorce: download}\nstages: {}\n",
+            "recipe: dataset.sorce: no such key (did you mean source?)",
+        ),
+        ("{}", "recipe: dataset: this key is required"),
+        ("stages:\n  led: {}\n  led: {}\n", "bad.yaml:3: stages.led stands already in line 2, rename or remove one"),
+    ],
+)
+def test_a_bad_config_stops_with_a_sentence_and_starts_no_job(clean, text, sentence):
+    (clean.folder / "bad.yaml").write_text(text)
+    answer = clean.snakemake("led_final", "--cores", "1", "--configfile", "bad.yaml")
+    assert answer.returncode == 1
+    assert sentence in answer.stderr
+    assert "Traceback" not in answer.stdout + answer.stderr
+    assert "Building DAG" not in answer.stdout + answer.stderr
+    assert not (clean.folder / "results").exists()
+
+
+def test_a_setting_of_the_command_line_is_checked_too(clean):
+    answer = clean.snakemake("led_final", "--dry-run", "--config", "sed=1")
+    assert answer.returncode == 1
+    assert "recipe: sed: no such key (did you mean seed?)" in answer.stdout + answer.stderr
+
+
+# --- running
+
+
+def test_jobs_get_the_package_of_their_own_tree(finished):
+    """Also where a conda environment has taken PYTHONPATH away, so it cannot be the test's own."""
+    assert (finished.folder / "pythonpath").read_text() == f"{finished.folder / 'src'}\n"
+
+
+def test_a_finished_run_is_not_run_again(finished):
+    assert finished.plan("led_final", config=SHORT).jobs == []
+
+
+def test_a_deleted_file_is_made_again_alone(finished):
+    path = finished.folder / RESULTS / "vectors" / "led" / "passages.1.npy"
+    content = path.read_bytes()
+    path.unlink()
+    try:
+        plan = finished.plan(f"{RESULTS}/vectors/led/passages.1.npy", f"{RESULTS}/models/led", config=SHORT)
+        assert plan.counts == {"encode_passages": 1}
+    finally:
+        path.write_bytes(content)
+
+
+def test_a_failed_job_stops_its_followers_and_the_next_run_does_the_rest(tmp_path):
+    workflow = WorkflowCopy(tmp_path)
+    answer = workflow.run_fake_jobs(
+        SHORT, "--keep-going", FAIL_AT="--out results/msmarco/models/lex_continue", status=1
+    )
+    assert "Error in rule train" in answer.stderr and "logs/msmarco/train/lex_continue.log" in answer.stderr
+    results = tmp_path / RESULTS
+    assert not (results / "models" / "lex_continue").exists(), "what a failed job wrote is removed"
+    assert not (results / "trainsets" / "led" / "drawn.arrow").exists()
+    assert (results / "eval" / "den_continue.dev.json").exists()
+    again = Plan(workflow.run_fake_jobs(SHORT).stderr)
+    assert again.counts["train"] == 3 and again.counts["pool"] == 1 and not again.counts["prepare_split"]
+    assert "models/lex_continue" in again.outputs
+
+
+def test_a_killed_run_goes_on_where_it_was(tmp_path):
+    workflow = WorkflowCopy(tmp_path)
+    command = workflow.command("led_final", *ALL_AT_ONCE, "--configfile", workflow.write_config(SHORT))
+    options = workflow.options(fake=True, STOP_AT="--out results/msmarco/models/den_warmup")
+    process = subprocess.Popen(
+        command, **options, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "waiting").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert (tmp_path / RESULTS / "models" / "den_warmup" / "made").exists(), "killed before the job had ended"
+    assert "--unlock" in workflow.run_fake_jobs(SHORT, "--rerun-incomplete", status=1).stderr
+    assert workflow.snakemake("--unlock", "--configfile", "changed.yaml").returncode == 0
+    again = Plan(workflow.run_fake_jobs(SHORT, "--rerun-incomplete").stderr)
+    assert "models/den_warmup" in again.outputs, "half an output is made again"
+    assert not again.counts["prepare_passages"] and not again.counts["tokenise_passages"]
+
+
+# --- what a change makes again
+
+
+def on(systems, pattern="rankings/{}.dev.parquet"):
+    return {pattern.format(system) for system in systems}
+
+
+def drawn(*stages):
+    return {f"trainsets/{stage}/drawn.{suffix}" for stage in stages for suffix in ("arrow", "json")}
+
+
+PASSAGES = {"prepared/passages.parquet", "prepared/passages.json"}
+MEASURED = on(SYSTEMS, "eval/{}.dev.json") | on(SYSTEMS, "eval/{}.dev.per_query.tsv")
+TOKENS = {f"tokens/bert-base-uncased/{name}.arrow" for name in ("train", "dev", "passages.0", "passages.1")}
+
+# What is changed, and which files are made again for that reason; all that is made from them follows, and nothing else
+# runs. The report's copy of the recipe is made again with every change that is not one of the machine.
+CHANGES = {
+    "learning rate of a stage": ({"stages.led.learning_rate": 1e-5}, {"models/led"}),
+    "weight of a teacher": ({"stages.led.teachers.0.weight": 2.0}, {"models/led"}),
+    "temperature of the second teacher": ({"stages.led_rt.teachers.1.temperature": 1.0}, {"models/led_rt"}),
+    "negatives per query": ({"stages.lex_continue.negatives_per_query": 7}, drawn("lex_continue")),
+    "seed of a stage": ({"stages.led.seed": 7}, drawn("led")),  # its training follows
+    "seed of all": ({"seed": 7}, drawn("den_warmup", "lex_warmup")),  # the other stages follow
+    "epochs of all": ({"defaults.epochs": 4}, drawn("den_warmup", "lex_warmup")),
+    "quantisation": ({"stages.lex_continue.quantisation": 50}, {"index/lex_continue"}),
+    "BM25's k1 and b exchanged": ({"bm25": {"k1": 0.68, "b": 0.82}}, on(["bm25"])),
+    "depth of mining": (
+        {"mining.depth": 100},  # lex_continue's pool follows, since lex_warmup's gives its negatives
+        {f"pools/{stage}.{suffix}" for stage in ("den_warmup", "lex_warmup") for suffix in ("parquet", "json")},
+    ),
+    "hits of mining": ({"mining.hits": 400}, on(["den_warmup", "lex_warmup"], "rankings/{}.train.parquet")),
+    "depth of evaluation": ({"evaluation.depth": 2000}, on(["bm25"])),  # validation reads it, so all stages follow
+    "depth of re-ranking": ({"stages.ranker.rerank.depth": 500}, on(["ranker"])),
+    "length of the ranker's passages": ({"stages.ranker.passage_length": 200}, {"models/ranker"}),
+    "grade that counts as relevant": ({"dataset.splits.dev.relevant_from": 2}, MEASURED),
+    "how often is validated": ({"validation.every": 5000}, {"models/den_warmup", "models/lex_warmup"}),
+    "no validation of a stage": ({"stages.led.validation": False}, {"models/led"}),
+    "collection without titles": ({"dataset.titles": None}, PASSAGES),
+    "known defects": ({"dataset.skip": ["empty_text"]}, PASSAGES),
+    "tokens that are kept": ({"dataset.max_tokens": 256}, TOKENS),
+    "what the report compares": ({"evaluation.compare": []}, set()),
+}
+
+
+def check(plan, triggered, whole):
+    """Check that exactly this is made again, and what is made from it."""
+    assert plan.triggered() == triggered
+    assert plan.outputs == whole.downstream(triggered) & whole.outputs
+
+
+@pytest.fixture(scope="module")
+def whole(finished):
+    """All jobs of the recipe, to look up what is made from what."""
+    return finished.plan("led_final", "--forceall", config=SHORT)
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_change_makes_again_what_depends_on_it(finished, whole, what):
+    changes, triggered = CHANGES[what]
+    check(finished.plan("led_final", config=changed(SHORT, changes)), triggered | {"report/recipe.json"}, whole)
+
+
+NO_CHANGES = {
+    # another machine
+    "resources.train": {"gpu": 4, "threads": 8, "mem_mb": 64_000, "runtime_min": 600},
+    "resources.encode.gpu": 0,
+    "resources.score.threads": 1,
+    "resources.cpu.threads": 2,
+    "stages.led.resources": {"gpu": 2},
+    "stages.led.checkpoint_min": 5,
+    # another way to write the same
+    "stages.led.deduplicate": False,
+    "stages.led.learning_rate": 0.000005,
+}
+
+
+def test_another_machine_or_a_default_written_out_makes_nothing_again(finished):
+    assert finished.plan("led_final", config=changed(SHORT, NO_CHANGES)).jobs == []
+
+
+def test_a_new_stage_makes_its_own_files_and_the_report(finished):
+    extra = {"family": "dense", "init": "den_warmup", "negatives": ["lex_warmup"], "learning_rate": 1e-5}
+    plan = finished.plan("led_final", config=changed(SHORT, {"stages.extra": extra}))
+    once = ("draw", "trainset", "train", "encode_queries", "dense_search", "run_file", "measure")
+    assert plan.counts == dict.fromkeys(once, 1) | {
+        "encode_passages": 2,
+        "resolved_recipe": 1,
+        "report": 1,
+        "led_final": 1,
+    }
+    assert all("extra" in file or file.startswith("report/") for file in plan.outputs)
+
+
+def test_other_shards_make_again_what_is_cut_and_nothing_before(finished):
+    """No result depends on the number of shards, but the files do, and what is made from them follows."""
+    plan = finished.plan("led_final", config=changed(SHORT, {"dataset.shards": 3}))
+    spared = ["source/*", "prepared/*", "index/bm25", "rankings/bm25.*", "*/bm25.*", "pools/bm25_official.*"]
+    spared += ["models/ranker", "tokens/*/[!p]*.arrow", "trainsets/*_warmup/drawn.*"]
+    assert not [file for file in plan.outputs for pattern in spared if fnmatch(file, pattern)]
+    assert plan.counts["tokenise_passages"] == 3
+    assert plan.counts["score_with_vectors"] == 2 * 3
+
+
+def test_another_title_file_makes_the_passages_again(finished, whole):
+    path = finished.folder / RESULTS / "source" / "titles.tsv"
+    content, times = path.read_bytes(), path.stat()
+    path.write_text("0\tAnother title\n")
+    try:
+        check(finished.plan("led_final", config=SHORT), PASSAGES, whole)
+    finally:
+        path.write_bytes(content)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_a_raised_version_makes_its_step_again(finished, whole):
+    path = finished.folder / "src" / "led_pipeline" / "versions.py"
+    text = path.read_text()
+    path.write_text(text.replace(f'"evaluate": {VERSIONS["evaluate"]}', '"evaluate": 1000'))
+    try:
+        check(finished.plan("led_final", config=SHORT), on(SYSTEMS, "runs/{}.dev.trec"), whole)
+    finally:
+        path.write_text(text)
+
+
+def test_every_rule_has_the_version_of_its_step():
+    used = Counter()
+    for path in (ROOT / "workflow" / "rules").glob("*.smk"):
+        for block in re.split(r"^ *rule ", path.read_text(), flags=re.M)[1:]:
+            rule, _, body = block.partition(":")
+            found = [step for step in VERSIONS if f'version=version("{step}")' in body]
+            assert len(found) == 1 or rule == "resolved_recipe", f"{path.name}: {rule}"
+            used.update(found)
+    assert used.keys() == VERSIONS.keys()

@@ -1,0 +1,174 @@
+"""Tiny tokenizers, models, token stores and trainsets, the same on every machine and with every version of torch."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from torch import nn
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    BertModel,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaForMaskedLM,
+)
+
+from led_pipeline.data.tables import read_arrow, write_strings
+from led_pipeline.data.tokens import TokenStore, tokenise
+from led_pipeline.data.trainset import draw_trainset, join
+
+torch.set_num_threads(1)
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+VOCABULARY = [*SPECIAL, *LETTERS, *(f"##{letter}" for letter in LETTERS)]
+FAMILIES = {"dense": BertModel, "lexicon": BertForMaskedLM, "ranker": BertForSequenceClassification}
+SIZES = {
+    "vocab_size": len(VOCABULARY),
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 64,
+}
+BERT = SIZES | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+LENGTHS = [9, 2, 5, 12, 3]  # of a batch's texts, special tokens included
+MASKED_LANGUAGE_MODELS = ["bert", "bert with untied output embeddings", "distilbert", "roberta"]
+TEACHER = {"weight": 1.0, "temperature": 1.0, "margin": 0.0, "min_confidence": 0.0, "with_positive": True}
+
+
+def save_tokenizer(folder: Path, vocabulary: list[str] = VOCABULARY) -> PreTrainedTokenizerFast:
+    """Write a word-piece tokenizer that knows BERT's special tokens and all letters."""
+    tokenizer = Tokenizer(models.WordPiece({t: i for i, t in enumerate(vocabulary)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    cls, sep = (vocabulary.index(token) for token in ("[CLS]", "[SEP]"))
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", sep), ("[CLS]", cls))
+    names = {f"{token.strip('[]').lower()}_token": token for token in SPECIAL}
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+    fast.save_pretrained(folder)
+    return fast
+
+
+@torch.no_grad()
+def fill(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Give a model weights that depend on the seed and the names of its parameters alone."""
+    random = np.random.default_rng(seed)
+    for name, parameter in sorted(model.named_parameters()):
+        around = float("norm" in name.lower() and name.endswith("weight"))
+        parameter.copy_(torch.from_numpy(around + 0.2 * random.standard_normal(tuple(parameter.shape))))
+    return model.eval()
+
+
+def backbone(family: str, seed: int = 0, **changes: Any) -> nn.Module:
+    """Return a Hugging Face BERT for a family of stages."""
+    config = BertConfig(**BERT | changes, **({"num_labels": 1} if family == "ranker" else {}))
+    return fill(FAMILIES[family](config), seed)
+
+
+def batch(lengths: Sequence[int] = LENGTHS, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids and mask of random texts `[CLS] ... [SEP]` of some lengths, padded to the longest."""
+    random = torch.Generator().manual_seed(seed)
+    mask = (torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(1)).long()
+    ids = torch.randint(5, len(VOCABULARY), mask.shape, generator=random) * mask
+    ids[:, 0] = 2
+    ids[torch.arange(len(lengths)), torch.tensor(lengths) - 1] = 3
+    return ids, mask
+
+
+def lexicon_backbone(name: str) -> nn.Module:
+    """Return one of the MASKED_LANGUAGE_MODELS."""
+    sizes = {"vocab_size": len(VOCABULARY), "max_position_embeddings": 64}
+    if name == "distilbert":
+        config = DistilBertConfig(**sizes, dim=16, n_layers=2, n_heads=2, hidden_dim=32, dropout=0.0)
+        return fill(DistilBertForMaskedLM(config))
+    if name == "roberta":
+        return fill(RobertaForMaskedLM(RobertaConfig(**BERT, pad_token_id=0)))
+    return backbone("lexicon", tie_word_embeddings=name == "bert")
+
+
+def texts(count: int, longest: int, seed: int = 0) -> list[str]:
+    """Return random texts of 1 to `longest` tokens."""
+    random = np.random.default_rng(seed)
+    return [" ".join(random.choice(LETTERS, random.integers(1, longest + 1))) for _ in range(count)]
+
+
+def save_store(path: Path, tokenizer: Path, columns: dict[str, list[str]], max_tokens: int = 512) -> TokenStore:
+    """Tokenise columns text and, for passages, title into a token store."""
+    source = path.with_suffix(".parquet")
+    columns = {"id": [str(i) for i in range(len(columns["text"]))], **columns}
+    write_strings(source, [columns], list(columns))
+    tokenise(source, str(tokenizer), max_tokens, 0, 1, path)
+    return TokenStore([path])
+
+
+def settings(family: str, **changes: Any) -> dict[str, Any]:
+    """Return the settings of a tiny training in float32."""
+    own = {
+        "dense": {"pooling": "cls", "normalize": False, "temperature": 1.0, "dual_weight": 0.0},
+        "lexicon": {"keep_special_tokens": False, "flops_passages": 1e-2, "flops_queries": 2e-2},
+        "ranker": {},
+    }[family]
+    shared = {
+        "family": family,
+        "teachers": [],
+        "contrastive_weight": 1.0,
+        "batch_size": 4,
+        "epochs": 2,
+        "max_steps": None,
+        "learning_rate": 1e-3,
+        "weight_decay": 0.01,
+        "warmup_fraction": 0.1,
+        "clip_norm": 1.0,
+        "precision": "float32",
+        "seed": 42,
+        "query_length": 8,
+        "passage_length": 20,
+        "negatives_per_query": 3,
+    }
+    return shared | own | changes
+
+
+def save_dataset(folder: Path, queries: int = 10, passages: int = 30, **changes: Any) -> None:
+    """Write a tokenizer, token stores, a trainset with the scores of a teacher `lex`, and an initial model per family.
+
+    Query i has passage i as its positive and all others in its pool; the examples of every epoch that `settings`
+    reach are drawn.
+    """
+    save_tokenizer(folder / "tokenizer")
+    save_store(folder / "queries.arrow", folder / "tokenizer", {"text": texts(queries, 10, seed=1)})
+    titled = {"title": texts(passages, 5, seed=2), "text": texts(passages, 25, seed=3)}
+    save_store(folder / "passages.arrow", folder / "tokenizer", titled)
+    pairs = np.array([(i, i) for i in range(queries)], dtype=np.int32)
+    pools = {i: np.setdiff1d(np.arange(passages, dtype=np.int32), [i]) for i in range(queries)}
+    draw_trainset(pairs, pools, settings("dense", **changes), folder / "drawn.arrow")
+    passages_drawn = read_arrow(folder / "drawn.arrow")[0]["passages"].values
+    np.save(folder / "lex.npy", 3 * np.random.default_rng(4).standard_normal(len(passages_drawn)).astype(np.float32))
+    join(folder / "drawn.arrow", {"lex": [folder / "lex.npy"]}, folder / "trainset.arrow")
+    for family in FAMILIES:
+        backbone(family).save_pretrained(folder / family)
+
+
+def arguments(folder: Path, settings: dict[str, Any], out: Path, **changes: Any) -> argparse.Namespace:
+    """Return the command line of `train` for a folder of `save_dataset`."""
+    values = {
+        "init": str(folder / settings["family"]),
+        "tokenizer": str(folder / "tokenizer"),
+        "queries": folder / "queries.arrow",
+        "passages": [folder / "passages.arrow"],
+        "trainset": folder / "trainset.arrow",
+        "settings": settings,
+        "checkpoint_min": 30.0,
+        "validation": None,
+        "checkpoints": out.with_name(f"{out.name}.checkpoints"),
+        "out": out,
+    }
+    return argparse.Namespace(**values | changes)

@@ -1,0 +1,143 @@
+"""What `test_two_ranks` does under torchrun on two gloo ranks, and by itself on one.
+
+Run as `torchrun two_ranks.py FOLDER OUT`, FOLDER from `tiny.save_dataset`.
+"""
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import tiny
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+
+from led_pipeline import encode, score, train
+from led_pipeline.files import write_json
+from led_pipeline.loop import Checkpoints, fit
+from led_pipeline.models.checkpoint import load, save
+from led_pipeline.validation import Reranking
+
+LED = [tiny.TEACHER | {"stage": "lex", "loss": "rank"}, tiny.TEACHER | {"stage": "lex", "loss": "kl", "weight": 1.5}]
+CASES = {
+    "dense": tiny.settings("dense"),
+    "mean": tiny.settings("dense", pooling="mean", normalize=True, temperature=0.05),
+    "led": tiny.settings("dense", teachers=LED),
+    "lexicon": tiny.settings("lexicon", flops_passages=0.1, flops_queries=0.2),
+    "ranker": tiny.settings("ranker", teachers=LED[:1]),
+}
+STEPS = 4
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+class Training:
+    """The training of one case: what its steps gave."""
+
+    def __init__(self, folder: Path, name: str, killed_at: int | None = None):
+        kwargs = [DistributedDataParallelKwargs(broadcast_buffers=False)]
+        self.accelerator = Accelerator(cpu=True, kwargs_handlers=kwargs)
+        self.accelerator.clip_grad_norm_ = self.keep_gradients
+        self.settings, self.killed_at = CASES[name], killed_at
+        self.encoder, _ = load(folder / self.settings["family"], self.settings)
+        stores = folder / "queries.arrow", [folder / "passages.arrow"]
+        self.data = train.TrainingData.read(folder / "trainset.arrow", *stores)
+        self.terms: list[dict[str, float]] = []
+        self.gradients: dict[str, torch.Tensor] = {}
+
+    def keep_gradients(self, *_) -> None:
+        if not self.gradients:
+            parameters = self.encoder.named_parameters()
+            self.gradients = {n: p.grad.clone() for n, p in parameters if p.grad is not None}
+
+    def step_loss(self, model, step: int):
+        if step == self.killed_at:
+            raise Killed
+        size, world, rank = self.settings["batch_size"], self.accelerator.num_processes, self.accelerator.process_index
+        rows = train.batch_rows(step, self.data.examples, size)
+        own = slice(rank * size // world, (rank + 1) * size // world)
+        objective = train.ranker_loss if self.settings["family"] == "ranker" else train.retriever_loss
+        loss, terms = objective(model, self.data, rows, own, self.settings, self.accelerator.device)
+        self.terms.append({"loss": loss.item(), **{key: term.item() for key, term in terms.items()}})
+        return loss, terms
+
+    def run(self, checkpoints: Path, checkpoint_min: float = 30.0) -> None:
+        limits = {"max_steps": STEPS, "checkpoint_min": checkpoint_min}
+        plan = train.build_plan(self.settings | limits, self.data.examples, None)
+        module = self.encoder if self.settings["family"] == "ranker" else train.Retriever(self.encoder)
+        fit(self.accelerator, module, self.step_loss, plan, Checkpoints(checkpoints, "me", self.accelerator))
+
+    def save(self, path: Path) -> None:
+        weights = {n: p.detach() for n, p in self.encoder.named_parameters()}
+        found = {"terms": self.terms, "gradients": self.gradients, "weights": weights}
+        torch.save(found, path.with_name(f"{path.name}.rank{self.accelerator.process_index}.pt"))
+
+
+def train_cases(folder: Path, out: Path) -> None:
+    """Train every case for STEPS steps, and the first once more with an interruption."""
+    for name in CASES:
+        training = Training(folder, name)
+        training.run(out / f"{name}.checkpoints")
+        training.save(out / name)
+    with suppress(Killed):
+        Training(folder, "dense", killed_at=STEPS - 1).run(out / "resumed.checkpoints", checkpoint_min=0)
+    resumed = Training(folder, "dense")
+    resumed.run(out / "resumed.checkpoints", checkpoint_min=0)
+    resumed.save(out / "resumed")
+
+
+def command(main, *arguments: object) -> None:
+    """Run a command of ours in this process."""
+    sys.argv = [main.__module__, *map(str, arguments)]
+    main()
+
+
+def encode_and_score(folder: Path, out: Path, accelerator: Accelerator) -> None:
+    """Encode passages and score the trainset's pairs with a model of each family."""
+    for family in tiny.FAMILIES:
+        model = out / f"model.{family}"
+        if accelerator.is_main_process:
+            model.mkdir()
+            settings = tiny.settings(family)
+            save(load(folder / family, settings)[0], settings, folder / "tokenizer", model)
+    accelerator.wait_for_everyone()
+    texts = ["--tokens", folder / "passages.arrow", "--side", "passage"]
+    command(encode.main, "--model", out / "model.dense", *texts, "--out", out / "passages.npy")
+    command(encode.main, "--model", out / "model.lexicon", *texts, "--out", out / "passages.arrow")
+    query = ["--tokens", folder / "one.arrow", "--side", "query"]
+    command(encode.main, "--model", out / "model.dense", *query, "--out", out / "one.npy")
+    command(encode.main, "--model", out / "model.lexicon", *query, "--out", out / "one.arrow")
+    stores = ["--model", out / "model.ranker", "--queries", folder / "queries.arrow"]
+    stores += ["--passages", folder / "passages.arrow"]
+    for shard in range(2):
+        part = ["--shard", shard, "--shards", 2, "--out", out / f"scores.{shard}.npy"]
+        command(score.main, *stores, "--pairs", folder / "trainset.arrow", *part)
+    rerank = ["--rerank", "--depth", 5, "--out", out / "reranked.parquet"]
+    command(score.main, *stores, "--pairs", folder / "ranking.parquet", *rerank)
+
+
+def train_and_validate(folder: Path, out: Path) -> None:
+    """Train a stage from its command line on; save a measure of one query, so that one of two ranks has none."""
+    files = {"ranking": "ranking.parquet", "queries": "queries.arrow", "qrels": "dev.qrels"}
+    values = {f"validation_{key}": folder / file for key, file in files.items()}
+    values |= {"validation_ids": [folder / "queries.parquet", folder / "passages.parquet"]}
+    settings = CASES["led"] | {"max_steps": STEPS}
+    arguments = tiny.arguments(folder, settings, out / "trained", **values)
+    arguments.validation = {"queries": 1, "depth": 8}
+    value = Reranking.read(arguments, Accelerator(cpu=True)).mrr(load(folder / "dense", settings)[0], settings)
+    write_json(out / "one_query.json", value)
+    arguments.validation = {"queries": 7, "depth": 6, "every": 2}
+    train.train(arguments)
+
+
+def main() -> None:
+    folder, out = map(Path, sys.argv[1:])
+    out.mkdir(exist_ok=True)
+    train_cases(folder, out)
+    encode_and_score(folder, out, Accelerator(cpu=True))
+    train_and_validate(folder, out)
+
+
+if __name__ == "__main__":
+    main()

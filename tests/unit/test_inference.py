@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from led_pipeline.models import inference
+from led_pipeline.models.ranker import Ranker
+
+
+def test_groups_hold_every_text_once_longest_first_within_the_budget():
+    lengths = np.random.default_rng(0).integers(0, 40, 200)
+    groups = list(inference.by_length(lengths, 100))
+    assert sorted(np.concatenate(groups)) == list(range(200))
+    assert all(len(g) == 1 or lengths[g].max() * len(g) <= 100 for g in groups)
+    assert (np.diff(lengths[np.concatenate(groups)]) <= 0).all()
+
+
+def test_every_pair_gets_its_own_score_also_when_it_comes_twice(tmp_path, monkeypatch):
+    monkeypatch.setitem(inference.TOKENS_PER_BATCH, "cpu", 60)
+    tiny.save_dataset(tmp_path)
+    queries, passages = (inference.TokenStore([tmp_path / f"{name}.arrow"]) for name in ("queries", "passages"))
+    rows = np.array([3, 0, 3, 9, 0, 3], dtype=np.int32), np.array([1, 29, 1, 0, 2, 7], dtype=np.int32)
+    model, settings = Ranker(tiny.backbone("ranker")), tiny.settings("ranker")
+    scores = inference.score(model, queries, passages, rows, settings, torch.device("cpu"))
+    for query, passage, actual in zip(*rows, scores, strict=True):
+        pair = inference.pairs(queries, [query], 8, passages, [passage], 20)
+        assert model(*inference.to_tensors(pair, torch.device("cpu"), types=True)).item() == pytest.approx(
+            actual, abs=1e-5
+        )
+    assert scores[0] == scores[2]

@@ -1,0 +1,297 @@
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import tiny
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from led_pipeline import loop
+from led_pipeline.files import InputError
+from led_pipeline.loop import Checkpoints, Plan, fit, learning_rate, optimizer_for
+
+PLAN = Plan(steps=12, learning_rate=0.01, weight_decay=0.1, warmup_fraction=0.25, clip_norm=0.5, log_every=1)
+
+
+def network(seed: int = 0, dropout: float = 0.3) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Dropout(dropout), nn.Linear(8, 1))
+
+
+def step_loss(model: nn.Module, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    random = torch.Generator().manual_seed(step)
+    inputs, targets = torch.randn(6, 4, generator=random), 3 * torch.randn(6, 1, generator=random)
+    loss = (model(inputs) - targets).square().mean()
+    return loss, {"error": loss.detach()}
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def killed_at(step: int):
+    def dying(model, current):
+        if current == step:
+            raise Killed
+        return step_loss(model, current)
+
+    return dying
+
+
+class Steps:
+    """`step_loss` that remembers its steps."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, model, step):
+        self.seen.append(step)
+        return step_loss(model, step)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Return a function that trains a network; its clock goes one minute a step."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: 60 * clock.now))
+
+    def train(model, loss=step_loss, plan=PLAN, validate=None, owner="me", folder="checkpoints"):
+        def timed(model, step):
+            clock.now = step + 1
+            return loss(model, step)
+
+        clock.now = 0
+        accelerator = Accelerator(cpu=True)
+        checkpoints = Checkpoints(tmp_path / folder, owner, accelerator)
+        return fit(accelerator, model, timed, plan, checkpoints, validate)
+
+    return train
+
+
+def assert_equal(model: nn.Module, expected: dict[str, torch.Tensor]) -> None:
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=0, msg=name)
+
+
+def log_lines(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+
+
+# --- schedule and optimizer
+
+
+@pytest.mark.parametrize(
+    ("steps", "warmup", "rates"),
+    [
+        (10, 0.2, [0.4, 0.8, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]),
+        (4, 0.0, [0.8, 0.6, 0.4, 0.2]),
+        (4, 1.0, [0.2, 0.4, 0.6, 0.8]),
+    ],
+)
+def test_the_rate_rises_over_the_warmup_and_then_falls_to_the_last_update(steps, warmup, rates):
+    plan = Plan(steps=steps, learning_rate=0.8, weight_decay=0, warmup_fraction=warmup, clip_norm=1)
+    assert [learning_rate(update, plan) for update in range(steps)] == pytest.approx(rates)
+
+
+@pytest.mark.parametrize("name", tiny.MASKED_LANGUAGE_MODELS)
+def test_matrices_decay_and_biases_and_normalisations_do_not(name):
+    model = tiny.lexicon_backbone(name)
+    decaying, others = optimizer_for(model, PLAN).param_groups
+    assert (decaying["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = [sorted(names[id(p)] for p in group["params"]) for group in (decaying, others)]
+    free = [n for n in names.values() if n.endswith("bias") or "norm" in n.lower()]
+    assert found == [sorted(set(names.values()) - set(free)), sorted(free)]
+    if name == "distilbert":
+        assert any("sa_layer_norm.weight" in n for n in free) and "vocab_layer_norm.weight" in free
+
+
+def test_frozen_parameters_are_left_out():
+    model = network()
+    model[0].requires_grad_(False)
+    assert sum(len(group["params"]) for group in optimizer_for(model, PLAN).param_groups) == 4
+
+
+def test_training_is_adamw_with_clipping_and_the_schedule(run):
+    model, plain = network(dropout=0), network(dropout=0)
+    run(model)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in plain.parameters() if p.ndim > 1], "weight_decay": 0.1},
+            {"params": [p for p in plain.parameters() if p.ndim == 1], "weight_decay": 0.0},
+        ]
+    )
+    for step in range(12):
+        for group in optimizer.param_groups:
+            group["lr"] = 0.01 * ((step + 1) / 3 if step < 3 else (12 - step) / 9)
+        optimizer.zero_grad()
+        step_loss(plain, step)[0].backward()
+        norm = nn.utils.clip_grad_norm_(plain.parameters(), 0.5)
+        assert norm > 0.5
+        optimizer.step()
+    for mine, theirs in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
+# --- interruption
+
+
+@pytest.mark.parametrize(("every_min", "step"), [(0.5, 7), (2.5, 8), (0.5, 11)])
+def test_a_resumed_training_ends_with_the_same_bits_as_one_that_never_stopped(run, tmp_path, every_min, step):
+    plan, whole = replace(PLAN, checkpoint_min=every_min), network()
+    run(whole, plan=plan, folder="whole")
+    with pytest.raises(Killed):
+        run(network(), killed_at(step), plan)
+    resumed = network(seed=5)  # a new process: other weights and random numbers, which the checkpoint replaces
+    run(resumed, plan=plan)
+    assert_equal(resumed, whole.state_dict())
+    expected, lines = (log_lines(tmp_path / folder) for folder in ("whole", "checkpoints"))
+    assert [line["step"] for line in lines] == [*range(1, 13), 12]
+    assert [line | {"seconds": 0} for line in lines] == [line | {"seconds": 0} for line in expected]
+
+
+def test_a_training_killed_twice_ends_with_the_same_bits(run):
+    plan, whole = replace(PLAN, checkpoint_min=2.5), network()
+    run(whole, plan=plan, folder="whole")
+    for step in (4, 7):
+        with pytest.raises(Killed):
+            run(network(), killed_at(step), plan)
+    resumed = network(seed=5)
+    run(resumed, plan=plan)
+    assert_equal(resumed, whole.state_dict())
+
+
+def test_a_training_killed_before_its_first_checkpoint_starts_anew_with_a_new_log(run, tmp_path):
+    with pytest.raises(Killed):
+        run(network(), killed_at(5))
+    steps = Steps()
+    run(network(), steps)
+    assert steps.seen == list(range(12))
+    assert [line["step"] for line in log_lines(tmp_path / "checkpoints")] == [*range(1, 13), 12]
+
+
+def test_a_training_killed_while_it_saves_resumes_from_the_state_before(run, monkeypatch):
+    plan, whole, write_json = replace(PLAN, checkpoint_min=2.5), network(), loop.write_json
+    run(whole, plan=plan, folder="whole")
+
+    def dying(path, value):
+        if path.name == "progress.json" and value["step"] == 6:
+            raise Killed
+        write_json(path, value)
+
+    monkeypatch.setattr(loop, "write_json", dying)
+    with pytest.raises(Killed):
+        run(network(), plan=plan)
+    monkeypatch.setattr(loop, "write_json", write_json)
+    resumed, steps = network(seed=5), Steps()
+    run(resumed, steps, plan)
+    assert steps.seen == list(range(3, 12))
+    assert_equal(resumed, whole.state_dict())
+
+
+def test_another_owner_starts_anew(run, tmp_path):
+    plan = replace(PLAN, checkpoint_min=0.5)
+    with pytest.raises(Killed):
+        run(network(), killed_at(7), plan)
+    steps = Steps()
+    run(network(), steps, plan, owner="somebody else")
+    assert steps.seen == list(range(12))
+    assert not (tmp_path / "checkpoints/state.part").exists()
+
+
+def test_half_a_line_that_a_kill_left_behind_is_dropped(run, tmp_path):
+    plan = replace(PLAN, checkpoint_min=0.5)
+    with pytest.raises(Killed):
+        run(network(), killed_at(7), plan)
+    with (tmp_path / "checkpoints/train.jsonl").open("a") as file:
+        file.write('{"step": 8, "lo')
+    run(network(), plan=plan)
+    assert [line["step"] for line in log_lines(tmp_path / "checkpoints")] == [*range(1, 13), 12]
+
+
+# --- the step to keep
+
+
+class Scripted:
+    """A measure with given values; it remembers the weights it was asked about."""
+
+    def __init__(self, *values: float):
+        self.values, self.seen = list(values), []
+
+    def __call__(self, model: nn.Module) -> float:
+        assert not model.training
+        self.seen.append({name: value.clone() for name, value in model.state_dict().items()})
+        return self.values.pop(0)
+
+
+def test_the_weights_of_the_best_step_are_kept(run, tmp_path):
+    validate, model = Scripted(0.1, 0.5, 0.3, 0.4), network()
+    result = run(model, plan=replace(PLAN, validate_every=3), validate=validate)
+    assert (result["best_step"], result["steps"]) == (6, 12)
+    assert_equal(model, validate.seen[1])
+    lines = log_lines(tmp_path / "checkpoints")
+    measured = {line["step"]: line["validation"]["MRR@10"] for line in lines if "validation" in line}
+    assert measured == {3: 0.1, 6: 0.5, 9: 0.3, 12: 0.4}
+    assert lines[-1] == {"step": 12, "finished": True, "steps": 12, "best_step": 6, "seconds": 720.0}
+
+
+def test_of_equal_values_the_first_is_kept(run):
+    validate, model = Scripted(0.2, 0.5, 0.5, 0.5), network()
+    assert run(model, plan=replace(PLAN, validate_every=3), validate=validate)["best_step"] == 6
+    assert_equal(model, validate.seen[1])
+
+
+def test_the_untrained_model_is_not_eligible_and_the_last_step_always_is(run):
+    validate, model = Scripted(0.0, 0.7), network()
+    assert run(model, plan=replace(PLAN, validate_every=7), validate=validate)["best_step"] == 12
+    assert len(validate.seen) == 2  # steps 7 and 12
+    assert_equal(model, validate.seen[1])
+
+
+def test_without_validation_the_last_step_is_kept(run):
+    model, validate = network(), Scripted(0.1, 0.2)
+    assert run(model)["best_step"] is None
+    run(network(), plan=replace(PLAN, validate_every=7), validate=validate, folder="other")
+    assert_equal(model, validate.seen[1])
+
+
+def test_the_best_step_survives_an_interruption(run):
+    plan, validate = replace(PLAN, validate_every=3, checkpoint_min=0.5), Scripted(0.9, 0.5)
+    with pytest.raises(Killed):
+        run(network(), killed_at(8), plan, validate)
+    model = network(seed=5)
+    assert run(model, plan=plan, validate=Scripted(0.3, 0.4))["best_step"] == 3
+    assert_equal(model, validate.seen[0])
+
+
+def test_a_best_step_that_only_the_killed_process_found_does_not_count(run):
+    """On a GPU a repeated step need not give the same bits."""
+    plan, validate = replace(PLAN, validate_every=3, checkpoint_min=4.5), Scripted(0.5, 0.9)
+    with pytest.raises(Killed):
+        run(network(), killed_at(7), plan, validate)  # checkpoint at step 5, step 6 measured once
+    model = network(seed=5)
+    assert run(model, plan=plan, validate=Scripted(0.3, 0.4, 0.2))["best_step"] == 3
+    assert_equal(model, validate.seen[0])
+
+
+# --- what can go wrong
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_the_training_with_its_step(run, value):
+    def diverging(model, step):
+        loss, terms = step_loss(model, step)
+        return (loss * value if step == 4 else loss), terms
+
+    with pytest.raises(InputError, match=r"step 5: the loss is (nan|inf); lower learning_rate"):
+        run(network(), diverging)
+
+
+def test_the_log_holds_the_first_step_every_interval_and_the_last(run, tmp_path):
+    run(network(), plan=replace(PLAN, log_every=5))
+    lines = log_lines(tmp_path / "checkpoints")
+    assert [line["step"] for line in lines] == [1, 5, 10, 12, 12]
+    assert set(lines[0]) == {"step", "loss", "error", "learning_rate", "seconds"}
+    assert lines[0]["learning_rate"] == pytest.approx(0.01 / 3)

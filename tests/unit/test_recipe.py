@@ -1,0 +1,334 @@
+"""The recipe: what config files may say, what is said about a mistake, and what the graph of stages is."""
+
+import copy
+import subprocess
+import sys
+
+import pytest
+from configs import RECIPES, changed
+
+from led_pipeline.files import InputError
+from led_pipeline.recipe import Recipe
+from led_pipeline.recipe_errors import repeated_keys
+from led_pipeline.recipe_schema import FAMILIES, READS
+
+PAPER = RECIPES["config.yaml"]
+
+SMALL = {
+    "dataset": {"name": "own", "source": "folder", "folder": "data", "splits": {"train": {}, "dev": {}}},
+    "defaults": {"epochs": 2, "pooling": "mean"},
+    "stages": {
+        "base": {"family": "pretrain"},
+        "led": {
+            "family": "dense",
+            "init": "den",
+            "negatives": ["den", "lex"],
+            "teachers": [{"stage": "lex", "loss": "rank"}],
+        },
+        "lex": {"family": "lexicon", "init": "base", "negatives": ["bm25"], "seed": 7, "learning_rate": 3e-5},
+        "den": {"family": "dense", "init": "base", "negatives": ["bm25"], "epochs": 5, "resources": {"gpu": 4}},
+        "ranker": {"family": "ranker", "init": "some/cross-encoder", "train": False, "rerank": {"system": "den"}},
+    },
+}
+
+
+def faults(config):
+    with pytest.raises(InputError) as error:
+        Recipe.load(config)
+    return [line.removeprefix("recipe: ") for line in str(error.value).splitlines()]
+
+
+# --- the configs of this repository
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_config_of_this_repository_is_a_recipe(name):
+    recipe = Recipe.load(RECIPES[name])
+    assert list(recipe.stages) == list(RECIPES[name]["stages"])
+
+
+# Batch size, negatives, learning rate and weight decay of every stage, as published.
+PUBLISHED = {
+    "den_warmup": (16, 7, 1e-5, 0.0, ["bm25_official"], "Luyu/co-condenser-marco"),
+    "lex_warmup": (48, 5, 3e-5, 0.01, ["bm25_official"], "distilbert-base-uncased"),
+    "den_continue": (16, 7, 5e-6, 0.0, ["den_warmup"], "den_warmup"),
+    "lex_continue": (48, 5, 2e-5, 0.01, ["lex_warmup"], "lex_warmup"),
+    "led": (16, 32, 5e-6, 0.0, ["den_warmup", "lex_warmup", "lex_continue"], "den_warmup"),
+    "led_rt": (16, 32, 5e-6, 0.0, ["den_warmup", "lex_warmup", "lex_continue"], "den_warmup"),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_recipe_has_the_published_hyperparameters(name):
+    stage = Recipe.load(PAPER).stages[name]
+    assert PUBLISHED[name] == (
+        stage.batch_size,
+        stage.negatives_per_query,
+        stage.learning_rate,
+        stage.weight_decay,
+        stage.negatives,
+        stage.init,
+    )
+    assert (stage.epochs, stage.max_steps, stage.warmup_fraction, stage.clip_norm) == (3, None, 0.01, 1.0)
+    assert (stage.query_length, stage.passage_length, stage.deduplicate) == (32, 128, False)
+    assert stage.negatives_depth == (1000 if "bm25_official" in stage.negatives else 200)
+
+
+def test_the_recipe_has_the_published_models_and_losses():
+    stages = Recipe.load(PAPER).stages
+    assert set(PUBLISHED) | {"ranker"} == set(stages)
+    for name in ("den_warmup", "den_continue", "led", "led_rt"):
+        stage = stages[name]
+        assert (stage.family, stage.pooling, stage.normalize, stage.temperature) == ("dense", "cls", False, 1.0)
+        assert (stage.contrastive_weight, stage.dual_weight) == (1.0, 0.0)
+    for name in ("lex_warmup", "lex_continue"):
+        stage = stages[name]
+        assert (stage.family, stage.keep_special_tokens, stage.quantisation) == ("lexicon", False, 100)
+        assert (stage.flops_passages, stage.flops_queries) == (8e-4, 6e-4)
+    rank, rank_rt, ranker = [teacher for name in ("led", "led_rt") for teacher in stages[name].teachers]
+    assert (rank.stage, rank.loss, rank.weight, rank.with_positive) == ("lex_continue", "rank", 1.0, True)
+    assert (rank_rt.stage, rank_rt.loss, rank_rt.weight, rank_rt.with_positive) == ("lex_continue", "rank", 1.2, False)
+    assert (rank.margin, rank.min_confidence, rank_rt.margin, rank_rt.min_confidence) == (0, 0, 0, 0)
+    assert (ranker.stage, ranker.loss, ranker.weight, ranker.temperature) == ("ranker", "kl", 1.5, 3.0)
+
+
+def test_the_recipe_mines_and_validates_as_published():
+    recipe = Recipe.load(PAPER)
+    assert (recipe.seed, recipe.mining.depth, recipe.mining.published_depth) == (42, 200, 1000)
+    validation = recipe.validation
+    assert (validation.split, validation.system, validation.queries, validation.depth) == ("dev", "bm25", 1000, 1000)
+    assert validation.every == 10_000
+    assert (recipe.evaluation.depth, recipe.dataset.titles) == (1000, "titles.tsv")
+    assert [recipe.dataset.splits[s].relevant_from for s in ("dev", "dl2019", "dl2020")] == [1, 2, 2]
+
+
+# --- mistakes
+
+
+MISTAKES = [
+    # keys
+    ({"seeed": 1}, "seeed: no such key (did you mean seed?)"),
+    ({"dataset.shard": 2}, "dataset.shard: no such key (did you mean shards?)"),
+    ({"defaults.epoch": 2}, "defaults.epoch: no such key in any family of stages (did you mean epochs?)"),
+    ({"stages.led.learning_rat": 1}, "stages.led.learning_rat: no such key (did you mean learning_rate?)"),
+    ({"stages.base.poolin": 1}, "stages.base.poolin: no such key; there are dropout, family, heads, hidden, "),
+    ({"stages.led.teachers.0.wieght": 1}, "stages.led.teachers[0].wieght: no such key (did you mean weight?)"),
+    ({"stages.ranker.rerank.dept": 1}, "stages.ranker.rerank.dept: no such key (did you mean depth?)"),
+    ({"stages.den.resources.gpus": 1}, "stages.den.resources.gpus: no such key (did you mean gpu?)"),
+    # names
+    ({"stages.led.family": "dens"}, "stages.led.family: no family 'dens' (did you mean dense?); there are pretrain, "),
+    ({"stages.led.family": ["dense"]}, "stages.led.family: no family '['dense']'"),
+    ({"stages.led.teachers.0.loss": "rnak"}, "stages.led.teachers[0].loss: 'rnak' is not one of rank, kl, "),
+    ({"stages.led.teachers.0.stage": "lexx"}, "stages.led.teachers[0].stage: no stage 'lexx' (did you mean lex?)"),
+    ({"stages.led.teachers.0.stage": "base"}, "stages.led.teachers[0].stage: 'base' gives no scores, "),
+    ({"stages.led.init": "denn"}, "stages.led.init: no stage 'denn' (did you mean den?)"),
+    ({"stages.led.tokenizer": "bse"}, "stages.led.tokenizer: no stage 'bse' (did you mean base?)"),
+    ({"tokenizer": "bse"}, "tokenizer: no stage 'bse' (did you mean base?)"),
+    (
+        {"stages.lex.negatives": ["bm52"]},
+        "stages.lex.negatives[0]: no system to take negatives from 'bm52' (did you mean bm25?)",
+    ),
+    ({"stages.ranker.rerank.system": "dne"}, "stages.ranker.rerank.system: no system 'dne' (did you mean den?)"),
+    ({"evaluation": {"splits": ["dve"]}}, "evaluation.splits: no split 'dve' (did you mean dev?)"),
+    ({"evaluation": {"compare": [["led", "denn"]]}}, "evaluation.compare: no system 'denn' (did you mean den?)"),
+    (
+        {"evaluation": {"side_by_side": ["led", "denn"]}},
+        "evaluation.side_by_side: no system 'denn' (did you mean den?)",
+    ),
+    ({"validation": {"split": "dve"}}, "validation.split: no split 'dve' (did you mean dev?)"),
+    ({"validation": {"system": "bm52"}}, "validation.system: no system 'bm52' (did you mean bm25?)"),
+    ({"stages.bm25": SMALL["stages"]["den"]}, "stages.bm25: this name is taken by BM25 itself, "),
+    ({"dataset.negatives": {"lex": "x.tsv"}}, "dataset.negatives.lex: this name is taken by a system of the recipe, "),
+    ({"dataset.splits.passages": {}}, "dataset.splits.passages: this name is taken by the collection, "),
+    ({"dataset.skip": ["empty"]}, "dataset.skip[0]: 'empty' is not one of empty_text, "),
+    # types and bounds
+    ({"stages.led.batch_size": "many"}, "stages.led.batch_size: input should be a valid integer, "),
+    ({"stages.led.learning_rate": 0}, "stages.led.learning_rate: input should be greater than 0, got 0"),
+    ({"stages.led.teachers": {"stage": "lex"}}, "stages.led.teachers: input should be a valid list, got {'stage': "),
+    ({"defaults.epochs": "two"}, "defaults.epochs: input should be a valid integer, "),
+    ({"stages.led": None}, "stages.led: expected a mapping of keys to values, got nothing"),
+    ({"stages": None}, "stages: expected a mapping of keys to values, got nothing"),
+    ({"stages": ["led"]}, "stages: expected a mapping of keys to values, got ['led']"),
+    ({"evaluation": None}, "evaluation: expected a mapping of keys to values, got nothing"),
+    ({"dataset.splits.dev": None}, "dataset.splits.dev: expected a mapping of keys to values, got nothing"),
+    ({"dataset.name": "a b"}, "dataset.name: string should match pattern "),
+    # what does not fit together
+    ({"dataset.folder": None}, "dataset.folder: source 'folder' needs the path of a folder"),
+    ({"dataset.splits": {"dev": {}}}, "dataset.splits: the stages learn from a split 'train', and there is none"),
+    ({"stages.lex.negatives": []}, "stages.lex.negatives: a stage that is trained needs at least one system "),
+    (
+        {"stages.den.batch_size": 30},
+        "stages.den.batch_size: 30 queries cannot be split evenly over 4 processes (resources.train.gpu); "
+        "nearest sizes: 28, 32",
+    ),
+    ({"stages.den.passage_length": 600}, "stages.den.passage_length: 600 is more than dataset.max_tokens (512)"),
+    ({"stages.den.passage_length": 129}, "stages.den: 129 tokens do not fit into the 128 positions of the model it "),
+    ({"stages.led.query_length": 130}, "stages.led: 130 tokens do not fit into the 128 positions of the model it "),
+    ({"stages.base.heads": 3}, "stages.base.heads: hidden size 128 cannot be split evenly over 3 heads"),
+    ({"mining": {"depth": 301}}, "mining.depth: 301 is more than mining.hits (300), "),
+    ({"evaluation": {"depth": 50}}, "stages.ranker.rerank.depth: 100 is more than evaluation.depth (50), "),
+    ({"validation": {}, "evaluation": {"depth": 500}}, "validation.depth: 1000 is more than evaluation.depth (500), "),
+    ({"evaluation": {"splits": ["train"]}}, "evaluation.depth: 1000 is more than mining.hits (300), "),
+    ({"stages.lex.init": "led"}, "stages: led needs lex needs led: a stage cannot need itself, "),
+    ({"stages.lex.negatives": ["lex"]}, "stages: lex needs lex: a stage cannot need itself, "),
+    ({"validation": {"system": "led"}}, "stages: led needs "),
+]
+
+
+@pytest.mark.parametrize(("changes", "sentence"), MISTAKES)
+def test_a_mistake_is_named_in_one_sentence(changes, sentence):
+    found = faults(changed(SMALL, changes))
+    assert any(line.startswith(sentence) for line in found), found
+    assert len(found) == len(set(found)), "no sentence stands twice"
+
+
+@pytest.mark.parametrize("key", ["dataset", "stages", "dataset.name", "dataset.source", "dataset.splits"])
+def test_a_missing_key_is_named(key):
+    config = copy.deepcopy(SMALL)
+    *path, last = key.split(".")
+    del (config[path[0]] if path else config)[last]
+    assert faults(config) == [f"{key}: this key is required"]
+
+
+def test_a_stage_without_family_or_init_is_told_so():
+    assert faults(changed(SMALL, {"stages.led": {}})) == [
+        "stages.led.family: this key is required (pretrain, dense, lexicon or ranker)"
+    ]
+    assert faults(changed(SMALL, {"stages.led": {"family": "dense"}})) == ["stages.led.init: this key is required"]
+
+
+@pytest.mark.parametrize("config", [None, [], "led", 3])
+def test_a_config_that_is_no_mapping_is_told_so(config):
+    assert faults(config) == [f"expected a mapping of keys to values, got {config!r}"]
+
+
+def test_an_empty_config_lacks_its_two_required_keys():
+    assert faults({}) == ["dataset: this key is required", "stages: this key is required"]
+
+
+def test_every_fault_is_reported_at_once():
+    config = changed(SMALL, {"seeed": 1, "stages.led.batch": 2, "stages.lex.seed": "x", "bm25": {"k1": 0}})
+    assert len(faults(config)) == 4
+
+
+def test_a_wrong_default_is_one_fault_and_a_stage_of_its_own_another():
+    config = changed(SMALL, {"defaults.epochs": "two", "stages.den.epochs": "five"})
+    assert [fault.split(":")[0] for fault in faults(config)] == ["defaults.epochs", "stages.den.epochs"]
+
+
+def test_docstrings_make_two_splits_only():
+    dataset = {"name": "demo", "source": "docstrings", "splits": {"train": {}, "dev": {}, "test": {}}}
+    assert faults(SMALL | {"dataset": dataset}) == [
+        "dataset.splits.test: source 'docstrings' makes the splits train and dev only"
+    ]
+
+
+def test_a_key_that_stands_twice_in_a_file_is_named_with_both_lines(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("seed: 1\nstages:\n  led: {init: a}\n  lex: [{x: 1, x: 2}]\n  led: {init: b}\nother: {led: 1}\n")
+    assert sorted(repeated_keys(file)) == [
+        f"{file}:4: stages.lex[0].x stands already in line 4, rename or remove one",
+        f"{file}:5: stages.led stands already in line 3, rename or remove one",
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "led\n", "a: &x {b: 1}\nc: {<<: *x, b: 2}\n"])
+def test_a_key_that_overrides_a_merged_one_does_not_stand_twice(tmp_path, text):
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    assert list(repeated_keys(file)) == []
+
+
+# --- the graph of stages
+
+
+def test_defaults_reach_the_families_that_know_them_and_a_stage_may_say_otherwise():
+    stages = Recipe.load(SMALL).stages
+    assert {name: stage.epochs for name, stage in stages.items() if name != "base"} == {
+        "led": 2,
+        "lex": 2,
+        "den": 5,
+        "ranker": 2,
+    }
+    assert stages["led"].pooling == "mean"  # the lexicon family has no such key
+
+
+def test_a_stage_needs_its_init_tokenizer_negatives_and_teachers():
+    recipe = Recipe.load(changed(SMALL, {"stages.lex.tokenizer": "base"}))
+    assert recipe.parents("base") == set()
+    assert recipe.parents("lex") == {"base"}
+    assert recipe.parents("den") == {"base"}
+    assert recipe.parents("led") == {"den", "lex"}
+    assert recipe.parents("ranker") == {"den"}  # what it re-ranks
+
+
+def test_a_stage_that_is_not_trained_needs_no_negatives_and_no_teachers():
+    recipe = Recipe.load(changed(SMALL, {"stages.led.train": False}))
+    assert recipe.parents("led") == {"den"}
+
+
+def test_validation_needs_the_system_that_it_re_ranks():
+    validated = changed(SMALL, {"validation": {"system": "den"}, "stages.den.validation": False})
+    recipe = Recipe.load(validated)
+    assert {name: recipe.validates(name) for name in recipe.stages} == {
+        "base": False,
+        "led": True,
+        "lex": True,
+        "den": False,
+        "ranker": False,
+    }
+    assert recipe.parents("lex") == {"base", "den"}
+
+
+def test_stages_come_after_those_they_need_and_otherwise_as_listed():
+    recipe = Recipe.load(SMALL)
+    assert recipe.order() == ["base", "lex", "den", "led", "ranker"]
+    assert recipe.systems == ["bm25", "lex", "den", "led", "ranker"]
+    assert recipe.retrievers == ["led", "lex", "den"]
+    assert recipe.names("pretrain", "ranker") == ["base", "ranker"]
+
+
+def test_a_step_gets_exactly_the_settings_it_reads():
+    recipe = Recipe.load(SMALL)
+    assert recipe.settings("trainset", "lex") == {
+        "negatives": ["bm25"],
+        "negatives_per_query": 7,
+        "negatives_depth": 200,
+        "deduplicate": False,
+        "epochs": 2,
+        "max_steps": None,
+        "batch_size": 16,
+        "seed": 7,
+    }
+    training = recipe.settings("train", "lex")
+    assert training["learning_rate"] == 3e-5
+    assert "pooling" not in training and "quantisation" not in training and "negatives" not in training
+    assert recipe.settings("train", "led")["seed"] == 42, "the recipe's seed unless a stage has its own"
+    assert recipe.settings("pretrain", "base")["vocabulary"] == 8192
+
+
+def test_every_setting_that_a_step_reads_is_a_key_of_some_family():
+    known = {key for family in FAMILIES.values() for key in family.model_fields}
+    assert {key for keys in READS.values() for key in keys} <= known
+
+
+def test_a_stage_asks_for_its_own_resources_in_training_alone():
+    recipe = Recipe.load(SMALL | {"resources": {"train": {"gpu": 2}, "encode": {"gpu": 1}}})
+    assert [recipe.processes(name) for name in ("led", "den")] == [2, 4]
+    assert recipe.job("encode", "den").gpu == 1
+    assert recipe.job("cpu").gpu == 0
+
+
+def test_without_a_gpu_there_is_one_process():
+    assert Recipe.load(SMALL).processes("led") == 1
+
+
+def test_a_stage_has_the_recipes_tokenizer_unless_it_names_one():
+    recipe = Recipe.load(changed(SMALL, {"tokenizer": "base", "stages.lex.tokenizer": "some/other"}))
+    assert [recipe.tokenizer_of(name) for name in ("den", "lex", "base")] == ["base", "some/other", "base"]
+
+
+def test_the_recipe_imports_no_torch():
+    code = "import sys, led_pipeline.recipe, led_pipeline.versions; print('torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout == "False\n"

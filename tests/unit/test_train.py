@@ -1,0 +1,151 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from led_pipeline import losses, train
+from led_pipeline.files import read_json
+from led_pipeline.models.checkpoint import load
+from led_pipeline.models.inference import to_tensors
+
+CPU = torch.device("cpu")
+ROWS = np.array([3, 0, 7, 12])  # of two epochs with ten examples each
+RANK = tiny.TEACHER | {"stage": "lex", "loss": "rank", "weight": 1.2, "with_positive": False}
+KL = tiny.TEACHER | {"stage": "lex", "loss": "kl", "weight": 1.5, "temperature": 3.0}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("train")
+    tiny.save_dataset(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(folder):
+    return train.TrainingData.read(folder / "trainset.arrow", folder / "queries.arrow", [folder / "passages.arrow"])
+
+
+def vectors(encoder, store, rows, length: int) -> list[torch.Tensor]:
+    """Return the vectors of some texts, each encoded alone."""
+    return [encoder(*to_tensors(store.texts([row], length), CPU))[0] for row in rows]
+
+
+def loss_of(folder, data, settings, model=None):
+    encoder, _ = load(folder / settings["family"], settings)
+    module = model or (encoder if settings["family"] == "ranker" else train.Retriever(encoder))
+    objective = train.ranker_loss if settings["family"] == "ranker" else train.retriever_loss
+    loss, terms = objective(module, data, ROWS, slice(0, 4), settings, CPU)
+    return encoder, loss.item(), {name: term.item() for name, term in terms.items()}
+
+
+def cross_entropy(scores: list[float], positive: int) -> float:
+    return math.log(sum(math.exp(s) for s in scores)) - scores[positive]
+
+
+@pytest.mark.parametrize("family", ["dense", "lexicon"])
+@torch.no_grad()
+def test_a_retrievers_loss_is_the_sum_of_its_weighted_terms(folder, data, family):
+    changes = {"dense": {"temperature": 0.5}, "lexicon": {}}[family]
+    settings = tiny.settings(family, teachers=[RANK, KL], contrastive_weight=0.7, **changes)
+    encoder, loss, terms = loss_of(folder, data, settings)
+
+    passages = np.stack([data.columns["passages"][row] for row in ROWS])
+    queries = vectors(encoder, data.queries, data.columns["query"][ROWS], 8)
+    all_passages = vectors(encoder, data.passages, passages.ravel(), 20)
+    temperature = settings.get("temperature", 1.0)
+    scores = [[(q @ p).item() / temperature for p in all_passages] for q in queries]
+    own = torch.tensor([row[4 * i : 4 * i + 4] for i, row in enumerate(scores)])
+    teacher = torch.from_numpy(np.stack([data.columns["score_lex"][row] for row in ROWS]))
+    expected = {
+        "contrastive": sum(cross_entropy(row, 4 * i) for i, row in enumerate(scores)) / 4,
+        "rank_lex": losses.rank(own[:, 1:], teacher[:, 1:]).item(),
+        "kl_lex": losses.kl(own, teacher, temperature=3.0).item(),
+    }
+    total = 0.7 * expected["contrastive"] + 1.2 * expected["rank_lex"] + 1.5 * expected["kl_lex"]
+    if family == "lexicon":
+        expected["flops_passages"] = (sum(all_passages) / 16).square().sum().item()
+        expected["flops_queries"] = (sum(queries) / 4).square().sum().item()
+        total += 0.01 * expected["flops_passages"] + 0.02 * expected["flops_queries"]
+    assert terms == pytest.approx(expected, rel=1e-4)
+    assert loss == pytest.approx(total, rel=1e-4)
+
+
+@torch.no_grad()
+def test_a_rankers_loss_compares_a_querys_own_candidates(folder, data):
+    encoder, loss, terms = loss_of(folder, data, tiny.settings("ranker", teachers=[KL]))
+    scores = []
+    for row in ROWS:
+        query, passages = data.columns["query"][row], data.columns["passages"][row]
+        pairs = [train.pairs(data.queries, [query], 8, data.passages, [passage], 20) for passage in passages]
+        scores.append([encoder(*to_tensors(pair, CPU, types=True)).item() for pair in pairs])
+    contrastive = sum(cross_entropy(row, 0) for row in scores) / 4
+    teacher = torch.from_numpy(np.stack([data.columns["score_lex"][row] for row in ROWS]))
+    kl = losses.kl(torch.tensor(scores), teacher, temperature=3.0).item()
+    assert terms == pytest.approx({"contrastive": contrastive, "kl_lex": kl}, rel=1e-4)
+    assert loss == pytest.approx(contrastive + 1.5 * kl, rel=1e-4)
+
+
+@torch.no_grad()
+def test_dual_regularisation_averages_two_passes_and_adds_their_divergence(folder, data):
+    class Passes:
+        """A model whose two passes over the passages differ."""
+
+        def __init__(self):
+            random = torch.Generator().manual_seed(0)
+            self.queries, self.first, self.second = (torch.randn(n, 6, generator=random) for n in (4, 16, 16))
+
+        def __call__(self, _queries, *passages):
+            return self.queries, *(self.first, self.second)[: len(passages)]
+
+    model = Passes()
+    _, loss, terms = loss_of(folder, data, tiny.settings("dense", dual_weight=0.3), model)
+    scores = [model.queries @ passages.T for passages in (model.first, model.second)]
+    contrastive = sum(losses.contrastive(s, torch.arange(4) * 4).item() for s in scores) / 2
+    assert terms == pytest.approx({"contrastive": contrastive, "dual": losses.dual(*scores).item()}, rel=1e-5)
+    assert loss == pytest.approx(contrastive + 0.3 * terms["dual"], rel=1e-5)
+    assert loss_of(folder, data, tiny.settings("dense"), model)[2].keys() == {"contrastive"}
+
+
+@torch.no_grad()
+def test_huge_scores_of_a_lexicon_stage_are_clamped(folder, data):
+    huge = torch.full((4, 2), 200.0), torch.full((16, 2), 200.0)
+    huge[1][::4] = 400.0  # the positives score 160,000, the others 80,000
+    _, _, terms = loss_of(folder, data, tiny.settings("lexicon"), lambda *_: huge)
+    assert terms["contrastive"] == pytest.approx(math.log(16))
+
+
+@pytest.mark.parametrize(("steps", "log_every"), [(10, 1), (99, 1), (100, 2), (4_000, 80), (99_894, 100)])
+def test_a_training_logs_about_fifty_times_and_at_least_every_hundred_steps(steps, log_every):
+    settings = tiny.settings("dense", batch_size=1, epochs=1) | {"checkpoint_min": 5.0}
+    plan = train.build_plan(settings, steps, {"every": 7})
+    assert (plan.steps, plan.log_every, plan.validate_every, plan.checkpoint_min) == (steps, log_every, 7, 5.0)
+    assert train.build_plan(settings, steps, None).validate_every == 0
+
+
+def test_a_trained_stage_is_a_checkpoint_with_its_log_and_settings(folder, tmp_path):
+    settings = tiny.settings("dense", max_steps=3, teachers=[RANK])
+    train.train(tiny.arguments(folder, settings, tmp_path / "model"))
+    assert read_json(tmp_path / "model/settings.json") == settings
+    lines = [json.loads(line) for line in (tmp_path / "model/train.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 3]
+    trained, kept = load(tmp_path / "model")
+    assert kept["family"] == "dense"
+    initial = load(folder / "dense", settings)[0]
+    changed = [n for n, p in trained.named_parameters() if not torch.equal(p, initial.get_parameter(n))]
+    assert any("word_embeddings" in n for n in changed) and not any("pooler" in n for n in changed)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_the_same_training_gives_the_same_bits(folder, tmp_path, family):
+    """Dropout is on, so the seed must decide it."""
+    tiny.backbone(family, hidden_dropout_prob=0.2).save_pretrained(tmp_path / "initial")
+    for name in ("a", "b"):
+        arguments = tiny.arguments(folder, tiny.settings(family, max_steps=3), tmp_path / name)
+        arguments.init = str(tmp_path / "initial")
+        train.train(arguments)
+    first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("a", "b"))
+    assert first == second

@@ -1,0 +1,257 @@
+import json
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from led_pipeline.data import trainset
+from led_pipeline.data.tables import Ragged, Ranking, read_arrow, write_ranking, write_strings
+from led_pipeline.data.trainset import (
+    batch_rows,
+    candidates_by_query,
+    draw,
+    draw_trainset,
+    join,
+    positives,
+    steps_per_epoch,
+    total_steps,
+)
+from led_pipeline.files import InputError, read_json
+
+SETTINGS = {"negatives_per_query": 3, "batch_size": 4, "epochs": 2, "max_steps": None, "seed": 7}
+PAIRS = np.array([(0, 10), (0, 11), (1, 12), (2, 13), (4, 14), (5, 15)], dtype=np.int32)  # query 0 has two positives
+POOLS = {
+    0: np.arange(100, 130, dtype=np.int32),
+    1: np.array([200, 201, 202], dtype=np.int32),
+    4: np.array([300, 301], dtype=np.int32),
+    5: np.array([400, 400, 401, 402, 403], dtype=np.int32),
+}
+
+
+def drawn(path, pairs=PAIRS, pools=POOLS, **changes) -> tuple[dict, dict]:
+    draw_trainset(pairs, pools, SETTINGS | changes, path)
+    return read_arrow(path)
+
+
+def examples(columns, epoch: int) -> list[tuple[int, list[int]]]:
+    rows = np.flatnonzero(columns["epoch"] == epoch)
+    return [(int(columns["query"][row]), columns["passages"][row].tolist()) for row in rows]
+
+
+# --- the rules of drawing
+
+
+def test_more_candidates_than_needed_are_drawn_without_replacement():
+    for seed in range(50):
+        taken = draw(np.arange(10, dtype=np.int32), 6, np.random.default_rng(seed)).tolist()
+        assert len(set(taken)) == 6 and set(taken) <= set(range(10))
+
+
+def test_every_candidate_is_drawn_equally_often():
+    random = np.random.default_rng(0)
+    counts = Counter(int(row) for _ in range(6_000) for row in draw(np.arange(5, dtype=np.int32), 2, random))
+    assert all(abs(counts[row] - 2_400) < 5 * (6_000 * 0.4 * 0.6) ** 0.5 for row in range(5))
+
+
+def test_entries_are_drawn_and_not_passages():
+    """A passage that stands twice in the list can come twice, and comes more often."""
+    random = np.random.default_rng(0)
+    draws = [draw(np.array([8, 8, 1, 2], dtype=np.int32), 2, random).tolist() for _ in range(3_000)]
+    assert sum(taken == [8, 8] for taken in draws) == pytest.approx(500, abs=100)  # 1 of 6 pairs of entries
+    assert sum(taken.count(8) for taken in draws) == pytest.approx(3_000, abs=150)
+
+
+def test_as_many_candidates_as_needed_are_all_taken():
+    assert draw(np.array([5, 3, 9], dtype=np.int32), 3, np.random.default_rng(0)).tolist() == [5, 3, 9]
+
+
+def test_fewer_candidates_than_needed_are_cycled():
+    assert draw(np.array([5, 3, 9], dtype=np.int32), 8, np.random.default_rng(0)).tolist() == [5, 3, 9, 5, 3, 9, 5, 3]
+
+
+def test_no_candidate_is_refused():
+    with pytest.raises(ValueError, match="no candidate"):
+        draw(np.array([], dtype=np.int32), 3, np.random.default_rng(0))
+
+
+# --- candidates
+
+
+@pytest.fixture
+def two_pools(tmp_path):
+    """Write the pools of two systems; both know passage 3 for query 0."""
+    for name, found in {"a": {0: [1, 2, 3, 4], 1: [5]}, "b": {0: [3, 6, 1], 2: [7, 8]}}.items():
+        rows = [np.array(passages) for passages in found.values()]
+        queries = np.array(list(found), dtype=np.int32)
+        scores = [-np.arange(len(row)) for row in rows]
+        write_ranking(
+            tmp_path / f"{name}.parquet",
+            Ranking(queries, Ragged.from_rows(rows, np.int32), Ragged.from_rows(scores, np.float32)),
+        )
+    return [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+
+
+def test_pools_are_joined_in_order_and_keep_duplicates(two_pools):
+    found = candidates_by_query(two_pools, depth=3, deduplicate=False)
+    assert {q: rows.tolist() for q, rows in found.items()} == {0: [1, 2, 3, 3, 6, 1], 1: [5], 2: [7, 8]}
+
+
+def test_deduplication_keeps_the_first_occurrence(two_pools):
+    found = candidates_by_query(two_pools[::-1], depth=10, deduplicate=True)
+    assert {q: rows.tolist() for q, rows in found.items()} == {0: [3, 6, 1, 2, 4], 1: [5], 2: [7, 8]}
+
+
+# --- the trainset
+
+
+def test_every_epoch_visits_every_judged_pair_with_negatives_once(tmp_path):
+    columns, metadata = drawn(tmp_path / "t.arrow")
+    assert metadata["examples"] == "5"
+    for epoch in range(2):
+        pairs = [(query, passages[0]) for query, passages in examples(columns, epoch)]
+        assert sorted(pairs) == [(0, 10), (0, 11), (1, 12), (4, 14), (5, 15)]
+
+
+def test_negatives_follow_the_positive_and_come_from_the_querys_pool(tmp_path):
+    columns, _ = drawn(tmp_path / "t.arrow")
+    for epoch in range(2):
+        for query, (_, *negatives) in examples(columns, epoch):
+            assert len(negatives) == 3 and set(negatives) <= set(POOLS[query].tolist())
+            if query == 0:
+                assert len(set(negatives)) == 3
+            if query == 1:
+                assert negatives == [200, 201, 202]
+            if query == 4:
+                assert negatives == [300, 301, 300]
+
+
+def test_epochs_differ_in_order(tmp_path):
+    pairs = np.array([(0, 10 + i) for i in range(30)], dtype=np.int32)
+    columns, _ = drawn(tmp_path / "t.arrow", pairs)
+    first, second = examples(columns, 0), examples(columns, 1)
+    assert [p[0] for _, p in first] != [p[0] for _, p in second]
+
+
+def test_epochs_differ_in_negatives(tmp_path):
+    columns, _ = drawn(tmp_path / "t.arrow", PAIRS[:1], epochs=20)
+    assert len({tuple(sorted(examples(columns, epoch)[0][1][1:])) for epoch in range(20)}) > 15
+
+
+def test_a_seed_decides_everything(tmp_path):
+    same, again, other = (drawn(tmp_path / f"{i}.arrow", seed=seed)[0] for i, seed in enumerate((7, 7, 8)))
+    np.testing.assert_array_equal(same["query"], again["query"])
+    np.testing.assert_array_equal(same["passages"].values, again["passages"].values)
+    assert (tmp_path / "0.arrow").read_bytes() == (tmp_path / "1.arrow").read_bytes()
+    assert same["passages"].values.tolist() != other["passages"].values.tolist()
+
+
+def test_the_manifest_counts_what_was_dropped(tmp_path):
+    drawn(tmp_path / "t.arrow")
+    manifest = read_json(tmp_path / "t.json")
+    assert manifest["dropped_without_negatives"] == 1  # query 2
+    assert (manifest["examples_per_epoch"], manifest["queries"], manifest["epochs"]) == (5, 4, 2)
+
+
+def test_only_the_epochs_that_training_reaches_are_drawn(tmp_path):
+    columns, _ = drawn(tmp_path / "t.arrow", epochs=10, max_steps=3)  # two steps an epoch
+    assert columns["epoch"].max() == 1
+
+
+@pytest.mark.parametrize("pairs", [PAIRS, PAIRS[:0]])
+def test_no_example_at_all_is_an_error_that_says_where_to_look(tmp_path, pairs):
+    with pytest.raises(InputError, match="no judged query has negatives"):
+        draw_trainset(pairs, {}, SETTINGS, tmp_path / "t.arrow")
+
+
+def test_positives_are_the_judgements_above_0(tmp_path):
+    write_strings(tmp_path / "p.parquet", [{"id": ["a", "b", "c"]}], ["id"])
+    write_strings(tmp_path / "q.parquet", [{"id": ["x", "y", "z"]}], ["id"])
+    (tmp_path / "train.qrels").write_text("y\t0\tc\t1\ny\t0\ta\t3\nx\t0\tb\t0\nz\t0\tb\t1\n")
+    found = positives(tmp_path / "train.qrels", tmp_path / "q.parquet", tmp_path / "p.parquet")
+    assert found.tolist() == [[1, 0], [1, 2], [2, 1]]
+
+
+def test_no_positive_at_all_has_the_shape_of_pairs(tmp_path):
+    write_strings(tmp_path / "ids.parquet", [{"id": ["a"]}], ["id"])
+    (tmp_path / "train.qrels").write_text("a\t0\ta\t0\n")
+    assert positives(tmp_path / "train.qrels", tmp_path / "ids.parquet", tmp_path / "ids.parquet").shape == (0, 2)
+
+
+# --- steps
+
+
+def test_steps_of_the_recipe():
+    """532,761 judged pairs at batch sizes 16 and 48, as the paper's code counts them."""
+    settings = {"epochs": 3, "max_steps": None, "batch_size": 16}
+    assert steps_per_epoch(532_761, 16) == 33_298
+    assert total_steps(532_761, settings) == 99_894
+    assert steps_per_epoch(532_761, 48) == 11_100
+    assert total_steps(532_761, settings | {"batch_size": 48}) == 33_300
+    assert total_steps(532_761, settings | {"max_steps": 500}) == 500
+    assert total_steps(532_761, settings | {"max_steps": 200_000}) == 99_894
+
+
+@pytest.mark.parametrize(("count", "size"), [(12, 4), (13, 4), (5, 4), (3, 8), (1, 4)])
+def test_an_epochs_steps_cover_it_and_the_last_is_filled_from_its_start(count, size):
+    steps = steps_per_epoch(count, size)
+    for epoch in range(3):
+        rows = np.concatenate([batch_rows(epoch * steps + step, count, size) for step in range(steps)]).tolist()
+        assert [row - epoch * count for row in rows] == [i % count for i in range(steps * size)]
+        assert set(rows) == set(range(epoch * count, (epoch + 1) * count))
+
+
+# --- the teachers' scores
+
+
+def save_scores(path, scores) -> list:
+    """Write scores in two shards."""
+    middle = len(scores) // 3
+    paths = [path.with_suffix(f".{i}.npy") for i in range(2)]
+    for part, file in zip((scores[:middle], scores[middle:]), paths, strict=True):
+        np.save(file, np.asarray(part, dtype=np.float32))
+    return paths
+
+
+def test_scores_are_joined_row_by_row_for_every_teacher(tmp_path):
+    columns, _ = drawn(tmp_path / "drawn.arrow")
+    count = len(columns["passages"].values)
+    teachers = {
+        "lex": save_scores(tmp_path / "lex", np.arange(count)),
+        "rt": save_scores(tmp_path / "rt", -np.arange(count)),
+    }
+    join(tmp_path / "drawn.arrow", teachers, tmp_path / "t.arrow")
+    joined, metadata = read_arrow(tmp_path / "t.arrow")
+    assert metadata["examples"] == "5"
+    np.testing.assert_array_equal(joined["passages"].values, columns["passages"].values)
+    assert joined["score_lex"][2].tolist() == [8, 9, 10, 11]
+    assert joined["score_rt"][9].tolist() == [-36, -37, -38, -39]
+
+
+@pytest.mark.parametrize("fault", ["short", "long", "nan", "infinite"])
+def test_scores_that_do_not_fit_are_an_error(tmp_path, fault):
+    drawn(tmp_path / "drawn.arrow")
+    scores = np.zeros({"short": 39, "long": 41}.get(fault, 40))
+    scores[-1] = {"nan": np.nan, "infinite": np.inf}.get(fault, 0)
+    with pytest.raises(InputError, match="40 finite scores of teacher 'lex' expected"):
+        join(tmp_path / "drawn.arrow", {"lex": save_scores(tmp_path / "lex", scores)}, tmp_path / "t.arrow")
+    assert not (tmp_path / "t.arrow").exists()
+
+
+def test_the_commands_draw_and_join(two_pools, tmp_path, monkeypatch):
+    write_strings(tmp_path / "p.parquet", [{"id": [f"p{i}" for i in range(10)]}], ["id"])
+    write_strings(tmp_path / "q.parquet", [{"id": ["q0", "q1", "q2"]}], ["id"])
+    (tmp_path / "train.qrels").write_text("q0\t0\tp9\t1\nq2\t0\tp0\t1\n")
+    settings = SETTINGS | {"negatives_depth": 1, "deduplicate": True, "epochs": 1}
+    monkeypatch.chdir(tmp_path)
+    inputs = ["--queries", "q.parquet", "--passages", "p.parquet", "--qrels", "train.qrels"]
+    pools = ["--pools", *map(str, two_pools), "--settings", json.dumps(settings)]
+    monkeypatch.setattr(sys, "argv", ["trainset", "draw", *inputs, *pools, "--out", "drawn.arrow"])
+    trainset.main()
+    np.save("lex.0.npy", np.arange(8, dtype=np.float32))
+    scores = ["--scores", "lex", "lex.0.npy"]
+    monkeypatch.setattr(sys, "argv", ["trainset", "join", "--drawn", "drawn.arrow", *scores, "--out", "t.arrow"])
+    trainset.main()
+    columns, _ = read_arrow(tmp_path / "t.arrow")
+    assert sorted(examples(columns, 0)) == [(0, [9, 1, 3, 1]), (2, [0, 7, 7, 7])]
+    assert columns["score_lex"][1].tolist() == [4, 5, 6, 7]

@@ -1,0 +1,128 @@
+"""Two processes must give what one gives: the same loss, gradients, weights, vectors and scores."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+import two_ranks
+
+from led_pipeline.data.tables import Ragged, Ranking, read_arrow, read_ranking, write_ranking
+
+TESTS = Path(two_ranks.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> tuple[Path, Path]:
+    """Return the folders with what one process and two processes made of the same input."""
+    folder = tmp_path_factory.mktemp("two_ranks")
+    tiny.save_dataset(folder, batch_size=4, epochs=2)
+    tiny.save_store(folder / "one.arrow", folder / "tokenizer", {"text": ["a b c"]})
+    random = np.random.default_rng(0)
+    rows = [random.permutation(30)[:8] for _ in range(9)]
+    lists = Ragged.from_rows(rows, np.int32), Ragged.from_rows([-np.arange(8) for _ in rows], np.float32)
+    write_ranking(folder / "ranking.parquet", Ranking(np.arange(9, dtype=np.int32), *lists))
+    (folder / "dev.qrels").write_text("".join(f"{i}\t0\t{row[i % 8]}\t1\n" for i, row in enumerate(rows)))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    process = subprocess.Popen(
+        [*launch, str(TESTS / "two_ranks.py"), str(folder), str(folder / "two")],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["two_ranks", str(folder), str(folder / "one")])
+            two_ranks.main()
+        output, _ = process.communicate(timeout=120)
+    finally:
+        process.terminate()  # torchrun takes its ranks along
+    assert process.returncode == 0, output
+    return folder / "one", folder / "two"
+
+
+@pytest.mark.parametrize("name", two_ranks.CASES)
+def test_loss_and_gradients_are_those_of_one_process(results, name):
+    one, *two = (torch.load(results[rank >= 0] / f"{name}.rank{max(rank, 0)}.pt") for rank in (-1, 0, 1))
+    for found in two:
+        assert found["terms"][0] == pytest.approx(one["terms"][0], rel=1e-5, abs=1e-6)
+        for mine, theirs in zip(found["terms"], one["terms"], strict=True):
+            assert mine == pytest.approx(theirs, rel=1e-3)
+        assert set(found["gradients"]) == set(one["gradients"])
+        for key, gradient in one["gradients"].items():
+            torch.testing.assert_close(found["gradients"][key], gradient, rtol=1e-4, atol=1e-5, msg=key)
+    assert max(gradient.abs().max().item() for gradient in one["gradients"].values()) > 0.01
+
+
+@pytest.mark.parametrize("name", two_ranks.CASES)
+def test_the_ranks_hold_the_same_weights_after_training(results, name):
+    initial = dict(tiny.backbone(two_ranks.CASES[name]["family"]).named_parameters())
+    first, second = (torch.load(results[1] / f"{name}.rank{rank}.pt")["weights"] for rank in (0, 1))
+    for key, weights in first.items():
+        torch.testing.assert_close(weights, second[key], rtol=0, atol=0, msg=key)
+    assert any(not torch.equal(w, initial[key.removeprefix("backbone.")]) for key, w in first.items())
+
+
+def test_two_resumed_ranks_end_with_the_same_bits_as_two_that_never_stopped(results):
+    for rank in (0, 1):
+        whole, resumed = (torch.load(results[1] / f"{name}.rank{rank}.pt") for name in ("dense", "resumed"))
+        assert resumed["terms"] == whole["terms"][-1:]
+        for key, weights in whole["weights"].items():
+            torch.testing.assert_close(resumed["weights"][key], weights, rtol=0, atol=0, msg=key)
+
+
+@pytest.mark.parametrize("file", ["passages.npy", "one.npy"])
+def test_dense_vectors_are_those_of_one_process(results, file):
+    one, two = (np.load(folder / file) for folder in results)
+    assert one.shape == ({"passages.npy": 30, "one.npy": 1}[file], 16) and one.dtype == np.float16
+    np.testing.assert_allclose(two, one, rtol=2e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("file", ["passages.arrow", "one.arrow"])
+def test_sparse_vectors_are_those_of_one_process(results, file):
+    (one, metadata), (two, same) = (read_arrow(folder / file) for folder in results)
+    assert metadata == same == {"vocabulary": str(len(tiny.VOCABULARY))}
+    np.testing.assert_array_equal(two["terms"].offsets, one["terms"].offsets)
+    np.testing.assert_array_equal(two["terms"].values, one["terms"].values)
+    np.testing.assert_allclose(two["weights"].values, one["weights"].values, rtol=1e-5, atol=1e-6)
+
+
+def test_scores_are_those_of_one_process(results):
+    one, two = (np.concatenate([np.load(folder / f"scores.{shard}.npy") for shard in (0, 1)]) for folder in results)
+    assert len(one) == 2 * 10 * 4
+    np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-6)
+
+
+def test_rerankings_are_those_of_one_process(results):
+    one, two = (read_ranking(folder / "reranked.parquet") for folder in results)
+    assert one.passages.lengths.tolist() == [5] * 9
+    np.testing.assert_array_equal(two.passages.values, one.passages.values)
+    np.testing.assert_allclose(two.scores.values, one.scores.values, rtol=1e-5, atol=1e-6)
+    assert all((np.diff(scores) <= 0).all() for _, _, scores in one)
+
+
+def test_no_part_of_a_rank_is_left_behind(results):
+    assert not [path for folder in results for path in folder.glob("*.rank[0-9]") if path.suffix != ".pt"]
+
+
+def test_a_rank_without_queries_to_validate_waits_for_the_other(results):
+    one, two = (json.loads((folder / "one_query.json").read_text()) for folder in results)
+    assert one == two > 0
+
+
+def test_a_whole_training_logs_what_one_process_logs(results):
+    one, two = ([json.loads(line) for line in (f / "trained/train.jsonl").read_text().splitlines()] for f in results)
+    assert [line["step"] for line in two] == [line["step"] for line in one] == [1, 2, 2, 3, 4, 4, 4]
+    for mine, theirs in zip(two, one, strict=True):
+        if "validation" in mine:
+            assert mine["validation"] == pytest.approx(theirs["validation"])
+            assert 0 < mine["validation"]["MRR@10"] < 1
+        elif "loss" in mine:
+            assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+    assert two[-1]["best_step"] == one[-1]["best_step"]
