@@ -2,7 +2,8 @@
 
 Targets: `led_final` (everything the recipe trains, measured and reported), or any file that the rules name, for instance
 results/msmarco/models/lex_warmup or results/msmarco/eval/led.dev.json. The recipe is config/config.yaml unless
-`--configfile` names another one.
+`--configfile` names another one. The target stands first, since `--configfile` and `--resources` take all that follows
+them: `snakemake led_final --cores all --resources gpu=8`.
 """
 
 from snakemake.utils import min_version

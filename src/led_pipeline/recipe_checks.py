@@ -85,6 +85,8 @@ def _stage_names(recipe: "Recipe", name: str, stage: Trained, systems: list[str]
             yield f"{key}.teachers[{i}].stage: '{teacher.stage}' gives no scores, name a stage of another family"
         else:
             yield from _unknown(f"{key}.teachers[{i}].stage", teacher.stage, systems[1:], "stage")
+        if teacher.loss == "margin_mse" and not teacher.with_positive:
+            yield f"{key}.teachers[{i}].with_positive: margin_mse compares with the positive, so it cannot be left out"
     if isinstance(stage, Ranker):
         yield from _unknown(f"{key}.rerank.system", stage.rerank.system, systems, "system")
     if stage.train and not stage.negatives:

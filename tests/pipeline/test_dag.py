@@ -72,6 +72,21 @@ def finished(tmp_path_factory):
     return workflow
 
 
+# Options that take every word up to the next option, a target too.
+GREEDY = re.compile(
+    r"snakemake\b[^\n]* --(?:configfiles?|config|resources|set-\S+)(?: +[^-\s]\S*)* +(?:led_final|results/)"
+)
+
+
+def test_commands_that_a_reader_may_copy_name_the_target_first():
+    assert GREEDY.search("snakemake --cores all --resources gpu=8 led_final")
+    assert not GREEDY.search("snakemake led_final --cores all --resources gpu=8")
+    paths = [
+        path for pattern in ("*", "docs/*", "config/*", ".ci/*", "src/led_pipeline/*.py") for path in ROOT.glob(pattern)
+    ]
+    assert not [path for path in paths if path.is_file() and GREEDY.search(path.read_text(errors="replace"))]
+
+
 # --- planning
 
 

@@ -108,6 +108,10 @@ def test_the_recipe_mines_and_validates_as_published():
 MISTAKES = [
     # keys
     ({"seeed": 1}, "seeed: no such key (did you mean seed?)"),
+    (
+        {"stages.led.teachers.0": {"stage": "lex", "loss": "margin_mse", "with_positive": False}},
+        "stages.led.teachers[0].with_positive: margin_mse compares with the positive, so it cannot be left out",
+    ),
     ({"dataset.shard": 2}, "dataset.shard: no such key (did you mean shards?)"),
     ({"defaults.epoch": 2}, "defaults.epoch: no such key in any family of stages (did you mean epochs?)"),
     ({"stages.led.learning_rat": 1}, "stages.led.learning_rat: no such key (did you mean learning_rate?)"),
