@@ -1,11 +1,10 @@
-"""Launch: start a job, one process per GPU, on GPUs that no other job of ours uses. No science in here.
+"""Launch: start a torchrun job, one process per GPU, on GPUs that no other job of ours uses. No science in here.
 
-Run as `python -m led_pipeline.launch --gpu N --threads T -- MODULE ARGUMENTS`. Several processes are started by
-torchrun; a single one, on one GPU or with `--gpu 0` on the CPU, needs none and starts a second sooner. Snakemake counts
-GPUs but does not say which, so devices are leased with file locks. The launcher then becomes the job (exec), which
-keeps the locks: the kernel releases them however it dies, and signals and exit codes need no forwarding. Where
-CUDA_VISIBLE_DEVICES is set (by SLURM, by the user), only those devices are taken. A SLURM job may see its devices under
-numbers of its own, so its locks are its own, too.
+Run as `python -m led_pipeline.launch --gpu N --threads T -- MODULE ARGUMENTS`. With `--gpu 0` one process runs on the CPU
+(gloo); with `--plain` one process gets all the GPUs, without torchrun. Snakemake counts GPUs but does not say which, so
+devices are leased with file locks. The launcher then becomes the job (exec), which keeps the locks: the kernel releases
+them however it dies, and signals and exit codes need no forwarding. Where CUDA_VISIBLE_DEVICES is set (by SLURM, by the
+user), only those devices are taken. A SLURM job may see its devices under numbers of its own, so its locks are its own.
 """
 
 import argparse
@@ -94,7 +93,7 @@ def main() -> None:
     parser.add_argument("--gpu", type=int, required=True, help="GPUs and processes; 0 for one process on the CPU")
     parser.add_argument("--processes", type=int, help="processes on the CPU, with --gpu 0 (default 1)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the whole job")
-    parser.add_argument("--plain", action="store_true", help="one process with all the GPUs")
+    parser.add_argument("--plain", action="store_true", help="one process with all the GPUs, without torchrun")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- MODULE ARGUMENTS")
     a = parser.parse_args()
     if a.command in ([], ["--"]):
@@ -108,7 +107,7 @@ def main() -> None:
         "TOKENIZERS_PARALLELISM": "false",
     }
     plain = [sys.executable, "-m", module, *arguments]
-    command = plain if processes == 1 else torchrun_command(module, arguments, processes)
+    command = plain if a.plain else torchrun_command(module, arguments, processes)
     print("+", " ".join(command), flush=True)
     os.execve(command[0], command, environment)
 

@@ -160,10 +160,10 @@ def test_a_plain_job_runs_once_with_the_leased_devices_and_its_exit_status(run):
     assert text.startswith(f"+ {sys.executable} -m probe 3 --x\n"), "the command stands in the log"
 
 
-def test_a_job_without_a_gpu_runs_as_one_process_that_sees_none(run):
+def test_a_job_without_a_gpu_runs_as_one_torchrun_process_that_sees_none(run):
     status, said, _ = run("--gpu", "0", "--threads", "4", "--", "probe", "0", devices="5,6")
     assert status == 0
-    assert said == [[["0"], {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "4", "RANK": None, "WORLD_SIZE": None}]]
+    assert said == [[["0"], {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "4", "RANK": "0", "WORLD_SIZE": "1"}]]
 
 
 def test_two_processes_share_the_threads_and_a_failure_is_passed_on(run):
