@@ -58,7 +58,9 @@ class Run:
         """Start a run and stop it as Ctrl-C does, once the first training has begun."""
         command = self.command("led_final", "--cores", "2")
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        process = subprocess.Popen(command, env=self.environment(), process_group=0, **quiet)
+        # A shell that runs the tests in the background makes its children deaf to Ctrl-C; these must hear it.
+        hearing = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+        process = subprocess.Popen(command, env=self.environment(), process_group=0, **quiet, **hearing)
         while process.poll() is None and not any(self.folder.glob("logs/tiny/train/*.log")):
             time.sleep(0.1)
         os.killpg(process.pid, signal.SIGINT)
