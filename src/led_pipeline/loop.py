@@ -100,7 +100,7 @@ class Checkpoints:
                 torch.save(self.accelerator.unwrap_model(model).state_dict(), temporary)
 
     def load_best(self, model: nn.Module, step: int) -> None:
-        weights = torch.load(self._best(step), map_location=self.accelerator.device, weights_only=True)
+        weights = torch.load(self._best(step), map_location="cpu", weights_only=True)
         self.accelerator.unwrap_model(model).load_state_dict(weights)
 
 
