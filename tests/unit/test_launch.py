@@ -133,7 +133,8 @@ def run(tmp_path):
     (tmp_path / "probe.py").write_text(
         "import json, os, sys\n"
         "names = ('CUDA_VISIBLE_DEVICES', 'OMP_NUM_THREADS', 'RANK', 'WORLD_SIZE')\n"
-        "print(json.dumps([sys.argv[1:], {name: os.environ.get(name) for name in names}]), flush=True)\n"
+        "line = json.dumps([sys.argv[1:], {name: os.environ.get(name) for name in names}]) + '\\n'\n"
+        "os.write(1, line.encode())  # one call, so that the lines of two processes cannot interleave\n"
         "sys.exit(int(sys.argv[1]))\n"
     )
 
