@@ -75,6 +75,11 @@ class Comparison:
     ties: int
 
 
+def within(depth: int) -> list[str]:
+    """Return the measures that rankings of a depth can tell: recall@1000 of 100 passages is recall@100."""
+    return [name for name in MEASURES if int(name.partition("@")[2]) <= depth]
+
+
 def passage_ids(path: Path, rows: NDArray[np.int32]) -> dict[int, str]:
     """Return the ids of some passage rows, holding no more than one row group of the others at a time."""
     wanted = np.unique(rows)

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from led_pipeline.data.tables import count_rows
-from led_pipeline.evaluate import MEASURES, compare, read_per_query
+from led_pipeline.evaluate import compare, read_per_query, within
 from led_pipeline.files import read_json
 from led_pipeline.recipe import Recipe
 from led_pipeline.report_log import TrainLog, read_train_log
 from led_pipeline.report_published import Published, beside_ours
 from led_pipeline.versions import VERSIONS
 
-COMPARED = ("MRR@10", "nDCG@10", "recall@1000")
 PACKAGES = (
     "led-pipeline",
     "torch",
@@ -55,6 +54,11 @@ def evaluations(recipe: Recipe, results: Path) -> dict[str, Any]:
     return splits
 
 
+def compared(measures: list[str]) -> list[str]:
+    """Return the measures of a paired comparison: those at the top of a ranking, and its deepest recall."""
+    return [name for name in measures if name.endswith("@10")] + [m for m in measures if m.startswith("recall")][-1:]
+
+
 def comparisons(recipe: Recipe, results: Path) -> list[dict[str, Any]]:
     """Return the paired comparisons that the recipe asks for, where both systems were evaluated."""
     found = []
@@ -62,7 +66,7 @@ def comparisons(recipe: Recipe, results: Path) -> list[dict[str, Any]]:
         paths = [results / "eval" / f"{system}.{split}.per_query.tsv" for system in pair]
         if all(path.exists() for path in paths):
             a, b = (read_per_query(path) for path in paths)
-            for measure in COMPARED:
+            for measure in compared(within(recipe.evaluation.depth)):
                 test = compare(a, b, measure, seed=recipe.seed)
                 found.append({"split": split, "a": pair[0], "b": pair[1], "measure": measure, **vars(test)})
     return found
@@ -112,7 +116,7 @@ def gather(recipe: Recipe, results: Path, published: Published | None, logs: dic
         "dataset": recipe.dataset.name,
         "date": date.today().isoformat(),
         "passages": count_rows(passages) if passages.exists() else None,
-        "measures": list(MEASURES),
+        "measures": within(recipe.evaluation.depth),
         "splits": splits,
         "comparisons": comparisons(recipe, results),
         "published": beside_ours(published, splits) if published else None,

@@ -14,7 +14,7 @@ import yaml
 from workflow_copy import ROOT, Plan
 
 from led_pipeline.data.tables import read_arrow, read_ranking
-from led_pipeline.evaluate import MEASURES
+from led_pipeline.evaluate import within
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.java]
 
@@ -111,7 +111,7 @@ def test_the_report_holds_every_system(run):
     assert list(numbers["splits"]["dev"]["systems"]) == SYSTEMS
     for system in SYSTEMS:
         measures = run.evaluation(system)["measures"]
-        assert rows[system] == [f"{measures[name]:.3f}" for name in MEASURES]
+        assert rows[system] == [f"{measures[name]:.3f}" for name in within(50)]
         assert f">{system}<" in page
     recipe = json.loads((run.results / "report" / "recipe.json").read_text())
     assert list(recipe["stages"]) == list(yaml.safe_load(CONFIG.read_text())["stages"])

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from led_pipeline.data.tables import Ragged, Ranking, write_ranking, write_strings
-from led_pipeline.evaluate import MEASURES, compare, measure, passage_ids, read_per_query, write_per_query
+from led_pipeline.evaluate import MEASURES, compare, measure, passage_ids, read_per_query, within, write_per_query
 from led_pipeline.files import InputError
 
 
@@ -234,3 +234,8 @@ def test_a_ranking_becomes_a_run_and_its_measures(tmp_path):
 def test_evaluation_and_report_do_not_import_torch():
     program = "import sys, led_pipeline.evaluate, led_pipeline.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def test_a_ranking_of_100_passages_tells_no_recall_at_1000():
+    assert within(100) == ["MRR@10", "nDCG@10", "recall@50", "recall@100", "hit@50", "hit@100"]
+    assert within(1000) == list(MEASURES)

@@ -167,6 +167,13 @@ def test_a_job_without_a_gpu_runs_as_one_torchrun_process_that_sees_none(run):
     assert said == [[["0"], {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "4", "RANK": "0", "WORLD_SIZE": "1"}]]
 
 
+@pytest.mark.parametrize(("gpu", "kept"), [("0", "4294967296"), ("1", None)])
+def test_jobs_on_the_cpu_keep_the_memory_that_they_were_given(run, tmp_path, gpu, kept):
+    (tmp_path / "memory.py").write_text("import os\nprint('kept', os.environ.get('MALLOC_TRIM_THRESHOLD_'))\n")
+    status, _, text = run("--gpu", gpu, "--plain", "--", "memory", devices="5")
+    assert status == 0 and f"kept {kept}\n" in text
+
+
 def test_two_processes_share_the_threads_and_a_failure_is_passed_on(run):
     status, said, _ = run("--gpu", "2", "--threads", "4", "--", "probe", "1", devices="5,6,7")
     assert status == 1
