@@ -92,9 +92,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         part = body[start:][: answer.stop_after]
+        request.sent = len(part)  # before it is: a client that has it all may look at once
         self.wfile.write(part)
         self.wfile.flush()
-        request.sent = len(part)
         answer.then()
 
     def log_message(self, *_: object) -> None:
