@@ -1,8 +1,8 @@
 """Repair: text whose UTF-8 was read as Latin-1 or Windows-1252 and encoded again ("cafÃ©" for "café").
 
-About a fifth of MS MARCO's passages have such places, often beside others that are right (MacAvaney et al.,
-doi:10.1145/3404835.3463254). ftfy finds and decodes them; everything else that it could mend (quotes, ligatures, HTML entities,
-Unicode normal forms) stays as it is.
+About a fifth of MS MARCO's passages have such places, often beside others that are right (MacAvaney et al., SIGIR 2021,
+doi:10.1145/3404835.3463254). ftfy finds and decodes them; everything else that it could mend (quotes, ligatures, HTML
+entities, Unicode normal forms) stays as it is.
 """
 
 from collections import Counter
