@@ -43,12 +43,13 @@ class Dataset(Section):
     format: Literal["msmarco", "beir"] = "msmarco"
     folder: str | None = None  # source: folder; relative paths start at the working directory
     collection: str | None = None  # unless given: collection.tsv, or corpus.jsonl for BEIR
-    titles: str | None = None
+    titles: str | None = None  # id TAB title, or JSON lines; which one changes results and stands in the report
     splits: dict[Name, Split]
     negatives: dict[Name, str] = {}  # published negatives of the train queries: system name -> file
     docstrings: Docstrings = Docstrings()
     max_tokens: Positive = 512  # what the token store keeps of a passage, at least every passage_length
     shards: Positive = 1  # parts into which encoding and scoring are cut; no result depends on it
+    repair_encoding: bool = False  # decode text that was encoded twice ("cafÃ©"); published numbers are without
     skip: list[Defect] = []  # known defects of a published file to skip and count instead of stopping
 
     @property

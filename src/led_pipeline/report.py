@@ -75,11 +75,17 @@ def headline(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
             system = max(found, key=lambda name: found[name])
             bm25 = f"bm25 {number(found['bm25'])}" if "bm25" in found else ""
             tiles.append((number(found[system]), f"{measure}, {split}", f"{system}; {bm25}" if bm25 else system))
-    tiles.append((count(metrics["passages"]), "passages", metrics["dataset"]))
+    tiles.append((count(metrics["passages"]), "passages", f"{metrics['dataset']}, {title_variant(metrics)}"))
     seconds = [log["seconds"] for log in metrics["training"].values() if log["seconds"] is not None]
     if seconds:
         tiles.append((duration(sum(seconds)), "training time", f"sum over {len(seconds)} stages"))
     return tiles
+
+
+def title_variant(metrics: dict[str, Any]) -> str:
+    """Return the file that the titles of the passages come from: results with and without titles do not compare."""
+    prepared = metrics["provenance"]["prepared"]["passages"] or {}
+    return Path(prepared["titles"]["path"]).name if prepared.get("titles") else "no title file"
 
 
 def cited(metrics: dict[str, Any]) -> list[dict[str, str]]:

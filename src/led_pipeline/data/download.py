@@ -1,155 +1,127 @@
-"""Download: one published file into a dataset's source folder, checked against its size and MD5 where they are known.
+"""Download: one published file into a dataset's source folder, checked against its size and checksum.
 
-Run as `python -m led_pipeline.data.download --sources config/sources.yaml --name NAME --archives DIR --out FILE`.
-An archive that holds several of the files is kept in DIR and downloaded once. What already lies in DIR under the name
-that the first URL ends with is checked and used instead of the network, so a file can be put there by hand.
+Run as `python -m led_pipeline.data.download --sources config/sources.yaml --name NAME --archives DIR --records DIR
+--out FILE`. What is not finished stays in the archives folder as a .part file, and the next run fetches the rest. An
+archive that holds several of the files is kept there and downloaded once. What already lies there under the name that
+the first URL ends with is checked and used instead of the network, so a file can be put there by hand. A file without a
+published checksum is held to that of its first download, which stands in the records folder.
+
+The environment variable LED_MIRROR names a folder of your own, as an https:, http: or file: URL, to look in first.
 """
 
 import argparse
+import errno
 import fcntl
+import os
 import shutil
 import sys
 import tarfile
-import time
 import zlib
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Annotated, BinaryIO, Self
 
-import requests
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from led_pipeline.files import InputError, atomic, digest, run_main, write_json
-from led_pipeline.recipe_errors import nearest, sentences
+from led_pipeline.data.checksums import Expected
+from led_pipeline.data.progress import megabytes
+from led_pipeline.data.sources import MIRROR, Source, read_source
+from led_pipeline.data.transfer import NoRoom, Part, Patience, Wanted, transfer
+from led_pipeline.files import InputError, atomic, run_main
 
 CHUNK = 1 << 20
-TIMEOUT_S = (30, 60)  # to connect, and between two chunks
-PROGRESS_S = 5
+UNPACKED = 4  # how many times its size an archive's member is taken to have where nobody knows
 
 
-class Source(BaseModel):
-    """One published file; size and MD5 are those of what the URLs serve, the archive where there is a member."""
+@dataclass(frozen=True)
+class Places:
+    """Where things lie, and how long to try."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    archives: Path  # archives, unfinished downloads, files put there by hand
+    records: Path  # the checksums of files that nobody publishes a checksum of
+    mirror: str | None = None
+    patience: Patience = field(default_factory=Patience)
 
-    name: str
-    url: Annotated[list[str], Field(min_length=1)]
-    member: str | None = None
-    bytes: Annotated[int, Field(ge=1)] | None
-    md5: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None
-    verified: bool
-    licence: str
-
-    @model_validator(mode="after")
-    def _verified_is_complete(self) -> Self:
-        if self.verified and (self.bytes is None or self.md5 is None):
-            raise ValueError("a verified file needs bytes and md5")
-        return self
-
-    @property
-    def served_as(self) -> str:
-        """The last part of the first URL: the name under which the archives folder keeps it."""
-        return PurePosixPath(self.url[0]).name
+    def kept(self, source: Source) -> Path:
+        return self.archives / source.served_as
 
 
-class Sources(BaseModel):
-    """The list of published files."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    files: list[Source]
-
-
-def read_source(path: Path, name: str) -> Source:
-    """Return the entry of one file from a list such as config/sources.yaml."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        files = Sources.model_validate(content).files
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML ({error})") from error
-    except ValidationError as error:
-        raise InputError("\n".join(f"{path}: {fault}" for fault in sentences(error, Sources, content))) from error
-    found = [source for source in files if source.name == name]
-    if len(found) != 1:
-        known = sorted({source.name for source in files})
-        what = f"{len(found)} entries" if found else "no entry"
-        there = f"expected one; there are {', '.join(known)}"
-        raise InputError(f"{path}: {what} named '{name}'{nearest(name, known)}, {there}")
-    return found[0]
-
-
-def check(path: Path, source: Source, origin: str) -> None:
-    """Raise an `InputError` that names `origin` unless a file has the size and MD5 of its entry, where known."""
-    size = path.stat().st_size
-    if source.bytes is not None and size != source.bytes:
-        raise InputError(f"{origin}: expected {source.bytes:,} bytes, got {size:,}")
-    if source.md5 is not None and (md5 := digest(path, "md5")) != source.md5:
-        raise InputError(f"{origin}: expected MD5 {source.md5}, got {md5}")
-
-
-def download(url: str, path: Path) -> None:
-    """Write what a URL serves to `path`, with a line of progress on stderr every few seconds."""
-    try:
-        with requests.get(url, stream=True, timeout=TIMEOUT_S, headers={"Accept-Encoding": "identity"}) as response:
-            if response.status_code != requests.codes.ok:
-                raise InputError(f"{url}: expected HTTP 200, got {response.status_code} {response.reason}")
-            total = int(response.headers.get("Content-Length", 0))
-            with path.open("wb") as file:
-                _copy(response.iter_content(CHUNK), file, PurePosixPath(url).name, total)
-    except requests.RequestException as error:
-        raise InputError(f"{url}: {type(error).__name__}: {error}") from error
-
-
-def _copy(chunks: Iterator[bytes], file: BinaryIO, name: str, total: int) -> None:
-    start = shown = time.monotonic()
-    received = 0
-
-    def show() -> None:
-        rate = received / max(time.monotonic() - start, 1e-9)
-        of = f" of {total / 1e6:,.1f}" if total else ""
-        print(f"{name}: {received / 1e6:,.1f}{of} MB, {rate / 1e6:.1f} MB/s", file=sys.stderr, flush=True)
-
-    for chunk in chunks:
-        file.write(chunk)
-        received += len(chunk)
-        if time.monotonic() - shown > PROGRESS_S:
-            shown = time.monotonic()
-            show()
-    show()
-
-
-def fetch(source: Source, path: Path, by_hand: Path) -> None:
-    """Publish a checked download at `path`, from the first of its URLs that serves the right file.
+def fetch(source: Source, places: Places, out: Path) -> tuple[Path, str]:
+    """Download a file and check it; return the finished .part file and the URL that it came from.
 
     Raises:
-        InputError: one line per URL with what was wrong, and `by_hand`, where the user can put the file instead.
+        InputError: one line per URL with what was wrong, and what to do.
+        NoRoom: the disk is full or too small.
     """
+    expected = Expected(source, places.records)
+    part = Part(places.kept(source).with_name(f"{source.served_as}.part"))
+    room = partial(_make_room, source, part, out)
+    wanted = Wanted(source.headers, expected.known, expected.bytes, expected.check_size, room)
+    if expected.bytes:
+        room(expected.bytes, expected.bytes - part.size)
     faults = []
-    for url in source.url:
+    for url in source.urls(places.mirror):
         try:
-            with atomic(path) as temporary:
-                download(url, temporary)
-                check(temporary, source, url)
+            _fetch_from(url, part, wanted, expected, places.patience)
+        except NoRoom:
+            raise
         except InputError as error:
             print(error, file=sys.stderr, flush=True)
             faults.append(str(error))
             continue
-        if not source.verified:
-            _note(source, url, path)
-        return
-    advice = f"put the file at {by_hand} yourself, or name a mirror in its entry of the sources file; then start again"
-    raise InputError("\n  ".join([f"{source.name} could not be downloaded:", *faults, advice]))
+        return part.path, url
+    raise InputError("\n  ".join([f"{source.name} could not be downloaded:", *faults, _advice(source, places)]))
 
 
-def _note(source: Source, url: str, path: Path) -> None:
-    """Write down what was seen of a file without published size and checksum."""
-    seen = {"url": url, "bytes": path.stat().st_size, "sha256": digest(path)}
-    note = path.with_name(f"{path.name}.seen.json")
-    write_json(note, seen)
-    got = f"got {seen['bytes']:,} bytes with SHA-256 {seen['sha256']}"
-    print(f"{source.served_as}: no published checksum to compare with; {got}, noted in {note}", file=sys.stderr)
+def _fetch_from(url: str, part: Part, wanted: Wanted, expected: Expected, patience: Patience) -> None:
+    """Complete the part from one URL; where a part that was continued turns out wrong, once more from the start."""
+    resumed = transfer(url, part, wanted, patience)
+    try:
+        try:
+            expected.check(part.path, url)
+        except InputError as error:
+            if not resumed:
+                raise
+            print(f"{error}; it was put together from several transfers, so once more from the start", file=sys.stderr)
+            part.clear()
+            transfer(url, part, wanted, patience)
+            expected.check(part.path, url)
+    except InputError:
+        part.clear()
+        raise
+
+
+def _advice(source: Source, places: Places) -> str:
+    return (
+        f"what to do: start again later (a download goes on where it stopped); or put the file at {places.kept(source)}"
+        f" yourself; or set {MIRROR} to the URL of a folder that has {source.served_as}"
+    )
+
+
+def _make_room(source: Source, part: Part, out: Path, total: int, missing: int) -> None:
+    """Raise `NoRoom` unless the rest of a download fits on its disk, and what is unpacked from it on its own."""
+    needs = [(part.path.parent, missing)]
+    if source.member is not None:
+        needs.append((out.parent, source.unpacked_bytes or UNPACKED * total))
+    elif out.parent.stat().st_dev != part.path.parent.stat().st_dev:
+        needs.append((out.parent, total))
+    require(source.name, needs)
+
+
+def require(name: str, needs: Iterable[tuple[Path, int]]) -> None:
+    """Raise `NoRoom` unless every disk has the free bytes that its folders need together."""
+    disks: dict[int, list[tuple[Path, int]]] = defaultdict(list)
+    for folder, size in needs:
+        disks[folder.stat().st_dev].append((folder, size))
+    for uses in disks.values():
+        needed, free = sum(size for _, size in uses), shutil.disk_usage(uses[0][0]).free
+        if needed > free:
+            parts = ", ".join(f"{megabytes(size)} MB in {folder}" for folder, size in uses)
+            raise NoRoom(
+                f"{name}: needs {megabytes(needed)} MB of disk ({parts}), {megabytes(free)} MB are free there;"
+                " free some space, or put the results folder on another disk, then start again"
+            )
 
 
 @contextmanager
@@ -168,35 +140,70 @@ def extract(archive: Path, member: str, out: Path) -> None:
         with tarfile.open(archive, "r|gz") as tar:
             for entry in tar:
                 if entry.isfile() and PurePosixPath(entry.name) == PurePosixPath(member):
+                    require(member, [(out.parent, entry.size)])
                     with atomic(out) as temporary, temporary.open("wb") as file:
                         shutil.copyfileobj(tar.extractfile(entry), file, CHUNK)
                     return
                 names.append(entry.name)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise InputError(f"{archive}: expected a tar.gz archive ({error}); delete it and start again") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise NoRoom(f"{out}: {error.strerror} while unpacking; free some space and start again") from error
     raise InputError(f"{archive}: expected a file '{member}' inside, found {', '.join(names) or 'nothing'}")
 
 
-def obtain(source: Source, archives: Path, out: Path) -> None:
+def obtain(source: Source, places: Places, out: Path) -> None:
     """Publish one file at `out`: from the archives folder where it lies there, from the network otherwise."""
-    kept = archives / source.served_as
-    advice = "delete it to download it again, or put the right file there"
-    if source.member is None and not kept.exists():
-        fetch(source, out, by_hand=kept)
-        return
-    with locked(archives / f".{source.served_as}.lock"):
+    kept, expected = places.kept(source), Expected(source, places.records)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with locked(kept.with_name(f".{source.served_as}.lock")):
+        url = f"{kept}, which was there"
         if kept.exists():
             try:
-                check(kept, source, str(kept))
+                expected.check(kept, str(kept))
             except InputError as error:
+                advice = "delete it to download it again, or put the right file there"
                 raise InputError(f"{error}; {advice}") from error
         else:
-            fetch(source, kept, by_hand=kept)
+            part, url = fetch(source, places, out)
+            if source.member is None:
+                expected.remember(part, url)
+                _move(part, out)
+                return
+            part.replace(kept)
+            Part(part).clear()
+        if source.member is None:
+            expected.remember(kept, url)
+            _copy(kept, out)
     if source.member is not None:
-        extract(kept, source.member, out)
-    else:
-        with atomic(out) as temporary:
-            shutil.copyfile(kept, temporary)
+        _unpack(source, places, out, url)
+
+
+def _unpack(source: Source, places: Places, out: Path, url: str) -> None:
+    """Extract an archive's member; only then is an archive without a published checksum known to be one."""
+    with locked(places.archives / f".{source.name}.lock"):
+        for left in out.parent.glob(f".{out.name}.*.part"):  # of a process that was killed
+            left.unlink()
+        extract(places.kept(source), source.member, out)
+    with locked(places.kept(source).with_name(f".{source.served_as}.lock")):
+        Expected(source, places.records).remember(places.kept(source), url)
+
+
+def _move(part: Path, out: Path) -> None:
+    try:
+        part.replace(out)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy(part, out)
+    Part(part).clear()
+
+
+def _copy(path: Path, out: Path) -> None:
+    with atomic(out) as temporary:
+        shutil.copyfile(path, temporary)
 
 
 def main() -> None:
@@ -204,12 +211,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sources", type=Path, required=True, help="the list of files, such as config/sources.yaml")
     parser.add_argument("--name", required=True, help="the entry to fetch")
-    parser.add_argument("--archives", type=Path, required=True, help="folder that keeps archives")
+    parser.add_argument("--archives", type=Path, required=True, help="folder for archives and unfinished downloads")
+    parser.add_argument("--records", type=Path, required=True, help="folder for checksums of first downloads")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     source = read_source(arguments.sources, arguments.name)
     print(f"{source.name}: {source.licence}", file=sys.stderr)
-    obtain(source, arguments.archives, arguments.out)
+    obtain(source, Places(arguments.archives, arguments.records, os.environ.get(MIRROR)), arguments.out)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 |---|---|---|
 | MS MARCO collection, queries | `id TAB text` | `read_tsv` |
 | titles of a collection | `pid TAB title`, further columns are ignored | `read_titles` |
+| the same, .jsonl | an object with `_id` or `docid`, and `title` (may be missing) | `read_titles` |
 | BEIR corpus.jsonl | an object with `_id`, `title` (may be missing) and `text` | `read_corpus` |
 | BEIR queries.jsonl | an object with `_id` and `text` | `read_queries` |
 
@@ -40,6 +41,10 @@ def read_tsv(path: Path | str, problems: Problems) -> Iterator[Text]:
 
 def read_titles(path: Path | str, problems: Problems) -> Iterator[tuple[int, str, str]]:
     """Yield line numbers, passage ids and titles, which may be empty; columns after the second are ignored."""
+    if str(path).removesuffix(".gz").endswith(".jsonl"):
+        for number, identifier, title, _ in _read_json_texts(path, problems, no_text=""):
+            yield number, identifier, title
+        return
     for number, line in read_lines(path, problems):
         columns = line.split("\t", 2)
         if len(columns) < 2:
@@ -69,7 +74,8 @@ def read_queries(path: Path | str, problems: Problems) -> Iterator[Text]:
             yield row
 
 
-def _read_json_texts(path: Path | str, problems: Problems) -> Iterator[Text]:
+def _read_json_texts(path: Path | str, problems: Problems, no_text: str | None = None) -> Iterator[Text]:
+    """Yield the texts of a file of JSON lines; `no_text` stands for one that is missing, which None does not allow."""
     for number, line in read_lines(path, problems):
         try:
             record = json.loads(line)
@@ -84,7 +90,8 @@ def _read_json_texts(path: Path | str, problems: Problems) -> Iterator[Text]:
         if not isinstance(record, dict):
             problems.add(MALFORMED, path, number, "not an object, expected one with the keys _id and text")
             continue
-        identifier, title, text = record.get("_id"), record.get("title"), record.get("text")
+        identifier = record.get("_id", record.get("docid"))  # BEIR's name, and Tevatron's
+        title, text = record.get("title"), record.get("text", no_text)
         title = "" if title is None else title
         if not is_id(identifier):
             problems.add(MALFORMED, path, number, bad_id(identifier, "_id is"))
