@@ -47,7 +47,8 @@ class Checkpoints:
         if self.accelerator.is_main_process:
             write_json(self.folder / "progress.json", progress)
             needed = {state, self._best(progress["best_step"])}
-            for other in {*self.folder.glob("state.*"), *self.folder.glob("best.*.pt")} - needed:
+            found = {path for name in ("state.*", "best.*.pt", ".*.part") for path in self.folder.glob(name)}
+            for other in found - needed:
                 remove(other)
         self.kept, self._since = progress["step"], time.monotonic()
         self.accelerator.wait_for_everyone()

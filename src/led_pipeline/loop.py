@@ -81,7 +81,7 @@ def fit(
     optimizer = optimizer_for(model, plan)
     model, optimizer = accelerator.prepare(model, optimizer)
     progress = checkpoints.restore() or dict(START)
-    watch.start(progress["step"], progress["seconds"])
+    watch.start(**progress)
     model.train()
     with Agreement(accelerator) as everyone:
         while True:

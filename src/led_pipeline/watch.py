@@ -44,11 +44,15 @@ def flops_per_token(model: nn.Module) -> float:
     return float(sum(factor * layer.weight.numel() for factor, layer in zip(factors, layers, strict=True)))
 
 
-def cut_log(path: Path, step: int) -> None:
-    """Forget what was logged after a step, since a resumed training logs it again, and half a last line."""
+def cut_log(path: Path, step: int, validated: int) -> None:
+    """Forget what a training resumed at a step will log again: later steps, a validation, the end, half a last line."""
+
+    def stays(line: dict[str, Any]) -> bool:
+        return line["step"] <= (validated if "validation" in line else step) and "finished" not in line
+
     if path.is_file():
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        kept = [line for line in lines if line.endswith("\n") and stays(json.loads(line))]
         with atomic(path) as temporary:
             temporary.write_text("".join(kept), encoding="utf-8")
 
@@ -64,14 +68,14 @@ class Watch:
         peak = peak_tflops(torch.cuda.get_device_name(accelerator.device)) if half else None
         self.peak = peak and 1e12 * peak * accelerator.num_processes
 
-    def start(self, step: int, seconds: float) -> None:
-        """Begin at a step, `seconds` of training after its first."""
+    def start(self, step: int, validated: int, seconds: float, **_: Any) -> None:
+        """Begin at a step, with the last validated one, `seconds` of training after the first."""
         self.first = self.step = self.logged = step
         self.started, self.before = time.monotonic(), seconds
         self.since, self.tokens = self.started, 0
         self.warned: set[str] = set()
         if self.active:
-            cut_log(self.path, step)
+            cut_log(self.path, step, validated)
         shown = self.active and sys.stderr.isatty()
         self.bar = tqdm(total=self.steps, initial=step, desc=self.name, unit="step", disable=not shown)
 

@@ -259,6 +259,13 @@ def test_without_validation_the_last_step_is_kept(run):
     assert_equal(model, validate.seen[1])
 
 
+def test_the_last_step_is_kept_where_the_recipe_says_so(run):
+    validate, model = Scripted(0.1, 0.5, 0.3, 0.4), network()
+    result = run(model, plan=replace(PLAN, validate_every=3, keep="last"), validate=validate)
+    assert result["best_step"] is None
+    assert_equal(model, validate.seen[3])
+
+
 def test_the_best_step_survives_an_interruption(run):
     plan, validate = replace(PLAN, validate_every=3, checkpoint_min=0.5), Scripted(0.9, 0.5)
     with pytest.raises(Killed):
@@ -289,6 +296,89 @@ def test_a_loss_that_is_not_finite_stops_the_training_with_its_step(run, value):
 
     with pytest.raises(InputError, match=r"step 5: the loss is (nan|inf) .not finite: loss.; lower learning_rate"):
         run(network(), diverging)
+
+
+@pytest.mark.parametrize(
+    ("sign", "value", "reason"),
+    [
+        ("empty_passages", 1.0, "step 5: 100% of the passages have no term left"),
+        ("score_spread", 0.0, "step 5: all candidates of a query score the same"),
+        ("largest_score", 1e7, r"step 5: scores have exploded, the largest is 1e\+07"),
+    ],
+)
+def test_a_sick_training_stops_at_the_next_line_of_the_log(run, sign, value, reason):
+    def sick(model, step):
+        loss, terms = step_loss(model, step)
+        return loss, terms | {sign: torch.tensor(value if step >= 3 else 0.1)}
+
+    with pytest.raises(InputError, match=reason):
+        run(network(), sick, replace(PLAN, log_every=5))
+
+
+def test_a_warning_is_said_once(run, capsys):
+    def drifting(model, step):
+        loss, terms = step_loss(model, step)
+        return loss, terms | {"largest_score": torch.tensor(2e4)}
+
+    run(network(), drifting)
+    said = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert said == [said[0]] and "warning: step 2: the largest score is 2e+04; if it grows further" in said[0]
+
+
+def test_no_checkpoint_is_kept_of_a_training_that_has_gone_wrong(run, tmp_path):
+    """The log is far away, but a state of weights that are not numbers would be the end of every retry."""
+
+    def diverging(model, step):
+        loss, terms = step_loss(model, step)
+        return loss * (float("nan") if step >= 4 else 1), terms
+
+    with pytest.raises(InputError, match="step 6: the loss is nan"):
+        run(network(), diverging, replace(PLAN, log_every=100, checkpoint_steps=3))
+    assert [path.name for path in (tmp_path / "checkpoints").glob("state.*")] == ["state.3"]
+
+
+def test_checkpoints_come_by_steps_too_and_change_no_bit(run, tmp_path, monkeypatch):
+    kept, save = [], Checkpoints.save
+    monkeypatch.setattr(
+        Checkpoints, "save", lambda self, progress: (kept.append(progress["step"]), save(self, progress))
+    )
+    whole = network()
+    run(whole, folder="whole")
+    assert kept == []
+    often = network()
+    run(often, plan=replace(PLAN, checkpoint_steps=5, checkpoint_min=3.5))
+    assert kept == [4, 5, 9, 10]
+    assert_equal(often, whole.state_dict())
+
+
+def test_the_loss_scaler_goes_on_where_it_was(run, monkeypatch):
+    """On the CPU accelerate makes none, so it is given one that grows every second step and overflows once."""
+    prepare, scalers = Accelerator.prepare, []
+
+    def with_scaler(self, *modules):
+        self.scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
+        scalers.append(self.scaler)
+        return prepare(self, *modules)
+
+    def overflowing(stop):
+        def loss(model, step):
+            value, terms = step_loss(model, step)
+            if step == stop:
+                raise Killed
+            return value * (float("inf") if step == 4 else 1.0), terms
+
+        return loss
+
+    monkeypatch.setattr(Accelerator, "prepare", with_scaler)
+    plan, whole = replace(PLAN, checkpoint_steps=3, log_every=100), network()
+    run(whole, overflowing(None), plan, folder="whole")
+    with pytest.raises(Killed):
+        run(network(), overflowing(8), plan)
+    resumed = network(seed=5)
+    run(resumed, overflowing(None), plan)
+    # Steps 1 to 4 double it twice, step 5 halves it, steps 6 to 11 double it three times, and step 12 is the next half.
+    assert [scaler.get_scale() for scaler in (scalers[0], scalers[-1])] == [8 * 2**4, 8 * 2**4]
+    assert_equal(resumed, whole.state_dict())
 
 
 def test_the_log_holds_the_first_step_every_interval_and_the_last(run, tmp_path):

@@ -111,6 +111,47 @@ def test_dual_regularisation_averages_two_passes_and_adds_their_divergence(folde
     assert loss_of(folder, data, tiny.settings("dense"), model)[2].keys() == {"contrastive"}
 
 
+class Bf16(torch.nn.Module):
+    """A retriever as accelerate prepares it: its forward pass autocasts, what it returns has been kept."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module, self.outputs = module, None
+
+    def forward(self, *inputs):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            self.outputs = self.module(*inputs)
+        return self.outputs
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("around", [False, True])
+def test_similarities_and_losses_are_float32_whatever_the_autocast_type(folder, data, monkeypatch, family, around):
+    settings = tiny.settings(family, teachers=[RANK, KL], **({"temperature": 0.5} if family == "dense" else {}))
+    encoder, _ = load(folder / family, settings)
+    model = Bf16(encoder if family == "ranker" else train.Retriever(encoder))
+    seen, contrastive = [], losses.contrastive
+    monkeypatch.setattr(losses, "contrastive", lambda scores, p: (seen.append(scores), contrastive(scores, p))[1])
+    objective = train.ranker_loss if family == "ranker" else train.retriever_loss
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=around):
+        loss, terms = objective(model, data, ROWS, slice(0, 4), settings, CPU)
+    (scores,) = seen
+    assert {scores.dtype, loss.dtype, *(term.dtype for name, term in terms.items() if name != "tokens")} == {
+        torch.float32
+    }
+    if family == "ranker":
+        expected = model.outputs.view(4, 4)
+        assert torch.equal(expected, expected.bfloat16().float()), "the model itself runs in bf16"
+    else:
+        queries, passages = model.outputs
+        expected = (queries.double() @ passages.double().T / settings.get("temperature", 1.0)).float()
+        rounded = (queries.bfloat16() @ passages.bfloat16().T / settings.get("temperature", 1.0)).float()
+        assert not torch.allclose(rounded, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(scores, expected, rtol=1e-6, atol=1e-5)
+    positives = torch.arange(4) * (0 if family == "ranker" else 4)
+    assert terms["contrastive"].item() == pytest.approx(contrastive(expected, positives).item(), rel=1e-6)
+
+
 @torch.no_grad()
 def test_huge_scores_of_a_lexicon_stage_are_clamped(folder, data):
     huge = torch.full((4, 2), 200.0), torch.full((16, 2), 200.0)
