@@ -24,6 +24,7 @@ CASES = {
     "dense": tiny.settings("dense"),
     "mean": tiny.settings("dense", pooling="mean", normalize=True, temperature=0.05),
     "led": tiny.settings("dense", teachers=LED),
+    "cached": tiny.settings("dense", teachers=LED, gradient_cache=3),
     "lexicon": tiny.settings("lexicon", flops_passages=0.1, flops_queries=0.2),
     "ranker": tiny.settings("ranker", teachers=LED[:1]),
 }
@@ -68,7 +69,7 @@ class Training:
     def run(self, checkpoints: Path, checkpoint_min: float = 30.0) -> None:
         settings, running = self.settings | {"max_steps": STEPS}, {"checkpoint_min": checkpoint_min}
         plan = train.build_plan(settings, running, self.data.examples, None)
-        module = self.encoder if self.settings["family"] == "ranker" else train.Retriever(self.encoder)
+        module = train.trainable(self.encoder, self.settings)
         fit(self.accelerator, module, self.step_loss, plan, Checkpoints(checkpoints, "me", self.accelerator))
 
     def save(self, path: Path) -> None:

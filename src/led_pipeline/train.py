@@ -19,6 +19,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import is_tensorboard_available, is_wandb_available, set_seed
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from led_pipeline import health, losses
 from led_pipeline.checkpoints import Checkpoints
@@ -62,6 +63,33 @@ class Retriever(nn.Module):
 
     def forward(self, queries: tuple[Tensor, Tensor], *passages: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
         return self.encoder(*queries), *(self.encoder(*texts) for texts in passages)
+
+
+class InChunks(nn.Module):
+    """An encoder that computes `chunk` texts at a time, and computes them anew when their gradient is due.
+
+    What stays in memory is the output of all texts and the activations of one chunk, whatever the batch; a step takes
+    a second forward pass. The gradient is that of the whole batch.
+
+    Source: gradient cache (arXiv:2101.06983), here by recomputation inside of one backward pass.
+    """
+
+    def __init__(self, encoder: nn.Module, chunk: int):
+        super().__init__()
+        self.encoder, self.chunk = encoder, chunk
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return self.encoder(*inputs)
+        parts = zip(*(tensor.split(self.chunk) for tensor in inputs), strict=True)
+        return torch.cat([checkpoint(self.encoder, *part, use_reentrant=False) for part in parts])
+
+
+def trainable(encoder: nn.Module, settings: dict[str, Any]) -> nn.Module:
+    """Return the module that is trained in place of an encoder or a ranker."""
+    if settings.get("gradient_cache"):
+        encoder = InChunks(encoder, settings["gradient_cache"])
+    return encoder if settings["family"] == "ranker" else Retriever(encoder)
 
 
 def retriever_loss(
@@ -186,8 +214,7 @@ def train(a: argparse.Namespace) -> None:
     set_seed(settings["seed"] + rank)
     data = TrainingData.read(a.trainset, a.queries, a.passages)
     encoder, _ = load(a.init, settings)
-    ranker = settings["family"] == "ranker"
-    objective = ranker_loss if ranker else retriever_loss
+    objective = ranker_loss if settings["family"] == "ranker" else retriever_loss
     own = slice(rank * size // world, (rank + 1) * size // world)
 
     def step_loss(model: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -199,7 +226,7 @@ def train(a: argparse.Namespace) -> None:
     checkpoints = Checkpoints(a.checkpoints, owner, accelerator)
     start_trackers(accelerator, a)
     plan = build_plan(settings, a.running, data.examples, a.validation)
-    fit(accelerator, encoder if ranker else Retriever(encoder), step_loss, plan, checkpoints, validate)
+    fit(accelerator, trainable(encoder, settings), step_loss, plan, checkpoints, validate)
     if accelerator.is_main_process:
         with atomic(a.out) as folder:
             folder.mkdir()

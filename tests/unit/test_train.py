@@ -111,6 +111,24 @@ def test_dual_regularisation_averages_two_passes_and_adds_their_divergence(folde
     assert loss_of(folder, data, tiny.settings("dense"), model)[2].keys() == {"contrastive"}
 
 
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_a_gradient_cache_gives_the_gradients_of_the_whole_batch_from_chunks(folder, data, family):
+    found, sizes = {}, []
+    for chunk in (None, 3):
+        settings = tiny.settings(family, teachers=[KL], gradient_cache=chunk)
+        encoder, _ = load(folder / family, settings)
+        encoder.register_forward_pre_hook(lambda _, inputs, chunk=chunk: sizes.append((chunk, len(inputs[0]))))
+        objective = train.ranker_loss if family == "ranker" else train.retriever_loss
+        loss, _ = objective(train.trainable(encoder, settings), data, ROWS, slice(0, 4), settings, CPU)
+        loss.backward()
+        found[chunk] = [loss, *(p.grad for p in encoder.parameters() if p.grad is not None)]
+    assert {size for chunk, size in sizes if chunk is None} == ({16} if family == "ranker" else {4, 16})
+    assert {size for chunk, size in sizes if chunk} == {3, 1}, "16 and 4 texts, three at a time"
+    assert len([chunk for chunk, _ in sizes if chunk]) == 2 * (6 if family == "ranker" else 6 + 2), "each twice"
+    for cached, whole in zip(found[3], found[None], strict=True):
+        torch.testing.assert_close(cached, whole, rtol=1e-4, atol=1e-6)
+
+
 class Bf16(torch.nn.Module):
     """A retriever as accelerate prepares it: its forward pass autocasts, what it returns has been kept."""
 
