@@ -101,8 +101,23 @@ def test_sigterm_makes_all_ranks_keep_the_same_step_and_end_with_an_error(stoppe
     assert {"random_states_0.pkl", "random_states_1.pkl", "optimizer.bin"} <= state
 
 
-def test_a_training_that_sigterm_stopped_ends_with_the_bits_of_one_that_was_not(stopped):
+def rank_of(process: subprocess.Popen, rank: int) -> int:
+    """Return the process id of one of the ranks that torchrun has started."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    wanted = f"RANK={rank}".encode()
+    return next(int(child) for child in children if wanted in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks up processes as Linux shows them")
+def test_a_training_stopped_twice_ends_with_the_bits_of_one_that_was_not(stopped):
+    """The second time SIGTERM reaches one rank alone, and the other must stop at the same step."""
     folder = stopped[0]
+    process, before = start(folder, folder / "broken"), len(log_of(folder / "broken"))
+    while process.poll() is None and len(log_of(folder / "broken")) <= before:
+        time.sleep(0.01)
+    os.kill(rank_of(process, 1), signal.SIGTERM)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode != 0 and "SIGTERM, checkpoint kept" in said, said
     process = start(folder, folder / "broken")
     said = process.communicate(timeout=120)[0]
     assert process.returncode == 0, said
