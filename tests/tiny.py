@@ -166,7 +166,7 @@ def arguments(folder: Path, settings: dict[str, Any], out: Path, **changes: Any)
         "passages": [folder / "passages.arrow"],
         "trainset": folder / "trainset.arrow",
         "settings": settings,
-        "checkpoint_min": 30.0,
+        "running": {},
         "validation": None,
         "checkpoints": out.with_name(f"{out.name}.checkpoints"),
         "out": out,

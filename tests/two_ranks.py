@@ -12,8 +12,10 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 
 from led_pipeline import encode, score, train
+from led_pipeline.checkpoints import Checkpoints
 from led_pipeline.files import write_json
-from led_pipeline.loop import Checkpoints, fit
+from led_pipeline.health import SIGNS
+from led_pipeline.loop import fit
 from led_pipeline.models.checkpoint import load, save
 from led_pipeline.validation import Reranking
 
@@ -22,6 +24,7 @@ CASES = {
     "dense": tiny.settings("dense"),
     "mean": tiny.settings("dense", pooling="mean", normalize=True, temperature=0.05),
     "led": tiny.settings("dense", teachers=LED),
+    "cached": tiny.settings("dense", teachers=LED, gradient_cache=3),
     "lexicon": tiny.settings("lexicon", flops_passages=0.1, flops_queries=0.2),
     "ranker": tiny.settings("ranker", teachers=LED[:1]),
 }
@@ -59,13 +62,14 @@ class Training:
         own = slice(rank * size // world, (rank + 1) * size // world)
         objective = train.ranker_loss if self.settings["family"] == "ranker" else train.retriever_loss
         loss, terms = objective(model, self.data, rows, own, self.settings, self.accelerator.device)
-        self.terms.append({"loss": loss.item(), **{key: term.item() for key, term in terms.items()}})
+        shared = {key: term.item() for key, term in terms.items() if key not in {"tokens", *SIGNS}}
+        self.terms.append({"loss": loss.item(), **shared})
         return loss, terms
 
     def run(self, checkpoints: Path, checkpoint_min: float = 30.0) -> None:
-        limits = {"max_steps": STEPS, "checkpoint_min": checkpoint_min}
-        plan = train.build_plan(self.settings | limits, self.data.examples, None)
-        module = self.encoder if self.settings["family"] == "ranker" else train.Retriever(self.encoder)
+        settings, running = self.settings | {"max_steps": STEPS}, {"checkpoint_min": checkpoint_min}
+        plan = train.build_plan(settings, running, self.data.examples, None)
+        module = train.trainable(self.encoder, self.settings)
         fit(self.accelerator, module, self.step_loss, plan, Checkpoints(checkpoints, "me", self.accelerator))
 
     def save(self, path: Path) -> None:
@@ -127,7 +131,7 @@ def train_and_validate(folder: Path, out: Path) -> None:
     arguments.validation = {"queries": 1, "depth": 8}
     value = Reranking.read(arguments, Accelerator(cpu=True)).mrr(load(folder / "dense", settings)[0], settings)
     write_json(out / "one_query.json", value)
-    arguments.validation = {"queries": 7, "depth": 6, "every": 2}
+    arguments.validation = {"queries": 7, "depth": 6, "every": 2, "keep": "best"}
     train.train(arguments)
 
 

@@ -75,13 +75,14 @@ class Mining(Section):
 
 
 class Validation(Section):
-    """Re-ranking of one system's best passages for a few queries, during training; the best step is kept."""
+    """Re-ranking of one system's best passages for a few queries, during training, measured by MRR@10."""
 
     split: Name = "dev"
     system: Name = "bm25"
     queries: Positive = 1_000
     depth: Positive = 1_000
     every: Positive = 10_000  # optimizer steps
+    keep: Literal["best", "last"] = "best"  # which weights: those of the best validated step, or of the last step
 
 
 class Evaluation(Section):
@@ -158,9 +159,12 @@ class Trained(AnyStage):
     warmup_fraction: Fraction = 0.01
     clip_norm: float = Field(1.0, gt=0)
     precision: Literal["float32", "bf16", "fp16"] = "bf16"
+    gradient_cache: Positive | None = None  # texts whose activations are kept at a time: big batches, a second pass
     query_length: Positive = 32  # tokens, the special ones included
     passage_length: Positive = 128
     checkpoint_min: float = Field(30, gt=0)  # minutes between checkpoints
+    checkpoint_steps: Positive | None = None  # also after every so many steps
+    tracking: list[Literal["tensorboard", "wandb"]] = []  # besides train.jsonl; the package must be installed
     validation: bool = True
 
 
@@ -206,8 +210,10 @@ READS: dict[str, tuple[str, ...]] = {
     "train": (
         "family", "pooling", "normalize", "temperature", "dual_weight", "keep_special_tokens", "flops_passages",
         "flops_queries", "teachers", "contrastive_weight", "batch_size", "epochs", "max_steps", "learning_rate",
-        "weight_decay", "warmup_fraction", "clip_norm", "precision", "seed", *_LENGTHS,
+        "weight_decay", "warmup_fraction", "clip_norm", "precision", "gradient_cache", "seed",
+        *_LENGTHS,
     ),
+    "running": ("checkpoint_min", "checkpoint_steps", "tracking"),  # a training's own; no result depends on them
     "import": ("family", "pooling", "normalize", "temperature", "keep_special_tokens", *_LENGTHS),
     "pretrain": (
         "vocabulary", "hidden", "layers", "heads", "intermediate", "positions", "dropout", "output_scale", "seed",

@@ -8,7 +8,7 @@ from typing import Any
 
 from led_pipeline.files import InputError
 
-_NOT_A_TERM = {"step", "learning_rate", "seconds"}
+_NOT_A_TERM = {"step", "learning_rate", "seconds", "speed", "health"}
 
 Curve = dict[int, float]  # step -> value, ascending
 

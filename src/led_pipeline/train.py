@@ -1,7 +1,7 @@
 """Train: one stage under torchrun, from its trainset to a checkpoint folder.
 
 Run as `torchrun -m led_pipeline.train --init MODEL --tokenizer TOKENIZER --queries TOKENS --passages TOKENS...
---trainset FILE --settings JSON --checkpoints DIR --out DIR`; with validation also `--validation JSON
+--trainset FILE --settings JSON --running JSON --checkpoints DIR --out DIR`; with validation also `--validation JSON
 --validation-ranking FILE --validation-queries TOKENS --validation-qrels FILE --validation-ids QUERIES PASSAGES`.
 
 # B = queries of the global batch, C = candidates of one query (positive first), N = B x C passages, D = dimensions
@@ -16,20 +16,23 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import set_seed
+from accelerate.utils import is_tensorboard_available, is_wandb_available, set_seed
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from led_pipeline import losses
+from led_pipeline import health, losses
+from led_pipeline.checkpoints import Checkpoints
 from led_pipeline.data.tables import Ragged, read_arrow
 from led_pipeline.data.tokens import TokenStore, pairs
 from led_pipeline.data.trainset import batch_rows, total_steps
-from led_pipeline.files import atomic, digest, fingerprint, run_main
-from led_pipeline.loop import Checkpoints, Plan, fit
+from led_pipeline.files import InputError, atomic, digest, fingerprint, run_main
+from led_pipeline.loop import Plan, fit
 from led_pipeline.models.checkpoint import load, save
 from led_pipeline.models.gather import gather_rows
 from led_pipeline.models.inference import to_tensors
 from led_pipeline.validation import Reranking
+from led_pipeline.versions import VERSIONS
 
 
 @dataclass(frozen=True)
@@ -62,25 +65,55 @@ class Retriever(nn.Module):
         return self.encoder(*queries), *(self.encoder(*texts) for texts in passages)
 
 
+class InChunks(nn.Module):
+    """An encoder that computes `chunk` texts at a time, and computes them anew when their gradient is due.
+
+    What stays in memory is the output of all texts and the activations of one chunk, whatever the batch; a step takes
+    a second forward pass. The gradient is that of the whole batch.
+
+    Source: gradient cache (arXiv:2101.06983), here by recomputation inside of one backward pass.
+    """
+
+    def __init__(self, encoder: nn.Module, chunk: int):
+        super().__init__()
+        self.encoder, self.chunk = encoder, chunk
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return self.encoder(*inputs)
+        parts = zip(*(tensor.split(self.chunk) for tensor in inputs), strict=True)
+        return torch.cat([checkpoint(self.encoder, *part, use_reentrant=False) for part in parts])
+
+
+def trainable(encoder: nn.Module, settings: dict[str, Any]) -> nn.Module:
+    """Return the module that is trained in place of an encoder or a ranker."""
+    if settings.get("gradient_cache"):
+        encoder = InChunks(encoder, settings["gradient_cache"])
+    return encoder if settings["family"] == "ranker" else Retriever(encoder)
+
+
 def retriever_loss(
     model: nn.Module, data: TrainingData, rows: NDArray, own: slice, settings: dict[str, Any], device: torch.device
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the loss of a global batch for a dense or lexicon stage, and its unweighted terms.
+    """Return the loss of a global batch for a dense or lexicon stage, and what to watch (`loop.StepLoss`).
 
     Args:
         rows: trainset rows of the global batch.
         own: which of them this process encodes; the other processes' vectors are gathered without gradient.
     """
     passages = data.groups("passages", rows[own])
-    query_batch = to_tensors(data.queries.texts(data.columns["query"][rows[own]], settings["query_length"]), device)
-    passage_batch = to_tensors(data.passages.texts(passages.ravel(), settings["passage_length"]), device)
+    query_texts = data.queries.texts(data.columns["query"][rows[own]], settings["query_length"])
+    passage_texts = data.passages.texts(passages.ravel(), settings["passage_length"])
     passes = 2 if settings.get("dual_weight") else 1
-    queries_BD, *passages_ND = (gather_rows(v) for v in model(query_batch, *[passage_batch] * passes))
+    inputs = to_tensors(query_texts, device), *[to_tensors(passage_texts, device)] * passes
+    queries_BD, *passages_ND = (gather_rows(vectors) for vectors in model(*inputs))
     size, count = len(rows), passages.shape[1]
     positives = torch.arange(size, device=device) * count
     with torch.autocast(device.type, enabled=False):
         scores = [queries_BD @ vectors.T / settings.get("temperature", 1.0) for vectors in passages_ND]
+        signs = health.score_signs(scores[0])
         if settings["family"] == "lexicon":
+            signs |= health.lexicon_signs(queries_BD, passages_ND[0])
             scores = [s.clamp(max=1e4) for s in scores]
         terms = {"contrastive": torch.stack([losses.contrastive(s, positives) for s in scores]).mean()}
         loss = settings["contrastive_weight"] * terms["contrastive"]
@@ -93,21 +126,26 @@ def retriever_loss(
         if passes == 2:
             terms["dual"] = losses.dual(*scores)
             loss = loss + settings["dual_weight"] * terms["dual"]
-    return loss, {name: term.detach() for name, term in terms.items()}
+    tokens = torch.tensor(query_texts.mask.sum() + passes * passage_texts.mask.sum())
+    return loss, {name: term.detach() for name, term in terms.items()} | signs | {"tokens": tokens}
 
 
 def ranker_loss(
     model: nn.Module, data: TrainingData, rows: NDArray, own: slice, settings: dict[str, Any], device: torch.device
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the loss of a global batch for a ranker, over each query's own candidates, and its unweighted terms."""
+    """Return the loss of a global batch for a ranker, over each query's own candidates, and what to watch."""
     passages = data.groups("passages", rows[own])
     queries = np.repeat(data.columns["query"][rows[own]], passages.shape[1])
     lengths = settings["query_length"], settings["passage_length"]
     batch = pairs(data.queries, queries, lengths[0], data.passages, passages.ravel(), lengths[1])
     scores_BC = gather_rows(model(*to_tensors(batch, device, types=True))).view(len(rows), -1)
-    terms = {"contrastive": losses.contrastive(scores_BC, torch.zeros(len(rows), dtype=torch.long, device=device))}
-    loss = settings["contrastive_weight"] * terms["contrastive"] + _teachers(scores_BC, data, rows, settings, terms)
-    return loss, {name: term.detach() for name, term in terms.items()}
+    positives = torch.zeros(len(rows), dtype=torch.long, device=device)
+    with torch.autocast(device.type, enabled=False):
+        terms = {"contrastive": losses.contrastive(scores_BC, positives)}
+        loss = settings["contrastive_weight"] * terms["contrastive"] + _teachers(scores_BC, data, rows, settings, terms)
+        signs = health.score_signs(scores_BC)
+    tokens = torch.tensor(batch.mask.sum())
+    return loss, {name: term.detach() for name, term in terms.items()} | signs | {"tokens": tokens}
 
 
 def _teachers(scores_BC: Tensor, data: TrainingData, rows: NDArray, settings: dict, terms: dict[str, Tensor]) -> Tensor:
@@ -121,31 +159,62 @@ def _teachers(scores_BC: Tensor, data: TrainingData, rows: NDArray, settings: di
     return loss
 
 
-def build_plan(settings: dict[str, Any], examples: int, validation: dict[str, Any] | None) -> Plan:
+def build_plan(settings: dict[str, Any], running: dict[str, Any], examples: int, validation: dict | None) -> Plan:
+    """Return the plan of a training from its settings and from what no result depends on."""
     steps = total_steps(examples, settings)
-    keys = ("learning_rate", "weight_decay", "warmup_fraction", "clip_norm", "checkpoint_min")
+    keys = ("learning_rate", "weight_decay", "warmup_fraction", "clip_norm", "batch_size")
     return Plan(
         steps=steps,
         log_every=max(1, min(100, steps // 50)),
         validate_every=validation["every"] if validation else 0,
-        **{key: settings[key] for key in keys if key in settings},
+        keep=validation["keep"] if validation else "last",
+        **{key: settings[key] for key in keys},
+        **{key: running[key] for key in ("checkpoint_min", "checkpoint_steps") if key in running},
     )
+
+
+def fingerprint_of(a: argparse.Namespace, processes: int) -> str:
+    """Return what changes with anything that decides the weights; a checkpoint belongs to it."""
+    files = [a.trainset, a.queries, *a.passages, *(f for f in sorted(Path(a.init).glob("*")) if f.is_file())]
+    if a.validation:
+        files += [a.validation_ranking, a.validation_queries, a.validation_qrels]
+    return fingerprint([VERSIONS["train"], a.settings, a.validation, a.init, [digest(f) for f in files], processes])
+
+
+def start_trackers(accelerator: Accelerator, a: argparse.Namespace) -> None:
+    """Start what the recipe names under `tracking`; its files lie with the checkpoints."""
+    if a.running.get("tracking"):
+        scalars = {key: value for key, value in a.settings.items() if isinstance(value, (int, float, str))}
+        accelerator.init_trackers(a.checkpoints.name, scalars, {"wandb": {"dir": str(a.checkpoints)}})
+
+
+def new_accelerator(a: argparse.Namespace) -> Accelerator:
+    """Return what moves the model to its device, autocasts, and averages gradients over the processes.
+
+    Raises:
+        InputError: a tracker that the recipe names is not installed.
+    """
+    available = {"tensorboard": is_tensorboard_available, "wandb": is_wandb_available}
+    for name in a.running.get("tracking", []):
+        if not available[name]():
+            raise InputError(f"tracking: {name} is not installed; pip install {name}, or take it out of the recipe")
+    precision = {"float32": "no"}.get(a.settings["precision"], a.settings["precision"])
+    # The encoder runs twice in one step; its buffers (positions) never change and need no broadcast.
+    kwargs = DistributedDataParallelKwargs(broadcast_buffers=False)
+    tracking = {"log_with": a.running.get("tracking") or None, "project_dir": a.checkpoints}
+    return Accelerator(mixed_precision=precision, kwargs_handlers=[kwargs], **tracking)
 
 
 def train(a: argparse.Namespace) -> None:
     settings = a.settings
-    # The encoder runs twice in one step; its buffers (positions) never change and need no broadcast.
-    kwargs = DistributedDataParallelKwargs(broadcast_buffers=False)
-    precision = {"float32": "no"}.get(settings["precision"], settings["precision"])
-    accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=[kwargs])
+    accelerator = new_accelerator(a)
     size, world, rank = settings["batch_size"], accelerator.num_processes, accelerator.process_index
     if size % world:
         raise ValueError(f"batch_size {size} cannot be split over {world} processes")
     set_seed(settings["seed"] + rank)
     data = TrainingData.read(a.trainset, a.queries, a.passages)
     encoder, _ = load(a.init, settings)
-    ranker = settings["family"] == "ranker"
-    objective = ranker_loss if ranker else retriever_loss
+    objective = ranker_loss if settings["family"] == "ranker" else retriever_loss
     own = slice(rank * size // world, (rank + 1) * size // world)
 
     def step_loss(model: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -153,15 +222,11 @@ def train(a: argparse.Namespace) -> None:
 
     reranking = Reranking.read(a, accelerator) if a.validation else None
     validate = (lambda model: reranking.mrr(getattr(model, "encoder", model), settings)) if reranking else None
-    inputs = [
-        digest(a.trainset),
-        digest(a.queries),
-        *(digest(f) for f in sorted(Path(a.init).glob("*")) if f.is_file()),
-    ]
-    owner = fingerprint([settings, a.validation, a.init, inputs, world])
+    owner = fingerprint_of(a, world) if accelerator.is_main_process else ""
     checkpoints = Checkpoints(a.checkpoints, owner, accelerator)
-    plan = build_plan(settings | {"checkpoint_min": a.checkpoint_min}, data.examples, a.validation)
-    fit(accelerator, encoder if ranker else Retriever(encoder), step_loss, plan, checkpoints, validate)
+    start_trackers(accelerator, a)
+    plan = build_plan(settings, a.running, data.examples, a.validation)
+    fit(accelerator, trainable(encoder, settings), step_loss, plan, checkpoints, validate)
     if accelerator.is_main_process:
         with atomic(a.out) as folder:
             folder.mkdir()
@@ -180,7 +245,7 @@ def main() -> None:
     parser.add_argument("--passages", required=True, nargs="+", type=Path)
     parser.add_argument("--trainset", required=True, type=Path)
     parser.add_argument("--settings", required=True, type=json.loads)
-    parser.add_argument("--checkpoint-min", type=float, default=30.0)
+    parser.add_argument("--running", type=json.loads, default={}, help="what no result depends on")
     parser.add_argument("--validation", type=json.loads)
     parser.add_argument("--validation-ranking", type=Path)
     parser.add_argument("--validation-queries", type=Path, help="token ids of the validation queries")

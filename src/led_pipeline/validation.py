@@ -71,21 +71,26 @@ class Reranking:
     def _dot_products(
         self, model: nn.Module, settings: dict, queries: NDArray, passages: NDArray
     ) -> NDArray[np.float32]:
-        """Return the score of each pair; every text is encoded once."""
+        """Return the score of each pair; every text is encoded once, and the device hands the scores over at the end.
+
+        A batch of passages meets all queries in one product, of which the pairs' entries are kept.
+        """
+        device = self.accelerator.device
         query_rows, query_of = np.unique(queries, return_inverse=True)
         passage_rows, passage_of = np.unique(passages, return_inverse=True)
         left = self._vectors(model, self.queries, query_rows, settings["query_length"])
-        scores = np.empty(len(queries), dtype=np.float32)
+        scores = torch.empty(len(queries), dtype=torch.float32, device=device)
         order = np.argsort(passage_of, kind="stable")
         bounds = np.searchsorted(passage_of[order], np.arange(len(passage_rows) + 1))
 
         def keep(group: NDArray[np.int64], vectors: Tensor) -> None:
-            for vector, index in zip(vectors, group, strict=True):
-                own = order[bounds[index] : bounds[index + 1]]
-                scores[own] = (left[query_of[own]] @ vector).cpu().numpy()
+            own = np.concatenate([order[bounds[index] : bounds[index + 1]] for index in group])
+            column = np.repeat(np.arange(len(group)), bounds[group + 1] - bounds[group])
+            own, row, column = (torch.from_numpy(index).to(device) for index in (own, query_of[own], column))
+            scores[own] = (left @ vectors.T)[row, column]
 
-        inference.encode(model, self.passages, passage_rows, settings["passage_length"], self.accelerator.device, keep)
-        return scores
+        inference.encode(model, self.passages, passage_rows, settings["passage_length"], device, keep)
+        return scores.cpu().numpy()
 
     def _vectors(self, model: nn.Module, store: TokenStore, rows: NDArray, length: int) -> Tensor:
         found: list = [None] * len(rows)

@@ -377,6 +377,8 @@ NO_CHANGES = {
     "resources.cpu.threads": 2,
     "stages.led.resources": {"gpu": 2},
     "stages.led.checkpoint_min": 5,
+    "stages.led.checkpoint_steps": 50,
+    "stages.led.tracking": ["tensorboard"],
     # another way to write the same
     "stages.led.deduplicate": False,
     "dataset.repair_encoding": False,

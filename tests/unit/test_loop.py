@@ -8,9 +8,10 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from led_pipeline import loop
+from led_pipeline import checkpoints, watch
+from led_pipeline.checkpoints import Checkpoints
 from led_pipeline.files import InputError
-from led_pipeline.loop import Checkpoints, Plan, fit, learning_rate, optimizer_for
+from led_pipeline.loop import Plan, fit, learning_rate, optimizer_for
 
 PLAN = Plan(steps=12, learning_rate=0.01, weight_decay=0.1, warmup_fraction=0.25, clip_norm=0.5, log_every=1)
 
@@ -55,7 +56,8 @@ class Steps:
 def run(tmp_path, monkeypatch):
     """Return a function that trains a network; its clock goes one minute a step."""
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: 60 * clock.now))
+    for module in (checkpoints, watch):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 60 * clock.now))
 
     def train(model, loss=step_loss, plan=PLAN, validate=None, owner="me", folder="checkpoints"):
         def timed(model, step):
@@ -64,8 +66,7 @@ def run(tmp_path, monkeypatch):
 
         clock.now = 0
         accelerator = Accelerator(cpu=True)
-        checkpoints = Checkpoints(tmp_path / folder, owner, accelerator)
-        return fit(accelerator, model, timed, plan, checkpoints, validate)
+        return fit(accelerator, model, timed, plan, Checkpoints(tmp_path / folder, owner, accelerator), validate)
 
     return train
 
@@ -149,7 +150,8 @@ def test_a_resumed_training_ends_with_the_same_bits_as_one_that_never_stopped(ru
     assert_equal(resumed, whole.state_dict())
     expected, lines = (log_lines(tmp_path / folder) for folder in ("whole", "checkpoints"))
     assert [line["step"] for line in lines] == [*range(1, 13), 12]
-    assert [line | {"seconds": 0} for line in lines] == [line | {"seconds": 0} for line in expected]
+    machine = {"seconds": 0, "speed": 0}
+    assert [line | machine for line in lines] == [line | machine for line in expected]
 
 
 def test_a_training_killed_twice_ends_with_the_same_bits(run):
@@ -173,7 +175,7 @@ def test_a_training_killed_before_its_first_checkpoint_starts_anew_with_a_new_lo
 
 
 def test_a_training_killed_while_it_saves_resumes_from_the_state_before(run, monkeypatch):
-    plan, whole, write_json = replace(PLAN, checkpoint_min=2.5), network(), loop.write_json
+    plan, whole, write_json = replace(PLAN, checkpoint_min=2.5), network(), checkpoints.write_json
     run(whole, plan=plan, folder="whole")
 
     def dying(path, value):
@@ -181,10 +183,10 @@ def test_a_training_killed_while_it_saves_resumes_from_the_state_before(run, mon
             raise Killed
         write_json(path, value)
 
-    monkeypatch.setattr(loop, "write_json", dying)
+    monkeypatch.setattr(checkpoints, "write_json", dying)
     with pytest.raises(Killed):
         run(network(), plan=plan)
-    monkeypatch.setattr(loop, "write_json", write_json)
+    monkeypatch.setattr(checkpoints, "write_json", write_json)
     resumed, steps = network(seed=5), Steps()
     run(resumed, steps, plan)
     assert steps.seen == list(range(3, 12))
@@ -257,6 +259,13 @@ def test_without_validation_the_last_step_is_kept(run):
     assert_equal(model, validate.seen[1])
 
 
+def test_the_last_step_is_kept_where_the_recipe_says_so(run):
+    validate, model = Scripted(0.1, 0.5, 0.3, 0.4), network()
+    result = run(model, plan=replace(PLAN, validate_every=3, keep="last"), validate=validate)
+    assert result["best_step"] is None
+    assert_equal(model, validate.seen[3])
+
+
 def test_the_best_step_survives_an_interruption(run):
     plan, validate = replace(PLAN, validate_every=3, checkpoint_min=0.5), Scripted(0.9, 0.5)
     with pytest.raises(Killed):
@@ -285,13 +294,96 @@ def test_a_loss_that_is_not_finite_stops_the_training_with_its_step(run, value):
         loss, terms = step_loss(model, step)
         return (loss * value if step == 4 else loss), terms
 
-    with pytest.raises(InputError, match=r"step 5: the loss is (nan|inf); lower learning_rate"):
+    with pytest.raises(InputError, match=r"step 5: the loss is (nan|inf) .not finite: loss.; lower learning_rate"):
         run(network(), diverging)
+
+
+@pytest.mark.parametrize(
+    ("sign", "value", "reason"),
+    [
+        ("empty_passages", 1.0, "step 5: 100% of the passages have no term left"),
+        ("score_spread", 0.0, "step 5: all candidates of a query score the same"),
+        ("largest_score", 1e7, r"step 5: scores have exploded, the largest is 1e\+07"),
+    ],
+)
+def test_a_sick_training_stops_at_the_next_line_of_the_log(run, sign, value, reason):
+    def sick(model, step):
+        loss, terms = step_loss(model, step)
+        return loss, terms | {sign: torch.tensor(value if step >= 3 else 0.1)}
+
+    with pytest.raises(InputError, match=reason):
+        run(network(), sick, replace(PLAN, log_every=5))
+
+
+def test_a_warning_is_said_once(run, capsys):
+    def drifting(model, step):
+        loss, terms = step_loss(model, step)
+        return loss, terms | {"largest_score": torch.tensor(2e4)}
+
+    run(network(), drifting)
+    said = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert said == [said[0]] and "warning: step 2: the largest score is 2e+04; if it grows further" in said[0]
+
+
+def test_no_checkpoint_is_kept_of_a_training_that_has_gone_wrong(run, tmp_path):
+    """The log is far away, but a state of weights that are not numbers would be the end of every retry."""
+
+    def diverging(model, step):
+        loss, terms = step_loss(model, step)
+        return loss * (float("nan") if step >= 4 else 1), terms
+
+    with pytest.raises(InputError, match="step 6: the loss is nan"):
+        run(network(), diverging, replace(PLAN, log_every=100, checkpoint_steps=3))
+    assert [path.name for path in (tmp_path / "checkpoints").glob("state.*")] == ["state.3"]
+
+
+def test_checkpoints_come_by_steps_too_and_change_no_bit(run, tmp_path, monkeypatch):
+    kept, save = [], Checkpoints.save
+    monkeypatch.setattr(
+        Checkpoints, "save", lambda self, progress: (kept.append(progress["step"]), save(self, progress))
+    )
+    whole = network()
+    run(whole, folder="whole")
+    assert kept == []
+    often = network()
+    run(often, plan=replace(PLAN, checkpoint_steps=5, checkpoint_min=3.5))
+    assert kept == [4, 5, 9, 10]
+    assert_equal(often, whole.state_dict())
+
+
+def test_the_loss_scaler_goes_on_where_it_was(run, monkeypatch):
+    """On the CPU accelerate makes none, so it is given one that grows every second step and overflows once."""
+    prepare, scalers = Accelerator.prepare, []
+
+    def with_scaler(self, *modules):
+        self.scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
+        scalers.append(self.scaler)
+        return prepare(self, *modules)
+
+    def overflowing(stop):
+        def loss(model, step):
+            value, terms = step_loss(model, step)
+            if step == stop:
+                raise Killed
+            return value * (float("inf") if step == 4 else 1.0), terms
+
+        return loss
+
+    monkeypatch.setattr(Accelerator, "prepare", with_scaler)
+    plan, whole = replace(PLAN, checkpoint_steps=3, log_every=100), network()
+    run(whole, overflowing(None), plan, folder="whole")
+    with pytest.raises(Killed):
+        run(network(), overflowing(8), plan)
+    resumed = network(seed=5)
+    run(resumed, overflowing(None), plan)
+    # Steps 1 to 4 double it twice, step 5 halves it, steps 6 to 11 double it three times, and step 12 is the next half.
+    assert [scaler.get_scale() for scaler in (scalers[0], scalers[-1])] == [8 * 2**4, 8 * 2**4]
+    assert_equal(resumed, whole.state_dict())
 
 
 def test_the_log_holds_the_first_step_every_interval_and_the_last(run, tmp_path):
     run(network(), plan=replace(PLAN, log_every=5))
     lines = log_lines(tmp_path / "checkpoints")
     assert [line["step"] for line in lines] == [1, 5, 10, 12, 12]
-    assert set(lines[0]) == {"step", "loss", "error", "learning_rate", "seconds"}
+    assert set(lines[0]) == {"step", "loss", "error", "learning_rate", "seconds", "speed"}
     assert lines[0]["learning_rate"] == pytest.approx(0.01 / 3)

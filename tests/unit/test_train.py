@@ -6,7 +6,7 @@ import pytest
 import tiny
 import torch
 
-from led_pipeline import losses, train
+from led_pipeline import health, losses, train
 from led_pipeline.files import read_json
 from led_pipeline.models.checkpoint import load
 from led_pipeline.models.inference import to_tensors
@@ -39,7 +39,8 @@ def loss_of(folder, data, settings, model=None):
     module = model or (encoder if settings["family"] == "ranker" else train.Retriever(encoder))
     objective = train.ranker_loss if settings["family"] == "ranker" else train.retriever_loss
     loss, terms = objective(module, data, ROWS, slice(0, 4), settings, CPU)
-    return encoder, loss.item(), {name: term.item() for name, term in terms.items()}
+    watched = {*health.SIGNS, "tokens"}
+    return encoder, loss.item(), {name: term.item() for name, term in terms.items() if name not in watched}
 
 
 def cross_entropy(scores: list[float], positive: int) -> float:
@@ -110,6 +111,65 @@ def test_dual_regularisation_averages_two_passes_and_adds_their_divergence(folde
     assert loss_of(folder, data, tiny.settings("dense"), model)[2].keys() == {"contrastive"}
 
 
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_a_gradient_cache_gives_the_gradients_of_the_whole_batch_from_chunks(folder, data, family):
+    found, sizes = {}, []
+    for chunk in (None, 3):
+        settings = tiny.settings(family, teachers=[KL], gradient_cache=chunk)
+        encoder, _ = load(folder / family, settings)
+        encoder.register_forward_pre_hook(lambda _, inputs, chunk=chunk: sizes.append((chunk, len(inputs[0]))))
+        objective = train.ranker_loss if family == "ranker" else train.retriever_loss
+        loss, _ = objective(train.trainable(encoder, settings), data, ROWS, slice(0, 4), settings, CPU)
+        loss.backward()
+        found[chunk] = [loss, *(p.grad for p in encoder.parameters() if p.grad is not None)]
+    assert {size for chunk, size in sizes if chunk is None} == ({16} if family == "ranker" else {4, 16})
+    assert {size for chunk, size in sizes if chunk} == {3, 1}, "16 and 4 texts, three at a time"
+    assert len([chunk for chunk, _ in sizes if chunk]) == 2 * (6 if family == "ranker" else 6 + 2), "each twice"
+    for cached, whole in zip(found[3], found[None], strict=True):
+        torch.testing.assert_close(cached, whole, rtol=1e-4, atol=1e-6)
+
+
+class Bf16(torch.nn.Module):
+    """A retriever as accelerate prepares it: its forward pass autocasts, what it returns has been kept."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module, self.outputs = module, None
+
+    def forward(self, *inputs):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            self.outputs = self.module(*inputs)
+        return self.outputs
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("around", [False, True])
+def test_similarities_and_losses_are_float32_whatever_the_autocast_type(folder, data, monkeypatch, family, around):
+    settings = tiny.settings(family, teachers=[RANK, KL], **({"temperature": 0.5} if family == "dense" else {}))
+    encoder, _ = load(folder / family, settings)
+    model = Bf16(encoder if family == "ranker" else train.Retriever(encoder))
+    seen, contrastive = [], losses.contrastive
+    monkeypatch.setattr(losses, "contrastive", lambda scores, p: (seen.append(scores), contrastive(scores, p))[1])
+    objective = train.ranker_loss if family == "ranker" else train.retriever_loss
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=around):
+        loss, terms = objective(model, data, ROWS, slice(0, 4), settings, CPU)
+    (scores,) = seen
+    assert {scores.dtype, loss.dtype, *(term.dtype for name, term in terms.items() if name != "tokens")} == {
+        torch.float32
+    }
+    if family == "ranker":
+        expected = model.outputs.view(4, 4)
+        assert torch.equal(expected, expected.bfloat16().float()), "the model itself runs in bf16"
+    else:
+        queries, passages = model.outputs
+        expected = (queries.double() @ passages.double().T / settings.get("temperature", 1.0)).float()
+        rounded = (queries.bfloat16() @ passages.bfloat16().T / settings.get("temperature", 1.0)).float()
+        assert not torch.allclose(rounded, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(scores, expected, rtol=1e-6, atol=1e-5)
+    positives = torch.arange(4) * (0 if family == "ranker" else 4)
+    assert terms["contrastive"].item() == pytest.approx(contrastive(expected, positives).item(), rel=1e-6)
+
+
 @torch.no_grad()
 def test_huge_scores_of_a_lexicon_stage_are_clamped(folder, data):
     huge = torch.full((4, 2), 200.0), torch.full((16, 2), 200.0)
@@ -120,10 +180,10 @@ def test_huge_scores_of_a_lexicon_stage_are_clamped(folder, data):
 
 @pytest.mark.parametrize(("steps", "log_every"), [(10, 1), (99, 1), (100, 2), (4_000, 80), (99_894, 100)])
 def test_a_training_logs_about_fifty_times_and_at_least_every_hundred_steps(steps, log_every):
-    settings = tiny.settings("dense", batch_size=1, epochs=1) | {"checkpoint_min": 5.0}
-    plan = train.build_plan(settings, steps, {"every": 7})
+    settings = tiny.settings("dense", batch_size=1, epochs=1)
+    plan = train.build_plan(settings, {"checkpoint_min": 5.0}, steps, {"every": 7, "keep": "best"})
     assert (plan.steps, plan.log_every, plan.validate_every, plan.checkpoint_min) == (steps, log_every, 7, 5.0)
-    assert train.build_plan(settings, steps, None).validate_every == 0
+    assert train.build_plan(settings, {}, steps, None).validate_every == 0
 
 
 def test_a_trained_stage_is_a_checkpoint_with_its_log_and_settings(folder, tmp_path):

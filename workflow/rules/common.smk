@@ -18,6 +18,7 @@ shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(SOURCE)}${{{{PY
 from led_pipeline.files import InputError
 from led_pipeline.recipe import Recipe
 from led_pipeline.recipe_errors import repeated_keys
+from led_pipeline.recipe_schema import READS
 from led_pipeline.versions import VERSIONS
 
 try:

@@ -4,7 +4,7 @@ RESOLVED = f"{ROOT}/report/recipe.json"
 # Stages in the order of the config. Facts of a machine change no result, and so do not re-run the report.
 RESOLVED_RECIPE = RECIPE.model_dump(
     mode="json",
-    exclude={"resources": True, "defaults": True, "stages": {"__all__": {"resources", "checkpoint_min"}}},
+    exclude={"resources": True, "defaults": True, "stages": {"__all__": {"resources", *READS["running"]}}},
 )
 
 

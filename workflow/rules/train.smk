@@ -82,10 +82,10 @@ rule train:
         validation=validation_arguments,
         checkpoints=f"{ROOT}/checkpoints/{{stage}}",
         # What a function makes from `threads` or `output` does not re-run a rule when it changes.
-        checkpoint_min=lambda wildcards, threads: RECIPE.stages[wildcards.stage].checkpoint_min,
+        running=lambda wildcards, threads: as_json(RECIPE.settings("running", wildcards.stage)),
         version=version("train"),
     shell:
         "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.train"
         " --init {params.init:q} --tokenizer {params.tokenizer:q} --queries {input.queries} --passages {input.passages}"
         " --trainset {input.trainset} --settings {params.settings:q} {params.validation}"
-        " --checkpoints {params.checkpoints} --checkpoint-min {params.checkpoint_min} --out {output} > {log} 2>&1"
+        " --running {params.running:q} --checkpoints {params.checkpoints} --out {output} > {log} 2>&1"

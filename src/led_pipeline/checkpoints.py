@@ -1,0 +1,83 @@
+"""Checkpoints: where an unfinished training is kept, whole at every moment, so that a killed one can go on."""
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from led_pipeline.files import atomic, read_json, remove, write_json
+
+
+class Checkpoints:
+    """The last state of all processes, and the weights of the best step so far.
+
+    `progress.json` decides: its step names the folder `state.STEP` that goes with it and the file of the best weights.
+    It is replaced by one rename, after the new state is complete and before the old one is removed, so whenever a
+    process is killed, one whole state is left.
+
+    The folder belongs to one `owner`, the fingerprint of everything that decides the result; with another owner it is
+    emptied, so that a changed setting starts anew.
+    """
+
+    def __init__(self, folder: Path, owner: str, accelerator: Accelerator):
+        self.folder, self.accelerator = folder, accelerator
+        self.kept: int | None = None  # the step of the state on disk
+        self._since = time.monotonic()
+        if accelerator.is_main_process:
+            mark = folder / "owner.json"
+            if not (mark.is_file() and read_json(mark) == owner):
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+                write_json(mark, owner)
+        accelerator.wait_for_everyone()
+
+    def save(self, progress: dict[str, Any]) -> None:
+        """Keep the state of all processes after `progress["step"]` steps; all of them call it at the same step."""
+        state = self._state(progress["step"])
+        if self.kept != progress["step"]:
+            if self.accelerator.is_main_process:
+                remove(state)  # half a state, if a process was killed here
+            self.accelerator.wait_for_everyone()
+            self.accelerator.save_state(str(state))
+            self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            write_json(self.folder / "progress.json", progress)
+            needed = {state, self._best(progress["best_step"])}
+            found = {path for name in ("state.*", "best.*.pt", ".*.part") for path in self.folder.glob(name)}
+            for other in found - needed:
+                remove(other)
+        self.kept, self._since = progress["step"], time.monotonic()
+        self.accelerator.wait_for_everyone()
+
+    def minutes(self) -> float:
+        """Return the minutes since the last state was kept or, without one, since the start."""
+        return (time.monotonic() - self._since) / 60
+
+    def restore(self) -> dict[str, Any] | None:
+        """Load the last state into what the accelerator prepared; None where there is none."""
+        if not (self.folder / "progress.json").is_file():
+            return None
+        progress = read_json(self.folder / "progress.json")
+        self.accelerator.load_state(str(self._state(progress["step"])))
+        self.kept = progress["step"]
+        return progress
+
+    def _state(self, step: int) -> Path:
+        return self.folder / f"state.{step}"
+
+    def _best(self, step: int | None) -> Path:
+        # Each step has a file of its own: a resumed training may find another best step than the killed one did.
+        return self.folder / f"best.{step}.pt"
+
+    def save_best(self, model: nn.Module, step: int) -> None:
+        if self.accelerator.is_main_process:
+            with atomic(self._best(step)) as temporary:
+                torch.save(self.accelerator.unwrap_model(model).state_dict(), temporary)
+
+    def load_best(self, model: nn.Module, step: int) -> None:
+        weights = torch.load(self._best(step), map_location="cpu", weights_only=True)
+        self.accelerator.unwrap_model(model).load_state_dict(weights)

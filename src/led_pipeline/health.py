@@ -1,0 +1,73 @@
+"""Health: signs that a training has gone wrong, and what to do then; pure functions of scores, vectors and numbers.
+
+The signs are computed on the device with every step and read out only where the log is written, so no step waits.
+
+# B = queries, N = candidates of one query, V = vocabulary entries
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+
+from torch import Tensor
+
+SIGNS = ("largest_score", "score_spread", "empty_queries", "empty_passages", "terms_per_query", "terms_per_passage")
+
+DEAD = 1e-6  # spread of the scores, as a share of the largest: nothing to learn from is left
+NEARLY_DEAD = 1e-2  # spread: a softmax over such scores is uniform to 1 %
+LARGE, EXPLODED = 1e4, 1e6  # largest score
+SOME_EMPTY, ALL_EMPTY = 0.2, 0.99  # share of texts without a term
+
+
+def score_signs(scores_BN: Tensor) -> dict[str, Tensor]:
+    """Return the largest absolute score, and the mean over queries of best minus worst candidate."""
+    scores = scores_BN.detach()
+    return {"largest_score": scores.abs().max(), "score_spread": (scores.amax(dim=1) - scores.amin(dim=1)).mean()}
+
+
+def lexicon_signs(queries_BV: Tensor, passages_NV: Tensor) -> dict[str, Tensor]:
+    """Return the share of texts without any term, and the mean number of terms, on both sides."""
+    signs = {}
+    for one, side, weights in (("query", "queries", queries_BV), ("passage", "passages", passages_NV)):
+        terms = weights.detach().count_nonzero(dim=1).float()
+        signs |= {f"empty_{side}": (terms == 0).float().mean(), f"terms_per_{one}": terms.mean()}
+    return signs
+
+
+def fault(values: Mapping[str, float]) -> str | None:
+    """Return why a training with these losses and signs cannot go on and what to do, or None."""
+    broken = [name for name, value in values.items() if not math.isfinite(value)]
+    if not math.isfinite(values["loss"]):
+        return (
+            f"the loss is {values['loss']} (not finite: {', '.join(broken)}); lower learning_rate or clip_norm, take"
+            " bf16 instead of fp16, or find the cause with precision: float32"
+        )
+    for side in ("queries", "passages"):
+        if (share := values.get(f"empty_{side}", 0.0)) >= ALL_EMPTY:
+            return (
+                f"{share:.0%} of the {side} have no term left, so no gradient can bring them back; lower"
+                f" flops_{side} or learning_rate, and see that init is a trained masked language model"
+            )
+    largest = values.get("largest_score", 0.0)
+    if not largest < EXPLODED:
+        return f"scores have exploded, the largest is {largest:.3g}; {_SMALLER}"
+    if values.get("score_spread", 1.0) <= DEAD * max(1.0, largest):
+        return f"all candidates of a query score the same ({largest:.6g}): the model tells no texts apart; {_LIVELIER}"
+    return None
+
+
+def warnings(values: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+    """Yield (sign, sentence) for what is on its way to a fault."""
+    for side in ("queries", "passages"):
+        if (share := values.get(f"empty_{side}", 0.0)) >= SOME_EMPTY:
+            yield (
+                f"empty_{side}",
+                f"{share:.0%} of the {side} have no term left; lower flops_{side} or learning_rate if it grows",
+            )
+    if (largest := values.get("largest_score", 0.0)) > LARGE:
+        yield "largest_score", f"the largest score is {largest:.3g}; if it grows further, {_SMALLER}"
+    if (spread := values.get("score_spread", 1.0)) < NEARLY_DEAD:
+        yield "score_spread", f"the candidates of a query score nearly the same (spread {spread:.2g}); {_LIVELIER}"
+
+
+_SMALLER = "lower learning_rate or clip_norm, or raise weight_decay (a lexicon stage: flops_passages and flops_queries)"
+_LIVELIER = "lower learning_rate, raise warmup_fraction, and see that init is a trained model"

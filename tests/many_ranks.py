@@ -1,0 +1,115 @@
+"""What `test_many_ranks` does on 1, 2 and 4 gloo ranks: a few steps of every family with every objective.
+
+Run as `torchrun many_ranks.py FOLDER OUT`, FOLDER from `tiny.save_dataset`.
+"""
+
+import os
+import sys
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import tiny
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from torch import nn
+
+from led_pipeline import train
+from led_pipeline.checkpoints import Checkpoints
+from led_pipeline.loop import fit
+from led_pipeline.losses import DISTILLATION
+from led_pipeline.models.checkpoint import load
+
+STEPS = 2
+OBJECTIVES = ["contrastive", *DISTILLATION, "dual"]
+CASES = [(f, o) for f in tiny.FAMILIES for o in OBJECTIVES if (f, o) != ("ranker", "dual")]
+DTYPES = {"float64": torch.float64, "float32": torch.float32}
+
+
+def settings(family: str, objective: str) -> dict[str, Any]:
+    changes: dict[str, Any] = {"max_steps": STEPS, "batch_size": 4}
+    if objective in DISTILLATION:
+        options = {"margin": 0.1, "min_confidence": 0.2, "temperature": 3.0, "with_positive": objective == "margin_mse"}
+        changes["teachers"] = [tiny.TEACHER | options | {"stage": "lex", "loss": objective, "weight": 1.5}]
+    if objective == "dual":
+        changes["dual_weight"] = 2.0
+    if family == "lexicon":
+        changes |= {"flops_passages": 0.1, "flops_queries": 0.2}
+    return tiny.settings(family, **changes)
+
+
+class SecondPass(nn.Module):
+    """An encoder whose third call in a row (the second pass over the passages) stretches the vectors.
+
+    It stands in for dropout, whose draws depend on the number of processes.
+    """
+
+    def __init__(self, encoder: nn.Module):
+        super().__init__()
+        self.encoder, self.calls = encoder, 0
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        vectors = self.encoder(*inputs)
+        return vectors if self.calls % 3 else vectors * torch.linspace(0.5, 1.5, vectors.shape[1], dtype=vectors.dtype)
+
+
+def run_case(folder: Path, out: Path, family: str, objective: str, dtype: torch.dtype) -> dict[str, Any]:
+    """Train a few steps; return the first step's numbers and gradients, and digests of the weights."""
+    accelerator = Accelerator(cpu=True, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
+    world, rank = accelerator.num_processes, accelerator.process_index
+    chosen = settings(family, objective)
+    encoder = load(folder / family, chosen)[0].to(dtype)
+    stores = folder / "queries.arrow", [folder / "passages.arrow"]
+    data = train.TrainingData.read(folder / "trainset.arrow", *stores)
+    found: dict[str, Any] = {"digests": []}
+
+    def keep_gradients(*_) -> None:
+        parameters = encoder.named_parameters()
+        found.setdefault("gradients", {n: p.grad.clone() for n, p in parameters if p.grad is not None})
+
+    def digest() -> None:
+        found["digests"].append(
+            sha256(b"".join(p.detach().numpy().tobytes() for p in encoder.parameters())).hexdigest()
+        )
+
+    def step_loss(model: nn.Module, step: int):
+        digest()
+        own = slice(rank * 4 // world, (rank + 1) * 4 // world)
+        compute = train.ranker_loss if family == "ranker" else train.retriever_loss
+        rows = train.batch_rows(step, data.examples, 4)
+        loss, terms = compute(model, data, rows, own, chosen, accelerator.device)
+        found.setdefault("terms", {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}})
+        return loss, terms
+
+    accelerator.clip_grad_norm_ = keep_gradients
+    module = encoder if family == "ranker" else train.Retriever(SecondPass(encoder) if objective == "dual" else encoder)
+    checkpoints = Checkpoints(out / f"{family}.{objective}.{dtype}", "me", accelerator)
+    fit(accelerator, module, step_loss, train.build_plan(chosen, {}, data.examples, None), checkpoints)
+    digest()
+    return found
+
+
+def run(folder: Path, out: Path, rank: int = 0) -> None:
+    """Run all cases as one rank and save what they gave."""
+    found = {}
+    for name, dtype in DTYPES.items():
+        plain = torch.Tensor.float
+        if dtype == torch.float64:
+            torch.Tensor.float = (
+                torch.Tensor.double
+            )  # what is computed in float32 at least is then exact enough to tell
+        try:
+            for family, objective in CASES:
+                found[name, family, objective] = run_case(folder, out, family, objective, dtype)
+        finally:
+            torch.Tensor.float = plain
+    torch.save(found, out / f"rank{rank}.pt")
+
+
+def main() -> None:
+    run(Path(sys.argv[1]), Path(sys.argv[2]), int(os.environ["RANK"]))
+
+
+if __name__ == "__main__":
+    main()
