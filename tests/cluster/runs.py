@@ -132,7 +132,7 @@ class Run:
 
     def finish(self) -> "Run":
         """Wait until all is made."""
-        assert self.process.wait(timeout=600) == 0, self.report()
+        assert self.process.wait(timeout=1800) == 0, self.report()
         return self
 
     def report(self) -> str:
@@ -150,8 +150,8 @@ class Run:
 
     def checkpoint(self) -> int:
         """Return the step of the last checkpoint, 0 without one."""
-        paths = list(self.folder.glob("results/demo/checkpoints/den_warmup/**/progress.json"))
         try:
+            paths = list(self.folder.glob("results/demo/checkpoints/den_warmup/**/progress.json"))
             return max((json.loads(path.read_text())["step"] for path in paths), default=0)
         except FileNotFoundError:  # it is being replaced
             return 0
@@ -169,8 +169,7 @@ class Run:
     def first_logged_step(self) -> int:
         """Return the first step in the log of the last attempt; Snakemake removes those of the others."""
         log = (self.folder / "logs/demo/train/den_warmup.log").read_text()
-        steps = [json.loads(line)["step"] for line in log.splitlines() if line.startswith('{"step"')]
-        return steps[0]
+        return int(re.search(r'step"?:? (\d+)', log)[1])
 
 
 def whole(cluster: Cluster, prepared: Path) -> dict:
@@ -210,7 +209,7 @@ def interrupted(cluster: Cluster, prepared: Path) -> dict:
     wait_until(lambda: run.ranks() and len(run.queue()) == 2, "one training runs, one waits")
     before = {job: cluster.job(job)["JobState"] for job in run.queue()}
     os.killpg(run.process.pid, signal.SIGINT)
-    status = run.process.wait(timeout=120)
+    status = run.process.wait(timeout=600)
     return {"run": run, "before": before, "status": status, "after": run.queue()}
 
 

@@ -68,7 +68,7 @@ def missing() -> str:
     return f"no {', '.join(absent)}; on Debian: apt-get install --no-install-recommends {PACKAGES}" if absent else ""
 
 
-def wait_until(fact: Callable[[], object], what: str, seconds: float = 600, pause: float = 0.1) -> object:
+def wait_until(fact: Callable[[], object], what: str, seconds: float = 1800, pause: float = 0.1) -> object:
     """Return the first true value of a function; what has not come to pass in time is an error."""
     deadline = time.monotonic() + seconds
     while not (value := fact()):
