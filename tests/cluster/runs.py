@@ -38,10 +38,10 @@ SMALL = changed(
         "defaults.query_length": 16,
         "defaults.passage_length": 32,
         "resources": {
-            "train": {"gpu": 2, "threads": 2, "mem_mb": 2000, "runtime_min": 10},
-            "encode": {"gpu": 2, "threads": 2, "mem_mb": 2000, "runtime_min": 10},
-            "search": {"gpu": 1, "mem_mb": 2000, "runtime_min": 10},
-            "cpu": {"mem_mb": 2000, "runtime_min": 10},
+            "train": {"gpu": 2, "threads": 2, "mem_mb": 2000, "runtime_min": 30},
+            "encode": {"gpu": 2, "threads": 2, "mem_mb": 2000, "runtime_min": 30},
+            "search": {"gpu": 1, "mem_mb": 2000, "runtime_min": 30},
+            "cpu": {"mem_mb": 2000, "runtime_min": 30},
         },
     },
 )  # fmt: skip

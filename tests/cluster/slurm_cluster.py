@@ -20,7 +20,8 @@ CPUS, MEMORY_MB, GPUS = 16, 16_000, 8  # of each node, whatever the machine has
 
 # - A node is chosen by its feature, its name without a number.
 # - linuxproc and no task plugin: nothing here may depend on cgroups.
-# - A job that SLURM starts again waits for its credential to expire; ended jobs stay listed for the tests.
+# - A job that SLURM starts again waits for its credential to expire: not for minutes here, but longer than KillWait, or
+#   it may come back to its node before its processes have gone. Ended jobs stay listed for the tests.
 CONFIG = """\
 ClusterName=tests
 SlurmctldHost=localhost(127.0.0.1)
@@ -29,7 +30,7 @@ SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
 CredType=cred/munge
-AuthInfo=socket={folder}/munge.socket,cred_expire=5
+AuthInfo=socket={folder}/munge.socket,cred_expire=15
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool.%n
 SlurmctldPidFile={folder}/slurmctld.pid
