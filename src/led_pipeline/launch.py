@@ -4,8 +4,9 @@ Run as `python -m led_pipeline.launch --gpu N --threads T -- MODULE ARGUMENTS`. 
 CPU (gloo); with `--plain` one process gets all the GPUs, without torchrun. Snakemake counts GPUs but does not say
 which, so devices are leased with file locks. The launcher then becomes the job (exec), which keeps the locks: the
 kernel releases them however it dies, and signals and exit codes need no forwarding. Where CUDA_VISIBLE_DEVICES is set
-(by SLURM, by the user), only those devices are taken. A SLURM job may see its devices under numbers of its own, so
-its locks are its own.
+(by SLURM, by the user), only those devices are taken. A SLURM job may see its devices under numbers of its own, so its
+locks are its own. With `--nodes` (inside a SLURM job of as many nodes) the launcher becomes an srun that starts itself
+once per node, and there torchrun, so that all processes form one world.
 """
 
 import argparse
@@ -15,12 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from led_pipeline.files import InputError, run_main
 
 POLL_S = 0.5
+PORTS = range(20_000, 30_000)  # below those that Linux gives to outgoing connections
 # On the CPU, tensors of tens of megabytes come and go at every step. By default glibc gets each from the kernel and
 # gives it back, page by page; kept, they save about a tenth of a large batch's time. What the user has set stays.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
@@ -81,28 +84,59 @@ def _try_lock(path: Path) -> IO | None:
 
 
 def lock_folder() -> Path:
-    """Return where the lock files of this user's devices lie: one folder per machine, and per SLURM job."""
-    scope = ["led-gpus", str(os.getuid()), os.environ.get("SLURM_JOB_ID", "")]
+    """Return where the lock files of this user's devices lie: one folder per machine, per node of a SLURM job."""
+    scope = ["led-gpus", str(os.getuid()), *(os.environ.get(f"SLURM_{name}", "") for name in ("JOB_ID", "NODEID"))]
     return Path(tempfile.gettempdir(), "-".join(filter(None, scope)))
 
 
-def torchrun_command(module: str, arguments: list[str], processes: int) -> list[str]:
-    """Return the command that runs a module under torchrun on this machine, with a rendezvous port of its own."""
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+def torchrun_command(module: str, arguments: list[str], processes: int, nodes: int = 1, port: int = 0) -> list[str]:
+    """Return the command that runs a module under torchrun on this machine.
+
+    On one node torchrun takes a free port. On one of several, inside the srun of `srun_command`, the processes meet at
+    the first node, where that srun was called.
+    """
+    meet = ["--standalone"]
+    if nodes > 1:
+        rank, address = os.environ["SLURM_NODEID"], os.environ["SLURM_LAUNCH_NODE_IPADDR"]
+        meet = [f"--nnodes={nodes}", f"--node-rank={rank}", f"--master-addr={address}", f"--master-port={port}"]
+    run = [sys.executable, "-m", "torch.distributed.run", *meet, f"--nproc-per-node={processes}"]
     return [*run, "-m", module, *arguments]
+
+
+def srun_command(nodes: int, threads: int, arguments: list[str]) -> list[str]:
+    """Return the command that runs this launcher once on every node of the SLURM job that it is in.
+
+    Every option is written out: the executor takes SLURM's variables out of the environment, on which srun relies.
+
+    Raises:
+        InputError: this is no SLURM job.
+    """
+    job = os.environ.get("SLURM_JOB_ID", "")
+    if not job.isdigit():
+        raise InputError(
+            f"this job asks for {nodes} nodes, and only SLURM gives several; run with --profile profiles/slurm,"
+            " or set resources.train.nodes in the config to 1"
+        )
+    run = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", f"--cpus-per-task={threads}"]
+    port = PORTS[int(job) % len(PORTS)]  # two jobs on one node have different ones
+    return [*run, "--kill-on-bad-exit=1", sys.executable, "-m", __spec__.name, f"--port={port}", *arguments]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run a module on leased GPUs, one process each.")
     parser.add_argument("--gpu", type=int, required=True, help="GPUs and processes; 0 for one process on the CPU")
     parser.add_argument("--processes", type=int, help="processes on the CPU, with --gpu 0 (default 1)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the whole job")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the whole job, on each node")
+    parser.add_argument("--nodes", type=int, default=1, help="nodes of the SLURM job to run on")
+    parser.add_argument("--port", type=int, help="set by the launcher itself, where it runs on one of several nodes")
     parser.add_argument("--plain", action="store_true", help="one process with all the GPUs, without torchrun")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- MODULE ARGUMENTS")
     a = parser.parse_args()
     if a.command in ([], ["--"]):
         parser.error("name the module to run after --")
     module, *arguments = a.command[1:] if a.command[0] == "--" else a.command
+    if a.nodes > 1 and a.port is None:
+        _become(srun_command(a.nodes, a.threads, sys.argv[1:]), os.environ)
     processes = 1 if a.plain else a.gpu or a.processes or 1
     held = lease(a.gpu, visible_devices(), lock_folder()) if a.gpu else {}
     environment = (
@@ -115,9 +149,12 @@ def main() -> None:
         }
     )
     plain = [sys.executable, "-m", module, *arguments]
-    command = plain if a.plain else torchrun_command(module, arguments, processes)
+    _become(plain if a.plain else torchrun_command(module, arguments, processes, a.nodes, a.port), environment)
+
+
+def _become(command: list[str], environment: Mapping[str, str]) -> NoReturn:
     print("+", " ".join(command), flush=True)
-    os.execve(command[0], command, environment)
+    os.execvpe(command[0], command, environment)
 
 
 if __name__ == "__main__":

@@ -123,8 +123,9 @@ class Recipe(Section):
         return own or getattr(self.resources, kind)
 
     def processes(self, stage: str) -> int:
-        """Return the number of training processes of a stage: one per GPU, one without a GPU."""
-        return max(1, self.job("train", stage).gpu)
+        """Return the number of training processes of a stage: on each node one per GPU, one without a GPU."""
+        resources = self.job("train", stage)
+        return resources.nodes * max(1, resources.gpu)
 
     def settings(self, step: str, name: str) -> dict[str, Any]:
         """Return exactly the settings of a stage that a step's output depends on."""

@@ -132,9 +132,10 @@ def _training_sizes(recipe: "Recipe", name: str, stage: Trained) -> Iterator[str
     processes = recipe.processes(name)
     if stage.batch_size % processes:
         down = stage.batch_size - stage.batch_size % processes
+        sizes = ", ".join(str(size) for size in (down, down + processes) if size)
         yield (
             f"{key}.batch_size: {stage.batch_size} queries cannot be split evenly over {processes} processes"
-            f" (resources.train.gpu); nearest sizes: {', '.join(str(s) for s in (down, down + processes) if s)}"
+            f" (resources.train: nodes x gpu); nearest sizes: {sizes}"
         )
     if stage.passage_length > recipe.dataset.max_tokens:
         limit = recipe.dataset.max_tokens

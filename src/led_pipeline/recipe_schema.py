@@ -100,10 +100,16 @@ class JobResources(Section):
     runtime_min: Positive = 60
 
 
+class TrainingResources(JobResources):
+    """What a training asks for: gpu, threads and mem_mb of each node."""
+
+    nodes: Positive = 1  # more than one only under SLURM
+
+
 class Resources(Section):
     """What each kind of job asks for; partitions and accounts belong to the profile."""
 
-    train: JobResources = JobResources()
+    train: TrainingResources = TrainingResources()
     encode: JobResources = JobResources()
     score: JobResources = JobResources()
     search: JobResources = JobResources()
@@ -124,7 +130,7 @@ class Teacher(Section):
 
 class AnyStage(Section):
     seed: int | None = None  # the recipe's seed unless given
-    resources: JobResources | None = None
+    resources: TrainingResources | None = None
 
 
 class Pretrain(AnyStage):

@@ -217,6 +217,38 @@ def test_a_run_may_lie_in_another_directory(clean, tmp_path):
     assert list(tmp_path.iterdir()) in ([], [tmp_path / ".snakemake"])
 
 
+# --- on a cluster
+
+
+def asked(plan: str) -> list[dict[str, str]]:
+    """Return the rule and the resources of every job of a plan."""
+    pattern = r"^rule (\w+):\n(?:    .*\n)*?    resources: (.*)$"
+    jobs = re.findall(pattern, plan, flags=re.M)
+    return [{"rule": rule} | dict(pair.split("=", 1) for pair in resources.split(", ")) for rule, resources in jobs]
+
+
+def test_the_profile_sends_the_jobs_with_a_gpu_and_no_others_to_the_gpu_partition(clean):
+    answer = clean.snakemake("led_final", "--dry-run", "--profile", ROOT / "profiles/slurm")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    local = {"download", "led_final", "resolved_recipe"}
+    jobs = [job for job in asked(answer.stdout) if job["rule"] not in local]
+    assert {job["rule"] for job in jobs} == JOBS.keys() - local
+    for job in jobs:
+        assert job["slurm_partition"] == ("gpu" if int(job.get("gpu", 0)) else "cpu"), job
+        assert job.keys() >= {"mem_mb", "runtime"}
+        assert not {"mpi", "gres", "tasks"} & job.keys(), "one process per job is SLURM's part, the rest is torchrun's"
+
+
+def test_a_training_on_several_nodes_asks_for_gpus_by_node_and_calls_srun_itself(clean):
+    config = changed(PAPER, {"resources.train.nodes": 2})
+    command = ("--dry-run", "--configfile", clean.write_config(config))
+    answer = clean.snakemake(f"{RESULTS}/models/den_warmup", *command, "--printshellcmds")
+    (job,) = [job for job in asked(answer.stdout) if job["rule"] == "train"]
+    expected = {"gpu": "0", "nodes": "2", "gres": "gpu:8", "mpi": "srun", "tasks": "2", "tasks_per_gpu": "0"}
+    assert expected.items() <= job.items()
+    assert "led_pipeline.launch --nodes 2 --gpu 8 " in answer.stdout
+
+
 # --- mistakes
 
 
@@ -371,7 +403,7 @@ def test_a_change_makes_again_what_depends_on_it(finished, whole, what):
 
 NO_CHANGES = {
     # another machine
-    "resources.train": {"gpu": 4, "threads": 8, "mem_mb": 64_000, "runtime_min": 600},
+    "resources.train": {"nodes": 2, "gpu": 4, "threads": 8, "mem_mb": 64_000, "runtime_min": 600},
     "resources.encode.gpu": 0,
     "resources.score.threads": 1,
     "resources.cpu.threads": 2,

@@ -109,15 +109,26 @@ def test_without_a_list_the_driver_is_asked_how_many_there_are(tmp_path, monkeyp
 
 def test_jobs_of_slurm_keep_their_locks_to_themselves(monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.delenv("SLURM_NODEID", raising=False)
     everywhere = launch.lock_folder()
     monkeypatch.setenv("SLURM_JOB_ID", "17")
     assert launch.lock_folder() == everywhere.with_name(f"{everywhere.name}-17")
+    monkeypatch.setenv("SLURM_NODEID", "1")
+    assert launch.lock_folder() == everywhere.with_name(f"{everywhere.name}-17-1"), "on each of its nodes"
 
 
 def test_torchrun_starts_one_process_per_device_on_this_machine():
     command = launch.torchrun_command("led_pipeline.train", ["--out", "x y"], processes=4)
     assert command[:3] == [sys.executable, "-m", "torch.distributed.run"]
     assert command[3:] == ["--standalone", "--nproc-per-node=4", "-m", "led_pipeline.train", "--out", "x y"]
+
+
+def test_on_several_nodes_the_processes_meet_at_the_node_that_called_srun(monkeypatch):
+    monkeypatch.setenv("SLURM_NODEID", "1")
+    monkeypatch.setenv("SLURM_LAUNCH_NODE_IPADDR", "10.0.0.7")
+    command = launch.torchrun_command("led_pipeline.train", [], processes=8, nodes=2, port=20_017)
+    meeting = ["--nnodes=2", "--node-rank=1", "--master-addr=10.0.0.7", "--master-port=20017"]
+    assert command[3:] == [*meeting, "--nproc-per-node=8", "-m", "led_pipeline.train"]
 
 
 # --- the command
@@ -201,6 +212,26 @@ def test_too_many_gpus_are_one_sentence(run):
     status, _, text = run("--gpu", "2", "--", "probe", "0", devices="5")
     assert status == 2
     assert text.startswith("error: this job asks for 2 GPUs and 1 are visible;") and "Traceback" not in text
+
+
+def test_several_nodes_start_the_launcher_once_on_each(run, tmp_path, monkeypatch):
+    srun = tmp_path / "srun"
+    srun.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\nexit 4\n")
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "10017")
+    status, _, text = run("--nodes", "2", "--gpu", "8", "--threads", "16", "--", "probe", "x y")
+    assert status == 4
+    asked = ["--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--cpus-per-task=16", "--kill-on-bad-exit=1"]
+    again = [sys.executable, "-m", "led_pipeline.launch", "--port=20017", "--nodes", "2", "--gpu", "8"]
+    assert text.splitlines()[1:] == [*asked, *again, "--threads", "16", "--", "probe", "x y"]
+
+
+def test_several_nodes_without_slurm_are_one_sentence(run, monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    status, _, text = run("--nodes", "2", "--gpu", "8", "--", "probe")
+    assert status == 2
+    assert text.startswith("error: this job asks for 2 nodes, and only SLURM gives several; run with --profile")
 
 
 @pytest.mark.parametrize("command", [[], ["--"]])

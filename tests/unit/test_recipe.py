@@ -162,8 +162,18 @@ MISTAKES = [
     ({"stages.lex.negatives": []}, "stages.lex.negatives: a stage that is trained needs at least one system "),
     (
         {"stages.den.batch_size": 30},
-        "stages.den.batch_size: 30 queries cannot be split evenly over 4 processes (resources.train.gpu); "
+        "stages.den.batch_size: 30 queries cannot be split evenly over 4 processes (resources.train: nodes x gpu); "
         "nearest sizes: 28, 32",
+    ),
+    (
+        {"stages.den.resources": {"nodes": 2, "gpu": 3}},
+        "stages.den.batch_size: 16 queries cannot be split evenly over 6 processes (resources.train: nodes x gpu); "
+        "nearest sizes: 12, 18",
+    ),
+    ({"stages.den.resources": {"nodes": 0}}, "stages.den.resources.nodes: input should be greater than or equal to 1"),
+    (
+        {"resources": {"encode": {"nodes": 2}}},
+        "resources.encode.nodes: no such key; there are gpu, mem_mb, runtime_min, threads",
     ),
     ({"stages.den.passage_length": 600}, "stages.den.passage_length: 600 is more than dataset.max_tokens (512)"),
     ({"stages.den.passage_length": 129}, "stages.den: 129 tokens do not fit into the 128 positions of the model it "),
@@ -321,6 +331,7 @@ def test_a_stage_asks_for_its_own_resources_in_training_alone():
     assert [recipe.processes(name) for name in ("led", "den")] == [2, 4]
     assert recipe.job("encode", "den").gpu == 1
     assert recipe.job("cpu").gpu == 0
+    assert Recipe.load(SMALL | {"resources": {"train": {"gpu": 2, "nodes": 4}}}).processes("led") == 8
 
 
 def test_without_a_gpu_there_is_one_process():

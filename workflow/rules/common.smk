@@ -81,6 +81,25 @@ def job(kind, field):
     return lambda wildcards: getattr(RECIPE.job(kind, wildcards.get("stage")), field)
 
 
+def across_nodes(several, one=None):
+    """A resource of trainings on several nodes, a function of what they ask for; `one` does it for one node.
+
+    With the resource `mpi` the SLURM executor leaves srun to the command. GPUs are then asked for by node (gres), since
+    SLURM deals a job's total out unevenly, and `tasks` must not become tasks per GPU.
+    """
+
+    def resource(wildcards):
+        asked = RECIPE.job("train", wildcards.stage)
+        return several(asked) if asked.nodes > 1 else one and one(asked)
+
+    return resource
+
+
+def gpus_of_a_node(wildcards, resources):
+    """GPUs that a training takes on each node; a function of `resources`, so a change re-runs nothing."""
+    return resources.gpu if resources.nodes == 1 else RECIPE.job("train", wildcards.stage).gpu
+
+
 def source(name):
     """Where a file of the dataset lies: the user's folder, or source/ for what is downloaded or made."""
     folder = DATASET.folder if DATASET.source == "folder" else f"{ROOT}/source"

@@ -72,9 +72,14 @@ rule train:
         ENV
     threads: job("train", "threads")
     resources:
-        gpu=job("train", "gpu"),
+        gpu=across_nodes(lambda asked: 0, one=lambda asked: asked.gpu),
         mem_mb=job("train", "mem_mb"),
         runtime=job("train", "runtime_min"),
+        nodes=job("train", "nodes"),
+        gres=across_nodes(lambda asked: f"gpu:{asked.gpu}" if asked.gpu else None),
+        mpi=across_nodes(lambda asked: "srun"),
+        tasks=across_nodes(lambda asked: asked.nodes),
+        tasks_per_gpu=across_nodes(lambda asked: 0),
     params:
         init=lambda wildcards: model_argument(RECIPE.stages[wildcards.stage].init),
         tokenizer=tokenizer_argument,
@@ -83,9 +88,11 @@ rule train:
         checkpoints=f"{ROOT}/checkpoints/{{stage}}",
         # What a function makes from `threads` or `output` does not re-run a rule when it changes.
         running=lambda wildcards, threads: as_json(RECIPE.settings("running", wildcards.stage)),
+        gpu=gpus_of_a_node,
         version=version("train"),
     shell:
-        "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.train"
+        "python -m led_pipeline.launch --nodes {resources.nodes} --gpu {params.gpu} --threads {threads}"
+        " -- led_pipeline.train"
         " --init {params.init:q} --tokenizer {params.tokenizer:q} --queries {input.queries} --passages {input.passages}"
         " --trainset {input.trainset} --settings {params.settings:q} {params.validation}"
         " --running {params.running:q} --checkpoints {params.checkpoints} --out {output} > {log} 2>&1"

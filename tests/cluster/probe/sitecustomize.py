@@ -1,0 +1,24 @@
+"""Python runs this at its start: every torchrun of a job, and every process that it starts, leaves a note.
+
+PROBE is the folder of the notes; a note is JSON, named after its process.
+"""
+
+import json
+import os
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+NAMES = ("CUDA_VISIBLE_DEVICES", "RANK", "WORLD_SIZE", "SLURM_JOB_ID", "SLURMD_NODENAME", "OMP_NUM_THREADS")
+
+command = sys.orig_argv[1:]
+modules = [after for before, after in pairwise(command) if before == "-m"]
+job = next((m for m in reversed(modules) if m.startswith("led_pipeline.") and m != "led_pipeline.launch"), None)
+if "PROBE" in os.environ and job:
+    note = {name: os.environ.get(name) for name in NAMES}
+    note |= {"torchrun": "torch.distributed.run" in modules, "module": job, "pid": os.getpid(), "time": time.time()}
+    path = Path(os.environ["PROBE"], f"{os.getpid()}.{time.time_ns()}.json")
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(note))
+    part.rename(path)

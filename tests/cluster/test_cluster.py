@@ -1,0 +1,97 @@
+"""The profile for SLURM, against real daemons: what is started where, and what a job that is stopped leaves behind."""
+
+from collections import Counter
+from itertools import combinations
+
+import pytest
+from runs import STEPS, TRAINED
+from safetensors.numpy import load_file
+
+pytestmark = pytest.mark.cluster
+
+
+def weights(run):
+    return load_file(run.folder / TRAINED / "model.safetensors")
+
+
+def largest_difference(run, other):
+    mine, others = weights(run), weights(other)
+    assert mine.keys() == others.keys()
+    return max(abs(mine[name] - others[name]).max() for name in mine)
+
+
+# --- what is started
+
+
+def test_every_job_starts_torchrun_once_with_a_process_per_gpu(found):
+    run = found("whole")["run"]
+    modules = {note["SLURM_JOB_ID"]: note["module"] for note in run.notes()}
+    started = Counter(note["SLURM_JOB_ID"] for note in run.notes() if note["torchrun"])
+    assert Counter(modules[job] for job in started) == {"led_pipeline.train": 1, "led_pipeline.encode": 2}
+    assert set(started.values()) == {1}
+    for job in started:
+        assert sorted(note["RANK"] for note in run.ranks(job)) == ["0", "1"]
+        assert {note["WORLD_SIZE"] for note in run.ranks(job)} == {"2"}
+        assert {note["OMP_NUM_THREADS"] for note in run.ranks(job)} == {"1"}, "the job's two threads are shared"
+
+
+def test_a_job_sees_as_many_devices_as_it_asked_for_and_no_two_jobs_the_same(found, cluster):
+    run = found("whole")["run"]
+    sizes = {"led_pipeline.train": 2, "led_pipeline.encode": 2, "led_pipeline.search.faiss_index": 1}
+    seen = {}
+    for note in run.notes():
+        assert note["SLURMD_NODENAME"] == "whole1"
+        devices = list(filter(None, (note["CUDA_VISIBLE_DEVICES"] or "").split(",")))
+        assert len(devices) == sizes.get(note["module"], 0), "a job without a GPU sees none"
+        assert seen.setdefault(note["SLURM_JOB_ID"], devices) == devices
+    assert sorted(map(len, seen.values())) == [0, 0, 1, 2, 2, 2]
+    times = {job: (cluster.job(job)["StartTime"], cluster.job(job)["EndTime"]) for job in seen}
+    together = [(a, b) for a, b in combinations(seen, 2) if times[a][0] < times[b][1] and times[b][0] < times[a][1]]
+    assert together, "the encodings run at the same time"
+    assert not [(a, b) for a, b in together if set(seen[a]) & set(seen[b])]
+
+
+# --- what is stopped
+
+
+def test_a_training_that_runs_out_of_time_goes_on_from_its_checkpoint(found, cluster):
+    limit = found("limit")
+    assert cluster.job(limit["job"])["JobState"] == "TIMEOUT"
+    assert 2 < limit["step"] < limit["run"].first_logged_step()
+    assert largest_difference(limit["run"], found("whole")["run"]) == 0, "as if it had never been stopped"
+
+
+def test_a_second_snakemake_in_the_folder_is_turned_away(found):
+    second = found("limit")["second"]
+    assert second.returncode == 1
+    assert "Directory cannot be locked" in second.stdout + second.stderr
+
+
+def test_a_training_that_is_preempted_and_then_cancelled_goes_on_from_its_checkpoints(found, cluster):
+    killed = found("killed")
+    job, again = killed["jobs"]
+    assert job == again and cluster.job(job)["Restarts"] == "1", "SLURM itself starts a preempted job again"
+    assert cluster.job(job)["JobState"] == "CANCELLED"
+    first, second = killed["steps"]
+    assert 2 < first < second < killed["run"].first_logged_step() <= STEPS
+    assert largest_difference(killed["run"], found("whole")["run"]) == 0
+
+
+def test_ctrl_c_cancels_what_runs_and_what_waits(found, cluster):
+    interrupted = found("interrupted")
+    assert sorted(interrupted["before"].values()) == ["PENDING", "RUNNING"]
+    assert interrupted["status"] != 0 and interrupted["after"] == []
+    assert {cluster.job(job)["JobState"] for job in interrupted["before"]} == {"CANCELLED"}
+
+
+# --- several nodes
+
+
+def test_two_nodes_form_one_world_and_train_the_same_model(found):
+    run = found("across")["run"]
+    ranks = run.ranks()
+    assert sorted(note["RANK"] for note in ranks) == list("0123") and {note["WORLD_SIZE"] for note in ranks} == {"4"}
+    assert Counter(note["SLURMD_NODENAME"] for note in ranks) == {"across1": 2, "across2": 2}
+    assert Counter(note["SLURMD_NODENAME"] for note in run.notes() if note["torchrun"]) == {"across1": 1, "across2": 1}
+    assert {len(note["CUDA_VISIBLE_DEVICES"].split(",")) for note in ranks} == {2}
+    assert largest_difference(run, found("whole")["run"]) < 1e-5
