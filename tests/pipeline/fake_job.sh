@@ -7,7 +7,7 @@ set -eu
 
 make() {
   case $1 in
-    */models/* | */index/*) mkdir -p "$1" && echo "$$" > "$1/made" ;;
+    */models/* | */index/* | */hub/*) mkdir -p "$1" && echo "$$" > "$1/made" ;;
     */source) for name in source.json collection.tsv titles.tsv; do echo "$$" > "$1/$name"; done
       for split in train dev; do echo "$$" > "$1/queries.$split.tsv" && echo "$$" > "$1/qrels.$split.tsv"; done ;;
     *) echo "$$" > "$1" ;;
