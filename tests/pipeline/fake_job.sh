@@ -27,5 +27,6 @@ done
 
 case "$*" in *"${FAIL_AT:-nowhere}"*) exit 1 ;; esac
 case "$*" in *"${STOP_AT:-nowhere}"*) echo waiting > waiting && exec sleep 60 ;; esac
-# What a job sees of Python's search path.
+# What a job sees of Python's search path, and whether it may ask the hub.
+echo "$2 ${HF_HUB_OFFLINE:-}" >> offline
 echo "${PYTHONPATH%%:*}" > pythonpath

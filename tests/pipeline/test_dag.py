@@ -273,10 +273,18 @@ def test_a_setting_of_the_command_line_is_checked_too(clean):
 
 # --- running
 
+ASKING = {"led_pipeline.hub", "led_pipeline.plan.preflight"}
+
 
 def test_jobs_get_the_package_of_their_own_tree(finished):
     """Also where a conda environment has taken PYTHONPATH away, so it cannot be the test's own."""
     assert (finished.folder / "pythonpath").read_text() == f"{finished.folder / 'src'}\n"
+
+
+def test_only_the_first_jobs_ask_the_hub(finished):
+    lines = set((finished.folder / "offline").read_text().splitlines())
+    assert {line.split()[0] for line in lines if not line.endswith(" 1")} == ASKING
+    assert len(lines) > 10
 
 
 def test_a_finished_run_is_not_run_again(finished):

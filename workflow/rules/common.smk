@@ -14,8 +14,8 @@ from snakemake.settings.types import DeploymentMethod
 SOURCE = str(Path(workflow.basedir, "src"))
 sys.path.insert(0, SOURCE)
 # Jobs find the package in a conda environment, too, which holds only what it depends on. Snakemake takes PYTHONPATH
-# away from such jobs, so it is set inside of them; the first part is Snakemake's own prefix. No job but `fetch_model`
-# asks a model hub for anything: compute nodes often have no internet.
+# away from such jobs, so it is set inside of them; the first part is Snakemake's own prefix. No job but those in
+# preflight.smk asks a model hub for anything: compute nodes often have no internet.
 shell.prefix(
     f"set -euo pipefail; export PYTHONPATH={shlex.quote(SOURCE)}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
     " HUB_OFFLINE=${{HF_HUB_OFFLINE:-0}} HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1; "

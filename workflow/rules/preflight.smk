@@ -15,8 +15,8 @@ rule preflight:
         # What a function makes from `output` does not re-run a rule when it changes.
         arguments=preflight_arguments,
     shell:
-        "python -m led_pipeline.plan.preflight {params.arguments} --out {output} > {log} 2>&1"
-        " || {{ cat {log} >&2; exit 1; }}"
+        "HF_HUB_OFFLINE=$HUB_OFFLINE python -m led_pipeline.plan.preflight {params.arguments} --out {output}"
+        " > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
 
 
 rule fetch_model:
