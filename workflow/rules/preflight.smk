@@ -8,6 +8,7 @@ rule preflight:
         update(PREFLIGHT),
     log:
         f"{LOGS}/preflight.log",
+    retries: 0
     localrule: True
     conda:
         ENV

@@ -64,6 +64,7 @@ rule gate:
         f"{ROOT}/report/gate.json",
     log:
         f"{LOGS}/gate.log",
+    retries: 0
     localrule: True
     conda:
         ENV
