@@ -17,6 +17,7 @@ if not workflow.configfiles:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/preflight.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/trainset.smk"
 include: "workflow/rules/train.smk"
@@ -32,7 +33,12 @@ rule led_final:
     input:
         f"{ROOT}/report/index.html",
         f"{ROOT}/report/table.txt",
+        [f"{ROOT}/report/gate.json"] if RECIPE.evaluation.gate else [],
     localrule: True
+
+
+onstart:
+    check_again()
 
 
 onsuccess:

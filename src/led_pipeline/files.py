@@ -1,13 +1,16 @@
-"""Files: publish atomically, hash, and say what is wrong with an input in one sentence."""
+"""Files: publish atomically, hash, and say what is wrong with an input or a full disk in one sentence."""
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
+import stat
 import sys
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +19,81 @@ class InputError(Exception):
     """Something the user gave is wrong; the message names file, line or key, what was expected and what to do."""
 
 
+# What says that a disk is full, a quota used up or a file larger than allowed, by number and in words of libraries.
+_FULL = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded", errno.EFBIG: "File too large"}
+_PARTLY_WRITTEN = re.compile(r"\d+ requested and \d+ written")  # numpy, which gives no reason
+NOTHING_LEFT = 65_536  # bytes free below which any failure to write is put down to the disk
+
+
 @contextmanager
-def atomic(path: Path | str) -> Iterator[Path]:
+def atomic(path: Path | str, needs: int = 0) -> Iterator[Path]:
     """Yield a temporary path beside `path` and rename it to `path` when the block ends without an error.
 
     The block may create a file or a folder there. On an error, an interrupt included, what was written is removed
     and whatever stood at `path` before stays.
+
+    Args:
+        path: where the result shall lie.
+        needs: the bytes that will be written, where they are known: without room for them nothing is begun.
+
+    Raises:
+        InputError: the disk is full; the message says what was needed and what there was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    if needs > (free := shutil.disk_usage(path.parent).free):
+        raise InputError(_no_room(path, f"{size(needs)} are needed", free, "nothing was written"))
     try:
         yield temporary
         if path.is_dir():
             shutil.rmtree(path)
         temporary.replace(path)
+    except InputError:
+        raise
+    except Exception as error:
+        free, written = shutil.disk_usage(path.parent).free, tree_bytes(temporary)
+        reason = _full(error) or (str(error) if free < NOTHING_LEFT else "")
+        if not reason:
+            raise
+        wanted = f"{size(needs)} are needed" if needs else f"more than {size(free + written)} are needed"
+        raise InputError(_no_room(path, wanted, free + written, f"{reason}; what was written is removed")) from error
     finally:
         remove(temporary)
+
+
+def _full(error: BaseException) -> str:
+    """Return in what words an error says that there is no room, or the empty string."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return _FULL[error.errno]
+    text = str(error)
+    partly = _PARTLY_WRITTEN.search(text) if isinstance(error, OSError) else None
+    return next((words for words in _FULL.values() if words in text), partly[0] if partly else "")
+
+
+def _no_room(path: Path, wanted: str, free: int, what: str) -> str:
+    return (
+        f"{path}: {wanted} and {size(free)} were free ({what}); make room on that disk and start again, all that is"
+        " finished stays (`led plan` says what a recipe takes)"
+    )
+
+
+def size(count: float) -> str:
+    """Return a number of bytes in the largest unit that leaves it above 1."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= factor:
+            return f"{count / factor:,.1f} {unit}"
+    return f"{count / 1e3:,.0f} kB"
+
+
+def tree_bytes(path: Path) -> int:
+    """Return the bytes of a file, or of all files under a folder; 0 if it is not there."""
+    total = 0
+    for each in path.rglob("*") if path.is_dir() else [path]:
+        with suppress(FileNotFoundError):  # a run may remove what it no longer needs
+            status = each.lstat()
+            total += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return total
 
 
 def remove(path: Path) -> None:
@@ -69,7 +130,7 @@ def fingerprint(value: Any) -> str:
 
 
 def run_main(main: Callable[[], None]) -> None:
-    """Run a command's `main`; an `InputError` becomes one line on stderr and exit status 2, not a traceback."""
+    """Run a command's `main`; an `InputError` or a full disk becomes one line on stderr and exit status 2."""
     try:
         main()
     except InputError as error:
@@ -77,3 +138,8 @@ def run_main(main: Callable[[], None]) -> None:
         sys.exit(2)
     except BrokenPipeError:
         os._exit(141)
+    except Exception as error:
+        if not _full(error):
+            raise
+        print(f"error: {error}; make room on that disk and start again, all that is finished stays", file=sys.stderr)
+        sys.exit(2)

@@ -91,6 +91,7 @@ class Evaluation(Section):
     compare: list[tuple[Name, Name]] = []  # pairs of systems for a paired significance test
     examples: int = Field(5, ge=0)  # queries shown side by side in the report
     side_by_side: tuple[Name, Name] | None = None
+    gate: bool = False  # stop where a result lies below the published one by more than its tolerance
 
 
 class JobResources(Section):

@@ -1,6 +1,6 @@
 """Published numbers (config/published.yaml), and how far ours lie from them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,6 +63,16 @@ class Published(_Section):
             if unknown := sorted(named - self.measures.keys()):
                 raise ValueError(f"{row.system}: no measure '{unknown[0]}'")
         return self
+
+    def gated(self, systems: Collection[str], splits: Collection[str]) -> Iterator[tuple[PublishedSystem, str, str]]:
+        """Yield the numbers that a result must reach: those a system here reproduces, unless they are unverified.
+
+        Returns:
+            The row, the split and the measure, in the order of the file.
+        """
+        for row in self.systems:
+            if row.stage in systems and row.verified != "unverified":
+                yield from ((row, split, m) for split, values in row.values.items() if split in splits for m in values)
 
 
 def load_published(path: Path, dataset: str) -> Published | None:

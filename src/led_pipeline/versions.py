@@ -5,6 +5,7 @@ what follows it. A refactor that keeps the output leaves its number alone.
 """
 
 VERSIONS = {
+    "hub": 1,
     "source": 1,
     "prepare": 1,
     "pretrain": 1,
@@ -19,4 +20,5 @@ VERSIONS = {
     "index": 1,
     "evaluate": 1,
     "report": 1,
+    "gate": 1,
 }

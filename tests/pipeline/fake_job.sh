@@ -7,7 +7,7 @@ set -eu
 
 make() {
   case $1 in
-    */models/* | */index/*) mkdir -p "$1" && echo "$$" > "$1/made" ;;
+    */models/* | */index/* | */hub/*) mkdir -p "$1" && echo "$$" > "$1/made" ;;
     */source) for name in source.json collection.tsv titles.tsv; do echo "$$" > "$1/$name"; done
       for split in train dev; do echo "$$" > "$1/queries.$split.tsv" && echo "$$" > "$1/qrels.$split.tsv"; done ;;
     *) echo "$$" > "$1" ;;
@@ -27,5 +27,6 @@ done
 
 case "$*" in *"${FAIL_AT:-nowhere}"*) exit 1 ;; esac
 case "$*" in *"${STOP_AT:-nowhere}"*) echo waiting > waiting && exec sleep 60 ;; esac
-# What a job sees of Python's search path.
+# What a job sees of Python's search path, and whether it may ask the hub.
+echo "$2 ${HF_HUB_OFFLINE:-}" >> offline
 echo "${PYTHONPATH%%:*}" > pythonpath

@@ -13,9 +13,12 @@ from collections import Counter
 from fnmatch import fnmatch
 
 import pytest
+import yaml
 from configs import RECIPES, changed
 from workflow_copy import ALL_AT_ONCE, ROOT, Plan, WorkflowCopy
 
+from led_pipeline.plan.jobs import count_jobs
+from led_pipeline.recipe import Recipe
 from led_pipeline.versions import VERSIONS
 
 pytestmark = pytest.mark.pipeline
@@ -30,6 +33,8 @@ SYSTEMS = ["bm25", "ranker", *TRAINED]
 # 16 shards; 4 splits, 3 of them evaluated; 6 trained stages (4 dense, 2 lexicon) and a ranker; 8 systems with BM25.
 # 3 systems are mined; led learns from one teacher, led_rt from two.
 JOBS = {
+    "preflight": 1,
+    "fetch_model": 4,  # three models and the tokenizer
     "download": 11,  # collection, titles, BM25 negatives, and two files per split
     "prepare_passages": 1,
     "prepare_split": 4,
@@ -122,6 +127,23 @@ def test_every_recipe_is_planned_and_clean(clean, name):
     plan = clean.snakemake("led_final", "--dry-run", *config)
     assert plan.returncode == 0, plan.stdout + plan.stderr
     assert "redundant" not in lint.stderr + plan.stderr, "a warning about a path"
+    assert Plan(plan.stdout).counts == count_jobs(Recipe.load(RECIPES[name])), "what led plan says"
+
+
+TINY = yaml.safe_load((ROOT / "tests" / "pipeline" / "tiny.yaml").read_text())
+COUNTED = {
+    "rankers that are trained, mined and taught from": TINY,
+    "no evaluation": changed(TINY, {"evaluation": {"splits": []}}),
+    "a gate": changed(PAPER, {"evaluation.gate": True}),
+    "validation on a split of its own": changed(SHORT, {"validation.split": "dl2019"}),
+    "re-ranking of a mined system": changed(SHORT, {"stages.ranker.rerank.system": "lex_warmup"}),
+    "a teacher that is not evaluated": changed(SHORT, {"evaluation.splits": [], "evaluation.side_by_side": None}),
+}
+
+
+@pytest.mark.parametrize("what", COUNTED)
+def test_led_plan_counts_the_jobs_that_snakemake_plans(clean, what):
+    assert clean.plan("led_final", config=COUNTED[what]).counts == count_jobs(Recipe.load(COUNTED[what]))
 
 
 def test_the_workflow_is_formatted(clean):
@@ -130,12 +152,14 @@ def test_the_workflow_is_formatted(clean):
 
 
 ARTEFACTS = {
-    "source/collection.tsv": {"download": 1},
-    "prepared/passages.parquet": {"download": 2, "prepare_passages": 1},
-    "prepared/dl2019.qrels": {"download": 4, "prepare_passages": 1, "prepare_split": 1},
-    "prepared/train.json": {"download": 4, "prepare_passages": 1, "prepare_split": 1},
-    "index/bm25": {"download": 2, "prepare_passages": 1, "bm25_index": 1},
-    "models/ranker": {"import_model": 1},
+    "preflight.json": {"preflight": 1},
+    "hub/distilbert-base-uncased": {"preflight": 1, "fetch_model": 1},
+    "source/collection.tsv": {"preflight": 1, "download": 1},
+    "prepared/passages.parquet": {"preflight": 1, "download": 2, "prepare_passages": 1},
+    "prepared/dl2019.qrels": {"preflight": 1, "download": 4, "prepare_passages": 1, "prepare_split": 1},
+    "prepared/train.json": {"preflight": 1, "download": 4, "prepare_passages": 1, "prepare_split": 1},
+    "index/bm25": {"preflight": 1, "download": 2, "prepare_passages": 1, "bm25_index": 1},
+    "models/ranker": {"preflight": 1, "fetch_model": 2, "import_model": 1},
 }
 OTHER_ARTEFACTS = [
     "tokens/bert-base-uncased/passages.15.arrow",
@@ -281,10 +305,18 @@ def test_a_setting_of_the_command_line_is_checked_too(clean):
 
 # --- running
 
+ASKING = {"led_pipeline.hub", "led_pipeline.plan.preflight"}
+
 
 def test_jobs_get_the_package_of_their_own_tree(finished):
     """Also where a conda environment has taken PYTHONPATH away, so it cannot be the test's own."""
     assert (finished.folder / "pythonpath").read_text() == f"{finished.folder / 'src'}\n"
+
+
+def test_only_the_first_jobs_ask_the_hub(finished):
+    lines = set((finished.folder / "offline").read_text().splitlines())
+    assert {line.split()[0] for line in lines if not line.endswith(" 1")} == ASKING
+    assert len(lines) > 10
 
 
 def test_a_finished_run_is_not_run_again(finished):
@@ -422,6 +454,39 @@ def test_another_machine_or_a_default_written_out_makes_nothing_again(finished):
     assert finished.plan("led_final", config=changed(SHORT, NO_CHANGES)).jobs == []
 
 
+def test_a_newer_or_missing_preflight_makes_nothing_again(finished):
+    path = finished.folder / RESULTS / "preflight.json"
+    content = path.read_bytes()
+    path.write_text("another one\n")
+    try:
+        assert finished.plan("led_final", config=SHORT).jobs == []
+        assert finished.plan("preflight", "led_final", "--forcerun", "preflight", config=SHORT).counts == {
+            "preflight": 1
+        }
+        path.unlink()
+        assert finished.plan("led_final", config=SHORT).jobs == []
+    finally:
+        path.write_bytes(content)
+
+
+def test_a_gate_is_one_more_job_and_makes_nothing_else_again(finished):
+    plan = finished.plan("led_final", config=changed(SHORT, {"evaluation.gate": True}))
+    assert plan.counts == {"gate": 1, "led_final": 1}
+
+
+def test_a_preflight_that_fails_starts_no_job_and_costs_no_result(tmp_path):
+    workflow = WorkflowCopy(tmp_path)
+    workflow.run_fake_jobs(SHORT, FAIL_AT="led_pipeline.plan.preflight", status=1)
+    made = [path.name for path in (tmp_path / "results").rglob("*") if path.is_file()]
+    assert made in ([], ["recipe.json"])
+    workflow.run_fake_jobs(SHORT)
+    more = changed(SHORT, {"stages.led.seed": 7})
+    answer = workflow.run_fake_jobs(more, FAIL_AT="led_pipeline.plan.preflight", status=1)
+    assert not Plan(answer.stderr).jobs, "a run that goes on is checked before its first job"
+    workflow.run_fake_jobs(SHORT, "--forcerun", "preflight", FAIL_AT="--out results/msmarco/preflight.json", status=1)
+    assert workflow.plan("led_final", config=SHORT).jobs == []
+
+
 def test_a_new_stage_makes_its_own_files_and_the_report(finished):
     extra = {"family": "dense", "init": "den_warmup", "negatives": ["lex_warmup"], "learning_rate": 1e-5}
     plan = finished.plan("led_final", config=changed(SHORT, {"stages.extra": extra}))
@@ -486,6 +551,6 @@ def test_every_rule_has_the_version_of_its_step():
         for block in re.split(r"^ *rule ", path.read_text(), flags=re.M)[1:]:
             rule, _, body = block.partition(":")
             found = [step for step in VERSIONS if f'version=version("{step}")' in body]
-            assert len(found) == 1 or rule == "resolved_recipe", f"{path.name}: {rule}"
+            assert len(found) == 1 or rule in ("resolved_recipe", "preflight"), f"{path.name}: {rule}"
             used.update(found)
     assert used.keys() == VERSIONS.keys()

@@ -102,6 +102,7 @@ class WorkflowCopy:
         environment = os.environ | {
             "PATH": os.pathsep.join([*path, str(Path(sys.executable).parent), os.environ["PATH"]]),
             "XDG_CACHE_HOME": str(self.folder / ".cache"),
+            "HF_HUB_OFFLINE": "0",
             **environment,
         }
         return {"cwd": self.folder, "env": environment}

@@ -21,6 +21,10 @@ MAY_IMPORT = {
     "versions": [],
     "recipe": ["files"],
     "launch": ["files"],
+    "hub": ["files", "recipe"],
+    "plan": ["files", "recipe", "hub", "launch", "data.sources", "search.java", "report_published"],
+    "cli": ["files", "recipe", "plan"],
+    "gate": ["files"],
     "data": ["files", "recipe", "versions"],
     "data.tokens": ["files", "data"],
     "losses": [],
@@ -39,7 +43,7 @@ MAY_IMPORT = {
     "evaluate": ["files", "recipe", "data"],
     "report": ["files", "recipe", "versions", "data", "evaluate"],
 }
-WITHOUT_TORCH = ("files", "versions", "recipe", "launch", "evaluate", "report")
+WITHOUT_TORCH = ("files", "versions", "recipe", "launch", "hub", "plan", "cli", "gate", "evaluate", "report")
 
 
 def group(module: str) -> str:

@@ -4,17 +4,24 @@ import json
 import os
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 
 SOURCE = str(Path(workflow.basedir, "src"))
 sys.path.insert(0, SOURCE)
 # Jobs find the package in a conda environment, too, which holds only what it depends on. Snakemake takes PYTHONPATH
-# away from such jobs, so it is set inside of them; the first part is Snakemake's own prefix.
-shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(SOURCE)}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; ")
+# away from such jobs, so it is set inside of them; the first part is Snakemake's own prefix. No job but those in
+# preflight.smk asks a model hub for anything: compute nodes often have no internet.
+shell.prefix(
+    f"set -euo pipefail; export PYTHONPATH={shlex.quote(SOURCE)}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
+    " HUB_OFFLINE=${{HF_HUB_OFFLINE:-0}} HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1; "
+)
 
+from led_pipeline import hub
 from led_pipeline.files import InputError
 from led_pipeline.recipe import Recipe
 from led_pipeline.recipe_errors import repeated_keys
@@ -51,6 +58,8 @@ def slug(tokenizer):
     return tokenizer if tokenizer in RECIPE.stages else re.sub(r"[^A-Za-z0-9.-]+", "_", tokenizer).strip("_.")
 
 
+HUB = {hub.slug(model.name): model for model in hub.hub_models(RECIPE)}
+PREFLIGHT = f"{ROOT}/preflight.json"
 TOKENIZERS = {slug(t): t for t in {RECIPE.tokenizer, *map(RECIPE.tokenizer_of, RECIPE.stages)}}
 
 
@@ -60,6 +69,7 @@ wildcard_constraints:
     split=any_of(DATASET.splits),
     shard=any_of(map(str, SHARDS)),
     tokenizer=any_of(map(re.escape, TOKENIZERS)),
+    model=any_of(map(re.escape, HUB)),
 
 
 def as_json(value):
@@ -107,13 +117,15 @@ def source(name):
 
 
 def model_input(name):
-    """The model folder to wait for, where a name is a stage; nothing where it is a hub id or a path."""
-    return [f"{ROOT}/models/{name}"] if name in RECIPE.stages else []
+    """The model folder to wait for, of a stage or from the hub; nothing where a name is a path."""
+    return [model_argument(name)] if name in RECIPE.stages or hub.slug(name) in HUB else []
 
 
 def model_argument(name):
-    """What a command gets for a name: the stage's folder, a hub id or a path."""
-    return f"{ROOT}/models/{name}" if name in RECIPE.stages else name
+    """What a command gets for a name: the stage's folder, that of what came from the hub, or a path."""
+    if name in RECIPE.stages:
+        return f"{ROOT}/models/{name}"
+    return str(hub.folder(ROOT, name)) if hub.slug(name) in HUB else name
 
 
 def tokenizer_argument(wildcards):
@@ -192,3 +204,25 @@ def validation_arguments(wildcards):
     for key, files in validation_inputs(wildcards).items():
         arguments += [f"--{key.replace('_', '-')}", *([files] if isinstance(files, str) else files)]
     return " ".join(arguments)
+
+
+def preflight_arguments(wildcards=None, output=None):
+    """The recipe, where its files are, what jobs run with (local, slurm), and what `--resources gpu=N` leaves to a job."""
+    limit = getattr(workflow.resource_settings.resources.get("gpu"), "value", None)
+    executor = workflow.executor_plugin.name if workflow.executor_plugin else "local"
+    arguments = ["--recipe", RECIPE.model_dump_json(exclude={"defaults"}), "--results", ROOT]
+    arguments += ["--sources", os.path.join(CONFIG, "sources.yaml"), "--executor", executor]
+    arguments += ["--published", os.path.join(CONFIG, "published.yaml")]
+    return shlex.join(arguments + ([] if limit is None else ["--gpu-limit", str(limit)]))
+
+
+def check_again():
+    """The preflight of a run that goes on: the rule made its file long ago, perhaps on another machine."""
+    in_conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+    if in_conda or not os.path.exists(PREFLIGHT):  # where jobs have an environment of their own, only the rule can look
+        return
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))}
+    command = ["python", "-m", "led_pipeline.plan.preflight", *shlex.split(preflight_arguments())]
+    answer = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if answer.returncode:
+        raise WorkflowError(answer.stdout)

@@ -4,6 +4,8 @@ if DATASET.source == "docstrings":
 
     rule docstrings:
         """Make the embedded dataset from the docstrings of the installed packages."""
+        input:
+            ancient(PREFLIGHT),
         output:
             expand(
                 f"{ROOT}/source/{{file}}",
@@ -34,6 +36,8 @@ if DATASET.source == "download":
 
     rule download:
         """Fetch one published file; which ones there are stands in config/sources.yaml."""
+        input:
+            ancient(PREFLIGHT),
         output:
             f"{ROOT}/source/{{file}}",
         log:
@@ -54,6 +58,7 @@ if DATASET.source == "download":
 rule prepare_passages:
     """Check the collection and write it as one table; a passage's row in it is its number from here on."""
     input:
+        preflight=ancient(PREFLIGHT),
         collection=source(DATASET.collection_file),
         titles=[source(DATASET.titles)] if DATASET.titles else [],
     output:

@@ -1,10 +1,15 @@
 """The report: one HTML page, a table for the terminal, and all numbers as JSON."""
 
 RESOLVED = f"{ROOT}/report/recipe.json"
-# Stages in the order of the config. Facts of a machine change no result, and so do not re-run the report.
+# Stages in the order of the config. Facts of a machine and the gate change no result, and so do not re-run the report.
 RESOLVED_RECIPE = RECIPE.model_dump(
     mode="json",
-    exclude={"resources": True, "defaults": True, "stages": {"__all__": {"resources", *READS["running"]}}},
+    exclude={
+        "resources": True,
+        "defaults": True,
+        "evaluation": {"gate"},
+        "stages": {"__all__": {"resources", *READS["running"]}},
+    },
 )
 
 
@@ -49,3 +54,21 @@ rule report:
     shell:
         "python -m led_pipeline.report --config {input.recipe} --results {params.root} --published {input.published}"
         " --out-html {output.html} --out-text {output.text} --out-json {output.numbers} > {log} 2>&1"
+
+
+rule gate:
+    """Stop where a result lies below the published one that it reproduces; only if the recipe asks for it."""
+    input:
+        f"{ROOT}/report/metrics.json",
+    output:
+        f"{ROOT}/report/gate.json",
+    log:
+        f"{LOGS}/gate.log",
+    retries: 0
+    localrule: True
+    conda:
+        ENV
+    params:
+        version=version("gate"),
+    shell:
+        "python -m led_pipeline.gate --metrics {input} --out {output} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"

@@ -155,7 +155,11 @@ def write_arrow(path: Path | str, columns: dict[str, Ragged | NDArray], metadata
     ]
     schema = pa.schema([(n, a.type) for n, a in zip(columns, arrays, strict=True)], metadata=metadata)
     batch = pa.record_batch(arrays, schema=schema)
-    with atomic(path) as temporary, pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+    with (
+        atomic(path, needs=batch.nbytes) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, schema) as writer,
+    ):
         writer.write_batch(batch)
 
 

@@ -1,0 +1,76 @@
+"""The command `led`: what a person asks of the pipeline besides running it.
+
+`led plan [--configfile F]` prints what a recipe takes and what stands in its way on this machine, in seconds.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import yaml
+
+from led_pipeline.files import InputError, run_main
+from led_pipeline.plan.checks import Site
+from led_pipeline.plan.preflight import elsewhere, look, report, status
+from led_pipeline.recipe import Recipe
+from led_pipeline.recipe_errors import repeated_keys
+
+CONFIG = Path("config/config.yaml")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read and check a config file.
+
+    Raises:
+        InputError: it is not there, not YAML, or not a recipe.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; name a config with --configfile")
+    try:
+        faults = list(repeated_keys(path))
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InputError(f"{path}:{line}: not valid YAML ({error.problem})") from error
+    if faults:
+        raise InputError("\n".join(faults))
+    return Recipe.load(config or {})
+
+
+def beside(name: str) -> Path:
+    """Return a file that comes with the workflow: that of the folder led is called in, or that of the source tree."""
+    here = Path("config", name)
+    return here if here.is_file() else Path(__file__).parents[2] / "config" / name
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    recipe = read_recipe(arguments.configfile)
+    results = arguments.directory / "results" / recipe.dataset.name
+    site = Site(
+        results, beside("sources.yaml"), beside("published.yaml"), elsewhere(arguments.executor), arguments.gpus
+    )
+    made, found = look(recipe, site)
+    print(report(recipe, site, made, found))
+    return status(found)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="led", description="led_pipeline: ask about a recipe and its results.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("plan", help="what a recipe takes, and what stands in its way here")
+    command.add_argument("--configfile", type=Path, default=CONFIG, help=f"the recipe (default: {CONFIG})")
+    command.add_argument("--directory", type=Path, default=Path(), help="where results/ lies or will lie")
+    command.add_argument("--gpus", type=int, help="no job gets more, as with snakemake --resources gpu=N")
+    command.add_argument("--executor", default="local", help="as with snakemake --executor; slurm: GPUs are elsewhere")
+    command.set_defaults(run=plan)
+    arguments = parser.parse_args()
+    sys.exit(arguments.run(arguments))
+
+
+def entry() -> None:
+    """Run `led`; what the user gave wrong becomes one line, not a traceback."""
+    run_main(main)
+
+
+if __name__ == "__main__":
+    entry()

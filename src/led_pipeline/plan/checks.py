@@ -1,0 +1,244 @@
+"""Checks: what would stop a run later, found in seconds; every finding says how to mend it.
+
+All checks run at the same time and none stops another, so that everything is said at once.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from led_pipeline.data.sources import read_source
+from led_pipeline.files import InputError, size, tree_bytes
+from led_pipeline.hub import hub_models, is_local, outside_names
+from led_pipeline.plan import assumptions as given
+from led_pipeline.plan import machine
+from led_pipeline.plan.jobs import Needs, source_files
+from led_pipeline.plan.models import check_folder, check_hub
+from led_pipeline.plan.table import Estimate
+from led_pipeline.recipe import Recipe
+from led_pipeline.report_published import load_published
+from led_pipeline.search.java import find_jar, find_java, java_version
+
+Level = Literal["ok", "note", "fatal"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    level: Level
+    subject: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a run takes place."""
+
+    results: Path  # of the dataset
+    sources: Path  # config/sources.yaml
+    published: Path  # config/published.yaml
+    elsewhere: bool = False  # whether GPU jobs run on other machines than this one
+    limit: int | None = None  # `--resources gpu=N`: no job gets more
+    gpus: list[machine.Gpu] = field(default_factory=machine.gpus)
+
+
+def findings(recipe: Recipe, site: Site, estimate: Estimate) -> list[Finding]:
+    """Return what the checks found, in a fixed order."""
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        java,
+        lambda: faiss(recipe, site),
+        lambda: devices(recipe, site, estimate),
+        lambda: torch(recipe, site),
+        lambda: memory(recipe, site),
+        lambda: disk(site, estimate),
+        lambda: files(recipe, site),
+        lambda: models(recipe, site),
+        lambda: gate(recipe, site),
+    ]
+    with ThreadPoolExecutor(len(checks)) as pool:
+        return [finding for found in pool.map(lambda check: list(check()), checks) for finding in found]
+
+
+def java() -> Iterator[Finding]:
+    """Java and the jar that BM25 and the impact indexes need."""
+    try:
+        executable = find_java()
+        yield Finding("ok", "Java", f"version {java_version(executable)} ({executable})")
+    except InputError as error:
+        yield Finding("fatal", "Java", str(error))
+    try:
+        yield Finding("ok", "Anserini", find_jar().name)
+    except InputError as error:
+        yield Finding("fatal", "Anserini", str(error))
+
+
+def faiss(recipe: Recipe, site: Site) -> Iterator[Finding]:
+    """FAISS, and whether it searches where the recipe says."""
+    code = "import faiss; print(faiss.__version__, int(hasattr(faiss, 'StandardGpuResources')), faiss.get_num_gpus())"
+    status, said = machine.python(code)
+    if status:
+        yield Finding(
+            "fatal", "FAISS", f"it cannot be imported ({said}); install envs/cpu.txt, or envs/gpu.txt for GPUs"
+        )
+        return
+    version, gpu_build, count = said.split()
+    asked = recipe.resources.search.gpu
+    if asked and gpu_build == "0":
+        yield Finding(
+            "note" if site.elsewhere else "fatal",
+            "FAISS",
+            f"resources.search.gpu asks for {asked} and this FAISS ({version}) works on the processor only, which takes"
+            " days for MS MARCO; `make env GPU=1` installs the other one, or set resources.search.gpu to 0",
+        )
+    elif asked and count == "0" and site.gpus:
+        yield Finding("fatal", "FAISS", f"version {version} sees no GPU though there is one; compare its CUDA version")
+    else:
+        yield Finding("ok", "FAISS", f"version {version}, {'for GPUs' if gpu_build == '1' else 'on the processor'}")
+
+
+def asked_gpus(recipe: Recipe, limit: int | None) -> dict[str, int]:
+    """Return the GPUs that a job gets, by key of the recipe, without those that ask for none."""
+    asked = {f"resources.{kind}.gpu": recipe.job(kind).gpu for kind in ("train", "encode", "score", "search")}
+    own = {n: s.resources for n, s in recipe.stages.items() if s.resources and s.family != "pretrain"}
+    asked |= {f"stages.{name}.resources.gpu": resources.gpu for name, resources in own.items()}
+    return {key: count if limit is None else min(count, limit) for key, count in asked.items() if count}
+
+
+def devices(recipe: Recipe, site: Site, estimate: Estimate) -> Iterator[Finding]:
+    """As many GPUs as jobs ask for, with enough memory, and batches that they can share."""
+    asked = asked_gpus(recipe, site.limit)
+    if not asked:
+        yield Finding("ok", "GPUs", "none asked for")
+        return
+    for name in Needs.of(recipe).trained:
+        gpus = recipe.job("train", name).gpu
+        gpus = gpus if site.limit is None else min(gpus, site.limit)
+        if gpus and recipe.stages[name].batch_size % gpus:
+            yield Finding(
+                "fatal",
+                "GPUs",
+                f"stages.{name}.batch_size: {recipe.stages[name].batch_size} queries cannot be split evenly over the"
+                f" {gpus} GPUs that --resources leaves to a job; give it a number that divides it",
+            )
+    key = max(asked, key=lambda name: asked[name])
+    if site.elsewhere:
+        yield Finding("note", "GPUs", f"jobs run on other machines, which are not checked; {key} is {asked[key]}")
+        return
+    there = len(site.gpus)
+    if asked[key] > there:
+        yield Finding(
+            "fatal",
+            "GPUs",
+            f"{key} asks for {asked[key]} and {there} {'is' if there == 1 else 'are'} visible here; "
+            + (f"start with `--resources gpu={there}`, " if there else "")
+            + "lower resources.*.gpu in the config (0 runs on the CPU), or set LED_GPUS=elsewhere if other machines"
+            " compute",
+        )
+        return
+    yield Finding("ok", "GPUs", f"{there}: {', '.join(sorted({gpu.name or 'unknown' for gpu in site.gpus}))}")
+    smallest = min((gpu.memory for gpu in site.gpus if gpu.memory), default=None)
+    for row in estimate.rows:
+        if smallest and row.gpu_memory > smallest:
+            yield Finding(
+                "note",
+                "GPU memory",
+                f"stage {row.name} takes about {size(row.gpu_memory)} on a GPU and the smallest here has"
+                f" {size(smallest)}; more GPUs per training, a smaller batch or fewer negatives need less",
+            )
+
+
+def torch(recipe: Recipe, site: Site) -> Iterator[Finding]:
+    """Whether torch can use the GPUs: the package for the processor alone is easily installed by mistake."""
+    if not (asked_gpus(recipe, site.limit) and site.gpus) or site.elsewhere:
+        return
+    code = "import torch; print(torch.__version__, torch.version.cuda, torch.cuda.is_available())"
+    status, said = machine.python(code)
+    if status or not said.endswith("True"):
+        yield Finding(
+            "fatal",
+            "torch",
+            f"it cannot use the GPUs of this machine ({said}); install torch with CUDA (without an extra index URL for"
+            " the CPU), for a driver that is new enough",
+        )
+    else:
+        yield Finding("ok", "torch", said.rsplit(" ", 1)[0])
+
+
+def memory(recipe: Recipe, site: Site) -> Iterator[Finding]:
+    """Whether a job asks for more memory than this machine has."""
+    asked = {f"resources.{k}.mem_mb": recipe.job(k).mem_mb for k in ("train", "encode", "score", "search", "cpu")}
+    key, there = max(asked, key=lambda name: asked[name]), machine.memory()
+    if asked[key] * 1e6 > there and not site.elsewhere:
+        yield Finding(
+            "note",
+            "memory",
+            f"{key} asks for {size(asked[key] * 1e6)} and this machine has {size(there)}; a job that takes more is"
+            " killed, see docs/troubleshooting.md",
+        )
+    else:
+        yield Finding("ok", "memory", f"jobs ask for up to {size(asked[key] * 1e6)} ({key})")
+
+
+def disk(site: Site, estimate: Estimate) -> Iterator[Finding]:
+    """Room for what is still to be written, at the peak."""
+    where = machine.existing(site.results)
+    free, there = shutil.disk_usage(where).free, tree_bytes(site.results)
+    wanted = given.DISK_RESERVE * max(estimate.peak - there, 0)
+    text = f"{size(free)} free at {where}, about {size(wanted)} still to be written at the peak"
+    mend = "; free space there, or run with `--directory` on a larger disk" if wanted > free else ""
+    yield Finding("fatal" if mend else "ok", "disk", text + mend)
+
+
+def files(recipe: Recipe, site: Site) -> Iterator[Finding]:
+    """The files of the dataset: in the user's folder, or in the list of downloads."""
+    dataset, names = recipe.dataset, source_files(recipe, Needs.of(recipe))
+    if dataset.source == "docstrings":
+        return
+    faults = []
+    for name in names:
+        if dataset.source == "folder" and not Path(dataset.folder, name).is_file():
+            faults.append(f"{Path(dataset.folder, name)}: no such file; correct dataset.folder or the name in dataset")
+        if dataset.source == "download":
+            try:
+                read_source(site.sources, name)
+            except InputError as error:
+                faults.append(str(error))
+    yield from (Finding("fatal", "files", fault) for fault in dict.fromkeys(faults))
+    if not faults:
+        where = dataset.folder if dataset.source == "folder" else site.sources
+        yield Finding("ok", "files", f"{len(names)} of the dataset in {where}")
+
+
+def models(recipe: Recipe, site: Site) -> Iterator[Finding]:
+    """Every model and tokenizer that no stage makes: here, in the hub's cache, or reachable."""
+    wanted = hub_models(recipe)
+    with ThreadPoolExecutor(max(len(wanted), 1)) as pool:
+        for fault, text in pool.map(lambda model: check_hub(model, site.results), wanted):
+            yield Finding("fatal" if fault else "ok", "model", text)
+    for name, keys in outside_names(recipe).items():
+        if is_local(name):
+            fault, text = check_folder(name, keys)
+            yield Finding("fatal" if fault else "ok", "model", text)
+
+
+def gate(recipe: Recipe, site: Site) -> Iterator[Finding]:
+    """Whether a gate that is switched on has a number to hold results against."""
+    if not recipe.evaluation.gate:
+        return
+    try:
+        published = load_published(site.published, recipe.dataset.name)
+    except InputError as error:
+        yield Finding("fatal", "gate", str(error))
+        return
+    count = sum(1 for _ in published.gated(recipe.systems, recipe.evaluation.splits)) if published else 0
+    if count:
+        yield Finding("ok", "gate", f"{count} published numbers to hold results against")
+    else:
+        yield Finding(
+            "fatal",
+            "gate",
+            f"evaluation.gate is on and {site.published} has no number for '{recipe.dataset.name}' that these systems"
+            " and splits could be held against; set evaluation.gate to false",
+        )

@@ -1,0 +1,141 @@
+"""Compute: hours of each kind of GPU job per stage, and the GPU memory that they take."""
+
+from dataclasses import dataclass, field
+
+from led_pipeline.plan import assumptions as given
+from led_pipeline.plan.disk import trained_examples
+from led_pipeline.plan.jobs import Needs, teachers
+from led_pipeline.plan.shapes import Shape
+from led_pipeline.plan.workload import Workload
+from led_pipeline.recipe import Recipe
+
+KINDS = ("train", "encode", "score", "search")
+
+
+@dataclass(frozen=True)
+class Speed:
+    """FLOP/s of one device: a GPU, or a job's CPU threads."""
+
+    gpu: str = given.ASSUMED_GPU
+
+    def of(self, gpus: int, threads: int, share: float) -> float:
+        """Return what a job reaches on all its devices; a processor's figure is what it reaches already."""
+        if gpus:
+            return gpus * given.PEAK_TFLOPS[self.gpu] * 1e12 * share
+        return threads * given.CPU_GFLOPS * 1e9
+
+    @classmethod
+    def named(cls, name: str | None) -> "Speed":
+        """Return the speed of a GPU by the name that nvidia-smi prints, or the assumed one's."""
+        return cls(next((kind for kind in given.PEAK_TFLOPS if kind in (name or "")), given.ASSUMED_GPU))
+
+
+@dataclass
+class Cost:
+    """What a stage takes: hours of its jobs added up, GPU hours, and the bytes on the fullest GPU, by kind of job."""
+
+    hours: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
+    gpu_hours: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
+    gpu_memory: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
+
+    def add(self, kind: str, seconds: float, gpus: int, memory: float) -> None:
+        self.hours[kind] += seconds / 3600
+        self.gpu_hours[kind] += gpus * seconds / 3600
+        if gpus:
+            self.gpu_memory[kind] = max(self.gpu_memory[kind], memory)
+
+
+class Computer:
+    """The cost of every stage of a recipe, on GPUs of one type of which at most `limit` go to one job."""
+
+    def __init__(
+        self, recipe: Recipe, load: Workload, shapes: dict[str, Shape], speed: Speed, limit: int | None = None
+    ):
+        self.recipe, self.load, self.shapes, self.speed, self.limit = recipe, load, shapes, speed, limit
+        self.needs = Needs.of(recipe)
+        self.costs = {name: Cost() for name in ("bm25", *recipe.stages)}
+
+    def all(self) -> dict[str, Cost]:
+        """Return the cost of each stage, by name; BM25 needs no GPU and its cost is that of no stage."""
+        for name in self.needs.trained:
+            self._train(name)
+            self._score(name)
+        for name in self.needs.vectors:
+            self._encode(name)
+        for name, split in sorted(self.needs.rankings):
+            self._rank(name, split)
+        return self.costs
+
+    def gpus(self, kind: str, stage: str | None = None) -> int:
+        asked = self.recipe.job(kind, stage).gpu
+        return asked if self.limit is None else min(asked, self.limit)
+
+    def _add(
+        self, owner: str, kind: str, flops: float, share: float, jobs: int, memory: float, extra: float = 0
+    ) -> None:
+        """Add jobs of a kind that share some FLOPs and take `extra` seconds besides, start-up excluded."""
+        job, gpus = self.recipe.job(kind, owner if kind == "train" else None), self.gpus(kind, owner)
+        seconds = flops / self.speed.of(gpus, job.threads, share) + extra + jobs * (given.JOB_START_S if gpus else 0)
+        self.costs[owner].add(kind, seconds, gpus, memory)
+
+    def _lengths(self, name: str) -> tuple[float, float]:
+        """Return the mean tokens of a query and a passage as a stage reads them."""
+        stage = self.recipe.stages[name]
+        passage = min(self.load.passage_tokens + 3, stage.passage_length)
+        return min(self.load.query_tokens + 2, stage.query_length), passage
+
+    def _train(self, name: str) -> None:
+        stage, shape = self.recipe.stages[name], self.shapes[name]
+        steps = -(-self.load.examples // stage.batch_size) * stage.epochs
+        steps = min(steps, stage.max_steps or steps)
+        candidates = stage.negatives_per_query + 1
+        passages = candidates * (2 if getattr(stage, "dual_weight", 0) else 1)
+        # A batch is padded to its longest text: passages to their full length, queries to half of theirs.
+        step_tokens = stage.batch_size * (passages * stage.passage_length + stage.query_length / 2)
+        if stage.family == "ranker":
+            step_tokens = stage.batch_size * candidates * (stage.passage_length + stage.query_length / 2)
+        flops = steps * step_tokens * shape.training_flops(stage.family)
+        if self.recipe.validates(name):
+            looks = steps // self.recipe.validation.every + 1
+            pairs = self.recipe.validation.queries * self.recipe.validation.depth
+            flops += looks * pairs * self._lengths(name)[1] * shape.inference_flops(stage.family) / 2
+        gpus = max(self.gpus("train", name), 1)
+        held = step_tokens / gpus
+        if stage.gradient_cache:  # a second pass over so many texts at a time, a third more work
+            held, flops = min(held, stage.gradient_cache * stage.passage_length), flops * 4 / 3
+        memory = shape.training_memory(stage.family, round(held), stage.passage_length, stage.precision != "float32")
+        self._add(name, "train", flops, given.TRAINING_SHARE, 1, memory, steps * given.STEP_OVERHEAD_S)
+
+    def _encode(self, name: str) -> None:
+        stage, shape = self.recipe.stages[name], self.shapes[name]
+        splits = [split for system, split in self.needs.query_vectors if system == name]
+        query, passage = self._lengths(name)
+        tokens = self.load.passages * passage + sum(self.load.queries[s] for s in splits) * query
+        jobs = self.recipe.dataset.shards + len(splits)
+        flops = tokens * shape.inference_flops(stage.family)
+        self._add(name, "encode", flops, given.ENCODING_SHARE, jobs, shape.inference_memory(stage.family))
+
+    def _pairs(self, ranker: str, pairs: float, jobs: int) -> None:
+        shape = self.shapes[ranker]
+        flops = pairs * sum(self._lengths(ranker)) * shape.inference_flops("ranker")
+        self._add(ranker, "score", flops, given.ENCODING_SHARE, jobs, shape.inference_memory("ranker"))
+
+    def _score(self, student: str) -> None:
+        candidates = trained_examples(self.recipe, student, self.load) * (
+            self.recipe.stages[student].negatives_per_query + 1
+        )
+        for teacher in teachers(self.recipe, student):
+            if self.recipe.stages[teacher].family == "ranker":
+                self._pairs(teacher, candidates, self.recipe.dataset.shards)
+
+    def _rank(self, name: str, split: str) -> None:
+        if name == "bm25" or self.recipe.stages[name].family == "lexicon":
+            return
+        stage, queries = self.recipe.stages[name], self.load.queries[split]
+        if stage.family == "ranker":
+            self._pairs(name, queries * stage.rerank.depth, 1)
+            return
+        hidden = self.shapes[name].hidden
+        flops = 2.0 * queries * self.load.passages * hidden
+        memory = 2 * given.SEARCH_ROWS * hidden + given.SEARCH_BYTES
+        self._add(name, "search", flops, given.SEARCH_SHARE, 1, memory)

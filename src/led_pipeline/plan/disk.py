@@ -1,0 +1,143 @@
+"""Disk: the bytes of everything a recipe leaves under results/, and the peak on the way."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from led_pipeline.hub import hub_models
+from led_pipeline.plan import assumptions as given
+from led_pipeline.plan.jobs import Needs, teachers, token_files
+from led_pipeline.plan.shapes import Shape
+from led_pipeline.plan.workload import Workload
+from led_pipeline.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """Files of one kind. `owner` is the stage or system they belong to; what is transient goes when its job ends."""
+
+    folder: str
+    owner: str
+    bytes: float
+    transient: bool = False
+
+
+def artefacts(
+    recipe: Recipe, load: Workload, shapes: dict[str, Shape], checkpointed: Collection[str] = (), downloads: int = 0
+) -> list[Artefact]:
+    """Return everything that `led_final` writes.
+
+    Args:
+        shapes: by stage.
+        checkpointed: stages whose training lasts longer than the time between two checkpoints.
+        downloads: bytes of the published files as they are served.
+    """
+    needs = Needs.of(recipe)
+    return [
+        *_data(recipe, load, needs, downloads),
+        *_models(recipe, shapes, checkpointed),
+        *_vectors(recipe, load, needs, shapes),
+        *_indexes(load, needs, recipe),
+        *_rankings(recipe, load, needs),
+        *_trainsets(recipe, load, needs),
+    ]
+
+
+def peak(found: list[Artefact]) -> tuple[float, float]:
+    """Return the bytes at the peak and those that remain; the largest transient file counts once."""
+    kept = sum(a.bytes for a in found if not a.transient)
+    return kept + max((a.bytes for a in found if a.transient), default=0), kept
+
+
+def _data(recipe: Recipe, load: Workload, needs: Needs, downloads: int) -> Iterator[Artefact]:
+    text = load.passages * load.text_bytes
+    queries = sum(load.queries.values()) * given.QUERY_BYTES
+    if recipe.dataset.source != "folder":
+        ids = load.passages * load.id_bytes * (2 if recipe.dataset.titles else 1)
+        yield Artefact("source", "data", text + ids + queries + downloads)
+    yield Artefact("prepared", "data", given.PREPARED_SHARE * (text + queries) + load.passages * given.ID_BYTES / 2)
+    tokenizers, token_queries = token_files(recipe, needs)
+    width = 2 * min(load.passage_tokens, recipe.dataset.max_tokens) + 2 * given.OFFSET_BYTES
+    yield Artefact("tokens", "data", len(tokenizers) * load.passages * width)
+    each = 2 * load.query_tokens + given.OFFSET_BYTES
+    yield Artefact("tokens", "data", sum(load.queries[split] * each for _, split in token_queries))
+
+
+def _models(recipe: Recipe, shapes: dict[str, Shape], checkpointed: Collection[str]) -> Iterator[Artefact]:
+    by_init = {stage.init: name for name, stage in recipe.stages.items() if stage.family != "pretrain"}
+    for model in hub_models(recipe):
+        weights = 4 * shapes[by_init[model.name]].parameters if model.weights else 0
+        yield Artefact("hub", "data", weights + given.TOKENIZER_BYTES)
+    for name, shape in shapes.items():
+        yield Artefact("models", name, 4 * shape.parameters)
+        if name in checkpointed:  # the last state stays; the next one lies beside it until it is complete
+            best = 4 * shape.parameters if recipe.validates(name) else 0
+            yield Artefact("checkpoints", name, given.STATE_BYTES * shape.parameters + best)
+            yield Artefact("checkpoints", name, given.STATE_BYTES * shape.parameters + best, transient=True)
+
+
+def _row_bytes(recipe: Recipe, stage: str, shape: Shape, side: str) -> float:
+    if recipe.stages[stage].family == "dense":
+        return 2 * shape.hidden
+    return given.TERMS[side] * given.TERM_BYTES + 2 * given.OFFSET_BYTES
+
+
+def _vectors(recipe: Recipe, load: Workload, needs: Needs, shapes: dict[str, Shape]) -> Iterator[Artefact]:
+    for name in needs.vectors:
+        passages = load.passages * _row_bytes(recipe, name, shapes[name], "passage")
+        yield Artefact("vectors", name, passages)
+        if recipe.job("encode").gpu > 1:  # each process writes its part before they are joined
+            yield Artefact("vectors", name, passages / recipe.dataset.shards, transient=True)
+    for name, split in sorted(needs.query_vectors):
+        yield Artefact("vectors", name, load.queries[split] * _row_bytes(recipe, name, shapes[name], "query"))
+
+
+def _indexes(load: Workload, needs: Needs, recipe: Recipe) -> Iterator[Artefact]:
+    ranked = {name for name, _ in needs.rankings}
+    if "bm25" in ranked:
+        yield Artefact("index", "bm25", load.passages * load.passage_tokens * given.BM25_INDEX_BYTES)
+        yield Artefact("index", "bm25", load.passages * (load.text_bytes + given.JSON_ROW_BYTES), transient=True)
+    for name in sorted(ranked & set(recipe.names("lexicon"))):
+        terms = load.passages * given.TERMS["passage"]
+        yield Artefact("index", name, terms * given.IMPACT_INDEX_BYTES)
+        text = terms * given.JSON_TERM_BYTES + load.passages * given.JSON_ROW_BYTES
+        yield Artefact("index", name, text, transient=True)
+
+
+def _depth(recipe: Recipe, system: str, split: str, passages: int) -> int:
+    stage = recipe.stages.get(system)
+    depth = recipe.mining.hits if split == "train" else recipe.evaluation.depth
+    return min(stage.rerank.depth if stage is not None and stage.family == "ranker" else depth, passages)
+
+
+def _rankings(recipe: Recipe, load: Workload, needs: Needs) -> Iterator[Artefact]:
+    for system, split in sorted(needs.rankings):
+        hits = load.queries[split] * _depth(recipe, system, split, load.passages)
+        yield Artefact("rankings", system, hits * given.HIT_BYTES)
+    for system in recipe.systems:
+        for split in recipe.evaluation.splits:
+            hits = load.queries[split] * _depth(recipe, system, split, load.passages)
+            line = given.RUN_LINE_BYTES + load.id_bytes + given.ID_BYTES + len(system)
+            yield Artefact("runs", system, hits * line)
+    train = load.queries.get("train", 0)
+    for system in needs.mined:
+        yield Artefact("pools", system, train * min(recipe.mining.depth, load.passages) * given.POOL_HIT_BYTES)
+    for system in needs.published:
+        depth = given.PUBLISHED_POOL_SHARE * recipe.mining.published_depth
+        yield Artefact("pools", system, train * min(depth, load.passages) * given.POOL_HIT_BYTES)
+
+
+def trained_examples(recipe: Recipe, stage: str, load: Workload) -> int:
+    """Return the examples of all epochs that a training reaches."""
+    settings = recipe.stages[stage]
+    steps = -(-load.examples // settings.batch_size)
+    total = min(settings.epochs * steps, settings.max_steps or settings.epochs * steps)
+    return -(-total // max(steps, 1)) * load.examples
+
+
+def _trainsets(recipe: Recipe, load: Workload, needs: Needs) -> Iterator[Artefact]:
+    for name in needs.trained:
+        examples, candidates = trained_examples(recipe, name, load), recipe.stages[name].negatives_per_query + 1
+        drawn = 4 + 2 + given.OFFSET_BYTES + 4 * candidates  # query, epoch, offset, passages
+        scores = len(teachers(recipe, name)) * 4 * candidates
+        offsets = len(teachers(recipe, name)) * given.OFFSET_BYTES
+        yield Artefact("trainsets", name, examples * (drawn + scores + drawn + scores + offsets))

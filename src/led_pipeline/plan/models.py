@@ -1,0 +1,64 @@
+"""Models: whether those that a recipe takes from elsewhere are here, or can be brought here."""
+
+from fnmatch import fnmatch
+from pathlib import Path
+
+from led_pipeline import hub
+
+ANSWER_S = 10  # how long the hub may take to answer
+
+
+def check_hub(model: hub.HubModel, results: Path) -> tuple[bool, str]:
+    """Return whether a hub model is out of reach, and a sentence about it."""
+    if hub.folder(results, model.name).joinpath(hub.NOTE).is_file():
+        return False, f"{model.name} is in {hub.folder(results, model.name)}"
+    from huggingface_hub import HfApi, constants, hf_hub_download
+    from huggingface_hub import errors as hub_errors
+
+    try:
+        info = HfApi().model_info(model.repository, revision=model.revision, timeout=ANSWER_S)
+        names = [file.rfilename for file in info.siblings or []]
+        if missing := _lacking(model, names):
+            return True, f"{hub.keys(model)}: '{model.name}' on the hub has no {missing}; name another model"
+        if "config.json" in names:  # whoever may not read a model sees its page all the same
+            hf_hub_download(model.repository, "config.json", revision=model.revision, etag_timeout=ANSWER_S)
+        return False, f"{model.name} is on the hub ({constants.ENDPOINT})"
+    except hub_errors.RepositoryNotFoundError as error:
+        return True, hub.explain(model, error)
+    except hub_errors.RevisionNotFoundError as error:
+        return True, hub.explain(model, error)
+    except Exception as error:  # no network, in one of many forms
+        return _check_cache(model, error)
+
+
+def _lacking(model: hub.HubModel, names: list[str]) -> str | None:
+    def there(pattern: str) -> bool:
+        return any(fnmatch(name, pattern) for name in names if "/" not in name)
+
+    needed = [("config.json",), hub.WEIGHTS] * model.weights + [hub.VOCABULARY] * model.tokenizer
+    return next((" or ".join(kinds) for kinds in needed if not any(map(there, kinds))), None)
+
+
+def _check_cache(model: hub.HubModel, error: Exception) -> tuple[bool, str]:
+    """Look into the hub's cache where the hub itself cannot be reached."""
+    from huggingface_hub import constants, snapshot_download
+
+    options = {"repo_id": model.repository, "revision": model.revision, "local_files_only": True}
+    try:
+        where = Path(snapshot_download(**options, allow_patterns=hub.DESCRIPTIONS))
+    except Exception:
+        return True, hub.explain(model, error)
+    if hub.lacking(model, where):
+        return True, hub.explain(model, error)
+    return False, f"{model.name} is in the hub's cache ({constants.HF_HUB_CACHE})"
+
+
+def check_folder(name: str, keys: list[str]) -> tuple[bool, str]:
+    """Return whether a local model or tokenizer is not there, and a sentence about it."""
+    where = ", ".join(keys)
+    model = hub.HubModel(name, (), any(k.endswith("init") for k in keys), any(k.endswith("tokenizer") for k in keys))
+    if not Path(name).is_dir():
+        return True, f"{where}: no folder '{name}' here; correct the path (relative ones start where the run does)"
+    if missing := hub.lacking(model, Path(name)):
+        return True, f"{where}: folder '{name}' has no {missing}; name a folder that a model was saved into"
+    return False, f"{name} is a folder here"

@@ -1,0 +1,108 @@
+"""Workload: how many passages, queries and examples a recipe is about, before they are prepared if need be."""
+
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+
+from led_pipeline.files import read_json
+from led_pipeline.plan import assumptions as given
+from led_pipeline.recipe import Recipe
+
+SAMPLE = 1 << 20  # bytes read of a file whose lines are estimated
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Counts and sizes that the estimates start from."""
+
+    passages: int
+    text_bytes: float  # of a passage, title included
+    queries: dict[str, int]  # by split, those that are kept
+    examples: int  # judged pairs to train on, of one epoch
+    basis: str  # where the counts come from
+    id_bytes: float = given.ID_BYTES
+
+    @property
+    def passage_tokens(self) -> float:
+        return self.text_bytes / given.BYTES_PER_TOKEN
+
+    @property
+    def query_tokens(self) -> float:
+        return given.QUERY_BYTES / given.BYTES_PER_TOKEN
+
+
+def workload(recipe: Recipe, results: Path) -> Workload:
+    """Return the counts of a dataset: as prepared, or as published, or from a look at its files."""
+    if found := _prepared(recipe, results / "prepared"):
+        return found
+    if recipe.dataset.source == "docstrings":
+        size = recipe.dataset.docstrings
+        train = max(size.passages - size.dev_queries, 0)
+        queries = {split: size.dev_queries if split == "dev" else train for split in recipe.dataset.splits}
+        kept = _limited(recipe, queries)
+        ids = given.DOCSTRING_ID_BYTES
+        return Workload(size.passages, given.DOCSTRING_BYTES, kept, train, "dataset.docstrings", ids)
+    if recipe.dataset.source == "download":
+        return _published(recipe)
+    return _folder(recipe, Path(recipe.dataset.folder))
+
+
+def _prepared(recipe: Recipe, folder: Path) -> Workload | None:
+    needed = [folder / f"{name}.json" for name in ("passages", *recipe.dataset.splits)]
+    if not all(path.is_file() for path in needed):
+        return None
+    notes = {path.stem: read_json(path) for path in needed}
+    passages = notes["passages"]["counts"]["passages"]
+    plain = [i for i in notes["passages"]["inputs"] if not i["path"].endswith(".gz")]
+    ids = given.DOCSTRING_ID_BYTES if recipe.dataset.source == "docstrings" else given.ID_BYTES
+    size = sum(i["bytes"] for i in plain) / passages - ids * len(plain)
+    queries = {split: notes[split]["counts"]["queries"] for split in recipe.dataset.splits}
+    examples = notes["train"]["counts"]["judgements"] if "train" in notes else 0
+    return Workload(passages, size if plain else given.PUBLISHED_TEXT_BYTES, queries, examples, "prepared", ids)
+
+
+def _limited(recipe: Recipe, queries: dict[str, int]) -> dict[str, int]:
+    limits = {split: settings.limit for split, settings in recipe.dataset.splits.items()}
+    return {split: min(count, limits[split] or count) for split, count in queries.items()}
+
+
+def _published(recipe: Recipe) -> Workload:
+    dataset = recipe.dataset
+    passages = given.PUBLISHED_PASSAGES.get(dataset.collection_file, max(given.PUBLISHED_PASSAGES.values()))
+    text = given.PUBLISHED_TEXT_BYTES + (given.PUBLISHED_TITLE_BYTES if dataset.titles else 0)
+    qrels = {split: dataset.qrels_of(split) for split in dataset.splits}
+    all_queries = {s: given.PUBLISHED_QUERIES.get(name, given.ASSUMED_QUERIES) for s, name in qrels.items()}
+    queries = _limited(recipe, all_queries)
+    judgements = given.PUBLISHED_JUDGEMENTS.get(qrels.get("train", ""), all_queries.get("train", 0))
+    share = queries.get("train", 0) / max(all_queries.get("train", 0), 1)
+    return Workload(passages, text, queries, round(judgements * share), "as published")
+
+
+def _folder(recipe: Recipe, folder: Path) -> Workload:
+    dataset = recipe.dataset
+    passages, width = lines(folder / dataset.collection_file)
+    titles = lines(folder / dataset.titles) if dataset.titles else (0, 0.0)
+    size = max(width - given.ID_BYTES, 1) + (titles[0] * titles[1] / passages if passages else 0)
+    judgements = {split: lines(folder / dataset.qrels_of(split))[0] for split in dataset.splits}
+    queries = _limited(recipe, {s: count or given.ASSUMED_QUERIES for s, count in judgements.items()})
+    return Workload(passages, size, queries, queries.get("train", 0), "from the sizes of the files")
+
+
+def lines(path: Path) -> tuple[int, float]:
+    """Return about how many lines a text file has and their bytes, from its beginning; zeros if it is not there.
+
+    Of a gzip file the beginning tells the compression too, which makes the estimate of its lines rougher.
+    """
+    if not path.is_file():
+        return 0, 0.0
+    size = path.stat().st_size
+    with path.open("rb") as raw:
+        if path.suffix == ".gz":
+            with gzip.GzipFile(fileobj=raw) as file:
+                head = file.read(SAMPLE)
+            size = round(size * len(head) / max(min(raw.tell(), size), 1))
+        else:
+            head = raw.read(SAMPLE)
+    head = head[: head.rfind(b"\n") + 1] or head
+    count = max(head.count(b"\n"), 1)
+    return round(size * count / max(len(head), 1)), len(head) / count

@@ -1,0 +1,43 @@
+"""Before the run: whether this machine can do it, and what has to come from a model hub. Both are local rules."""
+
+
+rule preflight:
+    """Estimate the recipe and check this machine: a run that cannot end well ends here, in seconds."""
+    output:
+        # A check that fails leaves the file of an earlier one: without it, all that was made since would be made again.
+        update(PREFLIGHT),
+    log:
+        f"{LOGS}/preflight.log",
+    retries: 0
+    localrule: True
+    conda:
+        ENV
+    params:
+        # What a function makes from `output` does not re-run a rule when it changes.
+        arguments=preflight_arguments,
+    shell:
+        "HF_HUB_OFFLINE=$HUB_OFFLINE python -m led_pipeline.plan.preflight {params.arguments} --out {output}"
+        " > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+
+
+rule fetch_model:
+    """Bring a model or a tokenizer from the hub into the results, from where every later job reads it."""
+    input:
+        ancient(PREFLIGHT),
+    output:
+        directory(f"{ROOT}/hub/{{model}}"),
+    log:
+        f"{LOGS}/hub/{{model}}.log",
+    localrule: True
+    conda:
+        ENV
+    params:
+        name=lambda wildcards: HUB[wildcards.model].name,
+        parts=lambda wildcards: " ".join(
+            f"--{part}" for part in ("weights", "tokenizer") if getattr(HUB[wildcards.model], part)
+        ),
+        named_at=lambda wildcards, output: HUB[wildcards.model].keys,
+        version=version("hub"),
+    shell:
+        "HF_HUB_OFFLINE=$HUB_OFFLINE TRANSFORMERS_OFFLINE=$HUB_OFFLINE python -m led_pipeline.hub --name {params.name:q}"
+        " {params.parts} --keys {params.named_at} --out {output} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
