@@ -7,6 +7,7 @@ import pytest
 
 from led_pipeline.data.tables import read_ranking
 from led_pipeline.files import InputError
+from led_pipeline.recipe_checks import GPU_HITS
 from led_pipeline.search import faiss_index
 from led_pipeline.search.faiss_index import block_keys, search
 from led_pipeline.search.top_k import pack
@@ -163,6 +164,10 @@ def test_gpus_share_the_passages_and_take_float16(tmp_path, small_blocks, two_gp
     assert_ranking(ranking, *brute_force(queries, passages, 12))
     assert sorted(device for device, _, _ in two_gpus) == [0] * 8 + [1] * 4  # 3 blocks x 4 tiles
     assert {dtypes for _, *dtypes in two_gpus for dtypes in dtypes} == {np.dtype(np.float16)}
+
+
+def test_the_recipe_knows_the_limit_of_a_gpu():
+    assert GPU_HITS == faiss_index.GPU_DEPTH - 1
 
 
 def test_a_gpu_says_how_many_hits_it_can_find(tmp_path, two_gpus):
