@@ -17,17 +17,19 @@ Measures are trec_eval's, through pytrec_eval; what that means here:
 
 import argparse
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytrec_eval
 from numpy.typing import NDArray
 from scipy import stats
 
 from led_pipeline.data.formats import load_qrels, read_run, write_run
-from led_pipeline.data.tables import Ranking, count_rows, read_column, read_ranking, read_rows
+from led_pipeline.data.tables import Ranking, read_column, read_ids, read_rankings
 from led_pipeline.files import InputError, atomic, run_main, write_json
 
 TREC_NAMES = {
@@ -80,24 +82,38 @@ def within(depth: int) -> list[str]:
     return [name for name in MEASURES if int(name.partition("@")[2]) <= depth]
 
 
+@dataclass(frozen=True)
+class PassageIds:
+    """The ids of some passages, by row; as Arrow strings, since a run may name millions."""
+
+    rows: NDArray[np.int32]  # ascending
+    ids: pa.ChunkedArray
+
+    @classmethod
+    def read(cls, path: Path, rows: NDArray[np.int32]) -> "PassageIds":
+        """Take the ids of some rows, which ascend, out of a table of passages."""
+        taken = [pa.chunked_array([], type=pa.string())]
+        for first, ids in read_ids(path):
+            low, high = np.searchsorted(rows, [first, first + len(ids)])
+            taken.append(ids.take(pa.array(rows[low:high] - first)))
+        return cls(rows, pa.chunked_array([chunk for part in taken for chunk in part.chunks], type=pa.string()))
+
+    def of(self, rows: NDArray[np.int32]) -> list[str]:
+        """Return the ids of some of the rows."""
+        return self.ids.take(pa.array(np.searchsorted(self.rows, rows))).to_pylist()
+
+
 def passage_ids(path: Path, rows: NDArray[np.int32]) -> dict[int, str]:
-    """Return the ids of some passage rows, holding no more than one row group of the others at a time."""
+    """Return the ids of some passage rows."""
     wanted = np.unique(rows)
-    names: dict[int, str] = {}
-    start = 0
-    for batch in read_rows(path, 0, count_rows(path), ["id"]):
-        stop = start + len(batch["id"])
-        here = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, stop)].tolist()
-        names.update((row, batch["id"][row - start]) for row in here)
-        start = stop
-    return names
+    return dict(zip(wanted.tolist(), PassageIds.read(path, wanted).of(wanted), strict=True))
 
 
-def named(ranking: Ranking, queries: Sequence[str], passages: Mapping[int, str], depth: int) -> Iterator[Result]:
+def named(parts: Iterable[Ranking], queries: Sequence[str], passages: PassageIds, depth: int) -> Iterator[Result]:
     """Yield the first `depth` results of each query of a ranking by their ids; a query without results is left out."""
-    for query, rows, scores in ranking:
+    for query, rows, scores in chain.from_iterable(parts):
         if len(rows):
-            yield queries[query], [passages[row] for row in rows[:depth].tolist()], scores[:depth].tolist()
+            yield queries[query], passages.of(rows[:depth]), scores[:depth].tolist()
 
 
 def _at_10(reciprocal_rank: float) -> float:
@@ -197,9 +213,11 @@ def _randomisation(differences: NDArray[np.float64], seed: int, permutations: in
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    ranking = read_ranking(arguments.ranking)
-    passages = passage_ids(arguments.passages, ranking.passages.values)
-    results = named(ranking, read_column(arguments.queries, "id"), passages, arguments.depth)
+    rows = np.empty(0, dtype=np.int32)
+    for part in read_rankings(arguments.ranking):
+        rows = np.union1d(rows, part.passages.values)
+    passages, queries = PassageIds.read(arguments.passages, rows), read_column(arguments.queries, "id")
+    results = named(read_rankings(arguments.ranking), queries, passages, arguments.depth)
     write_run(arguments.out, results, arguments.tag)
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from led_pipeline.recipe import Recipe
 
 DOCSTRING_SPLITS = ("train", "dev")
+GPU_HITS = 2_047  # FAISS finds one more per query on a GPU, which the search needs to see ties
 
 
 def faults(recipe: "Recipe") -> list[str]:
@@ -114,6 +115,13 @@ def _depths(recipe: "Recipe") -> Iterator[str]:
         yield f"mining.depth: {recipe.mining.depth} is more than mining.hits ({hits}), which is all that is searched"
     if "train" in recipe.evaluation.splits and ranked > hits:
         yield f"evaluation.depth: {ranked} is more than mining.hits ({hits}), which is all that is searched on 'train'"
+    if recipe.resources.search.gpu and recipe.names("dense"):
+        for key, count in (("mining.hits", hits), ("evaluation.depth", ranked)):
+            if count > GPU_HITS:
+                yield (
+                    f"{key}: {count} is more than FAISS finds on a GPU ({GPU_HITS}); ask for fewer, or search on the"
+                    " processor with resources.search.gpu: 0"
+                )
     used = {f"stages.{n}.rerank.depth": s.rerank.depth for n, s in recipe.stages.items() if isinstance(s, Ranker)}
     if recipe.validation and any(map(recipe.validates, recipe.stages)):
         used["validation.depth"] = recipe.validation.depth

@@ -48,7 +48,7 @@ class Dataset(Section):
     negatives: dict[Name, str] = {}  # published negatives of the train queries: system name -> file
     docstrings: Docstrings = Docstrings()
     max_tokens: Positive = 512  # what the token store keeps of a passage, at least every passage_length
-    shards: Positive = 1  # parts into which encoding and scoring are cut; no result depends on it
+    shards: Positive = 1  # parts of the collection and of the training queries, a job each; no result depends on it
     repair_encoding: bool = False  # decode text that was encoded twice ("cafÃ©"); published numbers are without
     skip: list[Defect] = []  # known defects of a published file to skip and count instead of stopping
 

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from led_pipeline.data.pools import judged_rows, row_numbers
+from led_pipeline.data.pools import judged_rows
 from led_pipeline.data.tables import Ranking, read_ranking
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.models import inference
@@ -38,8 +38,7 @@ class Reranking:
     def read(cls, a: argparse.Namespace, accelerator: Accelerator) -> "Reranking":
         """Read what the command line of `train` names; the first queries of the split are taken, as LED does."""
         ranking = read_ranking(a.validation_ranking)
-        queries, passages = (row_numbers(path) for path in a.validation_ids)
-        relevant = judged_rows(a.validation_qrels, queries, passages, from_grade=1)
+        relevant = judged_rows(a.validation_qrels, *a.validation_ids, from_grade=1)
         sample = np.arange(min(a.validation["queries"], len(ranking)))
         stores = TokenStore([a.validation_queries]), TokenStore(a.passages)
         return cls(*stores, ranking, relevant, sample, a.validation["depth"], accelerator)

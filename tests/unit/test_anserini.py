@@ -1,11 +1,13 @@
 import math
 import sys
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from led_pipeline.data.tables import Ragged, read_ranking, write_arrow, write_strings
+from led_pipeline.data.tables import Ragged, read_ranking, read_rankings, write_arrow, write_rankings, write_strings
 from led_pipeline.files import InputError, write_json
 from led_pipeline.search import anserini
 from led_pipeline.search.anserini import bm25_index, bm25_search, impact_index, impact_search
@@ -25,13 +27,22 @@ def hits(ranking) -> list[list[int]]:
     return [passages.tolist() for _, passages, _ in ranking]
 
 
+def in_shards(search, folder: Path, shards: int):
+    """Search shard by shard and return the ranking that the shards' files join to."""
+    for shard in range(shards):
+        write_rankings(folder / f"shard{shard}", search(shard=shard, shards=shards))
+    write_rankings(folder / "joined", chain.from_iterable(read_rankings(folder / f"shard{i}") for i in range(shards)))
+    return read_ranking(folder / "joined")
+
+
 def test_chunks_hold_bounded_numbers_of_queries_and_characters(monkeypatch):
     monkeypatch.setattr(anserini, "CHUNK_QUERIES", 3)
     monkeypatch.setattr(anserini, "CHUNK_CHARACTERS", 10)
     topics = ["aa", "", "bb", "cc", "dd", "x" * 20, "ee", ""]
-    lines = [["0\taa\n", "2\tbb\n", "3\tcc\n"], ["4\tdd\n"], [f"5\t{'x' * 20}\n"], ["6\tee\n"]]
-    assert list(anserini._chunks(topics, 10)) == lines
-    assert [len(chunk) for chunk in anserini._chunks(["a"] * 5, anserini.CHUNK_HITS // 2)] == [2, 2, 1]
+    lines = [["7\taa\n", "9\tbb\n", "10\tcc\n"], ["11\tdd\n"], [f"12\t{'x' * 20}\n"], ["13\tee\n"]]
+    rows = [[7, 9, 10], [11], [12], [13]]
+    assert list(anserini._chunks(topics, 7, 10)) == list(zip(rows, lines, strict=True))
+    assert [len(rows) for rows, _ in anserini._chunks(["a"] * 5, 0, anserini.CHUNK_HITS // 2)] == [2, 2, 1]
 
 
 def test_a_run_is_read_as_rows_and_an_empty_one_as_none(tmp_path):
@@ -50,7 +61,7 @@ def test_an_index_of_something_else_is_an_error(tmp_path):
     with pytest.raises(InputError, match=r"its kind is impact, this search expects bm25"):
         bm25_search(tmp_path, passages, passages, 0.9, 0.4, 10, 1)
     with pytest.raises(InputError, match=r"its passages is 3, this search expects 2"):
-        impact_search(tmp_path, passages, 100, passages, 10, 1)
+        list(impact_search(tmp_path, passages, 100, passages, 10, 1))
 
 
 def test_vectors_and_passages_must_be_equally_many(tmp_path):
@@ -132,12 +143,15 @@ def test_impact_scores_are_the_dot_products_of_the_impacts(tmp_path, monkeypatch
     texts = write_texts(tmp_path / "passages.parquet", ["text"] * 301, title="")
     monkeypatch.setattr(anserini, "FILE_ROWS", 64)
     impact_index(shards, texts, 10, tmp_path / "index", threads=2)
-    ranking = impact_search(tmp_path / "index", query_path, 10, texts, hits=25, threads=2)
+    search = partial(impact_search, tmp_path / "index", query_path, 10, texts, hits=25, threads=2)
+    ranking = in_shards(search, tmp_path, 1)
     whole = [quantise(v, 10, 0, len(v), p) for v, p in ((queries, query_path), (passages, path))]
     expected = exact_sparse(*whole, 25)
     assert hits(ranking) == hits(expected)
     assert [len(rows) for rows in hits(ranking)] == [len(hits(expected)[0]), 0, 25, 25]
     np.testing.assert_array_equal(ranking.scores.values, expected.scores.values)
+    sharded = in_shards(search, tmp_path, 2)
+    assert sharded.queries.tolist() == [0, 1, 2, 3] and hits(sharded) == hits(expected)
 
 
 @pytest.mark.java
@@ -146,4 +160,4 @@ def test_a_search_without_any_hit_is_an_error(tmp_path):
     bm25_index(passages, tmp_path / "index", threads=1)
     queries = write_texts(tmp_path / "queries.parquet", ["omega"])
     with pytest.raises(InputError, match=r"no query of 1 has a single hit"):
-        bm25_search(tmp_path / "index", queries, passages, 0.9, 0.4, 10, 1)
+        list(bm25_search(tmp_path / "index", queries, passages, 0.9, 0.4, 10, 1))

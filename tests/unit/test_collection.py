@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from led_pipeline.data import collection
+from led_pipeline.data import collection, tables
 from led_pipeline.data.formats import load_qrels
 from led_pipeline.data.lines import DEFECTS
 from led_pipeline.files import InputError, run_main
@@ -284,8 +284,9 @@ def test_passages_of_many_batches_keep_their_order_and_are_found_in_every_row_gr
     assert [row["id"] for row in rows] == [str(i) for i in range(50)]
     assert made["counts"]["passages"] == 50
     table = source.parent / "prepared/passages.parquet"
-    assert collection.present(table, {"0", "30", "49", "50"}) == {"0", "30", "49"}
-    assert collection.present(table, set()) == set()
+    monkeypatch.setattr(tables, "ID_GROUPS", 3)
+    assert tables.rows_of(table, {"0", "30", "49", "50"}) == {"0": 0, "30": 30, "49": 49}
+    assert tables.rows_of(table, set()) == {}
 
 
 def test_a_bad_line_is_one_sentence_on_stderr_and_exit_status_2(source, monkeypatch, capsys):

@@ -7,6 +7,7 @@ import pytest
 
 from led_pipeline.data.tables import read_ranking
 from led_pipeline.files import InputError
+from led_pipeline.recipe_checks import GPU_HITS
 from led_pipeline.search import faiss_index
 from led_pipeline.search.faiss_index import block_keys, search
 from led_pipeline.search.top_k import pack
@@ -85,6 +86,20 @@ def test_the_number_of_shards_changes_no_bit(tmp_path, small_blocks):
     np.testing.assert_array_equal(many.scores.values, one.scores.values)
 
 
+@pytest.mark.parametrize("shards", [2, 3, 30])  # of 20 queries: some are empty
+def test_shards_of_the_queries_are_parts_of_the_same_ranking(tmp_path, small_blocks, shards):
+    rng = np.random.default_rng(6)
+    queries, passages = (rng.standard_normal((n, 24)).astype(np.float16) for n in (20, 200))
+    files, path = save_shards(tmp_path, passages, 50), save(tmp_path, "q", queries)
+    parts = [search(files, path, 15, 1, shard, shards) for shard in range(shards)]
+    assert [query for part in parts for query in part.queries] == list(range(20))
+    rows, scores = brute_force(queries, passages, 15)
+    found = [(rows.tolist(), scores) for part in parts for _, rows, scores in part]
+    for query, (passage_rows, values) in enumerate(found):
+        assert passage_rows == rows[query].tolist()
+        np.testing.assert_allclose(values, scores[query], rtol=1e-5, atol=1e-5)
+
+
 def test_hits_beyond_the_collection_rank_all_of_it(tmp_path):
     rng = np.random.default_rng(4)
     queries, passages = rng.standard_normal((3, 8)), rng.standard_normal((5, 8))
@@ -142,13 +157,17 @@ def two_gpus(monkeypatch):
     return calls
 
 
-def test_gpus_share_the_queries_and_take_float16(tmp_path, small_blocks, two_gpus):
+def test_gpus_share_the_passages_and_take_float16(tmp_path, small_blocks, two_gpus):
     rng = np.random.default_rng(5)
     queries, passages = (rng.standard_normal((n, 24)).astype(np.float16) for n in (30, 150))
     ranking = search([save(tmp_path, "p", passages)], save(tmp_path, "q", queries), 12, 1)
     assert_ranking(ranking, *brute_force(queries, passages, 12))
-    assert sorted(device for device, _, _ in two_gpus) == [0] * 6 + [1] * 6  # 3 blocks x 4 tiles
+    assert sorted(device for device, _, _ in two_gpus) == [0] * 8 + [1] * 4  # 3 blocks x 4 tiles
     assert {dtypes for _, *dtypes in two_gpus for dtypes in dtypes} == {np.dtype(np.float16)}
+
+
+def test_the_recipe_knows_the_limit_of_a_gpu():
+    assert GPU_HITS == faiss_index.GPU_DEPTH - 1
 
 
 def test_a_gpu_says_how_many_hits_it_can_find(tmp_path, two_gpus):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from led_pipeline.data import pools
-from led_pipeline.data.pools import build_pool, judged_rows, published, row_numbers, unjudged
+from led_pipeline.data.pools import build_pool, judged_rows, published, unjudged
 from led_pipeline.data.tables import Ragged, Ranking, read_ranking, write_ranking, write_strings
 from led_pipeline.files import InputError, read_json
 
@@ -58,7 +58,7 @@ def test_a_depth_below_1_is_refused():
 
 
 def test_judged_rows_are_all_or_those_from_a_grade_on(dataset):
-    queries, passages = row_numbers(dataset / "queries.parquet"), row_numbers(dataset / "passages.parquet")
+    queries, passages = dataset / "queries.parquet", dataset / "passages.parquet"
     assert judged_rows(dataset / "train.qrels", queries, passages) == {0: {3, 9}, 2: {3, 9}}
     assert judged_rows(dataset / "train.qrels", queries, passages, from_grade=1) == {0: {3}, 2: {3, 9}}
 
@@ -80,18 +80,20 @@ def test_a_pool_may_be_empty(tmp_path):
     assert read_json(tmp_path / "pool.json")["passages"] == 0
 
 
-def test_published_negatives_come_in_row_order_with_falling_scores(dataset):
+@pytest.mark.parametrize("at_once", [1, 3, 100])
+def test_published_negatives_come_in_row_order_with_falling_scores(dataset, monkeypatch, at_once):
+    monkeypatch.setattr(pools, "LOOKED_UP", at_once)
     (dataset / "negatives.tsv").write_text("q4\tp7,p2\nunknown\tp1\nq1\tp3,p3,p0\n")
-    queries, passages = row_numbers(dataset / "queries.parquet"), row_numbers(dataset / "passages.parquet")
-    found = lists(published(dataset / "negatives.tsv", queries, passages))
+    queries, passages = dataset / "queries.parquet", dataset / "passages.parquet"
+    found = lists(published(dataset / "negatives.tsv", queries, passages, dataset))
     assert found == [(1, [3, 0], [0.0, -1.0]), (4, [7, 2], [0.0, -1.0])]
 
 
 def test_a_published_passage_that_is_not_in_the_collection_is_named(dataset):
-    (dataset / "negatives.tsv").write_text("q4\tp7,p10\n")
-    queries, passages = row_numbers(dataset / "queries.parquet"), row_numbers(dataset / "passages.parquet")
+    (dataset / "negatives.tsv").write_text("q1\tp1,p2\nq4\tp7,p10\nq5\tp1\n")
+    queries, passages = dataset / "queries.parquet", dataset / "passages.parquet"
     with pytest.raises(InputError, match=r"negatives\.tsv: negative passage 'p10' of query 'q4' is not in"):
-        list(published(dataset / "negatives.tsv", queries, passages))
+        list(published(dataset / "negatives.tsv", queries, passages, dataset))
 
 
 @pytest.mark.parametrize("kind", ["ranking", "published"])

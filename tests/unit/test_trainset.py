@@ -5,11 +5,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from led_pipeline.data import trainset
+from led_pipeline.data import tables, trainset
 from led_pipeline.data.tables import Ragged, Ranking, read_arrow, write_ranking, write_strings
 from led_pipeline.data.trainset import (
+    Candidates,
     batch_rows,
-    candidates_by_query,
     draw,
     draw_trainset,
     join,
@@ -29,8 +29,20 @@ POOLS = {
 }
 
 
-def drawn(path, pairs=PAIRS, pools=POOLS, **changes) -> tuple[dict, dict]:
-    draw_trainset(pairs, pools, SETTINGS | changes, path)
+def write_pool(path, pool) -> None:
+    rows = [np.array(passages) for passages in pool.values()]
+    scores = [-np.arange(len(row)) for row in rows]
+    queries = np.array(list(pool), dtype=np.int32)
+    write_ranking(path, Ranking(queries, Ragged.from_rows(rows, np.int32), Ragged.from_rows(scores, np.float32)))
+
+
+def candidates(folder, pool=POOLS) -> Candidates:
+    write_pool(folder / "pool.parquet", pool)
+    return Candidates([folder / "pool.parquet"], depth=100)
+
+
+def drawn(path, pairs=PAIRS, **changes) -> tuple[dict, dict]:
+    draw_trainset(pairs, candidates(path.parent), SETTINGS | changes, path)
     return read_arrow(path)
 
 
@@ -44,35 +56,36 @@ def examples(columns, epoch: int) -> list[tuple[int, list[int]]]:
 
 def test_more_candidates_than_needed_are_drawn_without_replacement():
     for seed in range(50):
-        taken = draw(np.arange(10, dtype=np.int32), 6, np.random.default_rng(seed)).tolist()
+        taken = draw(10, 6, np.random.default_rng(seed)).tolist()
         assert len(set(taken)) == 6 and set(taken) <= set(range(10))
 
 
 def test_every_candidate_is_drawn_equally_often():
     random = np.random.default_rng(0)
-    counts = Counter(int(row) for _ in range(6_000) for row in draw(np.arange(5, dtype=np.int32), 2, random))
+    counts = Counter(int(row) for _ in range(6_000) for row in draw(5, 2, random))
     assert all(abs(counts[row] - 2_400) < 5 * (6_000 * 0.4 * 0.6) ** 0.5 for row in range(5))
 
 
 def test_entries_are_drawn_and_not_passages():
     """A passage that stands twice in the list can come twice, and comes more often."""
     random = np.random.default_rng(0)
-    draws = [draw(np.array([8, 8, 1, 2], dtype=np.int32), 2, random).tolist() for _ in range(3_000)]
+    entries = np.array([8, 8, 1, 2])
+    draws = [entries[draw(len(entries), 2, random)].tolist() for _ in range(3_000)]
     assert sum(taken == [8, 8] for taken in draws) == pytest.approx(500, abs=100)  # 1 of 6 pairs of entries
     assert sum(taken.count(8) for taken in draws) == pytest.approx(3_000, abs=150)
 
 
 def test_as_many_candidates_as_needed_are_all_taken():
-    assert draw(np.array([5, 3, 9], dtype=np.int32), 3, np.random.default_rng(0)).tolist() == [5, 3, 9]
+    assert draw(3, 3, np.random.default_rng(0)).tolist() == [0, 1, 2]
 
 
 def test_fewer_candidates_than_needed_are_cycled():
-    assert draw(np.array([5, 3, 9], dtype=np.int32), 8, np.random.default_rng(0)).tolist() == [5, 3, 9, 5, 3, 9, 5, 3]
+    assert draw(3, 8, np.random.default_rng(0)).tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
 
 
 def test_no_candidate_is_refused():
     with pytest.raises(ValueError, match="no candidate"):
-        draw(np.array([], dtype=np.int32), 3, np.random.default_rng(0))
+        draw(0, 3, np.random.default_rng(0))
 
 
 # --- candidates
@@ -82,24 +95,30 @@ def test_no_candidate_is_refused():
 def two_pools(tmp_path):
     """Write the pools of two systems; both know passage 3 for query 0."""
     for name, found in {"a": {0: [1, 2, 3, 4], 1: [5]}, "b": {0: [3, 6, 1], 2: [7, 8]}}.items():
-        rows = [np.array(passages) for passages in found.values()]
-        queries = np.array(list(found), dtype=np.int32)
-        scores = [-np.arange(len(row)) for row in rows]
-        write_ranking(
-            tmp_path / f"{name}.parquet",
-            Ranking(queries, Ragged.from_rows(rows, np.int32), Ragged.from_rows(scores, np.float32)),
-        )
+        write_pool(tmp_path / f"{name}.parquet", found)
     return [tmp_path / "a.parquet", tmp_path / "b.parquet"]
 
 
+def by_query(found) -> list[list[int]]:
+    return [found[i].tolist() for i in range(len(found))]
+
+
 def test_pools_are_joined_in_order_and_keep_duplicates(two_pools):
-    found = candidates_by_query(two_pools, depth=3, deduplicate=False)
-    assert {q: rows.tolist() for q, rows in found.items()} == {0: [1, 2, 3, 3, 6, 1], 1: [5], 2: [7, 8]}
+    found = Candidates(two_pools, depth=3)
+    assert by_query(found.read(0, 4)) == [[1, 2, 3, 3, 6, 1], [5], [7, 8], []]
+    assert by_query(found.read(1, 2)) == [[5]]
 
 
 def test_deduplication_keeps_the_first_occurrence(two_pools):
-    found = candidates_by_query(two_pools[::-1], depth=10, deduplicate=True)
-    assert {q: rows.tolist() for q, rows in found.items()} == {0: [3, 6, 1, 2, 4], 1: [5], 2: [7, 8]}
+    assert by_query(Candidates(two_pools[::-1], 10, deduplicate=True).read(0, 3)) == [[3, 6, 1, 2, 4], [5], [7, 8]]
+
+
+def test_how_many_queries_are_read_at_once_changes_no_trainset(tmp_path, monkeypatch):
+    drawn(tmp_path / "all.arrow")
+    monkeypatch.setattr(trainset, "QUERIES", 1)
+    monkeypatch.setattr(tables, "RANKING_GROUP", 2)
+    drawn(tmp_path / "one.arrow")
+    assert (tmp_path / "all.arrow").read_bytes() == (tmp_path / "one.arrow").read_bytes()
 
 
 # --- the trainset
@@ -161,7 +180,7 @@ def test_only_the_epochs_that_training_reaches_are_drawn(tmp_path):
 @pytest.mark.parametrize("pairs", [PAIRS, PAIRS[:0]])
 def test_no_example_at_all_is_an_error_that_says_where_to_look(tmp_path, pairs):
     with pytest.raises(InputError, match="no judged query has negatives"):
-        draw_trainset(pairs, {}, SETTINGS, tmp_path / "t.arrow")
+        draw_trainset(pairs, candidates(tmp_path, {9: [1]}), SETTINGS, tmp_path / "t.arrow")
 
 
 def test_positives_are_the_judgements_above_0(tmp_path):

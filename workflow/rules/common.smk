@@ -63,10 +63,16 @@ PREFLIGHT = f"{ROOT}/preflight.json"
 TOKENIZERS = {slug(t): t for t in {RECIPE.tokenizer, *map(RECIPE.tokenizer_of, RECIPE.stages)}}
 
 
+def query_parts(split):
+    """What the queries of a split are searched in: the train queries in shards, those of other splits, few, as one."""
+    return [f"train.{shard}" for shard in SHARDS] if split == "train" and len(SHARDS) > 1 else [split]
+
+
 wildcard_constraints:
     stage=any_of(RECIPE.stages),
     system=any_of([*RECIPE.systems, *DATASET.negatives]),
     split=any_of(DATASET.splits),
+    part=any_of(re.escape(part) for split in DATASET.splits for part in query_parts(split)),
     shard=any_of(map(str, SHARDS)),
     tokenizer=any_of(map(re.escape, TOKENIZERS)),
     model=any_of(map(re.escape, HUB)),
@@ -153,9 +159,19 @@ def vector_split(stage, split):
     return f"{ROOT}/vectors/{stage}/{split}.{vector_suffix(stage)}"
 
 
+def split_of(wildcards):
+    return wildcards.part.partition(".")[0]
+
+
+def query_shard(wildcards):
+    """Which of the shards of its split's queries a part is; nothing where it is all of them."""
+    shard = wildcards.part.partition(".")[2]
+    return f"--shard {shard} --shards {len(SHARDS)}" if shard else ""
+
+
 def hits(wildcards):
     """How many passages to rank: what mining needs for the train queries, what evaluation needs otherwise."""
-    return RECIPE.mining.hits if wildcards.split == "train" else RECIPE.evaluation.depth
+    return RECIPE.mining.hits if split_of(wildcards) == "train" else RECIPE.evaluation.depth
 
 
 def quantisation(wildcards):

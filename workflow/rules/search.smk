@@ -2,6 +2,7 @@
 
 BM25_INDEX = f"{ROOT}/index/bm25"
 RANKING = f"{ROOT}/rankings/{{system}}.{{split}}.parquet"
+SEARCHED = f"{ROOT}/rankings/{{system}}.{{part}}.parquet"  # a split, or a shard of the training queries
 
 
 rule bm25_index:
@@ -29,12 +30,12 @@ rule bm25_search:
     """Rank with BM25."""
     input:
         index=BM25_INDEX,
-        queries=f"{ROOT}/prepared/{{split}}.queries.parquet",
+        queries=lambda wildcards: f"{ROOT}/prepared/{split_of(wildcards)}.queries.parquet",
         passages=f"{ROOT}/prepared/passages.parquet",
     output:
-        RANKING,
+        SEARCHED,
     log:
-        f"{LOGS}/rankings/{{system}}.{{split}}.log",
+        f"{LOGS}/rankings/{{system}}.{{part}}.log",
     wildcard_constraints:
         system="bm25",
     conda:
@@ -46,11 +47,12 @@ rule bm25_search:
     params:
         parameters=f"--k1 {RECIPE.bm25.k1} --b {RECIPE.bm25.b}",
         hits=hits,
+        shard=query_shard,
         version=version("bm25"),
     shell:
         "python -m led_pipeline.search.anserini bm25-search --index {input.index} --queries {input.queries}"
-        " --passages {input.passages} {params.parameters} --hits {params.hits} --threads {threads}"
-        " --out {output} > {log} 2>&1"
+        " --passages {input.passages} {params.parameters} --hits {params.hits} {params.shard}"
+        " --threads {threads} --out {output} > {log} 2>&1"
 
 
 rule impact_index:
@@ -82,12 +84,12 @@ rule impact_search:
     """Rank with a lexicon stage, through Anserini's impact index."""
     input:
         index=f"{ROOT}/index/{{system}}",
-        queries=lambda wildcards: vector_split(wildcards.system, wildcards.split),
+        queries=lambda wildcards: vector_split(wildcards.system, split_of(wildcards)),
         passages=f"{ROOT}/prepared/passages.parquet",
     output:
-        RANKING,
+        SEARCHED,
     log:
-        f"{LOGS}/rankings/{{system}}.{{split}}.log",
+        f"{LOGS}/rankings/{{system}}.{{part}}.log",
     wildcard_constraints:
         system=any_of(RECIPE.names("lexicon")),
     conda:
@@ -99,22 +101,23 @@ rule impact_search:
     params:
         quantisation=quantisation,
         hits=hits,
+        shard=query_shard,
         version=version("search"),
     shell:
         "python -m led_pipeline.search.anserini impact-search --index {input.index} --query-vectors {input.queries}"
-        " --passages {input.passages} --quantisation {params.quantisation} --hits {params.hits} --threads {threads}"
-        " --out {output} > {log} 2>&1"
+        " --passages {input.passages} --quantisation {params.quantisation} --hits {params.hits} {params.shard}"
+        " --threads {threads} --out {output} > {log} 2>&1"
 
 
 rule dense_search:
     """Rank with a dense stage: exact inner products with FAISS, one shard of the collection after another."""
     input:
-        queries=lambda wildcards: vector_split(wildcards.system, wildcards.split),
+        queries=lambda wildcards: vector_split(wildcards.system, split_of(wildcards)),
         passages=lambda wildcards: vector_shards(wildcards.system),
     output:
-        RANKING,
+        SEARCHED,
     log:
-        f"{LOGS}/rankings/{{system}}.{{split}}.log",
+        f"{LOGS}/rankings/{{system}}.{{part}}.log",
     wildcard_constraints:
         system=any_of(RECIPE.names("dense")),
     conda:
@@ -126,11 +129,36 @@ rule dense_search:
         runtime=RECIPE.resources.search.runtime_min,
     params:
         hits=hits,
+        shard=query_shard,
         version=version("search"),
     shell:
         "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} --plain -- led_pipeline.search.faiss_index"
-        " --passage-vectors {input.passages} --query-vectors {input.queries} --hits {params.hits} --threads {threads}"
-        " --out {output} > {log} 2>&1"
+        " --passage-vectors {input.passages} --query-vectors {input.queries} --hits {params.hits} {params.shard}"
+        " --threads {threads} --out {output} > {log} 2>&1"
+
+
+if len(SHARDS) > 1:
+
+    rule join_ranking:
+        """The rankings of the training queries' shards as one."""
+        input:
+            [f"{ROOT}/rankings/{{system}}.{part}.parquet" for part in query_parts("train")],
+        output:
+            RANKING,
+        log:
+            f"{LOGS}/rankings/{{system}}.{{split}}.log",
+        wildcard_constraints:
+            system=any_of(["bm25", *RECIPE.retrievers]),
+            split="train",
+        conda:
+            ENV
+        resources:
+            mem_mb=job("cpu", "mem_mb"),
+            runtime=job("cpu", "runtime_min"),
+        params:
+            version=version("search"),
+        shell:
+            "python -m led_pipeline.data.rankings --shards {input} --out {output} > {log} 2>&1"
 
 
 rule rerank:

@@ -19,14 +19,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
 from led_pipeline.data.formats import Judgement, read_qrels, write_qrels
 from led_pipeline.data.lines import DEFECTS, Problems
 from led_pipeline.data.repair import Repair
-from led_pipeline.data.tables import ROW_GROUP, write_strings
+from led_pipeline.data.tables import ROW_GROUP, rows_of, write_strings
 from led_pipeline.data.texts import Text, read_corpus, read_queries, read_titles, read_tsv
 from led_pipeline.files import InputError, digest, run_main, write_json
 
@@ -159,17 +155,11 @@ def select(
     return kept, left_out
 
 
-def present(passages: Path, wanted: Collection[str]) -> set[str]:
-    """Return those of the wanted passage ids that a passages.parquet has, without making 8.8 million strings."""
-    ids = pq.read_table(passages, columns=["id"])["id"]
-    return set(ids.filter(pc.is_in(ids, value_set=pa.array(list(wanted), type=pa.string()))).to_pylist())
-
-
 def judgements(
     rows: list[Judgement], qrels: Path, queries: Collection[str], passages: Path, problems: Problems
 ) -> dict[str, dict[str, int]]:
     """Return the grades by qid and pid; a judgement whose query or passage is missing is a defect."""
-    known = present(passages, {pid for _, _, pid, _ in rows})
+    known = rows_of(passages, {pid for _, _, pid, _ in rows})
     grades: dict[str, dict[str, int]] = {}
     for line, qid, pid, grade in rows:
         if qid not in queries:

@@ -5,17 +5,23 @@ POOL`, or with `published --negatives FILE` in place of `ranking --ranking R` fo
 """
 
 import argparse
+import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from led_pipeline.data.formats import load_qrels, read_negatives
-from led_pipeline.data.tables import Ragged, Ranking, read_column, read_ranking, write_ranking
+from led_pipeline.data.tables import Ranked, Ranking, read_column, read_rankings, rows_of, write_rankings
 from led_pipeline.files import InputError, run_main, write_json
 
-Ranked = tuple[int, NDArray[np.int32], NDArray[np.float32]]  # query row; passage rows, best first; scores
+LOOKED_UP = 4_000_000  # published negatives whose rows are looked up at once
 
 
 def unjudged(passages: NDArray[np.int32], judged: Collection[int], depth: int) -> NDArray[np.int64]:
@@ -25,65 +31,81 @@ def unjudged(passages: NDArray[np.int32], judged: Collection[int], depth: int) -
     return np.flatnonzero(~np.isin(passages, list(judged)))[:depth]
 
 
-def row_numbers(path: Path) -> dict[str, int]:
-    """Return the row of every id of a table of passages or queries."""
-    return {name: row for row, name in enumerate(read_column(path, "id"))}
-
-
-def judged_rows(
-    qrels: Path, queries: dict[str, int], passages: dict[str, int], from_grade: int = 0
-) -> dict[int, set[int]]:
+def judged_rows(qrels: Path, queries: Path, passages: Path, from_grade: int = 0) -> dict[int, set[int]]:
     """Return the rows of the passages judged for each query row with at least some grade."""
+    judged = load_qrels(qrels)
+    query_rows = rows_of(queries, judged)
+    rows = rows_of(passages, {pid for grades in judged.values() for pid in grades})
     return {
-        queries[qid]: {passages[pid] for pid, grade in grades.items() if grade >= from_grade}
-        for qid, grades in load_qrels(qrels).items()
-        if qid in queries
+        query_rows[qid]: {rows[pid] for pid, grade in grades.items() if grade >= from_grade}
+        for qid, grades in judged.items()
+        if qid in query_rows
     }
 
 
-def published(path: Path, queries: dict[str, int], passages: dict[str, int]) -> Iterator[Ranked]:
+def published(path: Path, queries: Path, passages: Path, folder: Path) -> Iterator[Ranked]:
     """Yield the passages of a published file, best first, in row order; scores fall by 1, since such files hold none.
 
     Queries that are not in the dataset are left out (a subset of the queries is common); a passage that is not there
-    is an error, since it means that file and collection do not belong together.
+    is an error, since it means that file and collection do not belong together. What is read waits in a temporary file
+    in `folder`, 4 bytes a passage, since the file may have an order of its own.
     """
-    found: dict[int, NDArray[np.int32]] = {}
-    for qid, pids in read_negatives(path):
-        if qid not in queries:
-            continue
-        missing = next((pid for pid in pids if pid not in passages), None)
-        if missing is not None:
-            raise InputError(
-                f"{path}: negative passage '{missing}' of query '{qid}' is not in the collection; take the file made"
-                " for this collection"
-            )
-        found[queries[qid]] = np.array([passages[pid] for pid in pids], dtype=np.int32)
-    for query in sorted(found):
-        yield query, found[query], -np.arange(len(found[query]), dtype=np.float32)
+    query_rows = {name: row for row, name in enumerate(read_column(queries, "id"))}
+    known = ((qid, pids) for qid, pids in read_negatives(path) if qid in query_rows)
+    ids = pq.read_table(passages, columns=["id"])["id"].combine_chunks()
+    found, first = [], 0
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for names, pids in _looked_up(known):
+            rows = pc.index_in(pa.array(list(chain.from_iterable(pids)), type=pa.string()), value_set=ids)
+            lengths = [len(part) for part in pids]
+            if rows.null_count:
+                missing = int(np.flatnonzero(rows.is_null())[0])
+                name = names[int(np.searchsorted(np.cumsum(lengths), missing, side="right"))]
+                raise InputError(
+                    f"{path}: negative passage '{list(chain.from_iterable(pids))[missing]}' of query '{name}' is not in"
+                    " the collection; take the file made for this collection"
+                )
+            file.write(rows.to_numpy().astype(np.int32).tobytes())
+            for name, length in zip(names, lengths, strict=True):
+                found.append((query_rows[name], first, length))
+                first += length
+        file.flush()
+        values = np.memmap(file, dtype=np.int32, mode="r") if first else np.empty(0, dtype=np.int32)
+        for query, start, length in sorted(found):
+            yield query, values[start : start + length], -np.arange(length, dtype=np.float32)
+
+
+def _looked_up(lists: Iterable[tuple[str, list[str]]]) -> Iterator[tuple[list[str], list[list[str]]]]:
+    """Group lists of negatives, by names of queries and their passages, into about LOOKED_UP passages."""
+    names, pids, waiting = [], [], 0
+    for name, part in lists:
+        names.append(name)
+        pids.append(part)
+        waiting += len(part)
+        if waiting >= LOOKED_UP:
+            yield names, pids
+            names, pids, waiting = [], [], 0
+    if names:
+        yield names, pids
 
 
 def build_pool(rankings: Iterable[Ranked], judged: dict[int, set[int]], depth: int, out: Path) -> None:
     """Write the pool of one system, query by query, and a manifest beside it; a query without any is left out."""
-    queries, kept_passages, kept_scores = [], [], []
-    for query, passages, scores in rankings:
-        kept = unjudged(passages, judged.get(query, ()), depth)
-        if len(kept):
-            queries.append(query)
-            kept_passages.append(passages[kept])
-            kept_scores.append(scores[kept])
-    pool = Ranking(
-        np.array(queries, dtype=np.int32),
-        Ragged.from_rows(kept_passages, np.int32),
-        Ragged.from_rows(kept_scores, np.float32),
+    counts = Counter(queries=0, queries_with_fewer=0, passages=0)
+
+    def lists() -> Iterator[Ranked]:
+        for query, passages, scores in rankings:
+            kept = unjudged(passages, judged.get(query, ()), depth)
+            if len(kept):
+                counts.update(queries=1, queries_with_fewer=int(len(kept) < depth), passages=len(kept))
+                yield query, passages[kept], scores[kept]
+
+    write_rankings(out, Ranking.parts(lists()))
+    write_json(out.with_suffix(".json"), {"depth": depth, **counts})
+    print(
+        f"{counts['queries']:,} queries with {counts['passages']:,} negatives, {counts['queries_with_fewer']:,} of them"
+        f" with fewer than {depth}"
     )
-    write_ranking(out, pool)
-    short = int((pool.passages.lengths < depth).sum())
-    total = len(pool.passages.values)
-    write_json(
-        out.with_suffix(".json"),
-        {"depth": depth, "queries": len(pool), "queries_with_fewer": short, "passages": total},
-    )
-    print(f"{len(pool):,} queries with {total:,} negatives, {short:,} of them with fewer than {depth}")
 
 
 def main() -> None:
@@ -97,9 +119,12 @@ def main() -> None:
     parser.add_argument("--depth", required=True, type=int)
     parser.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
-    queries, passages = row_numbers(a.queries), row_numbers(a.passages)
-    rankings = published(a.negatives, queries, passages) if a.kind == "published" else read_ranking(a.ranking)
-    build_pool(rankings, judged_rows(a.qrels, queries, passages), a.depth, a.out)
+    if a.kind == "published":
+        a.out.parent.mkdir(parents=True, exist_ok=True)
+        rankings = published(a.negatives, a.queries, a.passages, a.out.parent)
+    else:
+        rankings = chain.from_iterable(read_rankings(a.ranking))
+    build_pool(rankings, judged_rows(a.qrels, a.queries, a.passages), a.depth, a.out)
 
 
 if __name__ == "__main__":

@@ -7,27 +7,32 @@ formats (TSV, JSONL, TREC) are read and written by `formats`; everything here is
 |---|---|---|
 | passages.parquet | Parquet | id, title, text: string |
 | queries.parquet | Parquet | id, text: string |
-| ranking, pool | Parquet | query: int32 row; passages: list<int32> rows, best first; scores: list<float32> |
+| ranking, pool | Parquet | query: int32 row, ascending; passages: list<int32> rows, best first; scores: list<float32> |
 | trainset | Arrow | query: int32; epoch: int16; passages: list<int32>, positive first; one list<float32> per teacher |
 | tokens | Arrow | title, text: list<uint16 or uint32> token ids without special tokens (queries: text only) |
 | sparse vectors | Arrow | terms: list<uint16 or uint32>, ascending; weights: list<float32> |
 | dense vectors | npy | float16 or float32 matrix, one row per text |
 
-Arrow files are written as one uncompressed record batch, so that reading them maps memory and copies nothing.
+Arrow files are written as one uncompressed record batch, so that reading them maps memory and copies nothing. Parquet
+files are read and written by the row group, so that what is held at once does not grow with them.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from led_pipeline.files import atomic
 
-ROW_GROUP = 65_536
+ROW_GROUP = 65_536  # texts
+RANKING_GROUP = 4_096  # queries: 10 MB where each has 300 passages
+ID_GROUPS = 16  # row groups whose ids are read at once
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,16 @@ class Ragged:
         values = np.concatenate(rows).astype(dtype, copy=False) if rows else np.empty(0, dtype=dtype)
         return cls(values, offsets)
 
+    @classmethod
+    def joined(cls, parts: Sequence["Ragged"], dtype: np.dtype | type) -> "Ragged":
+        """Join ragged arrays, one after the other, into one of the given dtype."""
+        lengths = [np.zeros(1, dtype=np.int64), *(part.lengths for part in parts)]
+        values = [np.empty(0, dtype=dtype), *(part.values for part in parts)]
+        return cls(np.concatenate(values, dtype=dtype), np.cumsum(np.concatenate(lengths)))
+
+
+Ranked = tuple[int, NDArray[np.int32], NDArray[np.float32]]  # query row; passage rows, best first; scores
+
 
 @dataclass(frozen=True)
 class Ranking:
@@ -67,9 +82,21 @@ class Ranking:
     def __len__(self) -> int:
         return len(self.queries)
 
-    def __iter__(self) -> Iterator[tuple[int, NDArray[np.int32], NDArray[np.float32]]]:
+    def __iter__(self) -> Iterator[Ranked]:
         for i, query in enumerate(self.queries):
             yield int(query), self.passages[i], self.scores[i]
+
+    @classmethod
+    def parts(cls, lists: Iterable[Ranked]) -> Iterator["Ranking"]:
+        """Yield lists that come one by one as rankings of a row group each."""
+        rest = iter(lists)
+        while group := list(islice(rest, RANKING_GROUP)):
+            queries, passages, scores = zip(*group, strict=True)
+            yield cls(
+                np.array(queries, dtype=np.int32),
+                Ragged.from_rows(passages, np.int32),
+                Ragged.from_rows(scores, np.float32),
+            )
 
 
 def shard_range(rows: int, shard: int, shards: int) -> tuple[int, int]:
@@ -87,6 +114,27 @@ def count_rows(path: Path | str) -> int:
 def read_column(path: Path | str, name: str) -> list[str]:
     """Return one string column of a Parquet file as a list."""
     return pq.read_table(path, columns=[name])[name].to_pylist()
+
+
+def read_ids(path: Path | str) -> Iterator[tuple[int, pa.ChunkedArray]]:
+    """Yield the ids of a Parquet file, about a million at a time, with the row of the first one."""
+    first = 0
+    with pq.ParquetFile(path) as file:
+        for group in range(0, file.num_row_groups, ID_GROUPS):
+            groups = range(group, min(group + ID_GROUPS, file.num_row_groups))
+            ids = file.read_row_groups(groups, columns=["id"])["id"]
+            yield first, ids
+            first += len(ids)
+
+
+def rows_of(path: Path | str, ids: Collection[str]) -> dict[str, int]:
+    """Return the rows of those of some ids that a Parquet file has; the file's other ids pass by."""
+    wanted = pa.array(list(ids), type=pa.string())
+    found: dict[str, int] = {}
+    for first, column in read_ids(path):
+        rows = np.flatnonzero(pc.is_in(column, value_set=wanted))
+        found.update(zip(column.take(pa.array(rows)).to_pylist(), (rows + first).tolist(), strict=True))
+    return found
 
 
 def read_rows(path: Path | str, start: int, stop: int, columns: Sequence[str]) -> Iterator[dict[str, list]]:
@@ -122,26 +170,63 @@ def _ragged(column: pa.ChunkedArray) -> Ragged:
     array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):  # an empty column combines to no chunk at all
         array = pa.array([], type=column.type)
-    offsets = array.offsets.to_numpy()
-    return Ragged(array.values.to_numpy(zero_copy_only=True), offsets.astype(np.int64, copy=False))
+    offsets = array.offsets.to_numpy().astype(np.int64, copy=False)
+    values = array.values.to_numpy(zero_copy_only=True)
+    if offsets[0] or offsets[-1] < len(values):  # a slice
+        return Ragged(values[offsets[0] : offsets[-1]], offsets - offsets[0])
+    return Ragged(values, offsets)
+
+
+_RANKING = pa.schema(
+    [("query", pa.int32()), ("passages", pa.large_list(pa.int32())), ("scores", pa.large_list(pa.float32()))]
+)
+
+
+def write_rankings(path: Path | str, parts: Iterable[Ranking]) -> None:
+    """Stream the parts of a ranking or a pool into one file, atomically.
+
+    Raises:
+        ValueError: the query rows do not ascend, within a part or from one to the next.
+    """
+    last = -1
+    with atomic(path) as temporary, pq.ParquetWriter(temporary, _RANKING, compression="zstd") as writer:
+        for part in parts:
+            if (np.diff(part.queries, prepend=last) <= 0).any():
+                raise ValueError(f"{path}: query rows do not ascend after row {last}")
+            last = part.queries[-1] if len(part) else last
+            arrays = [
+                pa.array(part.queries, type=pa.int32()),
+                _list_array(part.passages, pa.int32()),
+                _list_array(part.scores, pa.float32()),
+            ]
+            writer.write_table(pa.table(arrays, schema=_RANKING), row_group_size=RANKING_GROUP)
 
 
 def write_ranking(path: Path | str, ranking: Ranking) -> None:
     """Write a ranking or a pool, atomically."""
-    table = pa.table(
-        {
-            "query": pa.array(ranking.queries, type=pa.int32()),
-            "passages": _list_array(ranking.passages, pa.int32()),
-            "scores": _list_array(ranking.scores, pa.float32()),
-        }
-    )
-    with atomic(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP)
+    write_rankings(path, [ranking])
 
 
-def read_ranking(path: Path | str) -> Ranking:
-    """Read a ranking or a pool."""
-    table = pq.read_table(path)
+def read_rankings(path: Path | str) -> Iterator[Ranking]:
+    """Yield a ranking or a pool by the row group."""
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            yield _ranking(file.read_row_group(group))
+
+
+def read_ranking(path: Path | str, start: int = 0, stop: int | None = None) -> Ranking:
+    """Read a ranking or a pool, or only its query rows start..stop and the row groups that they lie in."""
+    if stop is None:
+        return _ranking(pq.read_table(path))
+    with pq.ParquetFile(path) as file:
+        ranges = [file.metadata.row_group(group).column(0).statistics for group in range(file.num_row_groups)]
+        groups = [i for i, found in enumerate(ranges) if found and found.min < stop and found.max >= start]
+        table = file.read_row_groups(groups)
+    low, high = np.searchsorted(table["query"].to_numpy(), [start, stop])
+    return _ranking(table.slice(low, high - low))
+
+
+def _ranking(table: pa.Table) -> Ranking:
     return Ranking(table["query"].to_numpy(), _ragged(table["passages"]), _ragged(table["scores"]))
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from led_pipeline.data.tables import Ragged, count_rows, read_arrow, read_rows, shard_range, write_arrow
 from led_pipeline.files import InputError, run_main
 
+AT_ONCE = 4_096  # texts; what the tokenizer returns takes many times the memory of the ids
 SPECIAL = ("cls", "sep", "pad", "unk")
 
 
@@ -41,13 +42,15 @@ def tokenise(texts: Path, tokenizer: str, max_tokens: int, shard: int, shards: i
     dtype = np.uint16 if len(loaded) <= 2**16 else np.uint32
     names = [name for name in ("title", "text") if name in pq.read_schema(texts).names]
     start, stop = shard_range(count_rows(texts), shard, shards)
-    rows: dict[str, list[NDArray]] = {name: [] for name in names}
+    parts: dict[str, list[Ragged]] = {name: [] for name in names}
     for batch in read_rows(texts, start, stop, names):
         for name in names:
-            encoded = fast.encode_batch_fast(batch[name], add_special_tokens=False)
-            rows[name] += [np.asarray(e.ids[:max_tokens], dtype=dtype) for e in encoded]
+            for first in range(0, len(batch[name]), AT_ONCE):
+                encoded = fast.encode_batch_fast(batch[name][first : first + AT_ONCE], add_special_tokens=False)
+                rows = [np.asarray(e.ids[:max_tokens], dtype=dtype) for e in encoded]
+                parts[name].append(Ragged.from_rows(rows, dtype))
     metadata = {name: str(value) for name, value in special.items()} | {"vocabulary": str(len(loaded))}
-    write_arrow(out, {name: Ragged.from_rows(rows[name], dtype) for name in names}, metadata)
+    write_arrow(out, {name: Ragged.joined(parts.pop(name), dtype) for name in names}, metadata)
 
 
 def title_and_text(title: int, text: int, room: int) -> tuple[int, int]:

@@ -10,44 +10,71 @@ as likely; more than N entries: N of them without replacement; exactly N: all; f
 
 import argparse
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from led_pipeline.data.pools import judged_rows, row_numbers
+from led_pipeline.data.pools import judged_rows
 from led_pipeline.data.tables import Ragged, read_arrow, read_ranking, write_arrow
 from led_pipeline.files import InputError, run_main, write_json
 
+QUERIES = 16_384  # query rows whose candidates are held at once
 
-def draw(candidates: NDArray[np.int32], count: int, random: np.random.Generator) -> NDArray[np.int32]:
-    """Draw `count` negatives of one query by LED's rules; the entries of `candidates` may repeat.
+
+def draw(candidates: int, count: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """Draw the positions of `count` negatives among the entries of one query's candidates, by LED's rules.
 
     Raises:
         ValueError: there is no candidate.
     """
-    if len(candidates) == 0:
+    if not candidates:
         raise ValueError("no candidate to draw from")
-    if len(candidates) > count:
-        return candidates[random.choice(len(candidates), size=count, replace=False, shuffle=False)]
-    return np.resize(candidates, count)
+    if candidates > count:
+        return random.choice(candidates, size=count, replace=False, shuffle=False)
+    return np.resize(np.arange(candidates), count)
 
 
-def candidates_by_query(pools: list[Path], depth: int, deduplicate: bool) -> dict[int, NDArray[np.int32]]:
-    """Return each query's candidates: the first `depth` of every pool, in the order of the pools."""
-    found: dict[int, list[NDArray[np.int32]]] = {}
-    for path in pools:
-        for query, passages, _ in read_ranking(path):
-            found.setdefault(query, []).append(passages[:depth])
-    joined = {query: np.concatenate(lists) for query, lists in found.items()}
-    if deduplicate:  # the first occurrence stays
-        joined = {query: rows[np.sort(np.unique(rows, return_index=True)[1])] for query, rows in joined.items()}
-    return joined
+@dataclass(frozen=True)
+class Candidates:
+    """Each query's candidates: the first `depth` of every pool, in the order of the pools; read from their files."""
+
+    pools: Sequence[Path]
+    depth: int
+    deduplicate: bool = False  # the first occurrence stays
+
+    def read(self, start: int, stop: int) -> Ragged:
+        """Return the candidates of the query rows start..stop."""
+        found = [read_ranking(path, start, stop) for path in self.pools]
+        lengths = [np.minimum(pool.passages.lengths, self.depth) for pool in found]
+        query_of = np.concatenate([np.repeat(pool.queries, n) for pool, n in zip(found, lengths, strict=True)])
+        values = np.concatenate([_first(pool.passages, n) for pool, n in zip(found, lengths, strict=True)])
+        order = np.argsort(query_of, kind="stable")
+        query_of, values = query_of[order], values[order]
+        if self.deduplicate:
+            kept = np.unique(query_of.astype(np.int64) << 32 | values, return_index=True)[1]
+            kept.sort()
+            query_of, values = query_of[kept], values[kept]
+        return Ragged(values, np.searchsorted(query_of, np.arange(start, stop + 1)))
+
+    def blocks(self, queries: int) -> Iterator[tuple[int, int, Ragged]]:
+        """Yield the candidates of the query rows from 0 to `queries` in blocks, with the rows they begin and end at."""
+        for start in range(0, queries, QUERIES):
+            stop = min(start + QUERIES, queries)
+            yield start, stop, self.read(start, stop)
+
+
+def _first(rows: Ragged, lengths: NDArray[np.int64]) -> NDArray:
+    """Return the first so many values of every row, end to end."""
+    skipped = np.repeat(rows.offsets[:-1] - np.cumsum(lengths) + lengths, lengths)
+    return rows.values[np.arange(len(skipped)) + skipped]
 
 
 def positives(qrels: Path, queries: Path, passages: Path) -> NDArray[np.int32]:
     """Return the (query row, passage row) of every judgement above grade 0, sorted."""
-    relevant = judged_rows(qrels, row_numbers(queries), row_numbers(passages), from_grade=1)
+    relevant = judged_rows(qrels, queries, passages, from_grade=1)
     rows = [(query, passage) for query, found in relevant.items() for passage in found]
     return np.array(sorted(rows), dtype=np.int32).reshape(-1, 2)
 
@@ -69,9 +96,15 @@ def batch_rows(step: int, examples: int, batch_size: int) -> NDArray[np.int64]:
     return epoch * examples + np.arange(position * batch_size, (position + 1) * batch_size) % examples
 
 
-def draw_trainset(pairs: NDArray[np.int32], pools: dict[int, NDArray[np.int32]], settings: dict, out: Path) -> None:
-    """Write the examples of every epoch that training will reach, and a manifest beside them."""
-    usable = pairs[[query in pools for query, _ in pairs.tolist()]] if len(pairs) else pairs
+def draw_trainset(pairs: NDArray[np.int32], candidates: Candidates, settings: dict, out: Path) -> None:
+    """Write the examples of every epoch that training will reach, and a manifest beside them.
+
+    The pools are read twice: for the numbers of candidates, from which positions are drawn, and for the passages there.
+    Memory holds the examples and the candidates of some queries.
+    """
+    rows = int(pairs[:, 0].max()) + 1 if len(pairs) else 0
+    available = np.concatenate([found.lengths for _, _, found in candidates.blocks(rows)] or [[]])
+    usable = pairs[available[pairs[:, 0]] > 0] if len(pairs) else pairs
     if not len(usable):
         raise InputError(f"{out}: no judged query has negatives; check that the pools belong to the split 'train'")
     count, size = settings["negatives_per_query"], settings["batch_size"]
@@ -83,7 +116,8 @@ def draw_trainset(pairs: NDArray[np.int32], pools: dict[int, NDArray[np.int32]],
         for i, (query, positive) in enumerate(usable[random.permutation(len(usable))].tolist(), epoch * len(usable)):
             queries[i] = query
             passages[i, 0] = positive
-            passages[i, 1:] = draw(pools[query], count, random)
+            passages[i, 1:] = draw(int(available[query]), count, random)
+    _look_up(queries, passages, candidates, rows)
     columns = {
         "query": queries,
         "epoch": np.repeat(np.arange(epochs, dtype=np.int16), len(usable)),
@@ -102,12 +136,22 @@ def draw_trainset(pairs: NDArray[np.int32], pools: dict[int, NDArray[np.int32]],
     print(json.dumps(manifest))
 
 
+def _look_up(queries: NDArray[np.int32], passages: NDArray[np.int32], candidates: Candidates, rows: int) -> None:
+    """Replace the drawn positions, which follow each example's positive, by the passages there."""
+    order = np.argsort(queries, kind="stable")
+    for start, stop, found in candidates.blocks(rows):
+        low, high = np.searchsorted(queries, [start, stop], sorter=order)
+        here = order[low:high]
+        passages[here, 1:] = found.values[found.offsets[queries[here] - start][:, None] + passages[here, 1:]]
+
+
 def join(drawn: Path, teachers: dict[str, list[Path]], out: Path) -> None:
     """Add one column of scores per teacher, `score_<teacher>`, given as npy shards in the order of the passages."""
     columns, metadata = read_arrow(drawn)
     passages = columns["passages"]
     for name, shards in teachers.items():
-        scores = np.concatenate([np.load(path) for path in shards]).astype(np.float32)
+        parts = [np.load(path, mmap_mode="r") for path in shards]
+        scores = np.concatenate(parts).astype(np.float32, copy=False)
         if len(scores) != len(passages.values) or not np.isfinite(scores).all():
             raise InputError(
                 f"{shards[0]}: {len(passages.values)} finite scores of teacher '{name}' expected, got {len(scores)}"
@@ -131,8 +175,8 @@ def main() -> None:
         command.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
     if a.command == "draw":
-        pools = candidates_by_query(a.pools, a.settings["negatives_depth"], a.settings["deduplicate"])
-        draw_trainset(positives(a.qrels, a.queries, a.passages), pools, a.settings, a.out)
+        candidates = Candidates(a.pools, a.settings["negatives_depth"], a.settings["deduplicate"])
+        draw_trainset(positives(a.qrels, a.queries, a.passages), candidates, a.settings, a.out)
     else:
         join(a.drawn, {name: [Path(p) for p in shards] for name, *shards in a.scores}, a.out)
 

@@ -1,7 +1,8 @@
 """Lucene indexes through Anserini: BM25 over the passages' text, impacts over a lexicon stage's vectors.
 
 Passages and queries go by their rows, padded with zeros to one width, so that Lucene, which breaks ties by comparing
-ids as strings, breaks them by row. A ranking has an entry for every query; a query without terms has no hits.
+ids as strings, breaks them by row. A ranking has an entry for every query; a query without terms has no hits. Queries
+are searched in chunks: Anserini's text of one chunk is read, written to the ranking and deleted before the next.
 
 Run as `python -m led_pipeline.search.anserini COMMAND`, where COMMAND is bm25-index, bm25-search, impact-index or
 impact-search.
@@ -20,13 +21,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from led_pipeline.data.tables import Ragged, Ranking, count_rows, read_rows, write_ranking
+from led_pipeline.data.tables import Ragged, Ranking, count_rows, read_rows, shard_range, write_rankings
 from led_pipeline.files import InputError, atomic, read_json, run_main, write_json
 from led_pipeline.search.exact import SparseVectors
 from led_pipeline.search.impacts import json_vectors, quantise, repeated_terms
 from led_pipeline.search.java import run_java
 
 FILE_ROWS = 50_000  # passages per file given to Anserini, which reads a file in one thread
+VECTORS = 4_096  # vectors that are texts at once
 # One run of Anserini holds its topics and its hits in memory.
 CHUNK_QUERIES = 20_000
 CHUNK_HITS = 5_000_000
@@ -59,15 +61,16 @@ def bm25_index(passages: Path, out: Path, threads: int, heap_mb: int = HEAP_MB) 
 
 
 def bm25_search(
-    index: Path, queries: Path, passages: Path, k1: float, b: float, hits: int, threads: int, heap_mb: int = HEAP_MB
-) -> Ranking:
-    """Rank passages for all queries by BM25; the scores are Anserini's, rounded to 0.0001 and lowered within ties."""
+    index: Path, queries: Path, passages: Path, k1: float, b: float, hits: int, threads: int, shard: int = 0,
+    shards: int = 1, heap_mb: int = HEAP_MB,
+) -> Iterator[Ranking]:  # fmt: skip
+    """Yield a shard of the queries ranked by BM25; scores are Anserini's, rounded to 0.0001 and lowered within ties."""
     _check_note(index, {"kind": "bm25", "passages": count_rows(passages)})
-    rows = count_rows(queries)
-    texts = (text for batch in read_rows(queries, 0, rows, ["text"]) for text in batch["text"])
+    start, stop = shard_range(count_rows(queries), shard, shards)
+    texts = (text for batch in read_rows(queries, start, stop, ["text"]) for text in batch["text"])
     topics = (re.sub(r"[\x00-\x20]+", " ", text).strip(" ") for text in texts)
     flags = ["-bm25", "-bm25.k1", str(k1), "-bm25.b", str(b)]
-    return _search(index, topics, rows, flags, hits, threads, heap_mb)
+    return _search(index, topics, (start, stop), flags, hits, threads, heap_mb)
 
 
 def impact_index(
@@ -81,23 +84,25 @@ def impact_index(
     documents = (
         f'"vector":{vector}'
         for path, shard in shards
-        for first in range(0, len(shard), FILE_ROWS)
-        for vector in json_vectors(quantise(shard, quantisation, first, min(first + FILE_ROWS, len(shard)), path))
+        for first in range(0, len(shard), VECTORS)
+        for vector in json_vectors(quantise(shard, quantisation, first, min(first + VECTORS, len(shard)), path))
     )
     note = {"kind": "impact", "passages": rows, "quantisation": quantisation}
     _build(out, documents, note, ["-collection", "JsonVectorCollection", *IMPACT_FLAGS], threads, heap_mb)
 
 
 def impact_search(
-    index: Path, query_vectors: Path, quantisation: int, passages: Path, hits: int, threads: int, heap_mb: int = HEAP_MB
-) -> Ranking:
-    """Rank passages for all queries by the dot product of impacts; scores are whole numbers, exact up to 2**24."""
+    index: Path, query_vectors: Path, quantisation: int, passages: Path, hits: int, threads: int, shard: int = 0,
+    shards: int = 1, heap_mb: int = HEAP_MB,
+) -> Iterator[Ranking]:  # fmt: skip
+    """Yield a shard of the queries ranked by the dot product of impacts; scores are whole, exact up to 2**24."""
     _check_note(index, {"kind": "impact", "passages": count_rows(passages), "quantisation": quantisation})
     vectors = SparseVectors.read(query_vectors)
-    impacts = quantise(vectors, quantisation, 0, len(vectors), query_vectors)
+    start, stop = shard_range(len(vectors), shard, shards)
+    impacts = quantise(vectors, quantisation, start, stop, query_vectors)
     topics = (repeated_terms(impacts.terms[row], impacts.weights[row]) for row in range(len(impacts)))
-    ranking = _search(index, topics, len(impacts), IMPACT_FLAGS, hits, threads, heap_mb)
-    return Ranking(ranking.queries, ranking.passages, Ragged(np.rint(ranking.scores.values), ranking.scores.offsets))
+    for part in _search(index, topics, (start, stop), IMPACT_FLAGS, hits, threads, heap_mb):
+        yield Ranking(part.queries, part.passages, Ragged(np.rint(part.scores.values), part.scores.offsets))
 
 
 def _build(
@@ -149,44 +154,67 @@ def _check_note(index: Path, expected: dict[str, str | int]) -> None:
 
 
 def _search(
-    index: Path, topics: Iterable[str], queries: int, flags: Sequence[str], hits: int, threads: int, heap_mb: int
-) -> Ranking:
-    """Search with one topic per query row, an empty one having no hits, in as many runs of Anserini as memory asks."""
+    index: Path,
+    topics: Iterable[str],
+    rows: tuple[int, int],
+    flags: Sequence[str],
+    hits: int,
+    threads: int,
+    heap_mb: int,
+) -> Iterator[Ranking]:
+    """Yield the ranking of a range of query rows, one run of Anserini after the other; an empty topic has no hits.
+
+    Raises:
+        InputError: Anserini did not answer every query, or none of the queries has a single hit.
+    """
     arguments = ["-index", str(index.resolve()), "-topics", "topics.tsv", "-topicReader", "TsvInt"]
     arguments += ["-output", "run.trec", "-hits", str(hits), "-threads", str(threads), *flags]
-    lists = []
+    first, stop = rows
+    found = 0
     with tempfile.TemporaryDirectory(prefix="anserini.") as name:
         folder = Path(name)
         items = "".join(f"<Item>{escape(argument)}</Item>" for argument in arguments)
         (folder / "calls.xml").write_text(_CALLS.format(items=items), encoding="utf-8")
-        for lines in _chunks(topics, hits):
+        for numbers, lines in _chunks(topics, first, hits):
             (folder / "topics.tsv").write_text("".join(lines), encoding="utf-8")
             log = run_java("org.eclipse.jetty.xml.XmlConfiguration", ["calls.xml"], heap_mb, folder)
             if not any(f" {len(lines)} queries processed in " in line for line in log):
                 raise InputError(f"{index}: Anserini did not answer all of {len(lines)} queries, see its log above")
-            lists.append(_read_run(folder / "run.trec"))
+            part = _ranking(_read_run(folder / "run.trec"), first, numbers[-1] + 1)
             (folder / "run.trec").unlink()
-    if not sum(len(columns[0]) for columns in lists):
+            found += len(part.passages.values)
+            first = numbers[-1] + 1
+            yield part
+    if first < stop:
+        yield _ranking((np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32)), first, stop)
+    if rows[0] < stop and not found:
+        queries = stop - rows[0]
         raise InputError(f"{index}: no query of {queries} has a single hit; does the index belong to these queries?")
-    query, passage, score = (np.concatenate(column) for column in zip(*lists, strict=True))
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(query, minlength=queries))])
-    return Ranking(np.arange(queries, dtype=np.int32), Ragged(passage, offsets), Ragged(score, offsets))
 
 
-def _chunks(topics: Iterable[str], hits: int) -> Iterator[list[str]]:
-    """Group topics, without the empty ones, into lists of lines `row TAB topic` that one run can hold."""
+def _ranking(hits: tuple[np.ndarray, np.ndarray, np.ndarray], start: int, stop: int) -> Ranking:
+    """Return the ranking of the query rows start..stop from their hits: query rows in order, passage rows, scores."""
+    query, passage, score = hits
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(query - start, minlength=stop - start))])
+    return Ranking(np.arange(start, stop, dtype=np.int32), Ragged(passage, offsets), Ragged(score, offsets))
+
+
+def _chunks(topics: Iterable[str], first: int, hits: int) -> Iterator[tuple[list[int], list[str]]]:
+    """Group topics, without the empty ones, into what one run can hold: query rows and lines `row TAB topic`."""
     most = max(1, min(CHUNK_QUERIES, CHUNK_HITS // hits))
+    rows: list[int] = []
     lines: list[str] = []
     characters = 0
-    for row, topic in enumerate(topics):
+    for row, topic in enumerate(topics, start=first):
         if lines and (len(lines) == most or characters + len(topic) > CHUNK_CHARACTERS):
-            yield lines
-            lines, characters = [], 0
+            yield rows, lines
+            rows, lines, characters = [], [], 0
         if topic:
+            rows.append(row)
             lines.append(f"{row}\t{topic}\n")
             characters += len(topic)
     if lines:
-        yield lines
+        yield rows, lines
 
 
 def _read_run(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -215,6 +243,8 @@ def _parser() -> argparse.ArgumentParser:
         if name.endswith("search"):
             command.add_argument("--index", type=Path, required=True)
             command.add_argument("--hits", type=int, required=True)
+            command.add_argument("--shard", type=int, default=0, help="which of the shards of the queries to search")
+            command.add_argument("--shards", type=int, default=1)
         if name.startswith("impact"):
             command.add_argument("--quantisation", type=int, required=True)
     commands.choices["bm25-search"].add_argument("--queries", type=Path, required=True)
@@ -233,9 +263,9 @@ def main() -> None:
     elif command == "impact-index":
         impact_index(out=out, **settings)
     elif command == "bm25-search":
-        write_ranking(out, bm25_search(**settings))
+        write_rankings(out, bm25_search(**settings))
     else:
-        write_ranking(out, impact_search(**settings))
+        write_rankings(out, impact_search(**settings))
 
 
 if __name__ == "__main__":

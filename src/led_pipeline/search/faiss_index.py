@@ -1,21 +1,26 @@
 """Exact inner-product search of dense vectors with FAISS, on all GPUs that it sees or else on the processor.
 
 The passages are searched in blocks of a fixed number of rows, cut across the shard files, for tiles of a fixed number
-of queries. So memory holds one block and the result, and neither the number of shards nor that of GPUs changes a
-score. Run as `python -m led_pipeline.search.faiss_index --passage-vectors SHARD.npy... --query-vectors Q.npy --hits K
---threads T --out RANKING`.
+of queries. The GPUs take the blocks in turn, each for all queries. So memory holds a block (on GPUs: two, and one more
+for each further GPU) and the result, and neither the number of files nor that of GPUs changes a score.
+
+Run as `python -m led_pipeline.search.faiss_index --passage-vectors SHARD.npy... --query-vectors Q.npy --hits K
+--threads T --out RANKING`, with `--shard I --shards S` for a part of the queries.
 """
 
 import argparse
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from threading import Lock
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from led_pipeline.data.tables import Ranking, write_ranking
+from led_pipeline.data.tables import Ranking, shard_range, write_ranking
 from led_pipeline.files import InputError, run_main
 from led_pipeline.search.top_k import NONE, best, pack, to_ranking
 
@@ -47,12 +52,13 @@ def gpu_engine(device: int) -> Engine:
     return search
 
 
-def search(paths: Sequence[Path], queries: Path, hits: int, threads: int) -> Ranking:
-    """Rank the best passages for every query by inner product; ties are broken by passage row.
+def search(paths: Sequence[Path], queries: Path, hits: int, threads: int, shard: int = 0, shards: int = 1) -> Ranking:
+    """Rank the best passages for every query of a shard by inner product; ties are broken by passage row.
 
     Args:
-        paths: the shards of the passages' vectors, in row order.
+        paths: the files of the passages' vectors, in row order.
         hits: passages per query; all of them where the collection is smaller.
+        shard, shards: which part of the queries; without them all.
 
     Raises:
         InputError: shards and queries differ in dimension, a value is not finite, or `hits` is more than a GPU can do.
@@ -63,27 +69,26 @@ def search(paths: Sequence[Path], queries: Path, hits: int, threads: int) -> Ran
             f"hits: FAISS finds at most {GPU_DEPTH - 1} per query on a GPU, got {hits}; ask for fewer, or search on the"
             " processor with CUDA_VISIBLE_DEVICES set to nothing"
         )
-    shards = [_load(path) for path in paths]
+    files = [_load(path) for path in paths]
     query_vectors = _load(queries)
-    for path, shard in zip(paths, shards, strict=True):
-        if shard.shape[1] != query_vectors.shape[1]:
+    for path, vectors in zip(paths, files, strict=True):
+        if vectors.shape[1] != query_vectors.shape[1]:
             raise InputError(
-                f"{path}: its vectors have {shard.shape[1]} dimensions, those of {queries} {query_vectors.shape[1]};"
+                f"{path}: its vectors have {vectors.shape[1]} dimensions, those of {queries} {query_vectors.shape[1]};"
                 " encode both with the same stage"
             )
     # Float16 tensors are multiplied without loss; elsewhere everything is float32.
-    half = bool(gpus) and all(vectors.dtype == np.float16 for vectors in (query_vectors, *shards))
+    half = bool(gpus) and all(vectors.dtype == np.float16 for vectors in (query_vectors, *files))
     dtype = np.float16 if half else np.float32
-    query_vectors = _finite(np.array(query_vectors, dtype=dtype), queries, 0)
+    start, stop = shard_range(len(query_vectors), shard, shards)
+    query_vectors = _finite(np.array(query_vectors[start:stop], dtype=dtype), queries, start)
     engines = [gpu_engine(device) for device in range(gpus)] or [cpu_engine]
-    total = sum(len(shard) for shard in shards)
+    total = sum(len(vectors) for vectors in files)
     keys_QK = np.full((len(query_vectors), min(hits, total)), NONE)
-    first = 0
-    for block in _blocks(paths, shards, GPU_BLOCK if gpus else CPU_BLOCK, dtype):
-        _search_block(engines, threads, query_vectors, block, first, keys_QK)
-        first += len(block)
-        print(f"searched {first} of {total} passages for {len(query_vectors)} queries", flush=True)
-    return to_ranking(keys_QK)
+    blocks = _blocks(paths, files, GPU_BLOCK if gpus else CPU_BLOCK, dtype)
+    _search_blocks(engines, threads, query_vectors, blocks, keys_QK, ahead=gpus)
+    ranking = to_ranking(keys_QK)
+    return Ranking(ranking.queries + np.int32(start), ranking.passages, ranking.scores)
 
 
 def _load(path: Path) -> NDArray:
@@ -122,20 +127,46 @@ def _blocks(paths: Sequence[Path], shards: Sequence[NDArray], rows: int, dtype: 
         yield np.concatenate(parts)
 
 
-def _search_block(
-    engines: Sequence[Engine], threads: int, queries_QD: NDArray, block_PD: NDArray, first: int, keys_QK: NDArray
+def _search_blocks(
+    engines: Sequence[Engine],
+    threads: int,
+    queries_QD: NDArray,
+    blocks: Iterator[NDArray],
+    keys_QK: NDArray,
+    ahead: int,
 ) -> None:
-    """Bring the best keys of every query up to date with a block whose first passage row is `first`."""
+    """Bring the best keys of every query up to date with all blocks, the engines taking them in turn.
 
-    def search_tiles(number: int) -> None:
+    Args:
+        ahead: so many blocks are searched while the next one is read.
+    """
+    lock = Lock()
+
+    def search_block(engine: Engine, block_PD: NDArray, first: int) -> int:
         faiss.omp_set_num_threads(threads)  # holds for the calling thread only
-        for start in range(number * TILE, len(queries_QD), len(engines) * TILE):
+        for start in range(0, len(queries_QD), TILE):
             tile = slice(start, start + TILE)
-            keys = block_keys(engines[number], queries_QD[tile], block_PD, first, keys_QK.shape[1])
-            keys_QK[tile] = best(np.concatenate([keys_QK[tile], keys], axis=1), keys_QK.shape[1])
+            keys = block_keys(engine, queries_QD[tile], block_PD, first, keys_QK.shape[1])
+            with lock:
+                keys_QK[tile] = best(np.concatenate([keys_QK[tile], keys], axis=1), keys_QK.shape[1])
+        return first + len(block_PD)
 
-    with ThreadPoolExecutor(len(engines)) as pool:
-        list(pool.map(search_tiles, range(len(engines))))
+    running: deque[Future[int]] = deque()
+    first = 0
+
+    def wait_until(left: int) -> None:
+        while len(running) > left:
+            print(f"searched {running.popleft().result()} passages for {len(queries_QD)} queries", flush=True)
+
+    with ExitStack() as stack:
+        # One thread per engine, since FAISS's resources of a GPU are not for two threads at once.
+        queues = [(engine, stack.enter_context(ThreadPoolExecutor(1))) for engine in engines]
+        for number, block in enumerate(blocks):
+            engine, queue = queues[number % len(queues)]
+            running.append(queue.submit(search_block, engine, block, first))
+            first += len(block)
+            wait_until(ahead)
+        wait_until(0)
 
 
 def block_keys(engine: Engine, queries_QD: NDArray, block_PD: NDArray, first: int, k: int) -> NDArray[np.uint64]:
@@ -166,9 +197,12 @@ def main() -> None:
     parser.add_argument("--query-vectors", type=Path, required=True)
     parser.add_argument("--hits", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--shard", type=int, default=0, help="which of the shards of the queries to search")
+    parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    write_ranking(args.out, search(args.passage_vectors, args.query_vectors, args.hits, args.threads))
+    a = parser.parse_args()
+    ranking = search(a.passage_vectors, a.query_vectors, a.hits, a.threads, a.shard, a.shards)
+    write_ranking(a.out, ranking)
 
 
 if __name__ == "__main__":

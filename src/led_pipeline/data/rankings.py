@@ -1,0 +1,23 @@
+"""Rankings: the shards that searches of some of the queries each left, joined to one file.
+
+Run as `python -m led_pipeline.data.rankings --shards RANKING... --out RANKING`, with the shards in row order.
+"""
+
+import argparse
+from itertools import chain
+from pathlib import Path
+
+from led_pipeline.data.tables import read_rankings, write_rankings
+from led_pipeline.files import run_main
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shards", type=Path, nargs="+", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    a = parser.parse_args()
+    write_rankings(a.out, chain.from_iterable(map(read_rankings, a.shards)))
+
+
+if __name__ == "__main__":
+    run_main(main)
