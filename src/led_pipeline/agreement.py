@@ -42,6 +42,8 @@ class Agreement:
     def ending_at_once(self, message: str) -> Iterator[None]:
         """A stretch that leaves nothing to save: SIGTERM ends it without waiting for the other processes."""
         self._ending = message
+        if self.stop:
+            raise self.end(message)
         try:
             yield
         finally:

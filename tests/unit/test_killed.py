@@ -113,10 +113,13 @@ def test_a_training_stopped_twice_ends_with_the_bits_of_one_that_was_not(stopped
     """The second time SIGTERM reaches one rank alone, and the other must stop at the same step."""
     folder = stopped[0]
     process, before = start(folder, folder / "broken"), len(log_of(folder / "broken"))
-    while process.poll() is None and len(log_of(folder / "broken")) <= before:
-        time.sleep(0.01)
-    os.kill(rank_of(process, 1), signal.SIGTERM)
-    said = process.communicate(timeout=60)[0]
+    try:
+        while process.poll() is None and len(log_of(folder / "broken")) <= before:
+            time.sleep(0.01)
+        os.kill(rank_of(process, 1), signal.SIGTERM)
+        said = process.communicate(timeout=60)[0]
+    finally:
+        process.terminate()
     assert process.returncode != 0 and "SIGTERM, checkpoint kept" in said, said
     process = start(folder, folder / "broken")
     said = process.communicate(timeout=120)[0]
