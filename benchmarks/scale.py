@@ -29,7 +29,8 @@ from led_pipeline.data.tables import read_arrow, shard_range
 
 ROOT = Path(__file__).parents[1]
 SHARDS = 16
-HITS = 300
+HITS, DEPTH = 300, 1_000  # mining.hits, evaluation.depth
+JAVA = ("index/", "rankings/bm25.train.0", "rankings/bm25.dev", "rankings/lex.train.0", "rankings/lex.dev")
 SYSTEMS = ("bm25", "lex", "den")
 STAGE = {"init": "nowhere/model", "tokenizer": "tokenizer", "validation": False}
 RECIPE = {
@@ -127,21 +128,25 @@ def make_up(folder: Path, passages: int, splits: dict[str, int]) -> None:
             synthetic.write_vectors(folder / f"vectors/{stage}/{split}.{suffix}", queries, "query", seed)
 
 
-def complete(folder: Path, step: Step, passages: int, splits: dict[str, int]) -> None:
-    """Make up the other shards of what a step made the first shard of."""
-    if match := re.fullmatch(r"rankings/(\w+)\.train\.0\.parquet", step.output):
-        for shard in range(1, SHARDS):
-            path = folder / f"rankings/{match[1]}.train.{shard}.parquet"
-            synthetic.write_random_ranking(path, splits["train"], shard, SHARDS, passages, HITS)
-    if step.output.endswith("scores/lex.0.npy"):
-        drawn = read_arrow(folder / "trainsets/led/drawn.arrow")[0]["passages"]
-        for shard in range(1, SHARDS):
-            start, stop = shard_range(len(drawn), shard, SHARDS)
-            scores = np.random.default_rng(shard).random(drawn.offsets[stop] - drawn.offsets[start], dtype=np.float32)
-            np.save(folder / f"trainsets/led/scores/lex.{shard}.npy", scores)
+def make_up_rankings(folder: Path, output: str, passages: int, splits: dict[str, int], first: int) -> None:
+    """Write the rankings of the shards from `first` on that a search which made `output` would have made."""
+    system, split, *_ = Path(output).name.split(".")
+    shards, hits = (SHARDS, HITS) if split == "train" else (1, DEPTH)
+    for shard in range(first, shards):
+        name = f"{system}.{split}.{shard}.parquet" if split == "train" else f"{system}.{split}.parquet"
+        synthetic.write_random_ranking(folder / "rankings" / name, splits[split], shard, shards, passages, hits)
 
 
-def run_size(folder: Path, passages: int, threads: int) -> dict:
+def make_up_scores(folder: Path) -> None:
+    """Write a teacher's scores of all shards of a trainset but the first."""
+    drawn = read_arrow(folder / "trainsets/led/drawn.arrow")[0]["passages"]
+    for shard in range(1, SHARDS):
+        start, stop = shard_range(len(drawn), shard, SHARDS)
+        scores = np.random.default_rng(shard).random(drawn.offsets[stop] - drawn.offsets[start], dtype=np.float32)
+        np.save(folder / f"trainsets/led/scores/lex.{shard}.npy", scores)
+
+
+def run_size(folder: Path, passages: int, threads: int, java: bool) -> dict:
     """Make data of a size, run all steps on it and return what they took."""
     environment = os.environ | {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
@@ -168,12 +173,15 @@ def run_size(folder: Path, passages: int, threads: int) -> dict:
         if step.output == "trainsets/led/drawn.arrow":
             for output in UNMEASURED:
                 run(output)
-        measured[step.name] = run(step.output)
-        complete(results, step, passages, splits)
-        took = measured[step.name]
-        print(
-            f"{passages:>9,} {step.name:<30} {took['cpu_s']:8.1f} s CPU {took['anonymous'] / 1e6:8.0f} MB", flush=True
-        )
+        measure = java or not step.output.startswith(JAVA)
+        if measure:
+            took = measured[step.name] = run(step.output)
+            memory = f"{took['anonymous'] / 1e6:8.0f} MB"
+            print(f"{passages:>9,} {step.name:<30} {took['cpu_s']:8.1f} s CPU {memory}", flush=True)
+        if step.output.startswith("rankings/") and "search" in step.name:
+            make_up_rankings(results, step.output, passages, splits, first=int(measure))
+        if "scores" in step.output:
+            make_up_scores(results)
     tokens = read_arrow(results / "tokens/tokenizer/passages.0.arrow")[0]["text"].lengths.mean()
     vectors = {name: disk_bytes(results / "vectors" / name) for name in ("den", "lex")}
     source = {path.name: path.stat().st_size for path in (folder / "source").iterdir()}
@@ -200,12 +208,17 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("scale"), help="for the data: 10 GB for a million passages")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/scale.json"), help="sizes measured before stay")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--without-java", action="store_true", help="make up what Anserini finds, too: it takes longest"
+    )
     parser.add_argument("--keep", action="store_true", help="do not remove the data")
     a = parser.parse_args()
     found = json.loads(a.out.read_text()) if a.out.exists() else {"sizes": {}}
     for size in a.sizes:
         folder = (a.folder / str(size)).resolve()
-        found["sizes"][str(size)] = run_size(folder, size, a.threads) | {"machine": machine(a.threads)}
+        found["sizes"][str(size)] = run_size(folder, size, a.threads, not a.without_java) | {
+            "machine": machine(a.threads)
+        }
         a.out.write_text(json.dumps(found, indent=1) + "\n")
         if not a.keep:
             shutil.rmtree(folder)

@@ -52,10 +52,10 @@ def measured_table(sizes: list[dict], steps: Iterable) -> str:
     head = ["step", *(f"{what} {name}" for what in ("CPU s", "memory", "mapped", "disk") for name in names)]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for step in steps:
-        took = [size["steps"][step.name] for size in sizes]
-        cells = [step.name, *(f"{t['cpu_s']:.1f}" for t in took)]
+        took = [size["steps"].get(step.name) for size in sizes]
+        cells = [step.name, *(f"{t['cpu_s']:.1f}" if t else "" for t in took)]
         for kind in ("anonymous", "mapped", "disk"):
-            cells += [bytes_text(t[kind]) for t in took]
+            cells += [bytes_text(t[kind]) if t else "" for t in took]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -65,12 +65,11 @@ def extrapolated_table(sizes: list[dict], steps: Iterable, shards: int, negative
     head = ["step", "time grows with"]
     head += [f"{what} {name}" for name in TARGETS for what in ("jobs", "CPU h, all jobs", "memory, one job", "disk")]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    values = [variables(size, shards, negatives) for size in sizes]
     for step in steps:
-        took = [size["steps"][step.name] for size in sizes]
+        took = [size for size in sizes if step.name in size["steps"]]
 
-        def points(kind: str, took: list[dict] = took) -> list:
-            return [(v, t[kind]) for v, t in zip(values, took, strict=True)]
+        def points(kind: str, step: Any = step, took: list[dict] = took) -> list:
+            return [(variables(size, shards, negatives), size["steps"][step.name][kind]) for size in took]
 
         cells = [step.name, step.time]
         for target in TARGETS.values():
