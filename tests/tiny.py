@@ -21,9 +21,9 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
-from led_pipeline.data.tables import read_arrow, write_strings
+from led_pipeline.data.tables import Ragged, Ranking, read_arrow, write_ranking, write_strings
 from led_pipeline.data.tokens import TokenStore, tokenise
-from led_pipeline.data.trainset import draw_trainset, join
+from led_pipeline.data.trainset import Candidates, draw_trainset, join
 
 torch.set_num_threads(1)
 
@@ -148,8 +148,12 @@ def save_dataset(folder: Path, queries: int = 10, passages: int = 30, **changes:
     titled = {"title": texts(passages, 5, seed=2), "text": texts(passages, 25, seed=3)}
     save_store(folder / "passages.arrow", folder / "tokenizer", titled)
     pairs = np.array([(i, i) for i in range(queries)], dtype=np.int32)
-    pools = {i: np.setdiff1d(np.arange(passages, dtype=np.int32), [i]) for i in range(queries)}
-    draw_trainset(pairs, pools, settings("dense", **changes), folder / "drawn.arrow")
+    others = [np.setdiff1d(np.arange(passages, dtype=np.int32), [i]) for i in range(queries)]
+    zeros = [np.zeros(passages - 1, dtype=np.float32)] * queries
+    pool = Ranking(np.arange(queries, dtype=np.int32), *map(Ragged.from_rows, (others, zeros), (np.int32, np.float32)))
+    write_ranking(folder / "pool.parquet", pool)
+    candidates = Candidates([folder / "pool.parquet"], depth=passages)
+    draw_trainset(pairs, candidates, settings("dense", **changes), folder / "drawn.arrow")
     passages_drawn = read_arrow(folder / "drawn.arrow")[0]["passages"].values
     np.save(folder / "lex.npy", 3 * np.random.default_rng(4).standard_normal(len(passages_drawn)).astype(np.float32))
     join(folder / "drawn.arrow", {"lex": [folder / "lex.npy"]}, folder / "trainset.arrow")

@@ -84,7 +84,9 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
     needs, shards = Needs.of(recipe), recipe.dataset.shards
     passages, queries = token_files(recipe, needs)
     family = {name: stage.family for name, stage in recipe.stages.items()} | {"bm25": "bm25"}
-    ranked = Counter(family[name] for name, _ in needs.rankings)
+    ranked = Counter[str]()
+    for name, split in needs.rankings:  # the training queries are searched by shard
+        ranked[family[name]] += shards if split == "train" and family[name] != "ranker" else 1
     taught = Counter(family[t] for stage in needs.trained for t in teachers(recipe, stage))
     evaluated = len(recipe.systems) * len(recipe.evaluation.splits)
     imported = [n for n, s in recipe.stages.items() if isinstance(s, Trained) and not s.train]
@@ -114,6 +116,7 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
         "impact_index": len({n for n, _ in needs.rankings if family[n] == "lexicon"}),
         "impact_search": ranked["lexicon"],
         "dense_search": ranked["dense"],
+        "join_ranking": sum(s == "train" and family[n] != "ranker" for n, s in needs.rankings) if shards > 1 else 0,
         "rerank": ranked["ranker"],
         "run_file": evaluated,
         "measure": evaluated,
