@@ -22,8 +22,9 @@ from transformers import (
 )
 
 from led_pipeline.data.tables import Ragged, Ranking, read_arrow, write_ranking, write_strings
-from led_pipeline.data.tokens import TokenStore, tokenise
+from led_pipeline.data.tokens import Batch, TokenStore, tokenise
 from led_pipeline.data.trainset import Candidates, draw_trainset, join
+from led_pipeline.models.backbone import Texts, to_texts
 
 torch.set_num_threads(1)
 
@@ -82,6 +83,13 @@ def batch(lengths: Sequence[int] = LENGTHS, seed: int = 0) -> tuple[torch.Tensor
     ids[:, 0] = 2
     ids[torch.arange(len(lengths)), torch.tensor(lengths) - 1] = 3
     return ids, mask
+
+
+def unpadded(ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor | None = None) -> Texts:
+    """Return the texts of a padded batch as what our models read."""
+    real = mask.bool()
+    given = None if types is None else types[real].numpy()
+    return to_texts(Batch(ids[real].numpy(), mask.sum(dim=1).numpy(), given), torch.device("cpu"))
 
 
 def lexicon_backbone(name: str) -> nn.Module:

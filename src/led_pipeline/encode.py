@@ -13,57 +13,61 @@ from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import Tensor
 
-from led_pipeline.data.tables import Ragged, read_arrow, shard_range, write_arrow
+from led_pipeline.data.tables import Ragged, read_arrow, shard_range, write_arrow, write_matrix
 from led_pipeline.data.tokens import TokenStore
-from led_pipeline.files import InputError, atomic, remove, run_main
+from led_pipeline.files import InputError, remove, run_main
 from led_pipeline.models import inference
 from led_pipeline.models.checkpoint import load
 
 
-def encode_rows(
-    model: torch.nn.Module, settings: dict, store: TokenStore, rows: NDArray, side: str, device: torch.device
-) -> list:
-    """Return the vectors of some rows in order: dense ones as float16 arrays, sparse ones as (terms, weights)."""
-    vectors: list = [None] * len(rows)
-    convert = _sparse_rows if settings["family"] == "lexicon" else _dense_rows
+def dense_rows(
+    model: torch.nn.Module, store: TokenStore, rows: NDArray, length: int, device: torch.device
+) -> NDArray[np.float16]:
+    """Return the vectors of some rows in order, as a matrix."""
+    matrix = np.empty((len(rows), model.size), dtype=np.float16)
 
-    def keep(group: NDArray[np.int64], output: Tensor) -> None:
-        for index, vector in zip(group, convert(output), strict=True):
-            vectors[index] = vector
+    def keep(group: NDArray[np.int64], vectors: Tensor) -> None:
+        matrix[group] = vectors.half().cpu().numpy()
 
-    inference.encode(model, store, rows, settings[f"{side}_length"], device, keep)
-    return vectors
+    inference.encode(model, store, rows, length, device, keep)
+    return matrix
 
 
-def _dense_rows(vectors: Tensor) -> NDArray[np.float16]:
-    return vectors.half().cpu().numpy()
+def sparse_rows(
+    model: torch.nn.Module, store: TokenStore, rows: NDArray, length: int, device: torch.device
+) -> dict[str, Ragged]:
+    """Return the positive weights of some rows in order, terms ascending; only these leave the device."""
+    dtype = np.uint16 if store.vocabulary <= 2**16 else np.uint32
+    groups, parts = (
+        [np.empty(0, dtype=np.int64)],
+        [(np.empty(0, np.int64), np.empty(0, dtype), np.empty(0, np.float32))],
+    )
+
+    def keep(group: NDArray[np.int64], weights_BV: Tensor) -> None:
+        text, term = weights_BV.nonzero(as_tuple=True)
+        counts = torch.bincount(text, minlength=len(group))
+        groups.append(group)
+        found = counts.cpu().numpy(), term.cpu().numpy().astype(dtype), weights_BV[text, term].cpu().numpy()
+        parts.append(found)
+
+    inference.encode(model, store, rows, length, device, keep)
+    counts, terms, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    given = np.argsort(np.concatenate(groups))
+    return {name: Ragged(values, offsets).take(given) for name, values in (("terms", terms), ("weights", weights))}
 
 
-def _sparse_rows(weights_BV: Tensor) -> list[tuple[NDArray, NDArray]]:
-    """Return the positive entries of each row: vocabulary ids ascending, and weights."""
-    row, term = weights_BV.nonzero(as_tuple=True)
-    weights = weights_BV[row, term].cpu().numpy()
-    ends = torch.bincount(row, minlength=len(weights_BV)).cumsum(0).cpu().numpy()[:-1]
-    return list(zip(np.split(term.cpu().numpy(), ends), np.split(weights, ends), strict=True))
-
-
-def write_vectors(rows: list, family: str, vocabulary: int, out: Path) -> None:
+def write_vectors(vectors: NDArray[np.float16] | dict[str, Ragged], vocabulary: int, out: Path) -> None:
     """Write one rank's rows; a vector that is not finite is an error, since it would spoil every ranking in silence."""
-    if family == "dense":
-        matrix = np.stack(rows) if rows else np.empty((0, 0), dtype=np.float16)
-        if not np.isfinite(matrix).all():
-            raise InputError(
-                f"{out}: the model gives vectors that are not finite in float16; it has diverged, train it anew"
-            )
-        with atomic(out) as temporary, temporary.open("wb") as file:
-            np.save(file, matrix)
-        return
-    dtype = np.uint16 if vocabulary <= 2**16 else np.uint32
-    terms = Ragged.from_rows([terms for terms, _ in rows], dtype)
-    weights = Ragged.from_rows([weights for _, weights in rows], np.float32)
-    if not np.isfinite(weights.values).all():
-        raise InputError(f"{out}: the model gives weights that are not finite; it has diverged, train it anew")
-    write_arrow(out, {"terms": terms, "weights": weights}, {"vocabulary": str(vocabulary)})
+    values = vectors["weights"].values if isinstance(vectors, dict) else vectors
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"{out}: the model gives values that are not finite in {values.dtype}; it has diverged, train it anew"
+        )
+    if isinstance(vectors, dict):
+        write_arrow(out, vectors, {"vocabulary": str(vocabulary)})
+    else:
+        write_matrix(out, vectors)
 
 
 def join_parts(parts: list[Path], family: str, out: Path) -> None:
@@ -72,10 +76,7 @@ def join_parts(parts: list[Path], family: str, out: Path) -> None:
         parts[0].replace(out)
         return
     if family == "dense":
-        matrices = [np.load(part) for part in parts]
-        filled = [matrix for matrix in matrices if len(matrix)]  # a rank without texts knows no width
-        with atomic(out) as temporary, temporary.open("wb") as file:
-            np.save(file, np.concatenate(filled or matrices))
+        write_matrix(out, [np.load(part, mmap_mode="r") for part in parts])
     else:
         read = [read_arrow(part) for part in parts]
         joined = {}
@@ -101,9 +102,10 @@ def main() -> None:
     model.to(state.device).eval()
     store = TokenStore(a.tokens)
     start, stop = shard_range(len(store), state.process_index, state.num_processes)
-    rows = encode_rows(model, settings, store, np.arange(start, stop), a.side, state.device)
+    encode = sparse_rows if settings["family"] == "lexicon" else dense_rows
+    vectors = encode(model, store, np.arange(start, stop), settings[f"{a.side}_length"], state.device)
     part = a.out.with_name(f"{a.out.name}.rank{state.process_index}")
-    write_vectors(rows, settings["family"], store.vocabulary, part)
+    write_vectors(vectors, store.vocabulary, part)
     state.wait_for_everyone()
     if state.is_main_process:
         join_parts(

@@ -166,6 +166,7 @@ class Trained(AnyStage):
     warmup_fraction: Fraction = 0.01
     clip_norm: float = Field(1.0, gt=0)
     precision: Literal["float32", "bf16", "fp16"] = "bf16"
+    gradient_checkpointing: bool = False  # keeps the layers' inputs only: less memory, a second pass
     gradient_cache: Positive | None = None  # texts whose activations are kept at a time: big batches, a second pass
     query_length: Positive = 32  # tokens, the special ones included
     passage_length: Positive = 128
@@ -217,7 +218,8 @@ READS: dict[str, tuple[str, ...]] = {
     "train": (
         "family", "pooling", "normalize", "temperature", "dual_weight", "keep_special_tokens", "flops_passages",
         "flops_queries", "teachers", "contrastive_weight", "batch_size", "epochs", "max_steps", "learning_rate",
-        "weight_decay", "warmup_fraction", "clip_norm", "precision", "gradient_cache", "seed",
+        "weight_decay", "warmup_fraction", "clip_norm", "precision", "gradient_checkpointing", "gradient_cache",
+        "seed",
         *_LENGTHS,
     ),
     "running": ("checkpoint_min", "checkpoint_steps", "tracking"),  # a training's own; no result depends on them

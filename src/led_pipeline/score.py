@@ -13,9 +13,17 @@ from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import nn
 
-from led_pipeline.data.tables import Ragged, Ranking, read_arrow, read_ranking, shard_range, write_ranking
+from led_pipeline.data.tables import (
+    Ragged,
+    Ranking,
+    read_arrow,
+    read_ranking,
+    shard_range,
+    write_matrix,
+    write_ranking,
+)
 from led_pipeline.data.tokens import TokenStore
-from led_pipeline.files import InputError, atomic, remove, run_main
+from led_pipeline.files import InputError, remove, run_main
 from led_pipeline.models import inference
 from led_pipeline.models.checkpoint import load
 
@@ -55,9 +63,7 @@ def score_share(
     start, stop = shard_range(len(queries), state.process_index, state.num_processes)
     scores = inference.score(model, *stores, (queries[start:stop], passages[start:stop]), settings, state.device)
     parts = [out.with_name(f"{out.name}.rank{rank}") for rank in range(state.num_processes)]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with parts[state.process_index].open("wb") as file:
-        np.save(file, scores)
+    write_matrix(parts[state.process_index], scores)
     state.wait_for_everyone()
     whole = np.concatenate([np.load(part) for part in parts])
     state.wait_for_everyone()
@@ -97,8 +103,7 @@ def main() -> None:
         if a.rerank:
             write_ranking(a.out, reordered(ranking, scores))
         else:
-            with atomic(a.out) as temporary, temporary.open("wb") as file:
-                np.save(file, scores)
+            write_matrix(a.out, scores)
         print(f"{len(query_rows):,} pairs scored")
 
 

@@ -9,6 +9,7 @@ Run as `torchrun -m led_pipeline.train --init MODEL --tokenizer TOKENIZER --quer
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,9 @@ from led_pipeline.data.tokens import TokenStore, pairs
 from led_pipeline.data.trainset import batch_rows, total_steps
 from led_pipeline.files import InputError, atomic, digest, fingerprint, run_main
 from led_pipeline.loop import Plan, fit
+from led_pipeline.models.backbone import Texts, to_texts
 from led_pipeline.models.checkpoint import load, save
 from led_pipeline.models.gather import gather_rows
-from led_pipeline.models.inference import to_tensors
 from led_pipeline.validation import Reranking
 from led_pipeline.versions import VERSIONS
 
@@ -61,8 +62,9 @@ class Retriever(nn.Module):
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, queries: tuple[Tensor, Tensor], *passages: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-        return self.encoder(*queries), *(self.encoder(*texts) for texts in passages)
+    def forward(self, texts: Texts, counts: Sequence[int]) -> tuple[Tensor, ...]:
+        """Return the vectors of all texts, split into so many of the queries and of each pass over the passages."""
+        return self.encoder(texts).split(counts)
 
 
 class InChunks(nn.Module):
@@ -78,15 +80,17 @@ class InChunks(nn.Module):
         super().__init__()
         self.encoder, self.chunk = encoder, chunk
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def forward(self, texts: Texts) -> Tensor:
         if not torch.is_grad_enabled():
-            return self.encoder(*inputs)
-        parts = zip(*(tensor.split(self.chunk) for tensor in inputs), strict=True)
-        return torch.cat([checkpoint(self.encoder, *part, use_reentrant=False) for part in parts])
+            return self.encoder(texts)
+        parts = texts.parts(self.chunk)
+        return texts.restore(torch.cat([checkpoint(self.encoder, part, use_reentrant=False) for part in parts]))
 
 
 def trainable(encoder: nn.Module, settings: dict[str, Any]) -> nn.Module:
     """Return the module that is trained in place of an encoder or a ranker."""
+    if settings.get("gradient_checkpointing"):
+        encoder.backbone.gradient_checkpointing_enable({"use_reentrant": False})
     if settings.get("gradient_cache"):
         encoder = InChunks(encoder, settings["gradient_cache"])
     return encoder if settings["family"] == "ranker" else Retriever(encoder)
@@ -105,8 +109,9 @@ def retriever_loss(
     query_texts = data.queries.texts(data.columns["query"][rows[own]], settings["query_length"])
     passage_texts = data.passages.texts(passages.ravel(), settings["passage_length"])
     passes = 2 if settings.get("dual_weight") else 1
-    inputs = to_tensors(query_texts, device), *[to_tensors(passage_texts, device)] * passes
-    queries_BD, *passages_ND = (gather_rows(vectors) for vectors in model(*inputs))
+    batch = query_texts.followed_by(*[passage_texts] * passes)
+    counts = [len(query_texts), *[len(passage_texts)] * passes]
+    queries_BD, *passages_ND = map(gather_rows, model(to_texts(batch, device), counts))
     size, count = len(rows), passages.shape[1]
     positives = torch.arange(size, device=device) * count
     with torch.autocast(device.type, enabled=False):
@@ -117,7 +122,7 @@ def retriever_loss(
             scores = [s.clamp(max=1e4) for s in scores]
         terms = {"contrastive": torch.stack([losses.contrastive(s, positives) for s in scores]).mean()}
         loss = settings["contrastive_weight"] * terms["contrastive"]
-        own_scores_BC = scores[0].view(size, size, count)[torch.arange(size), torch.arange(size)]
+        own_scores_BC = scores[0].view(size, size, count).diagonal().T
         loss = loss + _teachers(own_scores_BC, data, rows, settings, terms)
         if settings["family"] == "lexicon":
             for side, weights in (("passages", passages_ND[0]), ("queries", queries_BD)):
@@ -126,7 +131,7 @@ def retriever_loss(
         if passes == 2:
             terms["dual"] = losses.dual(*scores)
             loss = loss + settings["dual_weight"] * terms["dual"]
-    tokens = torch.tensor(query_texts.mask.sum() + passes * passage_texts.mask.sum())
+    tokens = torch.tensor(len(batch.ids))
     return loss, {name: term.detach() for name, term in terms.items()} | signs | {"tokens": tokens}
 
 
@@ -138,13 +143,13 @@ def ranker_loss(
     queries = np.repeat(data.columns["query"][rows[own]], passages.shape[1])
     lengths = settings["query_length"], settings["passage_length"]
     batch = pairs(data.queries, queries, lengths[0], data.passages, passages.ravel(), lengths[1])
-    scores_BC = gather_rows(model(*to_tensors(batch, device, types=True))).view(len(rows), -1)
+    scores_BC = gather_rows(model(to_texts(batch, device))).view(len(rows), -1)
     positives = torch.zeros(len(rows), dtype=torch.long, device=device)
     with torch.autocast(device.type, enabled=False):
         terms = {"contrastive": losses.contrastive(scores_BC, positives)}
         loss = settings["contrastive_weight"] * terms["contrastive"] + _teachers(scores_BC, data, rows, settings, terms)
         signs = health.score_signs(scores_BC)
-    tokens = torch.tensor(batch.mask.sum())
+    tokens = torch.tensor(len(batch.ids))
     return loss, {name: term.detach() for name, term in terms.items()} | signs | {"tokens": tokens}
 
 

@@ -3,7 +3,6 @@ import pytest
 import tiny
 import torch
 
-from led_pipeline.models import inference
 from led_pipeline.models.dense import DenseEncoder, pool
 from led_pipeline.models.lexicon import LexiconEncoder, counting_positions, term_weights
 from led_pipeline.models.ranker import Ranker
@@ -24,26 +23,27 @@ def test_dense_vectors_are_those_of_sentence_transformers(pooling, normalize):
     hidden = backbone(input_ids=ids, attention_mask=mask).last_hidden_state
     features = Pooling(16, pooling)({"token_embeddings": hidden, "attention_mask": mask})
     expected = (Normalize()(features) if normalize else features)["sentence_embedding"]
-    actual = DenseEncoder(backbone, pooling=pooling, normalize=normalize)(ids, mask)
+    actual = DenseEncoder(backbone, pooling=pooling, normalize=normalize)(tiny.unpadded(ids, mask))
     torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_mean_pooling_leaves_padding_out():
-    hidden, mask = torch.randn(2, 4, 3), torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1]])
-    expected = torch.stack([(hidden[0, 0] + hidden[0, 1]) / 2, hidden[1].mean(dim=0)])
-    torch.testing.assert_close(pool(hidden, mask, "mean"), expected)
+def test_mean_pooling_takes_each_texts_own_tokens():
+    hidden, (_, texts) = torch.randn(6, 3), (None, tiny.unpadded(*tiny.batch([4, 2])))
+    expected = torch.stack([hidden[:4].sum(dim=0) / 4, (hidden[4] + hidden[5]) / 2])
+    torch.testing.assert_close(pool(hidden, texts, "mean"), expected)
 
 
 def test_a_dense_vector_depends_neither_on_padding_nor_on_the_other_texts():
     encoder, (ids, mask) = DenseEncoder(tiny.backbone("dense"), pooling="mean"), tiny.batch()
-    alone = torch.cat([encoder(ids[i : i + 1, :n], mask[i : i + 1, :n]) for i, n in enumerate(tiny.LENGTHS)])
-    torch.testing.assert_close(encoder(ids, mask), alone, rtol=1e-5, atol=1e-6)
+    one = [tiny.unpadded(ids[i : i + 1], mask[i : i + 1]) for i in range(len(ids))]
+    alone = torch.cat([encoder(texts) for texts in one])
+    torch.testing.assert_close(encoder(tiny.unpadded(ids, mask)), alone, rtol=1e-5, atol=1e-6)
 
 
 def test_dense_vectors_stay_float32_under_autocast():
     encoder, texts = DenseEncoder(tiny.backbone("dense"), pooling="mean", normalize=True), tiny.batch()
     with torch.autocast("cpu", torch.bfloat16):
-        vectors = encoder(*texts)
+        vectors = encoder(tiny.unpadded(*texts))
     assert vectors.dtype == torch.float32
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(5), rtol=1e-6, atol=1e-6)
 
@@ -64,13 +64,13 @@ def test_all_real_tokens_count_when_special_ones_are_kept():
 def test_the_separator_after_a_title_counts(tmp_path):
     tiny.save_tokenizer(tmp_path / "tokenizer")
     store = tiny.save_store(tmp_path / "p.arrow", tmp_path / "tokenizer", {"title": ["a b"], "text": ["c"]})
-    ids, mask = inference.to_tensors(store.texts([0], 10), torch.device("cpu"))
-    names = [tiny.VOCABULARY[i] for i in ids[counting_positions(mask)].tolist()]
+    ids = torch.from_numpy(store.texts([0], 10).ids).unsqueeze(0)
+    names = [tiny.VOCABULARY[i] for i in ids[counting_positions(torch.ones_like(ids))].tolist()]
     assert names == ["a", "b", "[SEP]", "c"]
 
 
 def test_a_text_of_special_tokens_alone_has_no_weight():
-    weights = LexiconEncoder(tiny.backbone("lexicon"))(*tiny.batch())
+    weights = LexiconEncoder(tiny.backbone("lexicon"))(tiny.unpadded(*tiny.batch()))
     assert weights[1].tolist() == [0.0] * len(tiny.VOCABULARY)
     assert all(weights[i].any() for i in (0, 2, 3, 4))
 
@@ -110,7 +110,7 @@ def test_weights_with_special_tokens_are_those_of_sentence_transformers():
     with torch.no_grad():
         logits = backbone(input_ids=ids, attention_mask=mask).logits
         features = SpladePooling("max")({"token_embeddings": logits.clone(), "attention_mask": mask})
-        actual = LexiconEncoder(backbone, keep_special_tokens=True)(ids, mask)
+        actual = LexiconEncoder(backbone, keep_special_tokens=True)(tiny.unpadded(ids, mask))
     assert actual.any(dim=1).all()
     torch.testing.assert_close(actual, features["sentence_embedding"], rtol=1e-5, atol=1e-6)
 
@@ -120,7 +120,7 @@ def test_the_encoder_gives_the_term_weights_of_the_plain_logits(name):
     plain, backbone, (ids, mask) = tiny.lexicon_backbone(name), tiny.lexicon_backbone(name), tiny.batch()
     expected = term_weights(plain(input_ids=ids, attention_mask=mask).logits, counting_positions(mask))
     encoder = LexiconEncoder(backbone)
-    actual = encoder(ids, mask)
+    actual = encoder(tiny.unpadded(ids, mask))
     assert actual.dtype == torch.float32 and actual.any()
     torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
 
@@ -137,9 +137,9 @@ def test_the_encoder_gives_the_term_weights_of_the_plain_logits(name):
 
 def test_encoder_under_bfloat16_autocast_is_close_to_float32():
     encoder, (ids, mask) = LexiconEncoder(tiny.backbone("lexicon")), tiny.batch()
-    expected = encoder(ids, mask)
+    expected = encoder(tiny.unpadded(ids, mask))
     with torch.autocast("cpu", torch.bfloat16):
-        actual = encoder(ids, mask)
+        actual = encoder(tiny.unpadded(ids, mask))
     assert actual.dtype == torch.float32
     torch.testing.assert_close(actual, expected, rtol=0.05, atol=0.05)
 
@@ -151,13 +151,13 @@ def test_a_ranker_gives_one_logit_per_pair_with_the_token_types():
     backbone, (ids, mask) = tiny.backbone("ranker"), tiny.batch([9, 7, 5])
     types = torch.tensor([[0] * 4 + [1] * 5, [0] * 3 + [1] * 4 + [0] * 2, [0] * 2 + [1] * 3 + [0] * 4])
     expected = backbone(input_ids=ids, attention_mask=mask, token_type_ids=types).logits
-    scores = Ranker(backbone)(ids, mask, types)
+    scores = Ranker(backbone)(tiny.unpadded(ids, mask, types))
     assert scores.shape == (3,) and scores.dtype == torch.float32
     torch.testing.assert_close(scores, expected[:, 0])
-    assert not torch.allclose(scores, Ranker(backbone)(ids, mask, torch.zeros_like(types)))
+    assert not torch.allclose(scores, Ranker(backbone)(tiny.unpadded(ids, mask, torch.zeros_like(types))))
 
 
 def test_a_ranker_without_token_types_is_not_given_any():
     backbone, (ids, mask) = tiny.backbone("ranker", type_vocab_size=1), tiny.batch([9, 7])
     expected = backbone(input_ids=ids, attention_mask=mask).logits[:, 0]
-    torch.testing.assert_close(Ranker(backbone)(ids, mask, mask), expected)
+    torch.testing.assert_close(Ranker(backbone)(tiny.unpadded(ids, mask, mask)), expected)

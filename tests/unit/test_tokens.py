@@ -31,7 +31,12 @@ def tokenizer(folder):
 
 
 def ids_of(batch) -> list[list[int]]:
-    return [ids[mask == 1].tolist() for ids, mask in zip(batch.ids, batch.mask, strict=True)]
+    return parts_of(batch.ids, batch)
+
+
+def parts_of(values, batch) -> list[list[int]]:
+    """Cut one value per token into the texts."""
+    return [part.tolist() for part in np.split(values, np.cumsum(batch.lengths)[:-1])]
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -55,9 +60,7 @@ def test_a_cross_encoder_reads_both_sides_as_the_bi_encoder_cuts_them(folder, to
     cut = {"truncation": "longest_first", "max_length": passage_length}
     right = tokenizer([TITLES[r] for r in rows], [TEXTS[r] for r in rows], **cut)["input_ids"]
     assert ids_of(batch) == [a + b[1:] for a, b in zip(left, right, strict=True)]
-    types = [t[m == 1].tolist() for t, m in zip(batch.types, batch.mask, strict=True)]
-    assert types == [[0] * len(a) + [1] * (len(b) - 1) for a, b in zip(left, right, strict=True)]
-    assert not batch.types[batch.mask == 0].any()
+    assert parts_of(batch.types, batch) == [[0] * len(a) + [1] * (len(b) - 1) for a, b in zip(left, right, strict=True)]
 
 
 def test_a_short_pair_is_read_like_a_pair_by_transformers(tmp_path, tokenizer, folder):
@@ -66,18 +69,15 @@ def test_a_short_pair_is_read_like_a_pair_by_transformers(tmp_path, tokenizer, f
     batch = pairs(queries, np.arange(COUNT), 64, store, np.arange(COUNT), 64)
     expected = tokenizer(QUERIES, TEXTS, return_token_type_ids=True)
     assert ids_of(batch) == expected["input_ids"]
-    types = [t[m == 1].tolist() for t, m in zip(batch.types, batch.mask, strict=True)]
-    assert types == expected["token_type_ids"]
+    assert parts_of(batch.types, batch) == expected["token_type_ids"]
 
 
-def test_batches_are_padded_to_their_longest_text(folder, tokenizer):
-    batch = TokenStore([folder / "queries.arrow"]).texts([5, 0, 17], 16)
-    expected = tokenizer(
-        [QUERIES[i] for i in (5, 0, 17)], truncation=True, max_length=16, padding=True, return_tensors="np"
-    )
-    np.testing.assert_array_equal(batch.ids, expected["input_ids"])
-    np.testing.assert_array_equal(batch.mask, expected["attention_mask"])
-    assert batch.ids.dtype == batch.mask.dtype == batch.types.dtype == np.int64
+def test_batches_of_two_kinds_follow_one_another(folder):
+    stores = [TokenStore([folder / f"{name}.arrow"]) for name in ("queries", "passages")]
+    parts = [stores[0].texts([5, 0], 16), stores[1].texts([7], 32), stores[1].texts([9, 1], 8)]
+    batch = parts[0].followed_by(*parts[1:])
+    assert ids_of(batch) == [ids for part in parts for ids in ids_of(part)]
+    assert len(batch) == 5
 
 
 def test_a_passage_without_title_is_a_single_text(tmp_path, folder, tokenizer):
@@ -123,8 +123,8 @@ def test_shards_in_order_are_the_whole(folder, tmp_path, monkeypatch, shards):
         tokenise(tmp_path / "p.parquet", str(folder / "tokenizer"), 512, shard, shards, path)
     parts, whole = TokenStore(paths), TokenStore([folder / "passages.arrow"])
     assert len(parts) == COUNT
-    np.testing.assert_array_equal(parts.lengths(10, 290), whole.lengths(10, 290))
     rows = np.random.default_rng(1).permutation(COUNT)
+    np.testing.assert_array_equal(parts.lengths(rows, 32), whole.lengths(rows, 32))
     np.testing.assert_array_equal(parts.texts(rows, 32).ids, whole.texts(rows, 32).ids)
 
 
@@ -134,18 +134,22 @@ def test_more_shards_than_texts_leave_some_empty(folder, tmp_path):
     for shard, path in enumerate(paths):
         tokenise(tmp_path / "q.parquet", str(folder / "tokenizer"), 512, shard, 5, path)
     store = TokenStore(paths)
-    assert store.lengths(0, len(store)).tolist() == [2, 1]
+    assert store.lengths([0, 1], 8).tolist() == [4, 3]
     assert ids_of(store.texts([1, 0], 8)) == [[2, 7, 3], [2, 5, 6, 3]]
 
 
-def test_lengths_count_title_and_text_without_special_tokens(folder, tokenizer):
-    counted = [len(tokenizer(t, x, add_special_tokens=False)["input_ids"]) for t, x in zip(TITLES, TEXTS, strict=True)]
-    assert TokenStore([folder / "passages.arrow"]).lengths(0, COUNT).tolist() == counted
+@pytest.mark.parametrize("length", LENGTHS)
+def test_lengths_are_those_of_the_texts_that_are_read(folder, length):
+    for name in ("queries", "passages"):
+        store = TokenStore([folder / f"{name}.arrow"])
+        assert store.lengths(range(COUNT), length).tolist() == [
+            len(ids) for ids in ids_of(store.texts(range(COUNT), length))
+        ]
 
 
 def test_no_more_than_max_tokens_are_stored(folder, tmp_path, tokenizer):
     store = tiny.save_store(tmp_path / "q.arrow", folder / "tokenizer", {"text": TEXTS}, max_tokens=16)
-    assert store.lengths(0, COUNT).max() == 16
+    assert store.lengths(range(COUNT), 512).max() == 18
     expected = tokenizer(TEXTS, truncation=True, max_length=16)["input_ids"]
     assert ids_of(store.texts(range(COUNT), 16)) == expected
 
@@ -161,7 +165,7 @@ def test_ids_are_16_bits_wide_up_to_65536_entries(tmp_path, size, dtype):
     store = tiny.save_store(tmp_path / "q.arrow", tmp_path / "large", {"text": [f"w0 {words[-1]}"]})
     assert read_arrow(tmp_path / "q.arrow")[0]["text"].values.dtype == dtype
     assert store.vocabulary == size
-    assert store.texts([0], 8).ids.tolist() == [[2, 5, size - 1, 3]]
+    assert store.texts([0], 8).ids.tolist() == [2, 5, size - 1, 3]
 
 
 def test_a_tokenizer_without_special_tokens_is_named_with_what_it_lacks(tmp_path):

@@ -8,8 +8,8 @@ import torch
 
 from led_pipeline import health, losses, train
 from led_pipeline.files import read_json
+from led_pipeline.models.backbone import to_texts
 from led_pipeline.models.checkpoint import load
-from led_pipeline.models.inference import to_tensors
 
 CPU = torch.device("cpu")
 ROWS = np.array([3, 0, 7, 12])  # of two epochs with ten examples each
@@ -31,7 +31,7 @@ def data(folder):
 
 def vectors(encoder, store, rows, length: int) -> list[torch.Tensor]:
     """Return the vectors of some texts, each encoded alone."""
-    return [encoder(*to_tensors(store.texts([row], length), CPU))[0] for row in rows]
+    return [encoder(to_texts(store.texts([row], length), CPU))[0] for row in rows]
 
 
 def loss_of(folder, data, settings, model=None):
@@ -82,12 +82,45 @@ def test_a_rankers_loss_compares_a_querys_own_candidates(folder, data):
     for row in ROWS:
         query, passages = data.columns["query"][row], data.columns["passages"][row]
         pairs = [train.pairs(data.queries, [query], 8, data.passages, [passage], 20) for passage in passages]
-        scores.append([encoder(*to_tensors(pair, CPU, types=True)).item() for pair in pairs])
+        scores.append([encoder(to_texts(pair, CPU)).item() for pair in pairs])
     contrastive = sum(cross_entropy(row, 0) for row in scores) / 4
     teacher = torch.from_numpy(np.stack([data.columns["score_lex"][row] for row in ROWS]))
     kl = losses.kl(torch.tensor(scores), teacher, temperature=3.0).item()
     assert terms == pytest.approx({"contrastive": contrastive, "kl_lex": kl}, rel=1e-4)
     assert loss == pytest.approx(contrastive + 1.5 * kl, rel=1e-4)
+
+
+def gradients_of(folder, data, settings, module) -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    loss, _ = train.retriever_loss(module, data, ROWS, slice(0, 4), settings, CPU)
+    loss.backward()
+    return {name: parameter.grad for name, parameter in module.named_parameters() if parameter.grad is not None}
+
+
+def test_a_gradient_cache_computes_again_with_the_same_dropout(folder, data, monkeypatch):
+    settings, found = tiny.settings("dense", gradient_cache=6), []
+    for kept in (False, True):
+        encoder, _ = load(folder / "dense", settings)
+        for module in encoder.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.3
+        if kept:
+            monkeypatch.setattr(train, "checkpoint", lambda encoder, part, use_reentrant: encoder(part))
+        found.append(gradients_of(folder, data, settings, train.trainable(encoder, settings).train()))
+    for name, value in found[1].items():
+        torch.testing.assert_close(found[0][name], value, rtol=1e-5, atol=1e-7, msg=name)
+
+
+@pytest.mark.parametrize("family", ["dense", "lexicon"])
+@pytest.mark.parametrize("chunk", [None, 7])
+def test_gradient_checkpointing_changes_no_gradient(folder, data, family, chunk):
+    found = []
+    for changes in ({}, {"gradient_checkpointing": True, "gradient_cache": chunk}):
+        settings = tiny.settings(family, teachers=[RANK], **changes)
+        module = train.trainable(load(folder / family, settings)[0], settings).double().train()
+        found.append(gradients_of(folder, data, settings, module))
+    for mine, value in zip(found[1].values(), found[0].values(), strict=True):
+        torch.testing.assert_close(mine, value, rtol=1e-6, atol=1e-9)
 
 
 @torch.no_grad()
@@ -99,8 +132,8 @@ def test_dual_regularisation_averages_two_passes_and_adds_their_divergence(folde
             random = torch.Generator().manual_seed(0)
             self.queries, self.first, self.second = (torch.randn(n, 6, generator=random) for n in (4, 16, 16))
 
-        def __call__(self, _queries, *passages):
-            return self.queries, *(self.first, self.second)[: len(passages)]
+        def __call__(self, _texts, counts):
+            return self.queries, *(self.first, self.second)[: len(counts) - 1]
 
     model = Passes()
     _, loss, terms = loss_of(folder, data, tiny.settings("dense", dual_weight=0.3), model)
@@ -122,9 +155,9 @@ def test_a_gradient_cache_gives_the_gradients_of_the_whole_batch_from_chunks(fol
         loss, _ = objective(train.trainable(encoder, settings), data, ROWS, slice(0, 4), settings, CPU)
         loss.backward()
         found[chunk] = [loss, *(p.grad for p in encoder.parameters() if p.grad is not None)]
-    assert {size for chunk, size in sizes if chunk is None} == ({16} if family == "ranker" else {4, 16})
-    assert {size for chunk, size in sizes if chunk} == {3, 1}, "16 and 4 texts, three at a time"
-    assert len([chunk for chunk, _ in sizes if chunk]) == 2 * (6 if family == "ranker" else 6 + 2), "each twice"
+    assert {size for chunk, size in sizes if chunk is None} == {16 if family == "ranker" else 20}
+    assert {size for chunk, size in sizes if chunk} == {3, 1 if family == "ranker" else 2}, "three at a time"
+    assert len([chunk for chunk, _ in sizes if chunk]) == 2 * (6 if family == "ranker" else 7), "each twice"
     for cached, whole in zip(found[3], found[None], strict=True):
         torch.testing.assert_close(cached, whole, rtol=1e-4, atol=1e-6)
 

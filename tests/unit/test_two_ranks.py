@@ -40,7 +40,7 @@ def results(tmp_path_factory) -> tuple[Path, Path]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "argv", ["two_ranks", str(folder), str(folder / "one")])
             two_ranks.main()
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=600)
     finally:
         process.terminate()  # torchrun takes its ranks along
     assert process.returncode == 0, output

@@ -9,8 +9,8 @@ from accelerate import Accelerator
 from led_pipeline.data.tables import Ragged, Ranking, write_ranking
 from led_pipeline.data.tokens import TokenStore, pairs
 from led_pipeline.models import inference
+from led_pipeline.models.backbone import to_texts
 from led_pipeline.models.checkpoint import load
-from led_pipeline.models.inference import to_tensors
 from led_pipeline.validation import Reranking, reciprocal_rank
 
 CPU = torch.device("cpu")
@@ -67,9 +67,9 @@ def reranking(folder, queries: int) -> Reranking:
 def score_of(model, settings, stores, query: int, passage: int) -> float:
     """Return the score of one pair, each text encoded alone."""
     if settings["family"] == "ranker":
-        return model(*to_tensors(pairs(stores[0], [query], 8, stores[1], [passage], 20), CPU, types=True)).item()
+        return model(to_texts(pairs(stores[0], [query], 8, stores[1], [passage], 20), CPU)).item()
     sides = zip(stores, (query, passage), (8, 20), strict=True)
-    left, right = (model(*to_tensors(store.texts([row], length), CPU))[0] for store, row, length in sides)
+    left, right = (model(to_texts(store.texts([row], length), CPU))[0] for store, row, length in sides)
     return (left @ right).item()
 
 

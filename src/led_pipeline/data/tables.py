@@ -35,6 +35,12 @@ RANKING_GROUP = 4_096  # queries: 10 MB where each has 300 passages
 ID_GROUPS = 16  # row groups whose ids are read at once
 
 
+def places(starts: NDArray, lengths: NDArray) -> NDArray[np.int64]:
+    """Return start, start + 1, ... (as many as the length) for every start, one after another."""
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
+
+
 @dataclass(frozen=True)
 class Ragged:
     """Rows of different lengths in one flat array: row i is `values[offsets[i]:offsets[i + 1]]`."""
@@ -51,6 +57,12 @@ class Ragged:
     @property
     def lengths(self) -> NDArray[np.int64]:
         return np.diff(self.offsets)
+
+    def take(self, rows: NDArray[np.integer]) -> "Ragged":
+        """Return the given rows, in their order."""
+        lengths = self.lengths[rows]
+        values = self.values[places(self.offsets[:-1][rows], lengths)]
+        return Ragged(values, np.concatenate([[0], np.cumsum(lengths)]))
 
     @classmethod
     def from_rows(cls, rows: Sequence[NDArray], dtype: np.dtype | type) -> "Ragged":
@@ -228,6 +240,18 @@ def read_ranking(path: Path | str, start: int = 0, stop: int | None = None) -> R
 
 def _ranking(table: pa.Table) -> Ranking:
     return Ranking(table["query"].to_numpy(), _ragged(table["passages"]), _ragged(table["scores"]))
+
+
+def write_matrix(path: Path | str, matrix: NDArray | Sequence[NDArray]) -> None:
+    """Write an array, or several as one below the other, as .npy, atomically; mapped ones are copied piece by piece."""
+    parts = [matrix] if isinstance(matrix, np.ndarray) else list(matrix)
+    shape = (sum(map(len, parts)), *parts[0].shape[1:])
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(parts[0].dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            for start in range(0, len(part), ROW_GROUP):
+                file.write(np.ascontiguousarray(part[start : start + ROW_GROUP]).data)
 
 
 def write_arrow(path: Path | str, columns: dict[str, Ragged | NDArray], metadata: dict[str, str] | None = None) -> None:

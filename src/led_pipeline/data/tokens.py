@@ -4,21 +4,23 @@ Run as `python -m led_pipeline.data.tokens --texts passages.parquet --tokenizer 
 `--shard I --shards S` for a part of the texts.
 
 The store holds titles and texts apart, without special tokens; `TokenStore` puts together what a model reads:
-`[CLS] query [SEP]`, `[CLS] title [SEP] passage [SEP]`, or a query and a passage for a cross-encoder.
+`[CLS] query [SEP]`, `[CLS] title [SEP] passage [SEP]`, or a query and a passage for a cross-encoder. A batch is put
+together without a loop over its texts, and without padding.
 
-# B = texts, T = token positions
+# B = texts, N = tokens of all texts
 """
 
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from led_pipeline.data.tables import Ragged, count_rows, read_arrow, read_rows, shard_range, write_arrow
+from led_pipeline.data.tables import Ragged, count_rows, places, read_arrow, read_rows, shard_range, write_arrow
 from led_pipeline.files import InputError, run_main
 
 AT_ONCE = 4_096  # texts; what the tokenizer returns takes many times the memory of the ids
@@ -53,21 +55,37 @@ def tokenise(texts: Path, tokenizer: str, max_tokens: int, shard: int, shards: i
     write_arrow(out, {name: Ragged.joined(parts.pop(name), dtype) for name in names}, metadata)
 
 
-def title_and_text(title: int, text: int, room: int) -> tuple[int, int]:
-    """Return how many tokens of a title and a text fit into `room`, cutting the longer of the two first."""
-    if title + text <= room:
-        return title, text
-    shorter = min(title, text, room // 2)
-    return (shorter, room - shorter) if title <= text else (room - shorter, shorter)
+def title_and_text(titles: NDArray, texts: NDArray, room: int) -> tuple[NDArray, NDArray]:
+    """Return how many tokens of each title and text fit into `room` together, cutting the longer of the two first."""
+    shorter = np.minimum(np.minimum(titles, texts), room // 2)
+    longer = np.where(titles + texts <= room, np.maximum(titles, texts), room - shorter)
+    first_is_shorter = titles <= texts
+    return np.where(first_is_shorter, shorter, longer), np.where(first_is_shorter, longer, shorter)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded model input, all (B, T): token ids, 1 at real tokens, and 1 at the passage part of a pair."""
+    """Texts one after another, without padding: all token ids (N,), and the number of tokens of each text (B,).
+
+    `types` is 1 at the tokens of a pair's passage, and None where there are no pairs (all 0).
+    """
 
     ids: NDArray[np.int64]
-    mask: NDArray[np.int64]
-    types: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    types: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """The place of each text's first token."""
+        return np.cumsum(self.lengths) - self.lengths
+
+    def followed_by(self, *others: "Batch") -> "Batch":
+        """Return these texts and then the others', as one batch without token types."""
+        batches = (self, *others)
+        return Batch(np.concatenate([b.ids for b in batches]), np.concatenate([b.lengths for b in batches]))
 
 
 class TokenStore:
@@ -85,41 +103,48 @@ class TokenStore:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def row(self, row: int) -> tuple[NDArray, NDArray]:
-        """Return the token ids of one row's title (empty where there is none) and text."""
-        shard = int(np.searchsorted(self._starts, row, side="right")) - 1
-        columns, local = self._columns[shard], row - self._starts[shard]
-        text = columns["text"][local]
-        return (columns["title"][local] if "title" in columns else text[:0]), text
+    @cached_property
+    def _stored(self) -> dict[str, NDArray[np.int32]]:
+        """The number of tokens of every row's title and text, counted once."""
+        none = [np.zeros(len(columns["text"]), dtype=np.int32) for columns in self._columns]
+        return {
+            name: np.concatenate(
+                [c[name].lengths.astype(np.int32) if name in c else n for c, n in zip(self._columns, none, strict=True)]
+            )
+            for name in ("title", "text")
+        }
 
-    def lengths(self, start: int, stop: int) -> NDArray[np.int64]:
-        """Return the number of title and text tokens of the rows start..stop, without special tokens."""
-        total = [sum(column.lengths for column in columns.values()) for columns in self._columns]
-        return np.concatenate(total)[start:stop]
+    def lengths(self, rows: Sequence[int] | NDArray, length: int) -> NDArray[np.int64]:
+        """Return the number of tokens that `texts` gives for each row, special tokens included."""
+        titles, texts, titled = self._cut(np.asarray(rows, dtype=np.int64), length)
+        return titles + texts + titled + 2
+
+    def _cut(self, rows: NDArray[np.int64], length: int) -> tuple[NDArray, NDArray, NDArray]:
+        """Return how many tokens of each row's title and text are read, and whether it has a title."""
+        titles, texts = (self._stored[name][rows].astype(np.int64) for name in ("title", "text"))
+        titled = titles > 0
+        both = title_and_text(titles, texts, max(0, length - 3))
+        return both[0], np.where(titled, both[1], np.minimum(texts, length - 2)), titled
 
     def texts(self, rows: Sequence[int] | NDArray, length: int) -> Batch:
         """Return `[CLS] text [SEP]`, or `[CLS] title [SEP] text [SEP]` where there is a title, cut to `length`."""
-        return self._pad([self._wrap(*self.row(row), length) for row in rows])
-
-    def _wrap(self, title: NDArray, text: NDArray, length: int) -> list[NDArray]:
-        if len(title) == 0:
-            return [np.concatenate(([self.cls], text[: length - 2], [self.sep]))]
-        titles, texts = title_and_text(len(title), len(text), length - 3)
-        return [np.concatenate(([self.cls], title[:titles], [self.sep], text[:texts], [self.sep]))]
-
-    def _pad(self, parts: list[list[NDArray]]) -> Batch:
-        """Join each text's parts (query part, passage part) and pad to the longest text of the batch."""
-        width = max(sum(map(len, row)) for row in parts)
-        ids = np.full((len(parts), width), self.pad, dtype=np.int64)
-        mask, types = np.zeros_like(ids), np.zeros_like(ids)
-        for i, row in enumerate(parts):
-            end = 0
-            for kind, part in enumerate(row):
-                ids[i, end : end + len(part)] = part
-                types[i, end : end + len(part)] = kind
-                end += len(part)
-            mask[i, :end] = 1
-        return Batch(ids, mask, types)
+        rows = np.asarray(rows, dtype=np.int64)
+        titles, texts, titled = self._cut(rows, length)
+        lengths = titles + texts + titled + 2
+        ends = np.cumsum(lengths)
+        ids = np.empty(lengths.sum(), dtype=np.int64)
+        ids[ends - lengths] = self.cls
+        ids[ends - 1] = self.sep
+        ids[(ends - texts - 2)[titled]] = self.sep
+        shards = np.searchsorted(self._starts, rows, side="right") - 1
+        for shard in np.unique(shards):
+            here = np.flatnonzero(shards == shard)
+            local, columns = rows[here] - self._starts[shard], self._columns[shard]
+            for name, counts, start in (("title", titles, ends - lengths + 1), ("text", texts, ends - texts - 1)):
+                if name in columns:
+                    column, taken = columns[name], counts[here]
+                    ids[places(start[here], taken)] = column.values[places(column.offsets[local], taken)]
+        return Batch(ids, lengths)
 
 
 def pairs(
@@ -131,12 +156,14 @@ def pairs(
     passage_length: int,
 ) -> Batch:
     """Return `[CLS] query [SEP] title [SEP] passage [SEP]` for a cross-encoder, each side cut as for a bi-encoder."""
-    parts = []
-    for query, passage in zip(query_rows, passage_rows, strict=True):
-        first = queries._wrap(*queries.row(query), query_length)[0]
-        second = passages._wrap(*passages.row(passage), passage_length)[0][1:]  # without its [CLS]
-        parts.append([first, second])
-    return passages._pad(parts)
+    left, right = queries.texts(query_rows, query_length), passages.texts(passage_rows, passage_length)
+    lengths = left.lengths + right.lengths - 1  # the passage loses its [CLS]
+    ends = np.cumsum(lengths)
+    ids, types = np.empty(lengths.sum(), dtype=np.int64), np.ones(lengths.sum(), dtype=np.int64)
+    ids[places(ends - right.lengths, right.lengths)] = right.ids
+    of_query = places(ends - lengths, left.lengths)
+    ids[of_query], types[of_query] = left.ids, 0  # the query's [SEP] takes the place of the passage's [CLS]
+    return Batch(ids, lengths, types)
 
 
 def main() -> None:

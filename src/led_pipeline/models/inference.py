@@ -1,6 +1,14 @@
-"""Inference: vectors of many texts and scores of many pairs, in batches of similar length, results in given order."""
+"""Inference: vectors of many texts and scores of many pairs, in batches of similar length, results in given order.
 
-from collections.abc import Callable, Iterator
+On a GPU nothing waits: a thread puts the next batches together and copies them from pinned memory, and a batch's
+results are taken back on a stream of their own while the next batch is computed.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -8,39 +16,70 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from led_pipeline.data.tokens import Batch, TokenStore, pairs
+from led_pipeline.models.backbone import Texts, to_texts
 
 TOKENS_PER_BATCH = {"cpu": 8_192, "cuda": 131_072}
+READY_BATCHES = 2  # put together ahead of the one that is computed
+
+T = TypeVar("T")
+Group = NDArray[np.int64]
 
 
-def to_tensors(batch: Batch, device: torch.device, *, types: bool = False) -> tuple[Tensor, ...]:
-    """Return ids and mask, and the token types if asked for, as int64 tensors on a device."""
-    arrays = (batch.ids, batch.mask, batch.types) if types else (batch.ids, batch.mask)
-    return tuple(torch.from_numpy(array).to(device, non_blocking=True) for array in arrays)
-
-
-def by_length(lengths: NDArray[np.int64], tokens_per_batch: int) -> Iterator[NDArray[np.int64]]:
-    """Yield index groups of similar length, longest first, each at most `tokens_per_batch` when padded."""
+def by_length(lengths: NDArray[np.int64], tokens_per_batch: int) -> Iterator[Group]:
+    """Yield index groups of similar length, longest first, each of at most `tokens_per_batch` or of one text."""
     order = np.argsort(-lengths, kind="stable")
-    start = 0
+    ends = np.cumsum(lengths[order])
+    start = before = 0
     while start < len(order):
-        longest = max(int(lengths[order[start]]), 1)
-        size = max(1, tokens_per_batch // longest)
-        yield order[start : start + size]
-        start += size
+        stop = max(start + 1, int(np.searchsorted(ends, before + tokens_per_batch, side="right")))
+        yield order[start:stop]
+        start, before = stop, int(ends[stop - 1])
+
+
+def prefetched(make: Callable[[Group], T], groups: Iterable[Group]) -> Iterator[tuple[Group, T]]:
+    """Yield every group with what `make` makes of it, made ahead of time by another thread."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting: deque = deque()
+        for group in groups:
+            waiting.append((group, thread.submit(make, group)))
+            if len(waiting) > READY_BATCHES:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
 
 
 @torch.inference_mode()
 def _forward_all(
+    model: nn.Module,
     lengths: NDArray[np.int64],
+    assemble: Callable[[Group], Batch],
     device: torch.device,
-    forward: Callable[[NDArray[np.int64]], Tensor],
-    keep: Callable[[NDArray[np.int64], Tensor], None],
+    keep: Callable[[Group, Tensor], None],
 ) -> None:
-    """Run `forward` on groups of similar length and hand each result to `keep` with the indices that it belongs to."""
-    for group in by_length(lengths, TOKENS_PER_BATCH[device.type]):
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-            result = forward(group)
-        keep(group, result)
+    """Run a model on groups of similar length; `keep` gets each result with the indices that it belongs to."""
+    gpu = device.type == "cuda"
+    back = torch.cuda.Stream(device) if gpu else None
+    running: tuple[Group, Tensor, Texts, torch.cuda.Event | None] | None = None
+
+    def finish(group: Group, result: Tensor, _: Texts, computed: torch.cuda.Event | None) -> None:
+        with torch.cuda.stream(back) if gpu else nullcontext():
+            if gpu:
+                back.wait_event(computed)
+                result.record_stream(back)
+            keep(group, result)
+
+    groups = by_length(lengths, TOKENS_PER_BATCH[device.type])
+    for group, texts in prefetched(lambda group: to_texts(assemble(group), device), groups):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=gpu):
+            result = model(texts)
+        last, running = running, (group, result, texts, torch.cuda.current_stream().record_event() if gpu else None)
+        if last:
+            finish(*last)
+    if running:
+        finish(*running)
+    if gpu:
+        torch.cuda.current_stream().wait_stream(back)  # what was kept may be used from here on
 
 
 def encode(
@@ -49,11 +88,11 @@ def encode(
     rows: NDArray[np.int64],
     length: int,
     device: torch.device,
-    keep: Callable[[NDArray[np.int64], Tensor], None],
+    keep: Callable[[Group, Tensor], None],
 ) -> None:
     """Encode the texts at some rows, cut to `length` tokens; `keep` gets positions within `rows` and their vectors."""
-    lengths = np.minimum(store.lengths(0, len(store))[rows], length)
-    _forward_all(lengths, device, lambda group: model(*to_tensors(store.texts(rows[group], length), device)), keep)
+    rows = np.asarray(rows, dtype=np.int64)
+    _forward_all(model, store.lengths(rows, length), lambda group: store.texts(rows[group], length), device, keep)
 
 
 def score(
@@ -68,16 +107,14 @@ def score(
     unique, inverse = np.unique(rows[0].astype(np.int64) * len(passages) + rows[1], return_inverse=True)
     query_rows, passage_rows = np.divmod(unique, len(passages))
     query_length, passage_length = settings["query_length"], settings["passage_length"]
-    lengths = np.minimum(queries.lengths(0, len(queries))[query_rows], query_length)
-    lengths = lengths + np.minimum(passages.lengths(0, len(passages))[passage_rows], passage_length)
+    lengths = queries.lengths(query_rows, query_length) + passages.lengths(passage_rows, passage_length) - 1
     scores = np.empty(len(unique), dtype=np.float32)
 
-    def forward(group: NDArray[np.int64]) -> Tensor:
-        batch = pairs(queries, query_rows[group], query_length, passages, passage_rows[group], passage_length)
-        return model(*to_tensors(batch, device, types=True))
+    def assemble(group: Group) -> Batch:
+        return pairs(queries, query_rows[group], query_length, passages, passage_rows[group], passage_length)
 
-    def keep(group: NDArray[np.int64], logits: Tensor) -> None:
+    def keep(group: Group, logits: Tensor) -> None:
         scores[group] = logits.cpu().numpy()
 
-    _forward_all(lengths, device, forward, keep)
+    _forward_all(model, lengths, assemble, device, keep)
     return scores[inverse]

@@ -1,12 +1,17 @@
 """LEX: one non-negative weight per vocabulary entry (SPLADE-max), the score a dot product.
 
-# B = texts, T = token positions, V = vocabulary entries
+# B = texts, T = token positions, N = tokens of all texts, H = hidden size, V = vocabulary entries
 """
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from led_pipeline.data.tokens import places
+from led_pipeline.models.backbone import Texts, at_least_float32, hidden_states, to_device, use_attention_within_texts
 from led_pipeline.models.pooled_logits import highest_logits
+
+# The plain way from padded logits to weights: what the encoder below must equal.
 
 
 def counting_positions(mask_BT: Tensor, keep_special_tokens: bool = False) -> Tensor:
@@ -52,10 +57,15 @@ class LexiconEncoder(nn.Module):
         self.backbone = backbone
         self.keep_special_tokens = keep_special_tokens
         backbone.get_output_embeddings().forward = lambda hidden: hidden
+        use_attention_within_texts(backbone)
 
-    def forward(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    def forward(self, texts: Texts) -> Tensor:
         """Return the weights (B, V) in float32; a text of special tokens alone gives a row of zeros."""
-        hidden = self.backbone(input_ids=ids_BT, attention_mask=mask_BT).logits
-        head = self.backbone.get_output_embeddings()
-        counts = counting_positions(mask_BT, self.keep_special_tokens)
-        return highest_logits(hidden, head.weight, head.bias, counts).float().relu().log1p()
+        hidden_NH = hidden_states(self.backbone, texts)
+        head, lengths = self.backbone.get_output_embeddings(), texts.lengths
+        if not self.keep_special_tokens:
+            starts = np.cumsum(lengths) - lengths
+            lengths = lengths - 2
+            hidden_NH = hidden_NH.index_select(0, to_device(places(starts + 1, lengths), hidden_NH.device))
+        highest = highest_logits(hidden_NH, head.weight, head.bias, lengths.tolist())
+        return texts.restore(at_least_float32(highest).relu().log1p())

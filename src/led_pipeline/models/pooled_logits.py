@@ -1,63 +1,89 @@
 """The highest logit per vocabulary entry, without ever holding the logits of all positions.
 
-A masked-LM head gives a [texts x positions x vocabulary] tensor, of which SPLADE-max keeps one value per text and
-entry. Here the product with the output embeddings runs in chunks that keep the maximum and where it was; the gradient
+A masked-LM head gives one row of logits per token, of which SPLADE-max keeps one value per text and entry. Here the
+product with the output embeddings runs in chunks of whole texts that keep the maximum and where it was; the gradient
 then touches those positions only, and only where it is not zero (after relu: a text's active terms).
 
-# B = texts, T = token positions, H = hidden size, V = vocabulary entries, K = non-zero gradient entries
+# B = texts, N = tokens of all texts, H = hidden size, V = vocabulary entries, K = non-zero gradient entries
 """
+
+from collections.abc import Iterator
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
-CHUNK_ELEMENTS = 2**26  # logits held at a time
+CHUNK_ELEMENTS = {"cpu": 2**23, "cuda": 2**26}  # logits held at a time; on a CPU they should stay near its caches
 CHUNK_ENTRIES = 2**17  # gradient entries gathered at a time
+
+
+def _chunks(lengths: list[int], tokens: int) -> Iterator[tuple[int, int]]:
+    """Cut texts into ranges of at most so many tokens, of one text at least."""
+    first = held = 0
+    for text, length in enumerate(lengths):
+        if text > first and held + length > tokens:
+            yield first, text
+            first, held = text, 0
+        held += length
+    if lengths:
+        yield first, len(lengths)
 
 
 class _HighestLogits(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, hidden_BTH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, counts_BT: Tensor) -> Tensor:
-        texts, positions, _ = hidden_BTH.shape
-        highest = hidden_BTH.new_empty(texts, len(weight_VH))
-        where = torch.empty(texts, len(weight_VH), dtype=torch.int32, device=hidden_BTH.device)
-        lowest = torch.finfo(hidden_BTH.dtype).min
-        step = max(1, CHUNK_ELEMENTS // (positions * len(weight_VH)))
-        for start in range(0, texts, step):
-            rows = slice(start, start + step)
-            logits = torch.nn.functional.linear(hidden_BTH[rows], weight_VH, bias_V)
-            logits.masked_fill_(~counts_BT[rows].unsqueeze(-1), lowest)
-            highest[rows], positions_of = logits.max(dim=1)
-            where[rows] = positions_of.int()
-        ctx.save_for_backward(hidden_BTH, weight_VH, where)
+    def forward(ctx, hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, lengths: list[int]) -> Tensor:
+        size, trained = len(weight_VH), any(ctx.needs_input_grad)
+        highest = hidden_NH.new_full((len(lengths), size), torch.finfo(hidden_NH.dtype).min)
+        where = torch.zeros(highest.shape if trained else (0,), dtype=torch.int32, device=hidden_NH.device)
+        token = 0
+        for first, last in _chunks(lengths, CHUNK_ELEMENTS[hidden_NH.device.type] // size):
+            chunk = hidden_NH[token : token + sum(lengths[first:last])]
+            logits, text, row = torch.nn.functional.linear(chunk, weight_VH, bias_V), first, 0
+            for length, run in groupby(lengths[first:last]):
+                count = len(list(run))
+                texts, rows = slice(text, text + count), slice(row, row + count * length)
+                block = logits[rows].view(count, length, size)
+                if length and trained:
+                    highest[texts], position = block.max(dim=1)
+                    starts = torch.arange(token + row, token + rows.stop, length, device=position.device)
+                    where[texts] = (position + starts.unsqueeze(1)).int()
+                elif length:
+                    torch.amax(block, dim=1, out=highest[texts])
+                text, row = texts.stop, rows.stop
+            token += row
+        ctx.save_for_backward(hidden_NH, weight_VH, where)
         ctx.has_bias = bias_V is not None
         return highest
 
     @staticmethod
     def backward(ctx, grad_BV: Tensor):
-        hidden_BTH, weight_VH, where = ctx.saved_tensors
-        _, positions, size = hidden_BTH.shape
+        hidden_NH, weight_VH, where = ctx.saved_tensors
         # One row gathers hundreds of entries; in half precision a sum would stop growing (CUDA adds in the sum's type).
-        wide = torch.promote_types(hidden_BTH.dtype, torch.float32)
-        grad_hidden = torch.zeros_like(hidden_BTH, dtype=wide).view(-1, size)
+        wide = torch.promote_types(hidden_NH.dtype, torch.float32)
+        grad_hidden = torch.zeros_like(hidden_NH, dtype=wide)
         grad_weight = torch.zeros_like(weight_VH, dtype=wide)
         texts, terms = grad_BV.nonzero(as_tuple=True)
-        for start in range(0, len(texts), CHUNK_ENTRIES):
+        for start in range(0, len(texts) if len(hidden_NH) else 0, CHUNK_ENTRIES):
             text, term = texts[start : start + CHUNK_ENTRIES], terms[start : start + CHUNK_ENTRIES]
             grad_K1 = grad_BV[text, term].unsqueeze(-1).to(wide)
-            row = text * positions + where[text, term].long()
+            row = where[text, term]
             grad_hidden.index_add_(0, row, grad_K1 * weight_VH[term])
-            grad_weight.index_add_(0, term, grad_K1 * hidden_BTH.view(-1, size)[row])
-        grad_hidden = grad_hidden.view_as(hidden_BTH).to(hidden_BTH.dtype)
-        return grad_hidden, grad_weight.to(weight_VH.dtype), grad_BV.sum(dim=0) if ctx.has_bias else None, None
+            grad_weight.index_add_(0, term, grad_K1 * hidden_NH[row])
+        grad_bias = grad_BV.sum(dim=0) if ctx.has_bias else None
+        return grad_hidden.to(hidden_NH.dtype), grad_weight.to(weight_VH.dtype), grad_bias, None
 
 
-def highest_logits(hidden_BTH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, counts_BT: Tensor) -> Tensor:
-    """Return max over counting positions of hidden @ weight.T + bias, (B, V); lowest float where no position counts.
+def highest_logits(hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, lengths: list[int]) -> Tensor:
+    """Return the maximum over each text's tokens of hidden @ weight.T + bias, (B, V).
+
+    Args:
+        hidden_NH: one row per token, the texts one after another.
+        lengths: tokens of each text. One without tokens gets the lowest float, and must get no gradient.
 
     Equals `term_weights`'s maximum over plain logits; where two positions tie, the gradient goes to one of them.
     """
-    if torch.is_autocast_enabled(hidden_BTH.device.type):
-        dtype = torch.get_autocast_dtype(hidden_BTH.device.type)
-        hidden_BTH, weight_VH = hidden_BTH.to(dtype), weight_VH.to(dtype)
+    if torch.is_autocast_enabled(hidden_NH.device.type):
+        dtype = torch.get_autocast_dtype(hidden_NH.device.type)
+        hidden_NH, weight_VH = hidden_NH.to(dtype), weight_VH.to(dtype)
         bias_V = None if bias_V is None else bias_V.to(dtype)
-    return _HighestLogits.apply(hidden_BTH.contiguous(), weight_VH, bias_V, counts_BT.bool())
+    return _HighestLogits.apply(hidden_NH.contiguous(), weight_VH, bias_V, lengths)

@@ -1,9 +1,14 @@
 """Ranker: a cross-encoder that reads query and passage together and returns one score.
 
-# P = query-passage pairs, T = token positions
+# P = query-passage pairs, N = tokens of all pairs, H = hidden size
 """
 
+from dataclasses import replace
+
+import torch
 from torch import Tensor, nn
+
+from led_pipeline.models.backbone import Texts, hidden_states, padded, use_attention_within_texts
 
 
 class Ranker(nn.Module):
@@ -13,8 +18,27 @@ class Ranker(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.has_types = getattr(backbone.config, "type_vocab_size", 0) > 1
+        use_attention_within_texts(backbone)
 
-    def forward(self, ids_PT: Tensor, mask_PT: Tensor, types_PT: Tensor) -> Tensor:
+    def forward(self, texts: Texts) -> Tensor:
         """Return one float32 logit per pair (P,); token types are 0 in the query part and 1 in the passage part."""
-        types = {"token_type_ids": types_PT} if self.has_types else {}
-        return self.backbone(input_ids=ids_PT, attention_mask=mask_PT, **types).logits.float().squeeze(-1)
+        if not self.has_types:
+            texts = replace(texts, types_N=None)
+        return texts.restore(self._logits(texts).float().squeeze(-1))
+
+    def _logits(self, texts: Texts) -> Tensor:
+        """Return the classifier's output; it reads a pair's first position alone, so it is given nothing else."""
+        model = self.backbone
+        head = {"bert": _bert_head, "distilbert": _distilbert_head}.get(model.config.model_type)
+        if head is None:
+            return model(**padded(model, texts)[0]).logits
+        hidden_NH = hidden_states(model.base_model, texts)
+        return head(model, hidden_NH.index_select(0, texts.bounds[:-1].long()))
+
+
+def _bert_head(model: nn.Module, first_PH: Tensor) -> Tensor:
+    return model.classifier(model.dropout(model.bert.pooler(first_PH.unsqueeze(1))))
+
+
+def _distilbert_head(model: nn.Module, first_PH: Tensor) -> Tensor:
+    return model.classifier(model.dropout(torch.relu(model.pre_classifier(first_PH))))

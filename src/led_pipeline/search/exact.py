@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from led_pipeline.data.tables import Ragged, Ranking, read_arrow, shard_range
-from led_pipeline.files import InputError, atomic, run_main
+from led_pipeline.data.tables import Ragged, Ranking, read_arrow, shard_range, write_matrix
+from led_pipeline.files import InputError, run_main
 from led_pipeline.search.top_k import NONE, best, pack, to_ranking
 
 QUERY_BLOCK = 128  # queries that are scored at once
@@ -57,11 +57,7 @@ class SparseVectors:
 
     def take(self, rows: NDArray[np.integer]) -> "SparseVectors":
         """Return the given rows, in their order."""
-        lengths = self.terms.lengths[rows]
-        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        source = np.arange(offsets[-1]) + np.repeat(self.terms.offsets[:-1][rows] - offsets[:-1], lengths)
-        return SparseVectors(Ragged(self.terms.values[source], offsets), Ragged(self.weights.values[source], offsets))
+        return SparseVectors(self.terms.take(rows), self.weights.take(rows))
 
     def matrix(self, vocabulary: int) -> csr_array:
         """Return the vectors as a float64 matrix, in which a sum of integer products is exact."""
@@ -182,8 +178,7 @@ def pair_scores(pairs: Path, queries: Path, passages: Sequence[Path], shard: int
         scores[here] = dot_products(query_vectors, vectors, query_rows[here], passage_rows[here] - first)
         first += len(vectors)
     _check_rows(passage_rows, first, pairs, "passage", passages[-1])
-    with atomic(out) as temporary, temporary.open("wb") as file:
-        np.save(file, scores)
+    write_matrix(out, scores)
 
 
 def _check_rows(rows: NDArray[np.integer], vectors: int, pairs: Path, kind: str, path: Path) -> None:

@@ -1,0 +1,242 @@
+"""GPU: encoding, training steps and memory on one GPU, with and without each optimisation; hours of the whole recipe.
+
+Run as `python benchmarks/gpu.py` on a machine with a GPU (about five minutes). `--tiny` runs the same code on small
+models, also on a CPU, to see that it works; its numbers mean nothing. Models have random weights and the shapes of
+BERT-base (DEN) and DistilBERT (LEX); tokens are random, lengths like MS MARCO's. A row that fails says why, and the
+others go on, since time on such a machine is scarce.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import torch
+import workload
+from accelerate import Accelerator
+from torch import nn
+
+from led_pipeline import train
+from led_pipeline.encode import dense_rows, sparse_rows
+from led_pipeline.models import backbone, inference
+from led_pipeline.models.backbone import hidden_states, padded_hidden_states, to_texts
+from led_pipeline.models.dense import DenseEncoder
+from led_pipeline.models.lexicon import LexiconEncoder
+
+PEAK = 790e12  # bf16 FLOP/s that an 8192-cubed product reached on an H200
+COLLECTION, TRAIN_QUERIES, EPOCHS = 8_841_823, 502_939, 3
+# Stages of config/config.yaml: (family, batch size, passages per query). All but the last are encoded for mining too.
+RECIPE = [
+    ("dense", 16, 8),
+    ("lexicon", 48, 6),
+    ("lexicon", 48, 6),
+    ("dense", 16, 8),
+    ("dense", 16, 33),
+    ("dense", 16, 33),
+]
+
+
+class Bench:
+    """What all rows share: the device, sizes, and stores of synthetic texts."""
+
+    def __init__(self, folder: Path, tiny: bool):
+        self.tiny, self.folder = tiny, folder
+        self.gpu = torch.cuda.is_available()
+        self.device = torch.device("cuda" if self.gpu else "cpu")
+        self.layers, self.hidden, self.vocabulary = (2, 64, 500) if tiny else (12, 768, workload.VOCABULARY)
+        self.texts, self.steps = (100, 1) if tiny else (65_536, 20)
+        self.store = workload.store(folder / "p.arrow", self.texts, 75, 128, seed=2, vocabulary=self.vocabulary)
+        self.tokens = int(self.store.lengths(range(self.texts), 128).sum())
+        self.found: dict[str, float] = {}
+
+    def encoder(self, family: str) -> nn.Module:
+        if family == "dense":
+            return DenseEncoder(workload.bert(self.layers, self.hidden, self.vocabulary)).to(self.device)
+        layers = self.layers // 2
+        return LexiconEncoder(workload.masked_language_model(layers, self.hidden, self.vocabulary)).to(self.device)
+
+    def flops_per_token(self, family: str) -> float:
+        """FLOP of a forward pass: matrix products of the layers, attention at 75 tokens, and the head of LEX."""
+        layers = self.layers if family == "dense" else self.layers // 2
+        forward = layers * (24 * self.hidden**2 + 4 * self.hidden * 75)
+        head = 2 * self.hidden * (self.hidden + self.vocabulary)
+        return forward + (head if family == "lexicon" else 0)
+
+    def seconds(self, run: Callable[[], object]) -> float:
+        """Return the seconds of one run, until the GPU is done."""
+        self.wait()
+        start = time.perf_counter()
+        run()
+        self.wait()
+        return time.perf_counter() - start
+
+    def wait(self) -> None:
+        if self.gpu:
+            torch.cuda.synchronize()
+
+    def peak_gib(self) -> str:
+        return f"{torch.cuda.max_memory_allocated() / 2**30:.1f}" if self.gpu else "-"
+
+
+@contextmanager
+def plain(padded: bool):
+    """Run all models the padded way."""
+    with patch.dict(backbone.FIRST_POSITION, clear=True) if padded else patch.dict({}):
+        yield
+
+
+def attempt(name: str, measure: Callable[[], list[object]]) -> None:
+    """Print a row, or why there is none."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        workload.row([name, *measure()])
+    except Exception as error:  # one row's failure must not cost the others
+        workload.row(
+            [name, f"failed: {type(error).__name__}: {str(error).splitlines()[0][:150] if str(error) else ''}"]
+        )
+
+
+def assembly(b: Bench) -> list[object]:
+    groups = list(inference.by_length(b.store.lengths(range(b.texts), 128), inference.TOKENS_PER_BATCH["cuda"]))
+    seconds = b.seconds(lambda: [b.store.texts(group, 128) for group in groups])
+    return [f"{b.texts / seconds:,.0f}"]
+
+
+def agreement(b: Bench, dtype: torch.dtype) -> list[object]:
+    """Return the largest difference to the padded way, relative to the largest value."""
+    model = b.encoder("dense").eval().backbone
+    texts = to_texts(b.store.texts(np.arange(min(b.texts, 256)), 128), b.device)
+    with torch.inference_mode(), torch.autocast(b.device.type, torch.bfloat16, enabled=dtype != torch.float32):
+        found, expected = hidden_states(model, texts), padded_hidden_states(model, texts)
+    error = (found.float() - expected.float()).abs()
+    return [f"{error.max() / expected.abs().max():.1e}", f"{error.norm() / expected.norm():.1e}"]
+
+
+def encode(
+    b: Bench, family: str, *, padded: bool = False, ordered: bool = True, half: bool = False, compiled: bool = False
+):
+    model = b.encoder(family).eval()
+    if half:
+        model.backbone.bfloat16()
+    if compiled:
+        model.backbone.compile(dynamic=True)
+    run = dense_rows if family == "dense" else sparse_rows
+    rows = np.arange(b.texts)
+    by_length = inference.by_length if ordered else unordered
+    with plain(padded), patch.object(inference, "by_length", by_length):
+        warm = rows[: b.texts // 4] if compiled else rows[: b.texts // 16]
+        run(model, b.store, warm, 128, b.device)
+        seconds = b.seconds(lambda: run(model, b.store, rows, 128, b.device))
+    rate = b.texts / seconds
+    b.found[f"encode {family}"] = max(rate, b.found.get(f"encode {family}", 0))
+    share = b.flops_per_token(family) * b.tokens / seconds / PEAK
+    return [f"{rate:,.0f}", f"{b.tokens / seconds:,.0f}", f"{share:.0%}", b.peak_gib()]
+
+
+def unordered(lengths: np.ndarray, tokens_per_batch: int):
+    """Yield groups in the given order, as many texts each as fit when all are as long as the longest."""
+    size = max(1, tokens_per_batch // int(lengths.max()))
+    yield from np.split(np.arange(len(lengths)), range(size, len(lengths), size))
+
+
+def step(
+    b: Bench, family: str, queries: int, candidates: int, *, padded: bool = False, compiled: bool = False, **changes
+):
+    """Measure training steps, the assembly of their batches included."""
+    if b.tiny:
+        queries, candidates = 4, 3
+    encoder = b.encoder(family)
+    if compiled:
+        encoder.backbone.compile(dynamic=True)
+    settings, own = workload.settings(family, **changes), slice(0, queries)
+    retriever = train.trainable(encoder, settings).train()
+    optimizer = torch.optim.AdamW(retriever.parameters(), lr=1e-6, fused=True)
+    accelerator = Accelerator(mixed_precision="bf16" if b.gpu else "no", cpu=not b.gpu)
+    model, optimizer = accelerator.prepare(retriever, optimizer)
+    data = workload.training_data(b.folder, queries * 8, b.texts, candidates)
+    data = train.TrainingData(data.queries, b.store, data.columns, data.examples)
+    if b.tiny:
+        data = train.TrainingData(b.store, b.store, data.columns, data.examples)
+
+    def run(steps: int) -> None:
+        for i in range(steps):
+            rows = np.arange(queries) + queries * (i % 8)
+            loss, _ = train.retriever_loss(model, data, rows, own, settings, b.device)
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+
+    with plain(padded):
+        run(8 if compiled else 1 if b.tiny else 3)
+        seconds = b.seconds(lambda: run(b.steps)) / b.steps
+    tokens = queries * (candidates * 75 + 9)
+    if not changes and not padded:
+        b.found[f"train {family}"] = max(tokens / seconds, b.found.get(f"train {family}", 0))
+    share = 3 * b.flops_per_token(family) * tokens / seconds / PEAK
+    return [f"{1 / seconds:.2f}", f"{tokens / seconds:,.0f}", f"{share:.0%}", b.peak_gib()]
+
+
+def hours(b: Bench, gpus: int) -> float:
+    """Return the hours of all trainings and encodings at the measured rates; 8 GPUs are taken to train at 90 %."""
+    total = 0.0
+    for i, (family, _, candidates) in enumerate(RECIPE):
+        tokens = TRAIN_QUERIES * EPOCHS * (candidates * 75 + 9)
+        total += tokens / b.found[f"train {family}"] / gpus / (1.0 if gpus == 1 else 0.9)
+        total += (COLLECTION + TRAIN_QUERIES / 8 * (i < len(RECIPE) - 2)) / b.found[f"encode {family}"] / gpus
+    return total / 3600
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tiny", action="store_true", help="small models and few texts, on a CPU too")
+    tiny = parser.parse_args().tiny
+    if not tiny and not torch.cuda.is_available():
+        parser.error("no GPU here; --tiny only checks that the script works")
+    print(f"{workload.machine()}{' (tiny: the numbers mean nothing)' if tiny else ''}\n")
+    with tempfile.TemporaryDirectory() as folder:
+        b = Bench(Path(folder), tiny)
+        workload.head(["assembly of batches alone, on the CPU", "passages/s"])
+        attempt("one thread", lambda: assembly(b))
+        print()
+        workload.head(["against the padded way", "largest difference", "relative error"])
+        attempt("float32", lambda: agreement(b, torch.float32))
+        attempt("bf16", lambda: agreement(b, torch.bfloat16))
+        print()
+        workload.head(["encoding", "passages/s", "tokens/s", "of 790 TFLOP/s", "GiB"])
+        attempt("DEN, padded, given order", lambda: encode(b, "dense", padded=True, ordered=False))
+        attempt("DEN, padded, sorted", lambda: encode(b, "dense", padded=True))
+        attempt("DEN, no padding", lambda: encode(b, "dense"))
+        attempt("DEN, no padding, weights in bf16", lambda: encode(b, "dense", half=True))
+        attempt("LEX, padded, sorted", lambda: encode(b, "lexicon", padded=True))
+        attempt("LEX, no padding", lambda: encode(b, "lexicon"))
+        if b.gpu:
+            attempt("DEN, no padding, bf16, torch.compile", lambda: encode(b, "dense", half=True, compiled=True))
+        print()
+        workload.head(["training", "steps/s", "tokens/s", "of 790 TFLOP/s", "GiB"])
+        attempt("LED 16 x 33, padded", lambda: step(b, "dense", 16, 33, padded=True))
+        attempt("LED 16 x 33", lambda: step(b, "dense", 16, 33))
+        attempt("LED 16 x 33, gradient checkpointing", lambda: step(b, "dense", 16, 33, gradient_checkpointing=True))
+        attempt(
+            "LED 16 x 33, gradient cache of 128",
+            lambda: step(b, "dense", 16, 33, gradient_cache=8 if tiny else 128),
+        )
+        attempt("LED 128 x 33, gradient cache of 512", lambda: step(b, "dense", 128, 33, gradient_cache=512))
+        attempt("LEX 48 x 6, padded", lambda: step(b, "lexicon", 48, 6, padded=True))
+        attempt("LEX 48 x 6", lambda: step(b, "lexicon", 48, 6))
+        if b.gpu:
+            attempt("LED 16 x 33, torch.compile", lambda: step(b, "dense", 16, 33, compiled=True))
+        print()
+        workload.head(["modelled: training and encoding of config/config.yaml, without mining", "hours"])
+        for gpus in (1, 8):
+            attempt(f"{gpus} GPU", lambda gpus=gpus: [f"{hours(b, gpus):.1f}"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Workload: models with random weights, token stores with lengths like MS MARCO's, timing in turns, tables."""
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+from transformers import (
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    PreTrainedModel,
+)
+
+from led_pipeline.data.tables import Ragged, write_arrow
+from led_pipeline.data.tokens import TokenStore
+from led_pipeline.train import TrainingData
+
+CLS, SEP, PAD, UNK = 2, 3, 0, 1
+VOCABULARY = 30_522
+PASSAGE_TOKENS, QUERY_TOKENS = 75, 9  # MS MARCO's means, special tokens included
+SPREAD = 0.42  # standard deviation of the logarithm of a length
+
+
+def lengths(count: int, mean: float, longest: int, seed: int) -> NDArray[np.int64]:
+    """Return lengths of texts with log-normal spread, special tokens included, cut at the longest."""
+    drawn = np.random.default_rng(seed).lognormal(np.log(mean) - SPREAD**2 / 2, SPREAD, count)
+    return np.clip(drawn.round().astype(np.int64), 4, longest)
+
+
+def store(path: Path, count: int, mean: float, longest: int, seed: int, vocabulary: int = VOCABULARY) -> TokenStore:
+    """Write and open a token store of random texts."""
+    tokens = lengths(count, mean, longest, seed) - 2
+    ids = np.random.default_rng(seed).integers(5, vocabulary, tokens.sum(), dtype=np.uint16)
+    special = {"cls": CLS, "sep": SEP, "pad": PAD, "unk": UNK, "vocabulary": vocabulary}
+    column = Ragged(ids, np.concatenate([[0], np.cumsum(tokens)]))
+    write_arrow(path, {"text": column}, {name: str(value) for name, value in special.items()})
+    return TokenStore([path])
+
+
+def training_data(folder: Path, queries: int, passages: int, candidates: int) -> TrainingData:
+    """Return a trainset with random candidates and the scores of a teacher `lex`."""
+    random = np.random.default_rng(3)
+    offsets = np.arange(queries + 1) * candidates
+    columns = {
+        "query": np.arange(queries, dtype=np.int32),
+        "passages": Ragged(random.integers(0, passages, queries * candidates, dtype=np.int32), offsets),
+        "score_lex": Ragged(random.standard_normal(queries * candidates).astype(np.float32), offsets),
+    }
+    stores = (
+        store(folder / "queries.arrow", queries, QUERY_TOKENS, 32, seed=1),
+        store(folder / "passages.arrow", passages, PASSAGE_TOKENS, 128, seed=2),
+    )
+    return TrainingData(*stores, columns, queries)
+
+
+def bert(layers: int, hidden: int, vocabulary: int = VOCABULARY) -> BertModel:
+    """Return a BERT of some size with random weights and BERT's dropout."""
+    torch.manual_seed(0)
+    sizes = {"num_hidden_layers": layers, "hidden_size": hidden, "intermediate_size": 4 * hidden}
+    return BertModel(BertConfig(vocab_size=vocabulary, num_attention_heads=max(1, hidden // 64), **sizes))
+
+
+def masked_language_model(layers: int, hidden: int, vocabulary: int = VOCABULARY) -> PreTrainedModel:
+    """Return a DistilBERT of some size with random weights."""
+    torch.manual_seed(0)
+    sizes = {"n_layers": layers, "dim": hidden, "hidden_dim": 4 * hidden, "n_heads": max(1, hidden // 64)}
+    return DistilBertForMaskedLM(DistilBertConfig(vocab_size=vocabulary, **sizes))
+
+
+def settings(family: str, **changes: object) -> dict:
+    """Return what `train.retriever_loss` reads."""
+    own = {"dense": {}, "lexicon": {"flops_passages": 8e-4, "flops_queries": 6e-4}}[family]
+    rank = {"stage": "lex", "loss": "rank", "weight": 1.0, "temperature": 1.0, "margin": 0.0, "min_confidence": 0.0}
+    teachers = [rank | {"with_positive": True}] if family == "dense" else []
+    shared = {"family": family, "teachers": teachers, "contrastive_weight": 1.0}
+    return shared | {"query_length": 32, "passage_length": 128} | own | changes
+
+
+Seconds = list[tuple[float, float]]  # of every run: by the clock, and of processor time
+
+
+def in_turns(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> tuple[Seconds, Seconds]:
+    """Return the seconds of both, run in turns after one run of each that is not counted."""
+    ours(), theirs()
+    seconds: tuple[Seconds, Seconds] = ([], [])
+    for i in range(rounds):
+        for side in (0, 1) if i % 2 == 0 else (1, 0):
+            start = time.perf_counter(), time.process_time()
+            (ours, theirs)[side]()
+            seconds[side].append((time.perf_counter() - start[0], time.process_time() - start[1]))
+    return seconds
+
+
+def ratio(seconds: tuple[Seconds, Seconds], clock: int) -> str:
+    """Return how many times faster ours is by one of the two clocks: the median over the rounds, with the range."""
+    ratios = [theirs[clock] / ours[clock] for ours, theirs in zip(*seconds, strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def machine() -> str:
+    """Return one line about the machine and the versions."""
+    names = [line.split(":")[1] for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line]
+    processor = f"{names[0].strip() if names else platform.processor()}, {torch.get_num_threads()} threads"
+    if torch.cuda.is_available():
+        processor = f"{torch.cuda.get_device_name()}, {processor}"
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}"
+    return f"{time.strftime('%Y-%m-%d')}; {processor}; {versions}"
+
+
+def row(cells: Iterable[object]) -> None:
+    """Print a row of a Markdown table."""
+    print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
+
+
+def head(cells: Sequence[str]) -> None:
+    row(cells)
+    row("---" for _ in cells)

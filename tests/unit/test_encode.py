@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from led_pipeline import encode
+from led_pipeline.data.tokens import TokenStore
+from led_pipeline.files import InputError
+from led_pipeline.models import inference
+from led_pipeline.models.backbone import to_texts
+from led_pipeline.models.checkpoint import load
+
+CPU = torch.device("cpu")
+ROWS = np.array([4, 29, 0, 13, 13, 7])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encode")
+    tiny.save_dataset(folder)
+    return folder
+
+
+def one_by_one(model, store) -> np.ndarray:
+    with torch.no_grad():
+        return torch.cat([model(to_texts(store.texts([row], 20), CPU)) for row in ROWS]).numpy()
+
+
+@pytest.mark.parametrize("budget", [20, 45, 8_192])
+@pytest.mark.parametrize("family", ["dense", "lexicon"])
+def test_rows_are_those_of_each_text_alone_in_the_given_order(folder, monkeypatch, family, budget):
+    monkeypatch.setitem(inference.TOKENS_PER_BATCH, "cpu", budget)
+    model, store = load(folder / family, tiny.settings(family))[0].eval(), TokenStore([folder / "passages.arrow"])
+    expected = one_by_one(model, store)
+    if family == "dense":
+        found = encode.dense_rows(model, store, ROWS, 20, CPU)
+        assert found.dtype == np.float16
+    else:
+        rows = encode.sparse_rows(model, store, ROWS, 20, CPU)
+        found = np.zeros(expected.shape)
+        for i in range(len(ROWS)):
+            assert (np.diff(rows["terms"][i].astype(int)) > 0).all() and (rows["weights"][i] > 0).all()
+            found[i, rows["terms"][i]] = rows["weights"][i]
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-3 if family == "dense" else 1e-5)
+
+
+@pytest.mark.parametrize("family", ["dense", "lexicon"])
+def test_no_rows_give_an_empty_file_that_joins(folder, tmp_path, family):
+    model, store = load(folder / family, tiny.settings(family))[0].eval(), TokenStore([folder / "passages.arrow"])
+    run = encode.dense_rows if family == "dense" else encode.sparse_rows
+    parts = [tmp_path / "a", tmp_path / "b"]
+    for part, rows in zip(parts, ([], [3, 1]), strict=True):
+        encode.write_vectors(run(model, store, np.array(rows, dtype=np.int64), 20, CPU), store.vocabulary, part)
+    encode.join_parts(parts, family, tmp_path / "whole")
+    found = np.load(tmp_path / "whole") if family == "dense" else encode.read_arrow(tmp_path / "whole")[0]["terms"]
+    assert len(found) == 2
+    assert not parts[0].exists()
+
+
+def test_a_model_that_has_diverged_is_named(folder, tmp_path):
+    with pytest.raises(InputError, match="not finite in float16; it has diverged"):
+        encode.write_vectors(np.array([[1.0, np.inf]], dtype=np.float16), 57, tmp_path / "v.npy")
+    assert not (tmp_path / "v.npy").exists()
