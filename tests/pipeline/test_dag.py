@@ -515,6 +515,7 @@ def test_a_preflight_that_fails_starts_no_job_and_costs_no_result(tmp_path):
     answer = workflow.run_fake_jobs(more, FAIL_AT="led_pipeline.plan.preflight", status=1)
     assert not Plan(answer.stderr).jobs, "a run that goes on is checked before its first job"
     workflow.run_fake_jobs(SHORT, "--forcerun", "preflight", FAIL_AT="--out results/msmarco/preflight.json", status=1)
+    assert (tmp_path / RESULTS / "preflight.json").exists(), "all that depends on it would be made again"
     assert workflow.plan("led_final", config=SHORT).jobs == []
 
 
