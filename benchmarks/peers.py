@@ -87,7 +87,9 @@ def compare_step(encoder: DenseEncoder, peer: SentenceTransformer, a: argparse.N
     models = [(m, torch.optim.AdamW(m.parameters(), lr=0.0, fused=True)) for m in (encoder.train(), peer.train())]
     seconds = workload.in_turns(lambda: step(*models[0], ours), lambda: step(*models[1], theirs), a.rounds)
     encoder.eval(), peer.eval()
-    report(f"training step, {a.queries} x {1 + negatives}", "steps/s", 1, seconds)
+    tokens = sum(len(batch.ids) for batch in batches)
+    padded = sum(len(batch) * batch.lengths.max() for batch in batches)
+    report(f"training step, {a.queries} x {1 + negatives}: {tokens:,} tokens, {padded:,} padded", "steps/s", 1, seconds)
 
 
 def report(what: str, unit: str, amount: int, seconds: tuple[workload.Seconds, workload.Seconds]) -> None:
