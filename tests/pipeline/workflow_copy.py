@@ -61,8 +61,8 @@ def _job(block: str) -> Job:
         return match[1] if match else ""
 
     def files(name: str) -> frozenset[str]:
-        listed = filter(None, field(name).split(", "))
-        return frozenset(re.sub(r"^results/\w+/", "", file) for file in listed)
+        listed = filter(None, field(name).split(", "))  # Snakemake adds flags: "preflight.json (update)"
+        return frozenset(re.sub(r"^results/\w+/| \(\w+\)$", "", file) for file in listed)
 
     rule = re.match(r"(?:local)?rule (\w+):", block)
     return Job(rule[1], files("input"), files("output"), field("reason"))
