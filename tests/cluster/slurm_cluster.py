@@ -148,13 +148,15 @@ class Cluster:
         return answer.stdout.split() == ["idle"] * len(self.nodes)
 
     def stop(self) -> None:
-        if len(self.processes) > 1:
-            subprocess.run([self.folder / "bin" / "scancel", f"--user={getpass.getuser()}"])
-            wait_until(lambda: not self.queue(), "all jobs have ended", 60)
-        for process in reversed(self.processes):
-            process.terminate()
-        for process in reversed(self.processes):
-            process.wait(timeout=60)
+        try:
+            if len(self.processes) > 1:
+                subprocess.run([self.folder / "bin" / "scancel", f"--user={getpass.getuser()}"])
+                wait_until(lambda: not self.queue(), "all jobs have ended", 120)
+        finally:
+            for process in reversed(self.processes):
+                process.terminate()
+            for process in reversed(self.processes):
+                process.wait(timeout=120)
 
     def call(self, name: str, *arguments: object) -> str:
         """Return what one of SLURM's commands prints."""
