@@ -20,7 +20,7 @@ import workload
 from accelerate import Accelerator
 from torch import nn
 
-from led_pipeline import train
+from led_pipeline import objectives, train
 from led_pipeline.encode import dense_rows, sparse_rows
 from led_pipeline.models import backbone, inference
 from led_pipeline.models.backbone import hidden_states, padded_hidden_states, to_texts
@@ -160,14 +160,14 @@ def step(
     accelerator = Accelerator(mixed_precision="bf16" if b.gpu else "no", cpu=not b.gpu)
     model, optimizer = accelerator.prepare(retriever, optimizer)
     data = workload.training_data(b.folder, queries * 8, b.texts, candidates)
-    data = train.TrainingData(data.queries, b.store, data.columns, data.examples)
+    data = objectives.TrainingData(data.queries, b.store, data.columns, data.examples)
     if b.tiny:
-        data = train.TrainingData(b.store, b.store, data.columns, data.examples)
+        data = objectives.TrainingData(b.store, b.store, data.columns, data.examples)
 
     def run(steps: int) -> None:
         for i in range(steps):
             rows = np.arange(queries) + queries * (i % 8)
-            loss, _ = train.retriever_loss(model, data, rows, own, settings, b.device)
+            loss, _ = objectives.retriever_loss(model, data, rows, own, settings, b.device)
             accelerator.backward(loss)
             accelerator.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()

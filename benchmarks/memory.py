@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import workload
 
-from led_pipeline import train
+from led_pipeline import objectives, train
 from led_pipeline.encode import dense_rows, sparse_rows
 from led_pipeline.models.dense import DenseEncoder
 from led_pipeline.models.lexicon import LexiconEncoder
@@ -33,7 +33,7 @@ def training_step(folder: Path, queries: int, option: str) -> None:
     encoder = DenseEncoder(workload.bert(LAYERS, HIDDEN)).train()
     settings = workload.settings("dense", **OPTIONS[option])
     data = workload.training_data(folder, queries, 2_000, CANDIDATES)
-    loss, _ = train.retriever_loss(
+    loss, _ = objectives.retriever_loss(
         train.trainable(encoder, settings), data, np.arange(queries), slice(0, queries), settings, CPU
     )
     loss.backward()

@@ -20,7 +20,7 @@ from transformers import (
 
 from led_pipeline.data.tables import Ragged, write_arrow
 from led_pipeline.data.tokens import TokenStore
-from led_pipeline.train import TrainingData
+from led_pipeline.objectives import TrainingData
 
 CLS, SEP, PAD, UNK = 2, 3, 0, 1
 VOCABULARY = 30_522
@@ -75,7 +75,7 @@ def masked_language_model(layers: int, hidden: int, vocabulary: int = VOCABULARY
 
 
 def settings(family: str, **changes: object) -> dict:
-    """Return what `train.retriever_loss` reads."""
+    """Return what `objectives.retriever_loss` reads."""
     own = {"dense": {}, "lexicon": {"flops_passages": 8e-4, "flops_queries": 6e-4}}[family]
     rank = {"stage": "lex", "loss": "rank", "weight": 1.0, "temperature": 1.0, "margin": 0.0, "min_confidence": 0.0}
     teachers = [rank | {"with_positive": True}] if family == "dense" else []

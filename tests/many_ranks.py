@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import nn
 
-from led_pipeline import train
+from led_pipeline import objectives, train
 from led_pipeline.checkpoints import Checkpoints
 from led_pipeline.loop import fit
 from led_pipeline.losses import DISTILLATION
@@ -63,7 +63,7 @@ def run_case(folder: Path, out: Path, family: str, objective: str, dtype: torch.
     chosen = settings(family, objective)
     encoder = load(folder / family, chosen)[0].to(dtype)
     stores = folder / "queries.arrow", [folder / "passages.arrow"]
-    data = train.TrainingData.read(folder / "trainset.arrow", *stores)
+    data = objectives.TrainingData.read(folder / "trainset.arrow", *stores)
     found: dict[str, Any] = {"digests": []}
 
     def keep_gradients(*_) -> None:
@@ -78,7 +78,7 @@ def run_case(folder: Path, out: Path, family: str, objective: str, dtype: torch.
     def step_loss(model: nn.Module, step: int):
         digest()
         own = slice(rank * 4 // world, (rank + 1) * 4 // world)
-        compute = train.ranker_loss if family == "ranker" else train.retriever_loss
+        compute = objectives.ranker_loss if family == "ranker" else objectives.retriever_loss
         rows = train.batch_rows(step, data.examples, 4)
         loss, terms = compute(model, data, rows, own, chosen, accelerator.device)
         found.setdefault("terms", {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}})

@@ -11,7 +11,7 @@ import tiny
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 
-from led_pipeline import encode, score, train
+from led_pipeline import encode, objectives, score, train
 from led_pipeline.checkpoints import Checkpoints
 from led_pipeline.files import write_json
 from led_pipeline.health import SIGNS
@@ -45,7 +45,7 @@ class Training:
         self.settings, self.killed_at = CASES[name], killed_at
         self.encoder, _ = load(folder / self.settings["family"], self.settings)
         stores = folder / "queries.arrow", [folder / "passages.arrow"]
-        self.data = train.TrainingData.read(folder / "trainset.arrow", *stores)
+        self.data = objectives.TrainingData.read(folder / "trainset.arrow", *stores)
         self.terms: list[dict[str, float]] = []
         self.gradients: dict[str, torch.Tensor] = {}
 
@@ -60,7 +60,7 @@ class Training:
         size, world, rank = self.settings["batch_size"], self.accelerator.num_processes, self.accelerator.process_index
         rows = train.batch_rows(step, self.data.examples, size)
         own = slice(rank * size // world, (rank + 1) * size // world)
-        objective = train.ranker_loss if self.settings["family"] == "ranker" else train.retriever_loss
+        objective = objectives.ranker_loss if self.settings["family"] == "ranker" else objectives.retriever_loss
         loss, terms = objective(model, self.data, rows, own, self.settings, self.accelerator.device)
         shared = {key: term.item() for key, term in terms.items() if key not in {"tokens", *SIGNS}}
         self.terms.append({"loss": loss.item(), **shared})

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from led_pipeline.files import InputError, atomic, run_main, write_json
 from led_pipeline.recipe import Recipe
-from led_pipeline.recipe_schema import Trained
+from led_pipeline.recipe_stages import Trained
 
 DESCRIPTIONS = ["*.json", "*.txt", "*.model"]  # configuration, vocabulary, merges
 # In order of preference; the first kind that a repository has is taken.

@@ -1,8 +1,8 @@
 """The recipe: what a config file says, checked before any job starts. Imports no torch.
 
 `Recipe.load` validates a config (a parsed YAML mapping), fills in `defaults`, and resolves the graph of stages; every
-key has its default and meaning in `recipe_schema`. Every error is one sentence that names the key and, where a name is
-misspelt, the nearest right one.
+key has its default and meaning in `recipe_schema`, `recipe_data` or `recipe_stages`. Every error is one sentence that
+names the key and, where a name is misspelt, the nearest right one.
 """
 
 from collections.abc import Mapping
@@ -12,23 +12,10 @@ from pydantic import Field, ValidationError
 
 from led_pipeline import recipe_checks
 from led_pipeline.files import InputError
+from led_pipeline.recipe_data import Dataset
 from led_pipeline.recipe_errors import nearest, sentences
-from led_pipeline.recipe_schema import (
-    FAMILIES,
-    READS,
-    Bm25,
-    Dataset,
-    Evaluation,
-    JobResources,
-    Mining,
-    Name,
-    Ranker,
-    Resources,
-    Section,
-    Stage,
-    Trained,
-    Validation,
-)
+from led_pipeline.recipe_schema import Bm25, Evaluation, JobResources, Mining, Name, Resources, Section, Validation
+from led_pipeline.recipe_stages import FAMILIES, READS, Ranker, Stage, Trained
 
 
 class Recipe(Section):

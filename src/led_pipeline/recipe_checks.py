@@ -8,7 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from led_pipeline.recipe_errors import nearest
-from led_pipeline.recipe_schema import Pretrain, Ranker, Trained
+from led_pipeline.recipe_stages import Pretrain, Ranker, Trained
 
 if TYPE_CHECKING:
     from led_pipeline.recipe import Recipe
@@ -111,23 +111,29 @@ def _cycle(recipe: "Recipe") -> Iterator[str]:
 def _depths(recipe: "Recipe") -> Iterator[str]:
     """Check that as many passages are ranked as are used."""
     ranked, hits = recipe.evaluation.depth, recipe.mining.hits
+    validated = recipe.validation if any(map(recipe.validates, recipe.stages)) else None
+    reranks = {n: s.rerank for n, s in recipe.stages.items() if isinstance(s, Ranker)}
     if recipe.mining.depth > hits:
         yield f"mining.depth: {recipe.mining.depth} is more than mining.hits ({hits}), which is all that is searched"
     if "train" in recipe.evaluation.splits and ranked > hits:
         yield f"evaluation.depth: {ranked} is more than mining.hits ({hits}), which is all that is searched on 'train'"
     if recipe.resources.search.gpu and recipe.names("dense"):
-        for key, count in (("mining.hits", hits), ("evaluation.depth", ranked)):
+        depths = {"mining.hits": hits, "evaluation.depth": ranked}
+        for key, count in (depths | ({"validation.depth": validated.depth} if validated else {})).items():
             if count > GPU_HITS:
                 yield (
                     f"{key}: {count} is more than FAISS finds on a GPU ({GPU_HITS}); ask for fewer, or search on the"
                     " processor with resources.search.gpu: 0"
                 )
-    used = {f"stages.{n}.rerank.depth": s.rerank.depth for n, s in recipe.stages.items() if isinstance(s, Ranker)}
-    if recipe.validation and any(map(recipe.validates, recipe.stages)):
-        used["validation.depth"] = recipe.validation.depth
-    for key, depth in used.items():
-        if depth > ranked:
-            yield f"{key}: {depth} is more than evaluation.depth ({ranked}), which is all that is ranked"
+    used = {
+        f"stages.{name}.rerank.depth": (rerank.depth, "evaluation.depth", ranked) for name, rerank in reranks.items()
+    }
+    if validated and validated.system in reranks:
+        most = reranks[validated.system].depth
+        used["validation.depth"] = validated.depth, f"stages.{validated.system}.rerank.depth", most
+    for key, (depth, bound, most) in used.items():
+        if depth > most:
+            yield f"{key}: {depth} is more than {bound} ({most}), which is all that is ranked"
 
 
 def _pretrain_sizes(name: str, stage: Pretrain) -> Iterator[str]:

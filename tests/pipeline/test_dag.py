@@ -432,7 +432,8 @@ CHANGES = {
         {"mining.hits": 400},
         {f"rankings/{stage}.train.{shard}.parquet" for stage in ("den_warmup", "lex_warmup") for shard in range(2)},
     ),
-    "depth of evaluation": ({"evaluation.depth": 2000}, on(["bm25"])),  # validation reads it, so all stages follow
+    "depth of evaluation": ({"evaluation.depth": 2000}, on(sorted({*SYSTEMS} - {"ranker"}))),  # no model follows
+    "depth of validation": ({"validation.depth": 500}, {"models/den_warmup", "models/lex_warmup"}),
     "depth of re-ranking": ({"stages.ranker.rerank.depth": 500}, on(["ranker"])),
     "length of the ranker's passages": ({"stages.ranker.passage_length": 200}, {"models/ranker"}),
     "grade that counts as relevant": ({"dataset.splits.dev.relevant_from": 2}, MEASURED),

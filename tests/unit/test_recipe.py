@@ -10,7 +10,7 @@ from configs import RECIPES, changed
 from led_pipeline.files import InputError
 from led_pipeline.recipe import Recipe
 from led_pipeline.recipe_errors import repeated_keys
-from led_pipeline.recipe_schema import FAMILIES, READS
+from led_pipeline.recipe_stages import FAMILIES, READS
 
 PAPER = RECIPES["config.yaml"]
 
@@ -183,7 +183,7 @@ MISTAKES = [
     ({"mining": {"hits": 2048}, "resources": {"search": {"gpu": 1}}}, "mining.hits: 2048 is more than FAISS finds on"),
     ({"evaluation": {"depth": 3000}, "resources": {"search": {"gpu": 8}}}, "evaluation.depth: 3000 is more than FAISS"),
     ({"evaluation": {"depth": 50}}, "stages.ranker.rerank.depth: 100 is more than evaluation.depth (50), "),
-    ({"validation": {}, "evaluation": {"depth": 500}}, "validation.depth: 1000 is more than evaluation.depth (500), "),
+    ({"validation": {"system": "ranker"}}, "validation.depth: 1000 is more than stages.ranker.rerank.depth (100), "),
     ({"evaluation": {"splits": ["train"]}}, "evaluation.depth: 1000 is more than mining.hits (300), "),
     ({"stages.lex.init": "led"}, "stages: led needs lex needs led: a stage cannot need itself, "),
     ({"stages.lex.negatives": ["lex"]}, "stages: lex needs lex: a stage cannot need itself, "),

@@ -6,7 +6,8 @@ import pytest
 import tiny
 import torch
 
-from led_pipeline import health, losses, train
+from led_pipeline import health, losses, objectives, train
+from led_pipeline.data import tokens
 from led_pipeline.files import read_json
 from led_pipeline.models.backbone import to_texts
 from led_pipeline.models.checkpoint import load
@@ -26,7 +27,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(folder):
-    return train.TrainingData.read(folder / "trainset.arrow", folder / "queries.arrow", [folder / "passages.arrow"])
+    return objectives.TrainingData.read(
+        folder / "trainset.arrow", folder / "queries.arrow", [folder / "passages.arrow"]
+    )
 
 
 def vectors(encoder, store, rows, length: int) -> list[torch.Tensor]:
@@ -37,7 +40,7 @@ def vectors(encoder, store, rows, length: int) -> list[torch.Tensor]:
 def loss_of(folder, data, settings, model=None):
     encoder, _ = load(folder / settings["family"], settings)
     module = model or (encoder if settings["family"] == "ranker" else train.Retriever(encoder))
-    objective = train.ranker_loss if settings["family"] == "ranker" else train.retriever_loss
+    objective = objectives.ranker_loss if settings["family"] == "ranker" else objectives.retriever_loss
     loss, terms = objective(module, data, ROWS, slice(0, 4), settings, CPU)
     watched = {*health.SIGNS, "tokens"}
     return encoder, loss.item(), {name: term.item() for name, term in terms.items() if name not in watched}
@@ -81,7 +84,7 @@ def test_a_rankers_loss_compares_a_querys_own_candidates(folder, data):
     scores = []
     for row in ROWS:
         query, passages = data.columns["query"][row], data.columns["passages"][row]
-        pairs = [train.pairs(data.queries, [query], 8, data.passages, [passage], 20) for passage in passages]
+        pairs = [tokens.pairs(data.queries, [query], 8, data.passages, [passage], 20) for passage in passages]
         scores.append([encoder(to_texts(pair, CPU)).item() for pair in pairs])
     contrastive = sum(cross_entropy(row, 0) for row in scores) / 4
     teacher = torch.from_numpy(np.stack([data.columns["score_lex"][row] for row in ROWS]))
@@ -92,7 +95,7 @@ def test_a_rankers_loss_compares_a_querys_own_candidates(folder, data):
 
 def gradients_of(folder, data, settings, module) -> dict[str, torch.Tensor]:
     torch.manual_seed(1)
-    loss, _ = train.retriever_loss(module, data, ROWS, slice(0, 4), settings, CPU)
+    loss, _ = objectives.retriever_loss(module, data, ROWS, slice(0, 4), settings, CPU)
     loss.backward()
     return {name: parameter.grad for name, parameter in module.named_parameters() if parameter.grad is not None}
 
@@ -151,7 +154,7 @@ def test_a_gradient_cache_gives_the_gradients_of_the_whole_batch_from_chunks(fol
         settings = tiny.settings(family, teachers=[KL], gradient_cache=chunk)
         encoder, _ = load(folder / family, settings)
         encoder.register_forward_pre_hook(lambda _, inputs, chunk=chunk: sizes.append((chunk, len(inputs[0]))))
-        objective = train.ranker_loss if family == "ranker" else train.retriever_loss
+        objective = objectives.ranker_loss if family == "ranker" else objectives.retriever_loss
         loss, _ = objective(train.trainable(encoder, settings), data, ROWS, slice(0, 4), settings, CPU)
         loss.backward()
         found[chunk] = [loss, *(p.grad for p in encoder.parameters() if p.grad is not None)]
@@ -183,7 +186,7 @@ def test_similarities_and_losses_are_float32_whatever_the_autocast_type(folder, 
     model = Bf16(encoder if family == "ranker" else train.Retriever(encoder))
     seen, contrastive = [], losses.contrastive
     monkeypatch.setattr(losses, "contrastive", lambda scores, p: (seen.append(scores), contrastive(scores, p))[1])
-    objective = train.ranker_loss if family == "ranker" else train.retriever_loss
+    objective = objectives.ranker_loss if family == "ranker" else objectives.retriever_loss
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=around):
         loss, terms = objective(model, data, ROWS, slice(0, 4), settings, CPU)
     (scores,) = seen

@@ -7,7 +7,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from led_pipeline import train, watch
+from led_pipeline import objectives, train, watch
 from led_pipeline.files import InputError
 from led_pipeline.health import SIGNS
 from led_pipeline.models.lexicon import LexiconEncoder
@@ -140,12 +140,12 @@ def test_the_real_tokens_of_a_batch_are_counted(tmp_path):
     for name, texts in {"queries": ["a b"], "passages": ["a b", "c"]}.items():
         stores.append(tiny.save_store(tmp_path / f"{name}.arrow", tmp_path / "tokenizer", {"text": texts}))
     columns = {"query": torch.zeros(1).int().numpy(), "passages": torch.tensor([[0, 1]]).numpy()}
-    data = train.TrainingData(*stores, columns, 1)
+    data = objectives.TrainingData(*stores, columns, 1)
     rows, own = torch.zeros(1).int().numpy(), slice(0, 1)
     for family, expected in {"dense": 4 + 4 + 3, "ranker": (4 + 3) + (4 + 2)}.items():
         tiny.backbone(family).save_pretrained(tmp_path / family)
         encoder = train.load(tmp_path / family, tiny.settings(family))[0]
-        compute = train.ranker_loss if family == "ranker" else train.retriever_loss
+        compute = objectives.ranker_loss if family == "ranker" else objectives.retriever_loss
         model = encoder if family == "ranker" else train.Retriever(encoder)
         _, terms = compute(model, data, rows, own, tiny.settings(family), torch.device("cpu"))
         assert terms["tokens"].item() == expected

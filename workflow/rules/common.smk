@@ -25,7 +25,7 @@ from led_pipeline import hub
 from led_pipeline.files import InputError
 from led_pipeline.recipe import Recipe
 from led_pipeline.recipe_errors import repeated_keys
-from led_pipeline.recipe_schema import READS
+from led_pipeline.recipe_stages import READS
 from led_pipeline.versions import VERSIONS
 
 try:
@@ -68,11 +68,16 @@ def query_parts(split):
     return [f"train.{shard}" for shard in SHARDS] if split == "train" and len(SHARDS) > 1 else [split]
 
 
+# What trainings are validated on is searched for itself, so that the depth of the evaluation changes no model.
+VALIDATED = RECIPE.validation and f"{RECIPE.validation.split}.top{RECIPE.validation.depth}"
+PARTS = [part for split in DATASET.splits for part in query_parts(split)] + [VALIDATED] * bool(VALIDATED)
+
+
 wildcard_constraints:
     stage=any_of(RECIPE.stages),
     system=any_of([*RECIPE.systems, *DATASET.negatives]),
     split=any_of(DATASET.splits),
-    part=any_of(re.escape(part) for split in DATASET.splits for part in query_parts(split)),
+    part=any_of(map(re.escape, PARTS)),
     shard=any_of(map(str, SHARDS)),
     tokenizer=any_of(map(re.escape, TOKENIZERS)),
     model=any_of(map(re.escape, HUB)),
@@ -166,11 +171,13 @@ def split_of(wildcards):
 def query_shard(wildcards):
     """Which of the shards of its split's queries a part is; nothing where it is all of them."""
     shard = wildcards.part.partition(".")[2]
-    return f"--shard {shard} --shards {len(SHARDS)}" if shard else ""
+    return f"--shard {shard} --shards {len(SHARDS)}" if shard.isdigit() else ""
 
 
 def hits(wildcards):
-    """How many passages to rank: what mining needs for the train queries, what evaluation needs otherwise."""
+    """How many passages to rank: what mining needs for the train queries, what its reader needs otherwise."""
+    if wildcards.part == VALIDATED:
+        return RECIPE.validation.depth
     return RECIPE.mining.hits if split_of(wildcards) == "train" else RECIPE.evaluation.depth
 
 
@@ -205,8 +212,9 @@ def validation_inputs(wildcards):
     if not RECIPE.validates(wildcards.stage):
         return {}
     split, system = RECIPE.validation.split, RECIPE.validation.system
+    part = split if system in RECIPE.names("ranker") else VALIDATED
     return {
-        "validation_ranking": f"{ROOT}/rankings/{system}.{split}.parquet",
+        "validation_ranking": f"{ROOT}/rankings/{system}.{part}.parquet",
         "validation_queries": token_split(wildcards.stage, split),
         "validation_qrels": f"{ROOT}/prepared/{split}.qrels",
         "validation_ids": [f"{ROOT}/prepared/{split}.queries.parquet", f"{ROOT}/prepared/passages.parquet"],

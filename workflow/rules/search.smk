@@ -2,7 +2,7 @@
 
 BM25_INDEX = f"{ROOT}/index/bm25"
 RANKING = f"{ROOT}/rankings/{{system}}.{{split}}.parquet"
-SEARCHED = f"{ROOT}/rankings/{{system}}.{{part}}.parquet"  # a split, or a shard of the training queries
+SEARCHED = f"{ROOT}/rankings/{{system}}.{{part}}.parquet"  # a split, a shard of it, or its first hits
 
 
 rule bm25_index:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import get_args
 
 from led_pipeline.files import InputError
-from led_pipeline.recipe_schema import Defect
+from led_pipeline.recipe_data import Defect
 
 DEFECTS: tuple[str, ...] = get_args(Defect)
 MALFORMED = "malformed"  # the one kind that cannot be skipped: nobody knows what such a line should say

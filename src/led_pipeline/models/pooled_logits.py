@@ -1,8 +1,10 @@
 """The highest logit per vocabulary entry, without ever holding the logits of all positions.
 
 A masked-LM head gives one row of logits per token, of which SPLADE-max keeps one value per text and entry. Here the
-product with the output embeddings runs in chunks of whole texts that keep the maximum and where it was; the gradient
-then touches those positions only, and only where it is not zero (after relu: a text's active terms).
+product with the output embeddings runs in chunks of whole texts that keep the maximum; the gradient then touches the
+tokens where it was only, and only where it is not zero (after relu: a text's active terms). A GPU notes those tokens on
+the way. On a CPU a maximum with its place takes ten times as long as one without (torch 2.13 vectorises only the
+latter), so they are found on the way back, for the active terms, from the logits made again.
 
 # B = texts, N = tokens of all texts, H = hidden size, V = vocabulary entries, K = non-zero gradient entries
 """
@@ -13,7 +15,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-CHUNK_ELEMENTS = {"cpu": 2**23, "cuda": 2**26}  # logits held at a time; on a CPU they should stay near its caches
+CHUNK_ELEMENTS = {"cpu": 2**21, "cuda": 2**26}  # logits held at a time; on a CPU they should stay near its caches
 CHUNK_ENTRIES = 2**17  # gradient entries gathered at a time
 
 
@@ -29,12 +31,26 @@ def _chunks(lengths: list[int], tokens: int) -> Iterator[tuple[int, int]]:
         yield first, len(lengths)
 
 
+def _places(hidden_NH: Tensor, weight_VH: Tensor, lengths: list[int], texts_K: Tensor, terms_K: Tensor) -> Tensor:
+    """Return the token where each of some texts' terms has its highest logit, (K,); entries are in order of texts."""
+    found, start = [], 0
+    terms = terms_K.split(texts_K.bincount(minlength=len(lengths)).tolist())
+    for length, own in zip(lengths, terms, strict=True):
+        if len(own):
+            logits = hidden_NH[start : start + length] @ weight_VH[own].T
+            found.append(logits.T.argmax(dim=1) + start)
+        start += length
+    return torch.cat(found) if found else terms_K
+
+
 class _HighestLogits(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, lengths: list[int]) -> Tensor:
-        size, trained = len(weight_VH), any(ctx.needs_input_grad)
+        size = len(weight_VH)
+        # Logits made again in half precision may have another order, and equal ones are common.
+        noted = any(ctx.needs_input_grad) and (hidden_NH.is_cuda or hidden_NH.element_size() == 2)
         highest = hidden_NH.new_full((len(lengths), size), torch.finfo(hidden_NH.dtype).min)
-        where = torch.zeros(highest.shape if trained else (0,), dtype=torch.int32, device=hidden_NH.device)
+        where = torch.zeros(highest.shape, dtype=torch.int32, device=hidden_NH.device) if noted else None
         token = 0
         for first, last in _chunks(lengths, CHUNK_ELEMENTS[hidden_NH.device.type] // size):
             chunk = hidden_NH[token : token + sum(lengths[first:last])]
@@ -43,7 +59,7 @@ class _HighestLogits(torch.autograd.Function):
                 count = len(list(run))
                 texts, rows = slice(text, text + count), slice(row, row + count * length)
                 block = logits[rows].view(count, length, size)
-                if length and trained:
+                if length and where is not None:
                     highest[texts], position = block.max(dim=1)
                     starts = torch.arange(token + row, token + rows.stop, length, device=position.device)
                     where[texts] = (position + starts.unsqueeze(1)).int()
@@ -52,7 +68,7 @@ class _HighestLogits(torch.autograd.Function):
                 text, row = texts.stop, rows.stop
             token += row
         ctx.save_for_backward(hidden_NH, weight_VH, where)
-        ctx.has_bias = bias_V is not None
+        ctx.has_bias, ctx.lengths = bias_V is not None, lengths
         return highest
 
     @staticmethod
@@ -63,10 +79,11 @@ class _HighestLogits(torch.autograd.Function):
         grad_hidden = torch.zeros_like(hidden_NH, dtype=wide)
         grad_weight = torch.zeros_like(weight_VH, dtype=wide)
         texts, terms = grad_BV.nonzero(as_tuple=True)
+        rows = where[texts, terms] if where is not None else _places(hidden_NH, weight_VH, ctx.lengths, texts, terms)
         for start in range(0, len(texts) if len(hidden_NH) else 0, CHUNK_ENTRIES):
             text, term = texts[start : start + CHUNK_ENTRIES], terms[start : start + CHUNK_ENTRIES]
             grad_K1 = grad_BV[text, term].unsqueeze(-1).to(wide)
-            row = where[text, term]
+            row = rows[start : start + CHUNK_ENTRIES]
             grad_hidden.index_add_(0, row, grad_K1 * weight_VH[term])
             grad_weight.index_add_(0, term, grad_K1 * hidden_NH[row])
         grad_bias = grad_BV.sum(dim=0) if ctx.has_bias else None

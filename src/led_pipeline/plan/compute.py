@@ -62,7 +62,7 @@ class Computer:
             self._score(name)
         for name in self.needs.vectors:
             self._encode(name)
-        for name, split in sorted(self.needs.rankings):
+        for name, split in sorted([*self.needs.rankings, *self.needs.validation]):
             self._rank(name, split)
         return self.costs
 

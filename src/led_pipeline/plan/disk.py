@@ -92,7 +92,7 @@ def _vectors(recipe: Recipe, load: Workload, needs: Needs, shapes: dict[str, Sha
 
 
 def _indexes(load: Workload, needs: Needs, recipe: Recipe) -> Iterator[Artefact]:
-    ranked = {name for name, _ in needs.rankings}
+    ranked = {name for name, _ in needs.rankings | needs.validation}
     if "bm25" in ranked:
         yield Artefact("index", "bm25", load.passages * load.passage_tokens * given.BM25_INDEX_BYTES)
         yield Artefact("index", "bm25", load.passages * (load.text_bytes + given.JSON_ROW_BYTES), transient=True)
@@ -113,6 +113,8 @@ def _rankings(recipe: Recipe, load: Workload, needs: Needs) -> Iterator[Artefact
     for system, split in sorted(needs.rankings):
         hits = load.queries[split] * _depth(recipe, system, split, load.passages)
         yield Artefact("rankings", system, hits * given.HIT_BYTES)
+    for system, split in needs.validation:
+        yield Artefact("rankings", system, load.queries[split] * recipe.validation.depth * given.HIT_BYTES)
     for system in recipe.systems:
         for split in recipe.evaluation.splits:
             hits = load.queries[split] * _depth(recipe, system, split, load.passages)

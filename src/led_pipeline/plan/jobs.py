@@ -8,17 +8,21 @@ from dataclasses import dataclass
 
 from led_pipeline.hub import hub_models
 from led_pipeline.recipe import Recipe
-from led_pipeline.recipe_schema import Trained
+from led_pipeline.recipe_stages import Trained
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What `led_final` needs: rankings, query vectors and passage vectors, as sets of (system, split)."""
+    """What `led_final` needs: rankings, query vectors and passage vectors, as sets of (system, split).
+
+    `validation` is what the trainings are validated on where it is a ranking of its own, with a depth of its own.
+    """
 
     trained: list[str]
     mined: list[str]  # systems whose training ranking becomes a pool
     published: list[str]  # published negatives that are used
     rankings: set[tuple[str, str]]
+    validation: set[tuple[str, str]]
     query_vectors: set[tuple[str, str]]
     vectors: list[str]  # stages whose passage vectors are needed
     splits: list[str]
@@ -31,19 +35,20 @@ class Needs:
         mined = [name for name in negatives if name not in published]
         rankings = {(system, split) for system in recipe.systems for split in recipe.evaluation.splits}
         rankings |= {(system, "train") for system in mined}
-        if any(map(recipe.validates, recipe.stages)):
-            rankings.add((recipe.validation.system, recipe.validation.split))
         rankers = set(recipe.names("ranker"))
+        validation: set[tuple[str, str]] = set()
+        if any(map(recipe.validates, recipe.stages)):
+            system, split = recipe.validation.system, recipe.validation.split
+            (rankings if system in rankers else validation).add((system, split))
         while more := {(recipe.stages[n].rerank.system, split) for n, split in rankings if n in rankers} - rankings:
             rankings |= more
         retrievers = recipe.retrievers
-        query_vectors = {(name, split) for name, split in rankings if name in retrievers}
+        query_vectors = {(name, split) for name, split in rankings | validation if name in retrievers}
         query_vectors |= {(t, "train") for stage in trained for t in teachers(recipe, stage) if t in retrievers}
         vectors = [name for name in retrievers if any(name == n for n, _ in query_vectors)]
-        used = {split for _, split in rankings | query_vectors} | ({"train"} if trained else set())
-        return cls(
-            trained, mined, published, rankings, query_vectors, vectors, [s for s in recipe.dataset.splits if s in used]
-        )
+        used = {split for _, split in rankings | validation | query_vectors} | ({"train"} if trained else set())
+        splits = [split for split in recipe.dataset.splits if split in used]
+        return cls(trained, mined, published, rankings, validation, query_vectors, vectors, splits)
 
 
 def teachers(recipe: Recipe, stage: str) -> list[str]:
@@ -87,6 +92,7 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
     ranked = Counter[str]()
     for name, split in needs.rankings:  # the training queries are searched by shard
         ranked[family[name]] += shards if split == "train" and family[name] != "ranker" else 1
+    ranked.update(family[name] for name, _ in needs.validation)
     taught = Counter(family[t] for stage in needs.trained for t in teachers(recipe, stage))
     evaluated = len(recipe.systems) * len(recipe.evaluation.splits)
     imported = [n for n, s in recipe.stages.items() if isinstance(s, Trained) and not s.train]
@@ -113,7 +119,7 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
         "train": len(needs.trained),
         "encode_passages": len(needs.vectors) * shards,
         "encode_queries": len(needs.query_vectors),
-        "impact_index": len({n for n, _ in needs.rankings if family[n] == "lexicon"}),
+        "impact_index": len({n for n, _ in needs.rankings | needs.validation if family[n] == "lexicon"}),
         "impact_search": ranked["lexicon"],
         "dense_search": ranked["dense"],
         "join_ranking": sum(s == "train" and family[n] != "ranker" for n, s in needs.rankings) if shards > 1 else 0,

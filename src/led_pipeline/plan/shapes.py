@@ -13,7 +13,7 @@ from typing import Any
 from led_pipeline import hub
 from led_pipeline.plan import assumptions as given
 from led_pipeline.recipe import Recipe
-from led_pipeline.recipe_schema import Pretrain, Trained
+from led_pipeline.recipe_stages import Pretrain, Trained
 
 
 @dataclass(frozen=True)

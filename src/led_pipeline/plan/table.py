@@ -12,7 +12,7 @@ from led_pipeline.plan.jobs import count_jobs
 from led_pipeline.plan.shapes import Shape, shape_of
 from led_pipeline.plan.workload import Workload, workload
 from led_pipeline.recipe import Recipe
-from led_pipeline.recipe_schema import Trained
+from led_pipeline.recipe_stages import Trained
 
 HEADER = ("stage", "family", "weights", "GPUs", *(f"{kind} h" for kind in KINDS), "GPU h", "GPU memory", "disk")
 LARGEST = 6  # folders named in the summary of the disk
