@@ -50,7 +50,7 @@ def test_without_a_new_enough_java_the_error_says_what_there_is(tmp_path, monkey
 
 def run_script(monkeypatch, script: str) -> list[str]:
     monkeypatch.setattr(java, "java_command", lambda *_: [sys.executable, "-c", script])
-    return java.run_java("some.Class", [], 100)
+    return java.run_java("some.Class", [], 100, 1)
 
 
 def test_the_log_is_shown_and_returned(monkeypatch, capfd):

@@ -118,7 +118,7 @@ def _build(
         _write_documents(Path(folder), documents, max(1, min(FILE_ROWS, -(-rows // threads))))
         arguments = ["-input", folder, "-index", str(index), "-generator", "DefaultLuceneDocumentGenerator"]
         arguments += ["-threads", str(threads), "-memoryBuffer", str(heap_mb // 2), *flags]
-        run_java("io.anserini.index.IndexCollection", arguments, heap_mb)
+        run_java("io.anserini.index.IndexCollection", arguments, heap_mb, threads)
         indexed = _count_documents(index, heap_mb)
         if indexed != rows:
             raise InputError(
@@ -137,7 +137,7 @@ def _write_documents(folder: Path, documents: Iterable[str], rows_per_file: int)
 
 def _count_documents(index: Path, heap_mb: int) -> int:
     """Ask Lucene how many documents are in an index."""
-    log = run_java("io.anserini.index.IndexReaderUtils", ["-index", str(index), "-stats"], heap_mb)
+    log = run_java("io.anserini.index.IndexReaderUtils", ["-index", str(index), "-stats"], heap_mb, threads=1)
     found = [int(count) for line in log for count in re.findall(r"^documents: +(\d+)$", line)]
     if len(found) != 1:
         raise InputError(f"{index}: Anserini does not say how many documents the index holds, see its log above")
@@ -177,7 +177,7 @@ def _search(
         (folder / "calls.xml").write_text(_CALLS.format(items=items), encoding="utf-8")
         for numbers, lines in _chunks(topics, first, hits):
             (folder / "topics.tsv").write_text("".join(lines), encoding="utf-8")
-            log = run_java("org.eclipse.jetty.xml.XmlConfiguration", ["calls.xml"], heap_mb, folder)
+            log = run_java("org.eclipse.jetty.xml.XmlConfiguration", ["calls.xml"], heap_mb, threads, folder)
             if not any(f" {len(lines)} queries processed in " in line for line in log):
                 raise InputError(f"{index}: Anserini did not answer all of {len(lines)} queries, see its log above")
             part = _ranking(_read_run(folder / "run.trec"), first, numbers[-1] + 1)

@@ -73,11 +73,15 @@ def find_jar() -> Path:
     return jars[0]
 
 
-def java_command(main_class: str, args: Sequence[str], heap_mb: int) -> list[str]:
-    """Return the command line that runs one class of the jar with at most `heap_mb` MB of Java heap."""
+def java_command(main_class: str, args: Sequence[str], heap_mb: int, threads: int) -> list[str]:
+    """Return the command line that runs one class of the jar with at most `heap_mb` MB of Java heap.
+
+    Java sees as many processors as the job has threads, for its compiler and its garbage collector too.
+    """
     return [
         str(find_java()),
         f"-Xmx{heap_mb}m",
+        f"-XX:ActiveProcessorCount={threads}",
         # Anserini's workers lose a query silently when an Error, which is no Exception, ends them.
         "-XX:+ExitOnOutOfMemoryError",
         "-Dfile.encoding=UTF-8",
@@ -89,7 +93,9 @@ def java_command(main_class: str, args: Sequence[str], heap_mb: int) -> list[str
     ]
 
 
-def run_java(main_class: str, args: Sequence[str], heap_mb: int, folder: Path | str | None = None) -> list[str]:
+def run_java(
+    main_class: str, args: Sequence[str], heap_mb: int, threads: int, folder: Path | str | None = None
+) -> list[str]:
     """Run one class of the jar, print its log as it comes, and return the log's lines.
 
     Args:
@@ -99,7 +105,7 @@ def run_java(main_class: str, args: Sequence[str], heap_mb: int, folder: Path | 
         InputError: it ended with another status than 0, or logged a stack trace: Anserini goes on after many
             exceptions and then exits with 0 and an incomplete result.
     """
-    command = java_command(main_class, args, heap_mb)
+    command = java_command(main_class, args, heap_mb, threads)
     lines: list[str] = []
     with subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
