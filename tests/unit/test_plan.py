@@ -162,7 +162,8 @@ def test_the_largest_transient_file_counts_once_at_the_peak():
 def test_hours_follow_from_steps_tokens_and_weights():
     costs = Computer(SMALL, LOAD, SHAPES, Speed("A100")).all()
     steps = 2 * 10  # two epochs of 40 examples by 4
-    flops = steps * 4 * (4 * 128 + 16) * 6 * SHAPE.body
+    tokens = 4 * (100 + 3) + 37 / 4.5 + 2  # of an example: four passages and a query, without padding
+    flops = steps * 4 * tokens * 6 * SHAPE.body
     seconds = flops / (2 * 312e12 * given.TRAINING_SHARE) + steps * given.STEP_OVERHEAD_S + given.JOB_START_S
     assert costs["led"].hours["train"] == pytest.approx(seconds / 3600)
     assert costs["led"].gpu_hours["train"] == pytest.approx(2 * seconds / 3600)

@@ -90,17 +90,17 @@ class Computer:
         steps = min(steps, stage.max_steps or steps)
         candidates = stage.negatives_per_query + 1
         passages = candidates * (2 if getattr(stage, "dual_weight", 0) else 1)
-        # A batch is padded to its longest text: passages to their full length, queries to half of theirs.
-        step_tokens = stage.batch_size * (passages * stage.passage_length + stage.query_length / 2)
-        if stage.family == "ranker":
-            step_tokens = stage.batch_size * candidates * (stage.passage_length + stage.query_length / 2)
-        flops = steps * step_tokens * shape.training_flops(stage.family)
+        queries = candidates if stage.family == "ranker" else 1  # a ranker reads the query with every passage
+        query, passage = self._lengths(name)
+        tokens = stage.batch_size * (passages * passage + queries * query)  # nothing is computed for padding
+        longest = stage.batch_size * (passages * stage.passage_length + queries * stage.query_length)
+        flops = steps * tokens * shape.training_flops(stage.family)
         if self.recipe.validates(name):
             looks = steps // self.recipe.validation.every + 1
             pairs = self.recipe.validation.queries * self.recipe.validation.depth
             flops += looks * pairs * self._lengths(name)[1] * shape.inference_flops(stage.family) / 2
         gpus = max(self.gpus("train", name), 1)
-        held = step_tokens / gpus
+        held = longest / gpus
         if stage.gradient_cache:  # a second pass over so many texts at a time, a third more work
             held, flops = min(held, stage.gradient_cache * stage.passage_length), flops * 4 / 3
         memory = shape.training_memory(stage.family, round(held), stage.passage_length, stage.precision != "float32")
