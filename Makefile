@@ -54,7 +54,7 @@ $(TESTS_READY): $(READY) envs/test.txt
 
 demo: $(READY) ## raw text to a measured model, in minutes on a laptop, with nothing to download but packages
 	@echo "Ctrl-C is safe: 'make demo' goes on with what is missing."
-	@$(WITH_ENV) snakemake led_final --cores all --rerun-incomplete $(ARGS) --configfile config/demo.yaml || { status=$$?; \
+	@$(WITH_ENV) snakemake led_final --cores all $(ARGS) --configfile config/demo.yaml || { status=$$?; \
 	  echo; echo "The demo stopped; the messages above name the step and its log. 'make demo' goes on from there."; \
 	  echo "If it says that the directory is locked and no other run is active: 'make unlock' first."; exit $$status; }
 	@echo

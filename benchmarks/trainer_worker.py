@@ -1,0 +1,123 @@
+"""A training step of a peer, from its own checkout: one for every line that arrives; started by `trainers.py`.
+
+Answers each line with the step's seconds by the clock and of processor time. Nothing of the peers is in this project.
+"""
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import torch
+import transformers
+from transformers import BertConfig, BertModel, DistilBertConfig, PretrainedConfig
+
+
+def configs(layers: int, hidden: int) -> tuple[PretrainedConfig, PretrainedConfig]:
+    """Return the shapes of a student (BERT) and of a lexicon teacher (DistilBERT)."""
+    heads = max(1, hidden // 64)
+    student = BertConfig(
+        vocab_size=30_522,
+        num_hidden_layers=layers,
+        hidden_size=hidden,
+        intermediate_size=4 * hidden,
+        num_attention_heads=heads,
+    )
+    teacher = DistilBertConfig(vocab_size=30_522, n_layers=layers, dim=hidden, hidden_dim=4 * hidden, n_heads=heads)
+    return student, teacher
+
+
+def tevatron_loss(
+    checkout: Path, batch: dict[str, torch.Tensor], a: argparse.Namespace
+) -> tuple[torch.nn.Module, Callable]:
+    sys.path.insert(0, str(checkout / "src"))
+    from tevatron.retriever.modeling import DenseModel
+
+    torch.manual_seed(0)
+    model = DenseModel(BertModel(configs(a.layers, a.hidden)[0]), pooling="cls")
+    sides = {
+        side: {"input_ids": batch[f"{side}_ids"], "attention_mask": batch[f"{side}_mask"]}
+        for side in ("query", "passage")
+    }
+    return model, lambda: model(**sides).loss
+
+
+def led_loss(checkout: Path, batch: dict[str, torch.Tensor], a: argparse.Namespace) -> tuple[torch.nn.Module, Callable]:
+    stand_in()
+    sys.path.insert(0, str(checkout))
+    from proj_dense.train_LED_retriever import DenseLearnerWithSpladeDistil
+    from proj_sparse.modeling_splade_series import DistilBertSpladeEnocder
+
+    student, teacher = configs(a.layers, a.hidden)
+    teacher.keep_special_tokens = False
+    torch.manual_seed(0)
+    options = SimpleNamespace(
+        apply_dst=True,
+        apply_inbatch=False,
+        dual_reg=False,
+        dst_method="rank",
+        dst_loss_weight=1.0,
+        rank_margin=0.0,
+        scale_loss=False,
+        tch_min_confidence=0.0,
+        tch_no_drop=True,
+        with_pos=True,
+    )
+    model = DenseLearnerWithSpladeDistil(options, student, None, BertModel(student), DistilBertSpladeEnocder(teacher))
+    queries = len(batch["query_ids"])
+    inputs = {
+        "input_ids": batch["passage_ids"].view(queries, -1, batch["passage_ids"].shape[1]),
+        "attention_mask": batch["passage_mask"].view(queries, -1, batch["passage_mask"].shape[1]),
+        "input_ids_query": batch["query_ids"],
+        "attention_mask_query": batch["query_mask"],
+    }
+    return model, lambda: model(training_mode="retrieval_finetune", **inputs)["loss"]
+
+
+class Anything(ModuleType):
+    """A module that has every name, for imports that a training step does not use."""
+
+    __path__ = ()
+
+    def __getattr__(self, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (), {})
+
+
+def stand_in() -> None:
+    """Let code of 2022 be imported by the libraries of today: what they dropped is not part of a step."""
+    for name in ("datasets", "torch.utils.tensorboard"):
+        sys.modules[name] = Anything(name)
+    transformers.AdamW = torch.optim.AdamW
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=["tevatron", "led"])
+    parser.add_argument("checkout", type=Path)
+    parser.add_argument("batch", type=Path)
+    for name in ("layers", "hidden", "threads"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    a = parser.parse_args()
+    torch.set_num_threads(a.threads)
+    logging.disable(logging.CRITICAL)
+    with np.load(a.batch) as arrays:
+        batch = {name: torch.from_numpy(arrays[name]) for name in arrays.files if name != "queries"}
+    model, loss = {"tevatron": tevatron_loss, "led": led_loss}[a.name](a.checkout.resolve(), batch, a)
+    model.train()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True)
+    for _ in sys.stdin:
+        start = time.perf_counter(), time.process_time()
+        loss().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        print(time.perf_counter() - start[0], time.process_time() - start[1], flush=True)
+
+
+if __name__ == "__main__":
+    main()
