@@ -2,10 +2,11 @@
 
     .venv/bin/python benchmarks/demo_seeds.py [--seeds 42 43 44] [--pair led den_continue]
 
-Every seed is a run of its own, made by `snakemake led_final`: results/<dataset> for the recipe's seed (for the demo what
-`make demo` has made), results/<dataset>_seed<seed> for the others. What is finished is not made again. The seed decides the order of the examples, the negatives drawn and the models' random numbers, not the data. The
-table says per seed both systems' mean MRR@10 and the paired tests of `led_pipeline.evaluate`; the last line averages
-each query's values over the seeds first, so that one query counts once.
+Every seed is a run of its own, made by `snakemake led_final`: results/<dataset> for the recipe's seed (for the demo
+what `make demo` has made), results/<dataset>_seed<seed> for the others. What is finished is not made again. The seed
+decides the order of the examples, the negatives drawn and the models' random numbers, not the data. The table says per
+seed both systems' mean MRR@10 and the paired tests of `led_pipeline.evaluate`; the last line averages each query's
+values over the seeds first, so that one query counts once.
 """
 
 import argparse
