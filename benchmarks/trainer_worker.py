@@ -13,7 +13,6 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import torch
-import transformers
 from transformers import BertConfig, BertModel, DistilBertConfig, PretrainedConfig
 
 
@@ -49,6 +48,7 @@ def tevatron_loss(
 def led_loss(checkout: Path, batch: dict[str, torch.Tensor], a: argparse.Namespace) -> tuple[torch.nn.Module, Callable]:
     stand_in()
     sys.path.insert(0, str(checkout))
+    from proj_dense.train_dense_retriever import DenseLearner
     from proj_dense.train_LED_retriever import DenseLearnerWithSpladeDistil
     from proj_sparse.modeling_splade_series import DistilBertSpladeEnocder
 
@@ -67,7 +67,16 @@ def led_loss(checkout: Path, batch: dict[str, torch.Tensor], a: argparse.Namespa
         tch_no_drop=True,
         with_pos=True,
     )
-    model = DenseLearnerWithSpladeDistil(options, student, None, BertModel(student), DistilBertSpladeEnocder(teacher))
+    around = BertConfig(
+        attn_implementation="eager"
+    )  # of the class around the encoders, which itself attends to nothing
+    if a.name == "led":
+        model = DenseLearnerWithSpladeDistil(
+            options, around, None, BertModel(student), DistilBertSpladeEnocder(teacher)
+        )
+    else:
+        options.apply_distill = False
+        model = DenseLearner(options, around, None, BertModel(student))
     queries = len(batch["query_ids"])
     inputs = {
         "input_ids": batch["passage_ids"].view(queries, -1, batch["passage_ids"].shape[1]),
@@ -93,12 +102,12 @@ def stand_in() -> None:
     """Let code of 2022 be imported by the libraries of today: what they dropped is not part of a step."""
     for name in ("datasets", "torch.utils.tensorboard"):
         sys.modules[name] = Anything(name)
-    transformers.AdamW = torch.optim.AdamW
+    sys.modules["transformers"].AdamW = torch.optim.AdamW
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=["tevatron", "led"])
+    parser.add_argument("name", choices=["tevatron", "led", "led-contrastive"])
     parser.add_argument("checkout", type=Path)
     parser.add_argument("batch", type=Path)
     for name in ("layers", "hidden", "threads"):
@@ -108,7 +117,7 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     with np.load(a.batch) as arrays:
         batch = {name: torch.from_numpy(arrays[name]) for name in arrays.files if name != "queries"}
-    model, loss = {"tevatron": tevatron_loss, "led": led_loss}[a.name](a.checkout.resolve(), batch, a)
+    model, loss = (tevatron_loss if a.name == "tevatron" else led_loss)(a.checkout.resolve(), batch, a)
     model.train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True)
     for _ in sys.stdin:
