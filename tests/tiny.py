@@ -43,7 +43,13 @@ SIZES = {
 BERT = SIZES | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 LENGTHS = [9, 2, 5, 12, 3]  # of a batch's texts, special tokens included
 MASKED_LANGUAGE_MODELS = ["bert", "bert with untied output embeddings", "distilbert", "roberta"]
-TEACHER = {"weight": 1.0, "temperature": 1.0, "margin": 0.0, "min_confidence": 0.0, "with_positive": True}
+TEACHER = {"weight": 1.0, "temperature": 1.0, "margin": 0.0, "min_confidence": 0.0, "with_positive": True} | {
+    "stages": [],
+    "weights": [],
+    "normalize": False,
+    "scale": 1.0,
+    "candidates": "own",
+}
 
 
 def save_tokenizer(folder: Path, vocabulary: list[str] = VOCABULARY) -> PreTrainedTokenizerFast:
@@ -122,7 +128,9 @@ def settings(family: str, **changes: Any) -> dict[str, Any]:
     """Return the settings of a tiny training in float32."""
     own = {
         "dense": {"pooling": "cls", "normalize": False, "temperature": 1.0, "dual_weight": 0.0},
-        "lexicon": {"keep_special_tokens": False, "flops_passages": 1e-2, "flops_queries": 2e-2},
+        "lexicon": {"keep_special_tokens": False, "flops_passages": 1e-2, "flops_queries": 2e-2, "temperature": 1.0}
+        | {"l1_passages": 0.0, "l1_queries": 0.0, "anti_zero": 0.0, "regulariser_warmup": 0, "flops_threshold": None}
+        | {"flops_grouped": False, "activation": "log1p"},
         "ranker": {},
     }[family]
     shared = {
@@ -141,7 +149,11 @@ def settings(family: str, **changes: Any) -> dict[str, Any]:
         "query_length": 8,
         "passage_length": 20,
         "negatives_per_query": 3,
+        "extra_loss": None,
+        "extra_loss_weight": 1.0,
     }
+    if family != "ranker":
+        shared["contrastive_candidates"] = "batch"
     return shared | own | changes
 
 
@@ -180,6 +192,7 @@ def arguments(folder: Path, settings: dict[str, Any], out: Path, **changes: Any)
         "settings": settings,
         "running": {},
         "validation": None,
+        "teacher_vectors": [],
         "checkpoints": out.with_name(f"{out.name}.checkpoints"),
         "out": out,
     }
