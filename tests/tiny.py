@@ -21,7 +21,7 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
-from led_pipeline.data.tables import Ragged, Ranking, read_arrow, write_ranking, write_strings
+from led_pipeline.data.tables import Ragged, Ranking, read_arrow, write_arrow, write_ranking, write_strings
 from led_pipeline.data.tokens import Batch, TokenStore, tokenise
 from led_pipeline.data.trainset import Candidates, draw_trainset, join
 from led_pipeline.models.backbone import Texts, to_texts
@@ -179,6 +179,26 @@ def save_dataset(folder: Path, queries: int = 10, passages: int = 30, **changes:
     join(folder / "drawn.arrow", {"lex": [folder / "lex.npy"]}, folder / "trainset.arrow")
     for family in FAMILIES:
         backbone(family).save_pretrained(folder / family)
+
+
+def save_vectors(folder: Path, queries: int = 10, passages: int = 30) -> dict[str, list[Path]]:
+    """Write random vectors of two systems, dense `den` and sparse `lex`, for the texts of `save_dataset`.
+
+    Returns the files by system: those of the queries, then of the passages in two files.
+    """
+    random, files = np.random.default_rng(5), {}
+    for system, suffix in (("den", "npy"), ("lex", "arrow")):
+        files[system] = [folder / f"{system}.{part}.{suffix}" for part in ("train", "passages.0", "passages.1")]
+        for path, count in zip(files[system], (queries, passages // 3, passages - passages // 3), strict=True):
+            matrix = random.standard_normal((count, 12)).astype(np.float16)
+            if system == "den":
+                np.save(path, matrix)
+            else:
+                terms = [np.flatnonzero(row > 0) for row in matrix]
+                weights = [row[kept] for row, kept in zip(matrix, terms, strict=True)]
+                columns = zip(("terms", "weights"), (terms, weights), (np.uint16, np.float32), strict=True)
+                write_arrow(path, {name: Ragged.from_rows(rows, dtype) for name, rows, dtype in columns})
+    return files
 
 
 def arguments(folder: Path, settings: dict[str, Any], out: Path, **changes: Any) -> argparse.Namespace:

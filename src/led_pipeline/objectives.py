@@ -86,7 +86,7 @@ def retriever_loss(
             signs |= health.lexicon_signs(queries_BD, passages_ND[0])
             scores = [s.clamp(max=1e4) for s in scores]
         among = settings["contrastive_candidates"]
-        terms = {"contrastive": torch.stack([_contrastive(s, among) for s in scores]).mean()}
+        terms = {"contrastive": torch.stack([contrastive(s, among) for s in scores]).mean()}
         loss = settings["contrastive_weight"] * terms["contrastive"]
         loss = loss + _teachers(scores[0], data, rows, settings, terms)
         if settings["family"] == "lexicon":
@@ -148,7 +148,7 @@ def _among(scores: Tensor, among: str) -> Tensor:
     return scores.gather(1, torch.from_numpy(candidate_columns(queries, passages, among)).to(scores.device))
 
 
-def _contrastive(scores_BN: Tensor, among: str) -> Tensor:
+def contrastive(scores_BN: Tensor, among: str) -> Tensor:
     queries, passages = scores_BN.shape
     if among == "batch":
         return losses.contrastive(scores_BN, torch.arange(0, passages, passages // queries, device=scores_BN.device))
