@@ -181,14 +181,16 @@ def save_dataset(folder: Path, queries: int = 10, passages: int = 30, **changes:
         backbone(family).save_pretrained(folder / family)
 
 
-def save_vectors(folder: Path, queries: int = 10, passages: int = 30) -> dict[str, list[Path]]:
-    """Write random vectors of two systems, dense `den` and sparse `lex`, for the texts of `save_dataset`.
+def vector_files(folder: Path) -> dict[str, list[Path]]:
+    """Return the files of two systems, dense `den` and sparse `lex`: of the queries, then of the passages in two."""
+    parts = ("train", "passages.0", "passages.1")
+    return {s: [folder / f"{s}.{part}.{suffix}" for part in parts] for s, suffix in (("den", "npy"), ("lex", "arrow"))}
 
-    Returns the files by system: those of the queries, then of the passages in two files.
-    """
-    random, files = np.random.default_rng(5), {}
-    for system, suffix in (("den", "npy"), ("lex", "arrow")):
-        files[system] = [folder / f"{system}.{part}.{suffix}" for part in ("train", "passages.0", "passages.1")]
+
+def save_vectors(folder: Path, queries: int = 10, passages: int = 30) -> dict[str, list[Path]]:
+    """Write random vectors of two systems for the texts of `save_dataset` and return `vector_files`."""
+    random, files = np.random.default_rng(5), vector_files(folder)
+    for system in files:
         for path, count in zip(files[system], (queries, passages // 3, passages - passages // 3), strict=True):
             matrix = random.standard_normal((count, 12)).astype(np.float16)
             if system == "den":
