@@ -61,7 +61,7 @@ def warnings(values: Mapping[str, float]) -> Iterator[tuple[str, str]]:
         if (share := values.get(f"empty_{side}", 0.0)) >= SOME_EMPTY:
             yield (
                 f"empty_{side}",
-                f"{share:.0%} of the {side} have no term left; if it grows, lower flops_{side}, l1_{side} or learning_rate",
+                f"{share:.0%} of the {side} have no term left; lower flops_{side}, l1_{side} or learning_rate",
             )
     if (largest := values.get("largest_score", 0.0)) > LARGE:
         yield "largest_score", f"the largest score is {largest:.3g}; if it grows further, {_SMALLER}"
