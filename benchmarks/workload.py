@@ -21,6 +21,7 @@ from transformers import (
 from led_pipeline.data.tables import Ragged, write_arrow
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.objectives import TrainingData
+from led_pipeline.recipe_stages import Dense, Lexicon
 
 CLS, SEP, PAD, UNK = 2, 3, 0, 1
 VOCABULARY = 30_522
@@ -76,11 +77,9 @@ def masked_language_model(layers: int, hidden: int, vocabulary: int = VOCABULARY
 
 def settings(family: str, **changes: object) -> dict:
     """Return what `objectives.retriever_loss` reads."""
-    own = {"dense": {}, "lexicon": {"flops_passages": 8e-4, "flops_queries": 6e-4}}[family]
-    rank = {"stage": "lex", "loss": "rank", "weight": 1.0, "temperature": 1.0, "margin": 0.0, "min_confidence": 0.0}
-    teachers = [rank | {"with_positive": True}] if family == "dense" else []
-    shared = {"family": family, "teachers": teachers, "contrastive_weight": 1.0}
-    return shared | {"query_length": 32, "passage_length": 128} | own | changes
+    teachers = [{"stage": "lex", "loss": "rank"}] if family == "dense" else []
+    stage = {"dense": Dense, "lexicon": Lexicon}[family](family=family, init="none", teachers=teachers)
+    return stage.model_dump(mode="json") | changes
 
 
 Seconds = list[tuple[float, float]]  # of every run: by the clock, and of processor time

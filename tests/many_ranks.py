@@ -20,10 +20,30 @@ from led_pipeline.loop import fit
 from led_pipeline.losses import DISTILLATION
 from led_pipeline.models.backbone import Texts
 from led_pipeline.models.checkpoint import load
+from led_pipeline.teachers import StoredVectors
 
 STEPS = 2
 OBJECTIVES = ["contrastive", *DISTILLATION, "dual"]
 CASES = [(f, o) for f in tiny.FAMILIES for o in OBJECTIVES if (f, o) != ("ranker", "dual")]
+CASES += [("dense", "in_batch_teachers"), ("lexicon", "regularisers"), ("dense", "own_loss")]
+# The settings of the last three cases, and the term of each that must have a part in the loss.
+TEACHERS = {"stage": None, "stages": ["den", "lex"], "weights": [1.0, 3.0], "scale": 10.0, "candidates": "batch"}
+REGULARISERS = {"l1_passages": 0.1, "l1_queries": 0.2, "anti_zero": 5e3, "regulariser_warmup": 3}
+OPTIONS = {
+    "in_batch_teachers": {
+        "contrastive_candidates": "batch_negatives", "teachers": [tiny.TEACHER | TEACHERS | {"loss": "kl"}],
+    },
+    "regularisers": REGULARISERS | {"flops_threshold": 5, "flops_grouped": True, "activation": "log1p_twice"},
+    "own_loss": {"contrastive_candidates": "own", "extra_loss": f"{__file__}:decorrelation", "extra_loss_weight": 0.5},
+}  # fmt: skip
+TERMS = {"in_batch_teachers": "kl_den_lex_batch", "regularisers": "l1_queries", "own_loss": "decorrelation"}
+
+
+def decorrelation(batch: objectives.GlobalBatch) -> torch.Tensor:
+    """An extra loss as a user may write it: the squared covariances of the passages' dimensions."""
+    return torch.cov(batch.passages_ND.T).square().mean()
+
+
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
@@ -36,7 +56,7 @@ def settings(family: str, objective: str) -> dict[str, Any]:
         changes["dual_weight"] = 2.0
     if family == "lexicon":
         changes |= {"flops_passages": 0.1, "flops_queries": 0.2}
-    return tiny.settings(family, **changes)
+    return tiny.settings(family, **changes | OPTIONS.get(objective, {}))
 
 
 class SecondPass(nn.Module):
@@ -63,7 +83,8 @@ def run_case(folder: Path, out: Path, family: str, objective: str, dtype: torch.
     chosen = settings(family, objective)
     encoder = load(folder / family, chosen)[0].to(dtype)
     stores = folder / "queries.arrow", [folder / "passages.arrow"]
-    data = objectives.TrainingData.read(folder / "trainset.arrow", *stores)
+    vectors = {name: StoredVectors.read(*files) for name, files in tiny.vector_files(folder).items()}
+    data = objectives.TrainingData.read(folder / "trainset.arrow", *stores, vectors)
     found: dict[str, Any] = {"digests": []}
 
     def keep_gradients(*_) -> None:
@@ -80,7 +101,7 @@ def run_case(folder: Path, out: Path, family: str, objective: str, dtype: torch.
         own = slice(rank * 4 // world, (rank + 1) * 4 // world)
         compute = objectives.ranker_loss if family == "ranker" else objectives.retriever_loss
         rows = train.batch_rows(step, data.examples, 4)
-        loss, terms = compute(model, data, rows, own, chosen, accelerator.device)
+        loss, terms = compute(model, data, rows, own, chosen, accelerator.device, step)
         found.setdefault("terms", {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}})
         return loss, terms
 

@@ -21,7 +21,7 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
-from led_pipeline.data.tables import Ragged, Ranking, read_arrow, write_ranking, write_strings
+from led_pipeline.data.tables import Ragged, Ranking, read_arrow, write_arrow, write_ranking, write_strings
 from led_pipeline.data.tokens import Batch, TokenStore, tokenise
 from led_pipeline.data.trainset import Candidates, draw_trainset, join
 from led_pipeline.models.backbone import Texts, to_texts
@@ -43,7 +43,13 @@ SIZES = {
 BERT = SIZES | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 LENGTHS = [9, 2, 5, 12, 3]  # of a batch's texts, special tokens included
 MASKED_LANGUAGE_MODELS = ["bert", "bert with untied output embeddings", "distilbert", "roberta"]
-TEACHER = {"weight": 1.0, "temperature": 1.0, "margin": 0.0, "min_confidence": 0.0, "with_positive": True}
+TEACHER = {"weight": 1.0, "temperature": 1.0, "margin": 0.0, "min_confidence": 0.0, "with_positive": True} | {
+    "stages": [],
+    "weights": [],
+    "normalize": False,
+    "scale": 1.0,
+    "candidates": "own",
+}
 
 
 def save_tokenizer(folder: Path, vocabulary: list[str] = VOCABULARY) -> PreTrainedTokenizerFast:
@@ -122,7 +128,9 @@ def settings(family: str, **changes: Any) -> dict[str, Any]:
     """Return the settings of a tiny training in float32."""
     own = {
         "dense": {"pooling": "cls", "normalize": False, "temperature": 1.0, "dual_weight": 0.0},
-        "lexicon": {"keep_special_tokens": False, "flops_passages": 1e-2, "flops_queries": 2e-2},
+        "lexicon": {"keep_special_tokens": False, "flops_passages": 1e-2, "flops_queries": 2e-2, "temperature": 1.0}
+        | {"l1_passages": 0.0, "l1_queries": 0.0, "anti_zero": 0.0, "regulariser_warmup": 0, "flops_threshold": None}
+        | {"flops_grouped": False, "activation": "log1p"},
         "ranker": {},
     }[family]
     shared = {
@@ -141,7 +149,11 @@ def settings(family: str, **changes: Any) -> dict[str, Any]:
         "query_length": 8,
         "passage_length": 20,
         "negatives_per_query": 3,
+        "extra_loss": None,
+        "extra_loss_weight": 1.0,
     }
+    if family != "ranker":
+        shared["contrastive_candidates"] = "batch"
     return shared | own | changes
 
 
@@ -169,6 +181,28 @@ def save_dataset(folder: Path, queries: int = 10, passages: int = 30, **changes:
         backbone(family).save_pretrained(folder / family)
 
 
+def vector_files(folder: Path) -> dict[str, list[Path]]:
+    """Return the files of two systems, dense `den` and sparse `lex`: of the queries, then of the passages in two."""
+    parts = ("train", "passages.0", "passages.1")
+    return {s: [folder / f"{s}.{part}.{suffix}" for part in parts] for s, suffix in (("den", "npy"), ("lex", "arrow"))}
+
+
+def save_vectors(folder: Path, queries: int = 10, passages: int = 30) -> dict[str, list[Path]]:
+    """Write random vectors of two systems for the texts of `save_dataset` and return `vector_files`."""
+    random, files = np.random.default_rng(5), vector_files(folder)
+    for system in files:
+        for path, count in zip(files[system], (queries, passages // 3, passages - passages // 3), strict=True):
+            matrix = random.standard_normal((count, 12)).astype(np.float16)
+            if system == "den":
+                np.save(path, matrix)
+            else:
+                terms = [np.flatnonzero(row > 0) for row in matrix]
+                weights = [row[kept] for row, kept in zip(matrix, terms, strict=True)]
+                columns = zip(("terms", "weights"), (terms, weights), (np.uint16, np.float32), strict=True)
+                write_arrow(path, {name: Ragged.from_rows(rows, dtype) for name, rows, dtype in columns})
+    return files
+
+
 def arguments(folder: Path, settings: dict[str, Any], out: Path, **changes: Any) -> argparse.Namespace:
     """Return the command line of `train` for a folder of `save_dataset`."""
     values = {
@@ -180,6 +214,7 @@ def arguments(folder: Path, settings: dict[str, Any], out: Path, **changes: Any)
         "settings": settings,
         "running": {},
         "validation": None,
+        "teacher_vectors": [],
         "checkpoints": out.with_name(f"{out.name}.checkpoints"),
         "out": out,
     }

@@ -35,18 +35,18 @@ def lexicon_signs(queries_BV: Tensor, passages_NV: Tensor) -> dict[str, Tensor]:
 
 def fault(values: Mapping[str, float]) -> str | None:
     """Return why a training with these losses and signs cannot go on and what to do, or None."""
+    for side in ("queries", "passages"):  # first: where nothing is left, the anti-zero term is infinite
+        if (share := values.get(f"empty_{side}", 0.0)) >= ALL_EMPTY:
+            return (
+                f"{share:.0%} of the {side} have no term left, so no gradient can bring them back; lower"
+                f" flops_{side}, l1_{side} or learning_rate, and see that init is a trained masked language model"
+            )
     broken = [name for name, value in values.items() if not math.isfinite(value)]
     if not math.isfinite(values["loss"]):
         return (
             f"the loss is {values['loss']} (not finite: {', '.join(broken)}); lower learning_rate or clip_norm, take"
             " bf16 instead of fp16, or find the cause with precision: float32"
         )
-    for side in ("queries", "passages"):
-        if (share := values.get(f"empty_{side}", 0.0)) >= ALL_EMPTY:
-            return (
-                f"{share:.0%} of the {side} have no term left, so no gradient can bring them back; lower"
-                f" flops_{side} or learning_rate, and see that init is a trained masked language model"
-            )
     largest = values.get("largest_score", 0.0)
     if not largest < EXPLODED:
         return f"scores have exploded, the largest is {largest:.3g}; {_SMALLER}"
@@ -61,7 +61,7 @@ def warnings(values: Mapping[str, float]) -> Iterator[tuple[str, str]]:
         if (share := values.get(f"empty_{side}", 0.0)) >= SOME_EMPTY:
             yield (
                 f"empty_{side}",
-                f"{share:.0%} of the {side} have no term left; lower flops_{side} or learning_rate if it grows",
+                f"{share:.0%} of the {side} have no term left; lower flops_{side}, l1_{side} or learning_rate",
             )
     if (largest := values.get("largest_score", 0.0)) > LARGE:
         yield "largest_score", f"the largest score is {largest:.3g}; if it grows further, {_SMALLER}"

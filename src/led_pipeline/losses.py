@@ -1,16 +1,19 @@
 """Objectives: pure functions of scores and of representations; every one returns a float32 scalar.
 
-Student and teacher scores of a query's own candidates are (B, C) with the positive in column 0. Whoever calls these
+Student and teacher scores of a query's candidates are (B, C) with the positive in column 0. Whoever calls these
 passes the candidates of the whole global batch, so that no value depends on the number of processes.
 
 # B = queries, C = candidates of one query (positive first), N = texts, V = vocabulary entries
 """
 
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+Own = Callable[[Tensor, Tensor], Tensor]  # a loss from the user's file: student (B, C), teacher (B, C) -> scalar
 
 
 def contrastive(scores: Tensor, positives: Tensor) -> Tensor:
@@ -25,13 +28,63 @@ def contrastive(scores: Tensor, positives: Tensor) -> Tensor:
     return F.cross_entropy(scores.float(), positives)
 
 
-def flops(weights_NV: Tensor) -> Tensor:
+def flops(weights_NV: Tensor, *, threshold: int | None = None, slots: int = 1) -> Tensor:
     """Expected number of term products: sum over the vocabulary of the squared mean absolute weight.
 
-    Source: FLOPS regulariser, Paria et al. (arXiv:2004.05665), as used by SPLADE. The rows must be those of the whole
-    global batch: the square of a local mean is another quantity.
+    Args:
+        threshold: texts of at most so many terms count as empty; they still take part in the mean.
+        slots: the rows are groups of so many, and the mean is taken over the groups for each place in a group; the
+            squares of all places are added, so the value grows with their number.
+
+    Source: FLOPS regulariser, Paria et al. (arXiv:2004.05665), as used by SPLADE; threshold and groups as in
+    OpenSearch's inference-free retrievers (arXiv:2504.14839). The rows must be those of the whole global batch: the
+    square of a local mean is another quantity.
     """
-    return weights_NV.float().abs().mean(dim=0).square().sum()
+    weights_NV = weights_NV.float().abs()
+    if threshold is not None:
+        weights_NV = weights_NV * (weights_NV.count_nonzero(dim=1) > threshold).unsqueeze(1)
+    return weights_NV.unflatten(0, (-1, slots)).mean(dim=0).square().sum()
+
+
+def l1(weights_NV: Tensor) -> Tensor:
+    """Mean over texts of the sum of absolute weights. Source: SPLADE's query regulariser (arXiv:2207.03834)."""
+    return weights_NV.float().abs().sum(dim=1).mean()
+
+
+def anti_zero(queries_BV: Tensor, passages_NV: Tensor) -> Tensor:
+    """Inverse squares of the sums of all query weights and of all passage weights, which keep a model from emptiness.
+
+    Source: the code of SPLADE's Hugging Face trainer. Infinite where a side is empty already.
+    """
+    return 1 / queries_BV.float().sum().square() + 1 / passages_NV.float().sum().square()
+
+
+def quadratic_warmup(step: int, steps: int) -> float:
+    """Return the share of its weight that a regulariser has at a step (from 0): ((step + 1) / steps)^2, at most 1.
+
+    Source: the schedule of SPLADE's lambdas (Paria et al., arXiv:2004.05665).
+    """
+    return min(1.0, ((step + 1) / steps) ** 2) if steps else 1.0
+
+
+def min_max(scores_BC: Tensor) -> Tensor:
+    """Bring each query's scores to 0..1: (s - min) / (max - min + 1e-6).
+
+    Source: OpenSearch's ensemble of heterogeneous teachers (arXiv:2411.04403).
+    """
+    scores_BC = scores_BC.float()
+    low, high = scores_BC.amin(dim=1, keepdim=True), scores_BC.amax(dim=1, keepdim=True)
+    return (scores_BC - low) / (high - low + 1e-6)
+
+
+def ensemble(systems: Sequence[Tensor], weights: Sequence[float], *, normalize: bool, scale: float = 1.0) -> Tensor:
+    """Return the weighted mean of several systems' scores of the same candidates, each (B, C), times `scale`.
+
+    With `normalize` every system's scores of a query are brought to 0..1 first; the weights need not add up to 1.
+    """
+    parts = [min_max(scores) if normalize else scores.float() for scores in systems]
+    total = sum(weight * part for weight, part in zip(weights, parts, strict=True))
+    return scale * (total / sum(weights))
 
 
 @cache
@@ -97,6 +150,15 @@ def margin_mse(student_BC: Tensor, teacher_BC: Tensor) -> Tensor:
     return F.mse_loss(student[:, :1] - student[:, 1:], teacher[:, :1] - teacher[:, 1:])
 
 
+def margin_mse_pairs(student_BC: Tensor, teacher_BC: Tensor) -> Tensor:
+    """Mean over queries and all ordered pairs, the diagonal included, of the squared error of score gaps.
+
+    Source: the code of SPLADE's Hugging Face trainer; `margin_mse` is the published loss.
+    """
+    error = student_BC.float() - teacher_BC.float()
+    return (error.unsqueeze(2) - error.unsqueeze(1)).square().mean()
+
+
 def margin_mse_softmax(student_BC: Tensor, teacher_BC: Tensor) -> Tensor:
     """Mean over queries and all ordered pairs, the diagonal included, of the squared error of probability gaps.
 
@@ -124,15 +186,19 @@ DISTILLATION = {
     "listnet": listnet,
     "margin_mse": margin_mse,
     "margin_mse_softmax": margin_mse_softmax,
+    "margin_mse_pairs": margin_mse_pairs,
 }
 
 
-def distil(student_BC: Tensor, teacher_BC: Tensor, teacher: dict) -> Tensor:
-    """Apply the objective that a teacher's stanza names to a query's own candidates (`recipe.Teacher` has the keys)."""
+def distil(student_BC: Tensor, teacher_BC: Tensor, teacher: dict, own: Own | None = None) -> Tensor:
+    """Apply the objective that a teacher's stanza names to the candidates of each query (`Teacher` has the keys).
+
+    `own` takes its place where the stanza names a function in a file of the user's.
+    """
     options = {
         "rank": {"margin": teacher["margin"], "min_confidence": teacher["min_confidence"]},
         "kl": {"temperature": teacher["temperature"]},
     }.get(teacher["loss"], {})
     if not teacher["with_positive"]:
         student_BC, teacher_BC = student_BC[:, 1:], teacher_BC[:, 1:]
-    return DISTILLATION[teacher["loss"]](student_BC, teacher_BC, **options)
+    return (own or DISTILLATION[teacher["loss"]])(student_BC, teacher_BC, **options)

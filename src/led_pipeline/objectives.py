@@ -5,7 +5,7 @@ Which terms, and with which weights, stands in a stage's settings; the terms the
 # B = queries of the global batch, C = candidates of one query (positive first), N = B x C passages, D = dimensions
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from led_pipeline import health, losses
+from led_pipeline import health, losses, own_code
 from led_pipeline.data.tables import Ragged, read_arrow
 from led_pipeline.data.tokens import TokenStore, pairs
+from led_pipeline.files import InputError
 from led_pipeline.models.backbone import to_texts
 from led_pipeline.models.gather import gather_rows
+from led_pipeline.teachers import StoredVectors
 
 
 @dataclass(frozen=True)
@@ -29,25 +31,46 @@ class TrainingData:
     passages: TokenStore
     columns: dict[str, Ragged | NDArray]
     examples: int  # of one epoch
+    vectors: dict[str, StoredVectors] = field(default_factory=dict)  # of teachers that score all passages of a batch
 
     @classmethod
-    def read(cls, trainset: Path, queries: Path, passages: list[Path]) -> "TrainingData":
+    def read(
+        cls, trainset: Path, queries: Path, passages: list[Path], vectors: dict[str, StoredVectors] | None = None
+    ) -> "TrainingData":
         columns, metadata = read_arrow(trainset)
-        return cls(TokenStore([queries]), TokenStore(passages), columns, int(metadata["examples"]))
+        return cls(TokenStore([queries]), TokenStore(passages), columns, int(metadata["examples"]), vectors or {})
 
     def groups(self, name: str, rows: NDArray) -> NDArray:
         """Return a column of lists of equal length, for some rows, as a matrix (rows, C)."""
         return np.stack([self.columns[name][row] for row in rows])
 
 
+@dataclass(frozen=True)
+class GlobalBatch:
+    """What an extra loss of the user's gets: the whole batch, the same on every process, with gradient."""
+
+    own_scores_BC: Tensor  # of each query's own candidates, positive first, divided by the temperature
+    scores_BN: Tensor | None = None  # of all passages of the batch; None for a ranker, as are the vectors
+    queries_BD: Tensor | None = None
+    passages_ND: Tensor | None = None  # a query's own candidates stand together, positive first
+    step: int = 0  # optimizer steps before this one
+
+
 def retriever_loss(
-    model: nn.Module, data: TrainingData, rows: NDArray, own: slice, settings: dict[str, Any], device: torch.device
+    model: nn.Module,
+    data: TrainingData,
+    rows: NDArray,
+    own: slice,
+    settings: dict[str, Any],
+    device: torch.device,
+    step: int = 0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss of a global batch for a dense or lexicon stage, and what to watch (`loop.StepLoss`).
 
     Args:
         rows: trainset rows of the global batch.
         own: which of them this process encodes; the other processes' vectors are gathered without gradient.
+        step: optimizer steps before this one, for what is warmed up.
     """
     passages = data.groups("passages", rows[own])
     query_texts = data.queries.texts(data.columns["query"][rows[own]], settings["query_length"])
@@ -56,31 +79,35 @@ def retriever_loss(
     batch = query_texts.followed_by(*[passage_texts] * passes)
     counts = [len(query_texts), *[len(passage_texts)] * passes]
     queries_BD, *passages_ND = map(gather_rows, model(to_texts(batch, device), counts))
-    size, count = len(rows), passages.shape[1]
-    positives = torch.arange(size, device=device) * count
     with torch.autocast(device.type, enabled=False):
-        scores = [queries_BD @ vectors.T / settings.get("temperature", 1.0) for vectors in passages_ND]
+        scores = [queries_BD @ vectors.T / settings["temperature"] for vectors in passages_ND]
         signs = health.score_signs(scores[0])
         if settings["family"] == "lexicon":
             signs |= health.lexicon_signs(queries_BD, passages_ND[0])
             scores = [s.clamp(max=1e4) for s in scores]
-        terms = {"contrastive": torch.stack([losses.contrastive(s, positives) for s in scores]).mean()}
+        among = settings["contrastive_candidates"]
+        terms = {"contrastive": torch.stack([contrastive(s, among) for s in scores]).mean()}
         loss = settings["contrastive_weight"] * terms["contrastive"]
-        own_scores_BC = scores[0].view(size, size, count).diagonal().T
-        loss = loss + _teachers(own_scores_BC, data, rows, settings, terms)
+        loss = loss + _teachers(scores[0], data, rows, settings, terms)
         if settings["family"] == "lexicon":
-            for side, weights in (("passages", passages_ND[0]), ("queries", queries_BD)):
-                terms[f"flops_{side}"] = losses.flops(weights)
-                loss = loss + settings[f"flops_{side}"] * terms[f"flops_{side}"]
+            loss = loss + _regularisers(queries_BD, passages_ND[0], settings, step, terms)
         if passes == 2:
-            terms["dual"] = losses.dual(*scores)
+            terms["dual"] = losses.dual(*(_among(s, among) for s in scores))
             loss = loss + settings["dual_weight"] * terms["dual"]
+        everything = GlobalBatch(_among(scores[0], "own"), scores[0], queries_BD, passages_ND[0], step)
+        loss = loss + _extra(everything, settings, terms)
     tokens = torch.tensor(len(batch.ids))
     return loss, {name: term.detach() for name, term in terms.items()} | signs | {"tokens": tokens}
 
 
 def ranker_loss(
-    model: nn.Module, data: TrainingData, rows: NDArray, own: slice, settings: dict[str, Any], device: torch.device
+    model: nn.Module,
+    data: TrainingData,
+    rows: NDArray,
+    own: slice,
+    settings: dict[str, Any],
+    device: torch.device,
+    step: int = 0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss of a global batch for a ranker, over each query's own candidates, and what to watch."""
     passages = data.groups("passages", rows[own])
@@ -92,17 +119,119 @@ def ranker_loss(
     with torch.autocast(device.type, enabled=False):
         terms = {"contrastive": losses.contrastive(scores_BC, positives)}
         loss = settings["contrastive_weight"] * terms["contrastive"] + _teachers(scores_BC, data, rows, settings, terms)
+        loss = loss + _extra(GlobalBatch(scores_BC, step=step), settings, terms)
         signs = health.score_signs(scores_BC)
     tokens = torch.tensor(len(batch.ids))
     return loss, {name: term.detach() for name, term in terms.items()} | signs | {"tokens": tokens}
 
 
-def _teachers(scores_BC: Tensor, data: TrainingData, rows: NDArray, settings: dict, terms: dict[str, Tensor]) -> Tensor:
-    """Return the weighted sum of the teachers' objectives and add each to the terms."""
-    loss = scores_BC.new_zeros(())
+def candidate_columns(queries: int, passages: int, among: str) -> NDArray[np.int64]:
+    """Return which passages of the batch are candidates of each query, its positive first, then its own negatives.
+
+    Args:
+        queries: of the batch; each has `passages / queries` own candidates, its positive first, in the queries' order.
+        among: `own`: these alone; `batch`: all passages; `batch_negatives`: all but other queries' positives.
+    """
+    count = passages // queries
+    first = np.arange(queries)[:, None] * count
+    if among == "own":
+        return first + np.arange(count)
+    columns = np.arange(passages)
+    if among == "batch_negatives":
+        columns = columns[(columns % count > 0) | (columns == 0)]
+    return (first + columns) % passages
+
+
+def _among(scores: Tensor, among: str) -> Tensor:
+    """Return the scores of each query's candidates; a ranker's are those of its own ones already."""
+    queries, passages = scores.shape
+    return scores.gather(1, torch.from_numpy(candidate_columns(queries, passages, among)).to(scores.device))
+
+
+def contrastive(scores_BN: Tensor, among: str) -> Tensor:
+    queries, passages = scores_BN.shape
+    if among == "batch":
+        return losses.contrastive(scores_BN, torch.arange(0, passages, passages // queries, device=scores_BN.device))
+    positives = torch.zeros(queries, dtype=torch.long, device=scores_BN.device)
+    return losses.contrastive(_among(scores_BN, among), positives)
+
+
+def _teachers(scores: Tensor, data: TrainingData, rows: NDArray, settings: dict, terms: dict[str, Tensor]) -> Tensor:
+    """Return the weighted sum of the teachers' objectives and add each to the terms.
+
+    Args:
+        scores: of all passages of the batch (B, N), or a ranker's of each query's own candidates (B, C).
+    """
+    loss = scores.new_zeros(())
     for teacher in settings["teachers"]:
-        stored = torch.from_numpy(data.groups(f"score_{teacher['stage']}", rows)).to(scores_BC.device)
-        term = losses.distil(scores_BC, stored, teacher)
-        terms[f"{teacher['loss']}_{teacher['stage']}"] = term
+        own = own_code.load(teacher["loss"]) if own_code.is_reference(teacher["loss"]) else None
+        stored = _stored(teacher, data, rows).to(scores.device)
+        student = scores if settings["family"] == "ranker" else _among(scores, teacher["candidates"])
+        term = losses.distil(student, stored, teacher, own)
+        if own:
+            _check(term, teacher["loss"])
+        terms[_name(teacher)] = term
         loss = loss + teacher["weight"] * term
     return loss
+
+
+def _name(teacher: dict[str, Any]) -> str:
+    """Return what a teacher's term is called in the log."""
+    among = {"own": [], "batch": ["batch"], "batch_negatives": ["batch", "negatives"]}[teacher["candidates"]]
+    return "_".join([teacher["loss"].rpartition(":")[2], *_systems(teacher), *among])
+
+
+def _systems(teacher: dict[str, Any]) -> list[str]:
+    return teacher["stages"] or [teacher["stage"]]
+
+
+def _stored(teacher: dict[str, Any], data: TrainingData, rows: NDArray) -> Tensor:
+    """Return a teacher's scores of each query's candidates, positive first."""
+    systems, among = _systems(teacher), teacher["candidates"]
+    if among == "own":
+        found = [data.groups(f"score_{system}", rows) for system in systems]
+    else:
+        queries, passages = data.columns["query"][rows], data.groups("passages", rows).ravel()
+        columns = candidate_columns(len(rows), len(passages), among)
+        scores = [data.vectors[system].scores(queries, passages) for system in systems]
+        found = [np.take_along_axis(matrix, columns, axis=1) for matrix in scores]
+    normalize = teacher["normalize"] or len(systems) > 1
+    weights = teacher["weights"] or [1.0] * len(systems)
+    return losses.ensemble([*map(torch.from_numpy, found)], weights, normalize=normalize, scale=teacher["scale"])
+
+
+def _regularisers(
+    queries_BV: Tensor, passages_NV: Tensor, settings: dict[str, Any], step: int, terms: dict[str, Tensor]
+) -> Tensor:
+    """Return the weighted sum of a lexicon stage's regularisers and add each to the terms, without its weight."""
+    slots = len(passages_NV) // len(queries_BV) if settings["flops_grouped"] else 1
+    terms["flops_passages"] = losses.flops(passages_NV, threshold=settings["flops_threshold"], slots=slots)
+    terms["flops_queries"] = losses.flops(queries_BV)
+    share = losses.quadratic_warmup(step, settings["regulariser_warmup"])
+    loss = share * (
+        settings["flops_passages"] * terms["flops_passages"] + settings["flops_queries"] * terms["flops_queries"]
+    )
+    for side, weights in (("passages", passages_NV), ("queries", queries_BV)):
+        if weight := settings[f"l1_{side}"]:
+            terms[f"l1_{side}"] = losses.l1(weights)
+            loss = loss + share * weight * terms[f"l1_{side}"]
+    if settings["anti_zero"]:
+        terms["anti_zero"] = losses.anti_zero(queries_BV, passages_NV)
+        loss = loss + settings["anti_zero"] * terms["anti_zero"]
+    return loss
+
+
+def _extra(batch: GlobalBatch, settings: dict[str, Any], terms: dict[str, Tensor]) -> Tensor:
+    """Return the weighted loss from the user's file, if there is one, and add it to the terms."""
+    if not (reference := settings["extra_loss"]):
+        return batch.own_scores_BC.new_zeros(())
+    term = own_code.load(reference)(batch)
+    _check(term, reference)
+    terms[reference.rpartition(":")[2]] = term
+    return settings["extra_loss_weight"] * term
+
+
+def _check(term: object, reference: str) -> None:
+    if not isinstance(term, Tensor) or term.ndim:
+        given = f"a tensor of shape {tuple(term.shape)}" if isinstance(term, Tensor) else type(term).__name__
+        raise InputError(f"{reference}: a loss returns a tensor without dimensions, this one returned {given}")

@@ -69,7 +69,7 @@ class Recipe(Section):
             return set()
         named = {stage.init, self.tokenizer_of(name)}
         if stage.train:
-            named |= {*stage.negatives, *(teacher.stage for teacher in stage.teachers)}
+            named |= {*stage.negatives, *(system for teacher in stage.teachers for system in teacher.systems)}
         if self.validates(name):
             named.add(self.validation.system)
         if isinstance(stage, Ranker):
@@ -90,6 +90,16 @@ class Recipe(Section):
     @property
     def retrievers(self) -> list[str]:
         return self.names("dense", "lexicon")
+
+    def teachers(self, name: str, *, in_batch: bool) -> list[str]:
+        """Return the systems that a stage learns from, each once.
+
+        Args:
+            in_batch: those that score all passages of a batch, from their vectors; otherwise those whose scores of the
+                trainset's passages are stored.
+        """
+        found = [teacher for teacher in self.stages[name].teachers if (teacher.candidates != "own") == in_batch]
+        return list(dict.fromkeys(system for teacher in found for system in teacher.systems))
 
     @property
     def systems(self) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
+from led_pipeline import recipe_teachers
 from led_pipeline.recipe_errors import nearest
 from led_pipeline.recipe_stages import Pretrain, Ranker, Trained
 
@@ -81,13 +82,7 @@ def _stage_names(recipe: "Recipe", name: str, stage: Trained, systems: list[str]
     for i, system in enumerate(stage.negatives):
         known = ["bm25", *recipe.retrievers, *recipe.dataset.negatives]
         yield from _unknown(f"{key}.negatives[{i}]", system, known, "system to take negatives from")
-    for i, teacher in enumerate(stage.teachers):
-        if isinstance(recipe.stages.get(teacher.stage), Pretrain):
-            yield f"{key}.teachers[{i}].stage: '{teacher.stage}' gives no scores, name a stage of another family"
-        else:
-            yield from _unknown(f"{key}.teachers[{i}].stage", teacher.stage, systems[1:], "stage")
-        if teacher.loss == "margin_mse" and not teacher.with_positive:
-            yield f"{key}.teachers[{i}].with_positive: margin_mse compares with the positive, so it cannot be left out"
+    yield from recipe_teachers.faults(recipe, name, stage, systems[1:])
     if isinstance(stage, Ranker):
         yield from _unknown(f"{key}.rerank.system", stage.rerank.system, systems, "system")
     if stage.train and not stage.negatives:

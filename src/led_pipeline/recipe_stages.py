@@ -3,23 +3,42 @@
 `READS` says which of these keys the output of a rule depends on; a key that stands nowhere there re-runs nothing.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, PlainSerializer, ValidatorFunctionWrapHandler, WrapValidator
 
+from led_pipeline import own_code
 from led_pipeline.recipe_schema import Fraction, Name, Positive, Section, TrainingResources
+
+Candidates = Literal["batch", "batch_negatives", "own"]
+Distillation = Literal["rank", "kl", "ranknet", "listnet", "margin_mse", "margin_mse_softmax", "margin_mse_pairs"]
+
+
+def _or_own(value: object, known: ValidatorFunctionWrapHandler) -> str:
+    """Take one of our losses, or what looks like a function in a file of the user's."""
+    return value if own_code.is_reference(value) else known(value)
 
 
 class Teacher(Section):
-    """A system whose stored scores of the trainset's passages a stage learns from."""
+    """A system, or several as one, whose scores a stage learns from."""
 
-    stage: Name
-    loss: Literal["rank", "kl", "ranknet", "listnet", "margin_mse", "margin_mse_softmax"]
+    stage: Name | None = None  # this or `stages`
+    loss: Annotated[Distillation, WrapValidator(_or_own), PlainSerializer(str)]  # or an own one, path/file.py:function
     weight: float = Field(1.0, ge=0)
     temperature: float = Field(1.0, gt=0)
     margin: float = Field(0.0, ge=0)  # rank: how far apart two passages must score
     min_confidence: float = Field(0.0, ge=0)  # rank: least gap between the teacher's scores of a pair
     with_positive: bool = True  # whether the positive takes part
+    stages: list[Name] = []  # several systems as one: the weighted mean of their scores, each brought to 0..1 per query
+    weights: list[Annotated[float, Field(gt=0)]] = []  # of the systems under `stages`; equal unless given
+    normalize: bool = False  # bring a single system's scores to 0..1 per query, as those of several always are
+    scale: float = Field(1.0, gt=0)  # the teacher's scores times this are what the loss sees
+    candidates: Candidates = "own"  # own: scores of the trainset; batch...: from stored vectors, see the stage's key
+
+    @property
+    def systems(self) -> list[str]:
+        """The stages whose scores it takes."""
+        return self.stages or [self.stage]
 
 
 class AnyStage(Section):
@@ -67,6 +86,8 @@ class Trained(AnyStage):
     checkpoint_steps: Positive | None = None  # also after every so many steps
     tracking: list[Literal["tensorboard", "wandb"]] = []  # besides train.jsonl; the package must be installed
     validation: bool = True
+    extra_loss: Annotated[str, Field(pattern=own_code.PATTERN)] | None = None  # path/file.py:function, one more term
+    extra_loss_weight: float = Field(1.0, ge=0)
 
 
 class Dense(Trained):
@@ -75,6 +96,7 @@ class Dense(Trained):
     normalize: bool = False
     temperature: float = Field(1.0, gt=0)
     dual_weight: float = Field(0.0, ge=0)  # symmetric KL between two dropout passes over the passages
+    contrastive_candidates: Candidates = "batch"  # batch: all its passages; batch_negatives: not others' positives
 
 
 class Lexicon(Trained):
@@ -83,7 +105,15 @@ class Lexicon(Trained):
     flops_passages: float = Field(8e-4, ge=0)
     flops_queries: float = Field(6e-4, ge=0)
     quantisation: Positive = 100  # impact = round(weight x this), on the way into Anserini only
-    temperature: ClassVar[float] = 1.0
+    temperature: float = Field(1.0, gt=0)  # divides the scores in training
+    contrastive_candidates: Candidates = "batch"  # as of a dense stage
+    l1_passages: float = Field(0.0, ge=0)
+    l1_queries: float = Field(0.0, ge=0)
+    anti_zero: float = Field(0.0, ge=0)  # weight of 1/(sum of all weights)^2, both sides; not warmed up
+    regulariser_warmup: int = Field(0, ge=0)  # optimizer steps in which FLOPS and L1 weights grow quadratically
+    flops_threshold: int | None = Field(None, ge=0)  # FLOPS takes passages of at most so many terms as empty
+    flops_grouped: bool = False  # FLOPS of passages by their place among a query's candidates, added up
+    activation: Literal["log1p", "log1p_twice"] = "log1p"  # of the highest logit, after relu
 
 
 class Rerank(Section):
@@ -114,9 +144,11 @@ READS: dict[str, tuple[str, ...]] = {
         "weight_decay", "warmup_fraction", "clip_norm", "precision", "gradient_checkpointing", "gradient_cache",
         "seed",
         *_LENGTHS,
+        "contrastive_candidates", "l1_passages", "l1_queries", "anti_zero", "regulariser_warmup", "flops_threshold",
+        "flops_grouped", "activation", "extra_loss", "extra_loss_weight",
     ),
     "running": ("checkpoint_min", "checkpoint_steps", "tracking"),  # a training's own; no result depends on them
-    "import": ("family", "pooling", "normalize", "temperature", "keep_special_tokens", *_LENGTHS),
+    "import": ("family", "pooling", "normalize", "temperature", "keep_special_tokens", *_LENGTHS, "activation"),
     "pretrain": (
         "vocabulary", "hidden", "layers", "heads", "intermediate", "positions", "dropout", "output_scale", "seed",
     ),

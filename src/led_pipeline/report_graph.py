@@ -53,7 +53,8 @@ def edges(recipe: Recipe) -> list[Edge]:
             found.append(Edge(stage.init, name, "init"))
         if stage.train:
             found += [Edge(system, name, "negatives") for system in dict.fromkeys(stage.negatives)]
-            found += [Edge(t.stage, name, "teacher", f"{t.loss} × {t.weight:g}") for t in stage.teachers]
+            for t in stage.teachers:
+                found += [Edge(system, name, "teacher", f"{t.loss} × {t.weight:g}") for system in t.systems]
         if isinstance(stage, Ranker):
             found.append(Edge(stage.rerank.system, name, "candidates", f"first {stage.rerank.depth}"))
     return list(dict.fromkeys(found))

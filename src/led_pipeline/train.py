@@ -2,7 +2,8 @@
 
 Run as `torchrun -m led_pipeline.train --init MODEL --tokenizer TOKENIZER --queries TOKENS --passages TOKENS...
 --trainset FILE --settings JSON --running JSON --checkpoints DIR --out DIR`; with validation also `--validation JSON
---validation-ranking FILE --validation-queries TOKENS --validation-qrels FILE --validation-ids QUERIES PASSAGES`.
+--validation-ranking FILE --validation-queries TOKENS --validation-qrels FILE --validation-ids QUERIES PASSAGES`; with
+`--teacher-vectors STAGE QUERIES PASSAGES...` for each teacher that scores all passages of a batch.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from accelerate.utils import is_tensorboard_available, is_wandb_available, set_s
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from led_pipeline import own_code
 from led_pipeline.checkpoints import Checkpoints
 from led_pipeline.data.trainset import batch_rows, total_steps
 from led_pipeline.files import InputError, atomic, digest, fingerprint, run_main
@@ -24,6 +26,7 @@ from led_pipeline.loop import Plan, fit
 from led_pipeline.models.backbone import Texts
 from led_pipeline.models.checkpoint import load, save
 from led_pipeline.objectives import TrainingData, ranker_loss, retriever_loss
+from led_pipeline.teachers import StoredVectors
 from led_pipeline.validation import Reranking
 from led_pipeline.versions import VERSIONS
 
@@ -88,6 +91,7 @@ def fingerprint_of(a: argparse.Namespace, processes: int) -> str:
     files = [a.trainset, a.queries, *a.passages, *(f for f in sorted(Path(a.init).glob("*")) if f.is_file())]
     if a.validation:
         files += [a.validation_ranking, a.validation_queries, a.validation_qrels]
+    files += [path for _, *paths in a.teacher_vectors for path in paths] + own_code.files(a.settings)
     return fingerprint([VERSIONS["train"], a.settings, a.validation, a.init, [digest(f) for f in files], processes])
 
 
@@ -122,13 +126,14 @@ def train(a: argparse.Namespace) -> None:
     if size % world:
         raise ValueError(f"batch_size {size} cannot be split over {world} processes")
     set_seed(settings["seed"] + rank)
-    data = TrainingData.read(a.trainset, a.queries, a.passages)
+    vectors = {name: StoredVectors.read(*map(Path, files)) for name, *files in a.teacher_vectors}
+    data = TrainingData.read(a.trainset, a.queries, a.passages, vectors)
     encoder, _ = load(a.init, settings)
     objective = ranker_loss if settings["family"] == "ranker" else retriever_loss
     own = slice(rank * size // world, (rank + 1) * size // world)
 
     def step_loss(model: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        return objective(model, data, batch_rows(step, data.examples, size), own, settings, accelerator.device)
+        return objective(model, data, batch_rows(step, data.examples, size), own, settings, accelerator.device, step)
 
     reranking = Reranking.read(a, accelerator) if a.validation else None
     validate = (lambda model: reranking.mrr(getattr(model, "encoder", model), settings)) if reranking else None
@@ -161,6 +166,7 @@ def main() -> None:
     parser.add_argument("--validation-queries", type=Path, help="token ids of the validation queries")
     parser.add_argument("--validation-qrels", type=Path)
     parser.add_argument("--validation-ids", nargs=2, type=Path, metavar=("QUERIES", "PASSAGES"))
+    parser.add_argument("--teacher-vectors", nargs="+", action="append", default=[], metavar=("TEACHER", "FILE"))
     parser.add_argument("--checkpoints", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
     train(parser.parse_args())

@@ -139,6 +139,21 @@ COUNTED = {
     "a gate": changed(PAPER, {"evaluation.gate": True}),
     "validation on a split of its own": changed(SHORT, {"validation.split": "dl2019"}),
     "re-ranking of a mined system": changed(SHORT, {"stages.ranker.rerank.system": "lex_warmup"}),
+    "two systems as one teacher, from their vectors": changed(
+        SHORT,
+        {
+            "stages.led.teachers.0": {
+                "stages": ["lex_continue", "den_continue"],
+                "loss": "kl",
+                "scale": 30,
+                "candidates": "batch",
+            },
+            "stages.led_rt.teachers.0": {"stages": ["lex_continue", "ranker"], "weights": [1, 2], "loss": "kl"},
+            "evaluation.splits": [],
+            "evaluation.compare": [],
+            "evaluation.side_by_side": None,
+        },
+    ),
     "a teacher that is not evaluated": changed(SHORT, {"evaluation.splits": [], "evaluation.side_by_side": None}),
 }
 
@@ -418,6 +433,16 @@ CHANGES = {
     "learning rate of a stage": ({"stages.led.learning_rate": 1e-5}, {"models/led"}),
     "weight of a teacher": ({"stages.led.teachers.0.weight": 2.0}, {"models/led"}),
     "temperature of the second teacher": ({"stages.led_rt.teachers.1.temperature": 1.0}, {"models/led_rt"}),
+    "candidates of the contrastive loss": ({"stages.led.contrastive_candidates": "own"}, {"models/led"}),
+    "a regulariser and its warm-up": (
+        {"stages.lex_continue.l1_queries": 0.1, "stages.lex_continue.regulariser_warmup": 9},
+        {"models/lex_continue"},
+    ),
+    "scale of a teacher": ({"stages.led.teachers.0.scale": 30.0}, {"models/led"}),
+    "scores of the batch instead of the trainset's": (
+        {"stages.led.teachers.0.candidates": "batch"},  # the trainset loses a column, and the training follows
+        {"trainsets/led/trainset.arrow"},
+    ),
     "negatives per query": ({"stages.lex_continue.negatives_per_query": 7}, drawn("lex_continue")),
     "seed of a stage": ({"stages.led.seed": 7}, drawn("led")),  # its training follows
     "seed of all": ({"seed": 7}, drawn("den_warmup", "lex_warmup")),  # the other stages follow
@@ -541,6 +566,30 @@ def test_other_shards_make_again_what_is_cut_and_nothing_before(finished):
     assert not [file for file in plan.outputs for pattern in spared if fnmatch(file, pattern)]
     assert plan.counts["tokenise_passages"] == 3
     assert plan.counts["score_with_vectors"] == 2 * 3
+
+
+def test_a_training_waits_for_the_vectors_of_its_teachers_and_for_a_loss_of_the_users(clean):
+    (clean.folder / "own.py").write_text("def f(batch): ...\n")
+    teacher = {"stages": ["lex_continue", "den_continue"], "loss": "kl", "candidates": "batch"}
+    config = changed(SHORT, {"stages.led.teachers.0": teacher, "stages.led.extra_loss": "own.py:f"})
+    (job,) = [job for job in clean.plan("led_final", config=config).jobs if job.outputs == {"models/led"}]
+    vectors = {
+        f"vectors/{stage}/{part}.{suffix}"
+        for stage, suffix in (("lex_continue", "arrow"), ("den_continue", "npy"))
+        for part in ("train", "passages.0", "passages.1")
+    }
+    assert {*vectors, "own.py"} <= job.inputs
+    assert not [file for file in job.inputs if "scores" in file]
+
+
+def test_an_edited_loss_of_the_users_trains_again(tmp_path):
+    workflow = WorkflowCopy(tmp_path)
+    (tmp_path / "own.py").write_text("def f(batch): ...\n")
+    config = changed(SHORT, {"stages.led.extra_loss": "own.py:f"})
+    workflow.run_fake_jobs(config)
+    assert workflow.plan("led_final", config=config).jobs == []
+    (tmp_path / "own.py").write_text("def f(batch): return 2\n")
+    assert workflow.plan("led_final", config=config).triggered() == {"models/led"}
 
 
 def test_another_title_file_makes_the_passages_again(finished, whole):

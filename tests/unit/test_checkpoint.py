@@ -49,6 +49,19 @@ def test_a_saved_model_comes_back_with_its_settings(initial, family):
     torch.testing.assert_close(model.eval()(texts), again.eval()(texts), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("activation", ["log1p", "log1p_twice", None])
+def test_a_saved_lexicon_model_keeps_its_activation(initial, activation):
+    """None: a folder that was made before there was a choice."""
+    folder, save = initial
+    settings = tiny.settings("lexicon", activation=activation)
+    if activation is None:
+        del settings["activation"]
+    model = checkpoint.load(save(tiny.backbone("lexicon")), settings)[0]
+    (folder / "model").mkdir()
+    checkpoint.save(model, settings, folder / "tokenizer", folder / "model")
+    assert checkpoint.load(folder / "model")[0].activation == (activation or "log1p")
+
+
 @pytest.mark.parametrize("name", tiny.MASKED_LANGUAGE_MODELS)
 def test_a_saved_lexicon_model_is_a_plain_masked_language_model(initial, name):
     folder, save = initial

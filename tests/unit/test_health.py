@@ -50,8 +50,9 @@ def test_a_healthy_training_goes_on_without_a_word(values):
         ),
         (
             LEXICON | {"empty_queries": 0.995},
-            "lower flops_queries or learning_rate, and see",
+            "lower flops_queries, l1_queries or learning_rate, and see",
         ),
+        (LEXICON | {"empty_queries": 1.0, "loss": math.inf, "anti_zero": math.inf}, "100% of the queries have no term"),
         (
             HEALTHY | {"largest_score": 3e6},
             "scores have exploded, the largest is 3e+06; lower",

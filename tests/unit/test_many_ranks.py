@@ -18,6 +18,7 @@ def results(tmp_path_factory) -> dict[int, list[dict]]:
     """Return what each rank found, by the number of ranks."""
     folder = tmp_path_factory.mktemp("many_ranks")
     tiny.save_dataset(folder, batch_size=4, epochs=1)
+    tiny.save_vectors(folder)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     options = {"env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     processes = {}
@@ -59,6 +60,7 @@ def test_loss_and_gradients_are_those_of_one_process(results, world, family, obj
 def test_every_objective_has_a_part_in_its_loss(results):
     for (dtype, family, objective), found in results[1][0].items():
         name = objective if objective in ("contrastive", "dual") else f"{objective}_lex"
+        name = many_ranks.TERMS.get(objective, name)
         assert found["terms"][name] > 1e-3, (dtype, family, objective)
         assert ("flops_passages" in found["terms"]) == (family == "lexicon")
 

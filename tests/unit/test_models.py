@@ -115,6 +115,16 @@ def test_weights_with_special_tokens_are_those_of_sentence_transformers():
     torch.testing.assert_close(actual, features["sentence_embedding"], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(("activation", "logarithms"), [("log1p", 1), ("log1p_twice", 2)])
+def test_an_encoder_takes_one_logarithm_or_two(activation, logarithms):
+    expected, (ids, mask) = tiny.backbone("lexicon"), tiny.batch()
+    highest = term_weights(expected(input_ids=ids, attention_mask=mask).logits, counting_positions(mask)).expm1()
+    for _ in range(logarithms):
+        highest = highest.log1p()
+    weights = LexiconEncoder(tiny.backbone("lexicon"), activation=activation)(tiny.unpadded(ids, mask))
+    torch.testing.assert_close(weights, highest, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", tiny.MASKED_LANGUAGE_MODELS)
 def test_the_encoder_gives_the_term_weights_of_the_plain_logits(name):
     plain, backbone, (ids, mask) = tiny.lexicon_backbone(name), tiny.lexicon_backbone(name), tiny.batch()

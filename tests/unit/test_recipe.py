@@ -32,6 +32,10 @@ SMALL = {
 }
 
 
+# Two systems as one teacher that scores all passages of a batch.
+ENSEMBLE = {"stages": ["lex", "den"], "loss": "kl", "scale": 30, "candidates": "batch"}
+
+
 def faults(config):
     with pytest.raises(InputError) as error:
         Recipe.load(config)
@@ -126,6 +130,29 @@ MISTAKES = [
     ({"stages.led.teachers.0.stage": "lexx"}, "stages.led.teachers[0].stage: no stage 'lexx' (did you mean lex?)"),
     ({"stages.led.teachers.0.stage": "base"}, "stages.led.teachers[0].stage: 'base' gives no scores, "),
     ({"stages.led.init": "denn"}, "stages.led.init: no stage 'denn' (did you mean den?)"),
+    ({"stages.led.teachers.0": {"loss": "kl"}}, "stages.led.teachers[0].stage: name one stage here, or several under "),
+    (
+        {"stages.led.teachers.0": {"stage": "lex", "stages": ["lex", "den"], "loss": "kl"}},
+        "stages.led.teachers[0].stage: name one stage here, or several under 'stages'",
+    ),
+    ({"stages.led.teachers.0": ENSEMBLE | {"stages": ["lex", "dne"]}}, "stages.led.teachers[0].stages[1]: no stage "),
+    (
+        {"stages.led.teachers.0": ENSEMBLE | {"weights": [1.0]}},
+        "stages.led.teachers[0].weights: 1 weights for the 2 systems under 'stages'",
+    ),
+    (
+        {"stages.led.teachers.0": ENSEMBLE | {"stages": ["lex", "ranker"]}},
+        "stages.led.teachers[0].stages[1]: 'ranker' is a ranker, which has no vectors to score all passages of a ",
+    ),
+    (
+        {"stages.ranker": SMALL["stages"]["ranker"] | {"train": True, "negatives": ["den"], "teachers": [ENSEMBLE]}},
+        "stages.ranker.teachers[0].candidates: a ranker scores a query's own passages alone, so take 'own'",
+    ),
+    ({"stages.led.teachers.0.loss": "none.py:f"}, "stages.led.teachers[0].loss: no file 'none.py' here ("),
+    ({"stages.led.extra_loss": "none.py:f"}, "stages.led.extra_loss: no file 'none.py' here ("),
+    ({"stages.led.extra_loss": "none.py"}, "stages.led.extra_loss: string should match pattern "),
+    ({"stages.led.contrastive_candidates": "all"}, "stages.led.contrastive_candidates: 'all' is not one of batch, "),
+    ({"stages.ranker.contrastive_candidates": "own"}, "stages.ranker.contrastive_candidates: no such key"),
     ({"stages.led.tokenizer": "bse"}, "stages.led.tokenizer: no stage 'bse' (did you mean base?)"),
     ({"tokenizer": "bse"}, "tokenizer: no stage 'bse' (did you mean base?)"),
     (
@@ -276,6 +303,32 @@ def test_a_stage_needs_its_init_tokenizer_negatives_and_teachers():
     assert recipe.parents("den") == {"base"}
     assert recipe.parents("led") == {"den", "lex"}
     assert recipe.parents("ranker") == {"den"}  # what it re-ranks
+
+
+def test_a_stage_needs_all_systems_of_its_teachers_by_scores_or_by_vectors():
+    teachers = [ENSEMBLE | {"stages": ["ranker", "lex"], "candidates": "own"}, ENSEMBLE]
+    recipe = Recipe.load(changed(SMALL, {"stages.led.init": "base", "stages.led.teachers": teachers}))
+    assert recipe.parents("led") == {"base", "den", "lex", "ranker"}
+    assert recipe.teachers("led", in_batch=False) == ["ranker", "lex"]
+    assert recipe.teachers("led", in_batch=True) == ["lex", "den"]
+
+
+def test_a_loss_of_the_users_own_is_a_setting_like_any_other(tmp_path):
+    (tmp_path / "own.py").write_text("def f(student, teacher): ...\n")
+    teachers = [{"stage": "lex", "loss": f"{tmp_path}/own.py:f"}]
+    recipe = Recipe.load(changed(SMALL, {"stages.led.teachers": teachers}))
+    (teacher,) = recipe.settings("train", "led")["teachers"]
+    assert teacher["loss"] == f"{tmp_path}/own.py:f"
+
+
+def test_the_defaults_of_every_objective_are_those_of_led():
+    stages = Recipe.load(SMALL).stages
+    lex, (teacher,) = stages["lex"], stages["led"].teachers
+    assert (lex.temperature, lex.activation, lex.regulariser_warmup, lex.flops_threshold) == (1.0, "log1p", 0, None)
+    assert (lex.l1_passages, lex.l1_queries, lex.anti_zero, lex.flops_grouped) == (0, 0, 0, False)
+    assert {stages[name].contrastive_candidates for name in ("led", "lex", "den")} == {"batch"}
+    assert {stages[name].extra_loss for name in ("led", "lex", "den", "ranker")} == {None}
+    assert (teacher.systems, teacher.candidates, teacher.normalize, teacher.scale) == (["lex"], "own", False, 1.0)
 
 
 def test_a_stage_that_is_not_trained_needs_no_negatives_and_no_teachers():

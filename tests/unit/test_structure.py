@@ -19,7 +19,8 @@ MODULES = {
 MAY_IMPORT = {
     "files": [],
     "versions": [],
-    "recipe": ["files"],
+    "own_code": ["files"],
+    "recipe": ["files", "own_code"],
     "launch": ["files"],
     "hub": ["files", "recipe"],
     "plan": ["files", "recipe", "hub", "launch", "data.sources", "search.java", "report_published"],
@@ -36,15 +37,39 @@ MAY_IMPORT = {
     "watch": ["files", "health"],
     "loop": ["files", "health", "agreement", "checkpoints", "watch"],
     "validation": ["files", "data", "models"],
-    "objectives": ["data", "models", "losses", "health"],
-    "train": ["files", "versions", "data", "models", "objectives", "checkpoints", "loop", "validation"],
+    "teachers": ["files", "data"],
+    "objectives": ["files", "own_code", "data", "models", "losses", "health", "teachers"],
+    "train": [
+        "files",
+        "versions",
+        "own_code",
+        "data",
+        "models",
+        "objectives",
+        "teachers",
+        "checkpoints",
+        "loop",
+        "validation",
+    ],
     "encode": ["files", "data", "models"],
     "score": ["files", "data", "models"],
     "search": ["files", "data"],
     "evaluate": ["files", "recipe", "data"],
     "report": ["files", "recipe", "versions", "data", "evaluate"],
 }
-WITHOUT_TORCH = ("files", "versions", "recipe", "launch", "hub", "plan", "cli", "gate", "evaluate", "report")
+WITHOUT_TORCH = (
+    "files",
+    "versions",
+    "own_code",
+    "recipe",
+    "launch",
+    "hub",
+    "plan",
+    "cli",
+    "gate",
+    "evaluate",
+    "report",
+)
 
 
 def group(module: str) -> str:

@@ -21,7 +21,7 @@ shell.prefix(
     " HUB_OFFLINE=${{HF_HUB_OFFLINE:-0}} HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1; "
 )
 
-from led_pipeline import hub
+from led_pipeline import hub, own_code
 from led_pipeline.files import InputError
 from led_pipeline.recipe import Recipe
 from led_pipeline.recipe_errors import repeated_keys
@@ -196,15 +196,29 @@ def pool_inputs(wildcards):
 
 def score_files(wildcards):
     """Every teacher's scores of a stage's drawn passages, by shard."""
-    teachers = dict.fromkeys(teacher.stage for teacher in RECIPE.stages[wildcards.stage].teachers)
     return {
         teacher: expand(f"{ROOT}/trainsets/{wildcards.stage}/scores/{teacher}.{{shard}}.npy", shard=SHARDS)
-        for teacher in teachers
+        for teacher in RECIPE.teachers(wildcards.stage, in_batch=False)
     }
 
 
 def score_arguments(wildcards):
     return " ".join(f"--scores {name} {' '.join(files)}" for name, files in score_files(wildcards).items())
+
+
+def vector_files(wildcards):
+    """The vectors of every teacher that scores all passages of a batch: of the train queries, then of the passages."""
+    return {
+        f"vectors_of_{teacher}": [vector_split(teacher, "train"), *vector_shards(teacher)]
+        for teacher in RECIPE.teachers(wildcards.stage, in_batch=True)
+    }
+
+
+def vector_arguments(wildcards):
+    return " ".join(
+        f"--teacher-vectors {name.removeprefix('vectors_of_')} {' '.join(files)}"
+        for name, files in vector_files(wildcards).items()
+    )
 
 
 def validation_inputs(wildcards):

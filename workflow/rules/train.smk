@@ -57,11 +57,13 @@ rule train:
     """Train one stage; a training that was interrupted goes on from its last checkpoint."""
     input:
         unpack(validation_inputs),
+        unpack(vector_files),
         init=lambda wildcards: model_input(RECIPE.stages[wildcards.stage].init),
         tokenizer=lambda wildcards: model_input(RECIPE.tokenizer_of(wildcards.stage)),
         trainset=f"{ROOT}/trainsets/{{stage}}/trainset.arrow",
         queries=lambda wildcards: token_split(wildcards.stage, "train"),
         passages=lambda wildcards: token_shards(wildcards.stage),
+        own_code=lambda wildcards: own_code.files(RECIPE.settings("train", wildcards.stage)),
     output:
         directory(MODEL),
     log:
@@ -85,6 +87,7 @@ rule train:
         tokenizer=tokenizer_argument,
         settings=settings("train"),
         validation=validation_arguments,
+        vectors=vector_arguments,
         checkpoints=f"{ROOT}/checkpoints/{{stage}}",
         # What a function makes from `threads` or `output` does not re-run a rule when it changes.
         running=lambda wildcards, threads: as_json(RECIPE.settings("running", wildcards.stage)),
@@ -94,5 +97,5 @@ rule train:
         "python -m led_pipeline.launch --nodes {resources.nodes} --gpu {params.gpu} --threads {threads}"
         " -- led_pipeline.train"
         " --init {params.init:q} --tokenizer {params.tokenizer:q} --queries {input.queries} --passages {input.passages}"
-        " --trainset {input.trainset} --settings {params.settings:q} {params.validation}"
+        " --trainset {input.trainset} --settings {params.settings:q} {params.validation} {params.vectors}"
         " --running {params.running:q} --checkpoints {params.checkpoints} --out {output} > {log} 2>&1"

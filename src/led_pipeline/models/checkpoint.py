@@ -17,7 +17,16 @@ from led_pipeline.models.dense import DenseEncoder
 from led_pipeline.models.lexicon import LexiconEncoder
 from led_pipeline.models.ranker import Ranker
 
-KEPT = ("family", "pooling", "normalize", "temperature", "keep_special_tokens", "query_length", "passage_length")
+KEPT = (
+    "family",
+    "pooling",
+    "normalize",
+    "temperature",
+    "keep_special_tokens",
+    "query_length",
+    "passage_length",
+    "activation",
+)
 
 
 def load(source: str | Path, settings: dict[str, Any] | None = None) -> tuple[nn.Module, dict[str, Any]]:
@@ -54,7 +63,9 @@ def load(source: str | Path, settings: dict[str, Any] | None = None) -> tuple[nn
     if family == "dense":
         return DenseEncoder(backbone, pooling=settings["pooling"], normalize=settings["normalize"]), settings
     if family == "lexicon":
-        return LexiconEncoder(backbone, keep_special_tokens=settings["keep_special_tokens"]), settings
+        activation = settings.get("activation", "log1p")  # a folder made before there was a choice has no such key
+        options = {"keep_special_tokens": settings["keep_special_tokens"], "activation": activation}
+        return LexiconEncoder(backbone, **options), settings
     return Ranker(backbone), settings
 
 

@@ -28,8 +28,17 @@ def counting_positions(mask_BT: Tensor, keep_special_tokens: bool = False) -> Te
     return counts
 
 
-def term_weights(logits_BTV: Tensor, counts_BT: Tensor) -> Tensor:
-    """Pool masked-LM logits into one weight per vocabulary entry: max over positions of log(1 + relu(logit)).
+def activate(highest: Tensor, activation: str = "log1p") -> Tensor:
+    """Return the weights of highest logits: log(1 + relu(logit)), of which `log1p_twice` takes log(1 + x) once more.
+
+    Source: SPLADE (arXiv:2107.05720); OpenSearch's sparser models (arXiv:2504.14839) for the second logarithm.
+    """
+    weights = highest.relu().log1p()
+    return weights.log1p() if activation == "log1p_twice" else weights
+
+
+def term_weights(logits_BTV: Tensor, counts_BT: Tensor, activation: str = "log1p") -> Tensor:
+    """Pool masked-LM logits into one weight per vocabulary entry: `activate` of the maximum over positions.
 
     The maximum is taken first: log1p and relu are monotone, so the result is the same.
 
@@ -42,7 +51,7 @@ def term_weights(logits_BTV: Tensor, counts_BT: Tensor) -> Tensor:
         raise ValueError(f"mask {tuple(counts_BT.shape)} does not fit logits {tuple(logits_BTV.shape)}")
     lowest = torch.finfo(logits_BTV.dtype).min
     highest = logits_BTV.masked_fill(~counts_BT.bool().unsqueeze(-1), lowest).amax(dim=1)
-    return highest.float().relu().log1p()
+    return activate(highest.float(), activation)
 
 
 class LexiconEncoder(nn.Module):
@@ -52,9 +61,10 @@ class LexiconEncoder(nn.Module):
     return what goes into its output embeddings, and `highest_logits` does the rest.
     """
 
-    def __init__(self, backbone: nn.Module, *, keep_special_tokens: bool = False):
+    def __init__(self, backbone: nn.Module, *, keep_special_tokens: bool = False, activation: str = "log1p"):
         super().__init__()
         self.backbone = backbone
+        self.activation = activation
         self.keep_special_tokens = keep_special_tokens
         backbone.get_output_embeddings().forward = lambda hidden: hidden
         use_attention_within_texts(backbone)
@@ -68,4 +78,4 @@ class LexiconEncoder(nn.Module):
             lengths = lengths - 2
             hidden_NH = hidden_NH.index_select(0, to_device(places(starts + 1, lengths), hidden_NH.device))
         highest = highest_logits(hidden_NH, head.weight, head.bias, lengths.tolist())
-        return texts.restore(at_least_float32(highest).relu().log1p())
+        return texts.restore(activate(at_least_float32(highest), self.activation))

@@ -45,6 +45,7 @@ class Needs:
         retrievers = recipe.retrievers
         query_vectors = {(name, split) for name, split in rankings | validation if name in retrievers}
         query_vectors |= {(t, "train") for stage in trained for t in teachers(recipe, stage) if t in retrievers}
+        query_vectors |= {(t, "train") for stage in trained for t in recipe.teachers(stage, in_batch=True)}
         vectors = [name for name in retrievers if any(name == n for n, _ in query_vectors)]
         used = {split for _, split in rankings | validation | query_vectors} | ({"train"} if trained else set())
         splits = [split for split in recipe.dataset.splits if split in used]
@@ -52,8 +53,8 @@ class Needs:
 
 
 def teachers(recipe: Recipe, stage: str) -> list[str]:
-    """Return the systems whose scores a stage learns from, each once."""
-    return list(dict.fromkeys(teacher.stage for teacher in recipe.stages[stage].teachers))
+    """Return the systems whose scores of its trainset's passages a stage learns from, each once."""
+    return recipe.teachers(stage, in_batch=False)
 
 
 def token_files(recipe: Recipe, needs: Needs) -> tuple[set[str], set[tuple[str, str]]]:

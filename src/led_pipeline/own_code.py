@@ -1,0 +1,66 @@
+"""Own code: functions in a file of the user's, named `path/to/file.py:function` in a recipe. Imports no torch.
+
+A recipe is checked without running the file; a training runs it, and its bytes are part of what the result belongs to.
+"""
+
+import ast
+import importlib.util
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from led_pipeline.files import InputError
+
+PATTERN = r"^.+\.py:[A-Za-z_]\w*$"
+
+
+def is_reference(value: object) -> bool:
+    """Return whether a value has the form of a file and a function."""
+    return isinstance(value, str) and re.match(PATTERN, value) is not None
+
+
+def file_of(reference: str) -> str:
+    """Return the file that a reference names."""
+    return reference.rpartition(":")[0]
+
+
+def files(settings: dict[str, Any]) -> list[str]:
+    """Return the files that the settings of a training name, each once."""
+    named = [*(teacher["loss"] for teacher in settings.get("teachers", [])), settings.get("extra_loss")]
+    return list(dict.fromkeys(file_of(reference) for reference in named if is_reference(reference)))
+
+
+def fault(reference: str) -> str | None:
+    """Return what is wrong with a reference, from reading the file alone, or None."""
+    path, _, name = reference.rpartition(":")
+    if not Path(path).is_file():
+        return f"no file '{path}' here ({Path.cwd()}); give its path from the working directory, or a whole one"
+    try:
+        tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        return f"{path}:{getattr(error, 'lineno', 1)}: not valid Python ({getattr(error, 'msg', error)})"
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    if name not in functions:
+        return f"{path}: no function '{name}' at its top level; there are {', '.join(functions) or 'none'}"
+    return None
+
+
+@cache
+def load(reference: str) -> Callable[..., Any]:
+    """Run the file and return its function.
+
+    Raises:
+        InputError: the file or the function is missing, or the file cannot be run.
+    """
+    if reason := fault(reference):
+        raise InputError(reason)
+    path, _, name = reference.rpartition(":")
+    spec = importlib.util.spec_from_file_location(f"own_{Path(path).stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"{path}: it cannot be run ({type(error).__name__}: {error})") from error
+    return getattr(module, name)

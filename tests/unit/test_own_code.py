@@ -1,0 +1,53 @@
+import pytest
+
+from led_pipeline import own_code
+from led_pipeline.files import InputError
+
+TEXT = "import torch\n\n\ndef mine(student, teacher):\n    return (student - teacher).abs().mean()\n"
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "losses.py"
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.mark.parametrize(("value", "expected"), [("a/b.py:f", True), ("kl", False), ("b.py", False), (3, False)])
+def test_a_reference_is_a_python_file_and_a_name(value, expected):
+    assert own_code.is_reference(value) == expected
+
+
+def test_a_function_is_loaded_from_its_file(file):
+    assert own_code.fault(f"{file}:mine") is None
+    assert own_code.load(f"{file}:mine").__name__ == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("mine", None, "no file '"),
+        ("other", TEXT, "no function 'other' at its top level; there are mine"),
+        ("mine", "def mine(:\n", ":1: not valid Python"),
+    ],
+)
+def test_what_is_missing_is_named_without_running_the_file(tmp_path, name, text, sentence):
+    path = tmp_path / "f.py"
+    if text:
+        path.write_text(f"{text}\nraise SystemExit\n")
+    assert sentence in own_code.fault(f"{path}:{name}")
+    with pytest.raises(InputError, match=path.name):
+        own_code.load(f"{path}:{name}")
+
+
+def test_a_file_that_cannot_be_run_says_why(tmp_path):
+    path = tmp_path / "f.py"
+    path.write_text("import no_such_package\n\n\ndef mine(): ...\n")
+    with pytest.raises(InputError, match=r"f.py: it cannot be run \(ModuleNotFoundError: .*no_such_package"):
+        own_code.load(f"{path}:mine")
+
+
+def test_the_files_of_a_training_are_those_of_its_teachers_and_its_extra_loss():
+    teachers = [{"loss": "kl"}, {"loss": "a.py:f"}, {"loss": "a.py:g"}]
+    assert own_code.files({"teachers": teachers, "extra_loss": "b/c.py:h"}) == ["a.py", "b/c.py"]
+    assert own_code.files({"teachers": teachers[:1], "extra_loss": None}) == []
