@@ -173,6 +173,7 @@ def arguments(folder: Path, settings: dict[str, Any], out: Path, **changes: Any)
     """Return the command line of `train` for a folder of `save_dataset`."""
     values = {
         "init": str(folder / settings["family"]),
+        "query_init": None,
         "tokenizer": str(folder / "tokenizer"),
         "queries": folder / "queries.arrow",
         "passages": [folder / "passages.arrow"],

@@ -5,7 +5,8 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from led_pipeline.recipe_schema import Fraction, Name, Positive, Section, TrainingResources
 
@@ -41,6 +42,23 @@ class Pretrain(AnyStage):
     output_scale: float = Field(0.1, gt=0)  # how far the layers start from the identity
 
 
+class Lora(Section):
+    """Low-rank adapters, which are trained in place of the weights and merged into them on export."""
+
+    rank: Positive = 16
+    alpha: float = Field(32, gt=0)  # the adapters' output counts alpha / rank
+    dropout: Fraction = 0.05
+    targets: list[str] | None = None  # names of linear layers; unless given, peft's choice for the type of model
+
+
+def _own(value: str, *names: str, kind: str) -> str:
+    """Check that a value is one of some names, or means something in a Python file of the user's."""
+    file, _, name = value.rpartition(":")
+    if value not in names and not (file.endswith(".py") and name.isidentifier()):
+        raise PydanticCustomError("own_code", f"expected {', '.join([*names, f'path/to/file.py:{kind}'])}")
+    return value
+
+
 class Trained(AnyStage):
     init: str  # a stage, a local folder or a hub id
     tokenizer: str | None = None  # a stage, a local folder or a hub id; the recipe's unless given
@@ -67,14 +85,34 @@ class Trained(AnyStage):
     checkpoint_steps: Positive | None = None  # also after every so many steps
     tracking: list[Literal["tensorboard", "wandb"]] = []  # besides train.jsonl; the package must be installed
     validation: bool = True
+    lora: Lora | None = None  # train adapters instead of the weights; needs peft
+    load_in: Literal["8bit", "4bit"] | None = None  # the frozen weights in few bits; needs lora, bitsandbytes, a GPU
+
+    @property
+    def own_files(self) -> list[str]:
+        """The files of the user's that the stage's model is made of."""
+        values = [getattr(self, key, None) or "" for key in ("pooling", "encoder")]
+        code = [value.rpartition(":")[0] for value in values if ".py:" in value]
+        table = getattr(self, "idf", None)
+        return code + [table] * (table not in (None, "collection"))
 
 
 class Dense(Trained):
     family: Literal["dense"]
-    pooling: Literal["cls", "mean"] = "cls"
+    # The first token's vector, the mean, the last token's, or file.py:function of the user's.
+    pooling: Annotated[str, AfterValidator(lambda v: _own(v, "cls", "mean", "last", kind="function"))] = "cls"
     normalize: bool = False
     temperature: float = Field(1.0, gt=0)
     dual_weight: float = Field(0.0, ge=0)  # symmetric KL between two dropout passes over the passages
+    head: Positive | None = None  # project the pooled vector to so many dimensions, without a bias
+    untied: bool = False  # queries get an encoder of their own
+    query_init: str | None = None  # untied: what it starts from (a stage, a folder or a hub id), as init unless given
+    encoder_decoder: Literal["encoder", "first_decoder_token"] = (
+        "encoder"  # what of a T5 is read; no pooling of a token
+    )
+    append_eos: bool = False  # end texts with the eos token, for tokenizers without [CLS] and [SEP]
+    # An encoder class of the user's, file.py:Class, in place of pooling, head and normalize.
+    encoder: Annotated[str, AfterValidator(lambda v: _own(v, kind="Class"))] | None = None
 
 
 class Lexicon(Trained):
@@ -84,6 +122,17 @@ class Lexicon(Trained):
     flops_queries: float = Field(6e-4, ge=0)
     quantisation: Positive = 100  # impact = round(weight x this), on the way into Anserini only
     temperature: ClassVar[float] = 1.0
+    untied: bool = False  # queries get an encoder of their own
+    query_init: str | None = None  # untied: what it starts from (a stage, a folder or a hub id), as init unless given
+    # Whether a query is encoded, or is the set of its tokens, each with the weight 1 or one of a table.
+    query_encoder: Literal["model", "bag_of_words", "idf"] = "model"
+    idf: str | None = None  # the table: a JSON file from token to weight, or `collection`; that of init unless given
+    idf_trained: bool = False  # whether the table learns
+    idf_learning_rate: float | None = Field(None, gt=0)  # the table's own; learning_rate unless given
+    top_k_queries: Positive | None = None  # keep a query's highest so many weights, in training and afterwards
+    top_k_passages: Positive | None = None
+    prune_ratio_queries: float = Field(0.0, ge=0, lt=1)  # keep what is above this share of the text's highest weight
+    prune_ratio_passages: float = Field(0.0, ge=0, lt=1)
 
 
 class Rerank(Section):
@@ -96,6 +145,15 @@ class Rerank(Section):
 class Ranker(Trained):
     family: Literal["ranker"]
     rerank: Rerank = Rerank()
+    # Among all candidates of a query the positive; every pair by itself; the positive above each negative by a margin.
+    ranking_loss: Literal["softmax", "bce", "margin", "soft_margin"] = "softmax"
+    ranking_margin: float = Field(1.0, ge=0)  # margin: by how much
+    scoring: Literal["classifier", "true_false"] = "classifier"  # true_false: two words' logits of a T5 (monoT5)
+    template: str = (
+        "Query: {query} Document: {passage} Relevant:"  # true_false: around the texts, outside their lengths
+    )
+    true_word: str = "true"
+    false_word: str = "false"
 
 
 Stage = Annotated[Pretrain | Dense | Lexicon | Ranker, Field(discriminator="family")]
@@ -103,6 +161,10 @@ FAMILIES: dict[str, type[AnyStage]] = {"pretrain": Pretrain, "dense": Dense, "le
 
 # What the output of a rule depends on. Everything else may change without re-running it.
 _LENGTHS = ("query_length", "passage_length")
+_REPRESENTATION = (
+    "head", "untied", "encoder_decoder", "append_eos", "encoder", "query_encoder", "idf", "top_k_queries",
+    "top_k_passages", "prune_ratio_queries", "prune_ratio_passages", "scoring", "template", "true_word", "false_word",
+)  # fmt: skip
 READS: dict[str, tuple[str, ...]] = {
     "trainset": (
         "negatives", "negatives_per_query", "negatives_depth", "deduplicate", "epochs", "max_steps", "batch_size",
@@ -114,9 +176,10 @@ READS: dict[str, tuple[str, ...]] = {
         "weight_decay", "warmup_fraction", "clip_norm", "precision", "gradient_checkpointing", "gradient_cache",
         "seed",
         *_LENGTHS,
+        *_REPRESENTATION, "lora", "load_in", "idf_trained", "idf_learning_rate", "ranking_loss", "ranking_margin",
     ),
     "running": ("checkpoint_min", "checkpoint_steps", "tracking"),  # a training's own; no result depends on them
-    "import": ("family", "pooling", "normalize", "temperature", "keep_special_tokens", *_LENGTHS),
+    "import": ("family", "pooling", "normalize", "temperature", "keep_special_tokens", *_LENGTHS, *_REPRESENTATION),
     "pretrain": (
         "vocabulary", "hidden", "layers", "heads", "intermediate", "positions", "dropout", "output_scale", "seed",
     ),
