@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from accelerate import Accelerator
 
 from led_pipeline import encode, train
 from led_pipeline.data.tokens import Batch
@@ -11,6 +12,7 @@ from led_pipeline.files import InputError
 from led_pipeline.models import checkpoint, sides
 from led_pipeline.models.backbone import to_texts
 from led_pipeline.models.sides import Pruning, Sides
+from led_pipeline.validation import Reranking
 
 CPU = torch.device("cpu")
 
@@ -174,3 +176,15 @@ def test_a_head_begins_from_the_seed_alone(folder):
 
 def test_a_plain_retriever_has_no_sides(folder):
     assert not isinstance(loaded(folder, "dense")[0], Sides) and not isinstance(loaded(folder, "lexicon")[0], Sides)
+
+
+def test_validation_scores_queries_and_passages_each_with_their_own_encoder(folder):
+    settings = tiny.settings("dense", untied=True, query_init=str(folder / "other"))
+    model = checkpoint.load(folder / "dense", settings)[0].eval()
+    stores = [encode.TokenStore([folder / f"{name}.arrow"]) for name in ("queries", "passages")]
+    reranking = Reranking(*stores, ranking=None, relevant={}, sample=None, depth=9, accelerator=Accelerator(cpu=True))
+    found = reranking._dot_products(model, settings, np.array([3, 3, 0]), np.array([1, 29, 29]))
+    for (query, passage), score in zip(((3, 1), (3, 29), (0, 29)), found, strict=True):
+        left = model.encode(to_texts(stores[0].texts([query], 8), CPU), "query")
+        right = model.encode(to_texts(stores[1].texts([passage], 20), CPU), "passage")
+        assert score == pytest.approx((left @ right.T).item(), rel=1e-4)

@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.files import InputError
 from led_pipeline.models import idf, own_code
+from led_pipeline.models.backbone import use_attention_within_texts
 from led_pipeline.models.dense import DenseEncoder
 from led_pipeline.models.lexicon import LexiconEncoder
 from led_pipeline.models.ranker import Ranker
@@ -98,6 +99,7 @@ def _head(source: str, settings: Mapping[str, Any], hidden: int) -> nn.Linear | 
 def _own_encoder(source: str, settings: Mapping[str, Any], backbone: nn.Module) -> nn.Module:
     """Make an encoder of the user's class, called with the backbone and the settings."""
     value = settings["encoder"]
+    use_attention_within_texts(backbone)
     encoder = own_code.load_named("encoder", value)(backbone, dict(settings))
     if not isinstance(encoder, nn.Module) or getattr(encoder, "backbone", None) is not backbone:
         raise InputError(f"encoder: {value} made no torch module that holds the backbone it is given as `backbone`")
