@@ -84,7 +84,7 @@ def run_case(folder: Path, out: Path, family: str, objective: str, dtype: torch.
     encoder = load(folder / family, chosen)[0].to(dtype)
     stores = folder / "queries.arrow", [folder / "passages.arrow"]
     vectors = {name: StoredVectors.read(*files) for name, files in tiny.vector_files(folder).items()}
-    data = objectives.TrainingData.read(folder / "trainset.arrow", *stores, vectors)
+    data = objectives.TrainingData.read(folder / "trainset.arrow", *stores, vectors=vectors)
     found: dict[str, Any] = {"digests": []}
 
     def keep_gradients(*_) -> None:

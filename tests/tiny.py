@@ -65,6 +65,17 @@ def save_tokenizer(folder: Path, vocabulary: list[str] = VOCABULARY) -> PreTrain
     return fast
 
 
+def save_bare_tokenizer(folder: Path, words: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """Write a tokenizer of whole words as T5 and decoders have one: no [CLS], no [SEP], an end-of-sequence token."""
+    vocabulary = ["<pad>", "</s>", "<unk>", *LETTERS, *words]
+    tokenizer = Tokenizer(models.WordLevel({t: i for i, t in enumerate(vocabulary)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    names = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+    fast.save_pretrained(folder)
+    return fast
+
+
 @torch.no_grad()
 def fill(model: nn.Module, seed: int = 0) -> nn.Module:
     """Give a model weights that depend on the seed and the names of its parameters alone."""
@@ -207,6 +218,7 @@ def arguments(folder: Path, settings: dict[str, Any], out: Path, **changes: Any)
     """Return the command line of `train` for a folder of `save_dataset`."""
     values = {
         "init": str(folder / settings["family"]),
+        "query_init": None,
         "tokenizer": str(folder / "tokenizer"),
         "queries": folder / "queries.arrow",
         "passages": [folder / "passages.arrow"],

@@ -26,7 +26,10 @@ CASES = {
     "led": tiny.settings("dense", teachers=LED),
     "cached": tiny.settings("dense", teachers=LED, gradient_cache=3),
     "lexicon": tiny.settings("lexicon", flops_passages=0.1, flops_queries=0.2),
+    "untied": tiny.settings("dense", teachers=LED, untied=True, gradient_cache=3),
+    "pruned": tiny.settings("lexicon", top_k_queries=5, prune_ratio_passages=0.2),
     "ranker": tiny.settings("ranker", teachers=LED[:1]),
+    "bce": tiny.settings("ranker", ranking_loss="bce"),
 }
 STEPS = 4
 

@@ -18,6 +18,7 @@ from led_pipeline.data.tokens import TokenStore
 from led_pipeline.files import InputError, remove, run_main
 from led_pipeline.models import inference
 from led_pipeline.models.checkpoint import load
+from led_pipeline.models.sides import side
 
 
 def dense_rows(
@@ -99,8 +100,8 @@ def main() -> None:
     a = parser.parse_args()
     state = PartialState()
     model, settings = load(a.model)
-    model.to(state.device).eval()
-    store = TokenStore(a.tokens)
+    model = side(model.to(state.device).eval(), a.side)
+    store = TokenStore.for_stage(a.tokens, settings)
     start, stop = shard_range(len(store), state.process_index, state.num_processes)
     encode = sparse_rows if settings["family"] == "lexicon" else dense_rows
     vectors = encode(model, store, np.arange(start, stop), settings[f"{a.side}_length"], state.device)

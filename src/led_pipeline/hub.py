@@ -60,7 +60,8 @@ def outside_names(recipe: Recipe) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for stage, settings in recipe.stages.items():
         if isinstance(settings, Trained):
-            for key, name in (("init", settings.init), ("tokenizer", settings.tokenizer)):
+            query_init = getattr(settings, "query_init", None)
+            for key, name in (("init", settings.init), ("query_init", query_init), ("tokenizer", settings.tokenizer)):
                 if name and name not in recipe.stages:
                     found.setdefault(name, []).append(f"stages.{stage}.{key}")
     shared = any(isinstance(s, Trained) and not s.tokenizer for s in recipe.stages.values())

@@ -1,7 +1,7 @@
 """The training loop: steps, schedule, clipping, checkpoints and the choice of the step to keep; no objective."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -36,6 +36,7 @@ class Plan:
     keep: str = "best"  # of the validated steps the best one, or "last"
     checkpoint_min: float = 30.0
     checkpoint_steps: int | None = None
+    own_rates: Mapping[str, float] = field(default_factory=dict)  # by the end of a parameter's name
 
 
 def learning_rate(update: int, plan: Plan) -> float:
@@ -47,12 +48,20 @@ def learning_rate(update: int, plan: Plan) -> float:
 
 
 def optimizer_for(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
-    """Return AdamW; biases and normalisation weights (everything of one dimension) do not decay."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    """Return AdamW; biases and normalisation weights (everything of one dimension) do not decay.
+
+    Parameters with a learning rate of their own are a group whose `share` of the common one is that rate.
+    """
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    own = {end: [p for name, p in named.items() if name.endswith(end)] for end in plan.own_rates}
+    taken = {id(p) for group in own.values() for p in group}
+    parameters = [p for p in named.values() if id(p) not in taken]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": plan.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    for end, group in own.items():
+        groups.append({"params": group, "weight_decay": 0.0, "share": plan.own_rates[end] / plan.learning_rate})
     return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=True)
 
 
@@ -145,7 +154,7 @@ def _step(
 ) -> dict[str, Tensor]:
     """Take one step, count it in `progress`, and return the loss and what to watch."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(progress["updates"], plan)
+        group["lr"] = learning_rate(progress["updates"], plan) * group.get("share", 1.0)
     loss, terms = step_loss(model, progress["step"])
     # Every process computes the loss of the global batch, with gradient for its own texts only; the processes'
     # gradients are averaged, so the factor makes their sum.

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from led_pipeline import health, losses, own_code
+from led_pipeline import health, losses, own_code, ranker_losses
 from led_pipeline.data.tables import Ragged, read_arrow
 from led_pipeline.data.tokens import TokenStore, pairs
 from led_pipeline.files import InputError
@@ -35,10 +35,17 @@ class TrainingData:
 
     @classmethod
     def read(
-        cls, trainset: Path, queries: Path, passages: list[Path], vectors: dict[str, StoredVectors] | None = None
+        cls,
+        trainset: Path,
+        queries: Path,
+        passages: list[Path],
+        settings: dict[str, Any] | None = None,
+        vectors: dict[str, StoredVectors] | None = None,
     ) -> "TrainingData":
+        """Read what a trainset's rows name; the stage's settings say how texts are put together."""
         columns, metadata = read_arrow(trainset)
-        return cls(TokenStore([queries]), TokenStore(passages), columns, int(metadata["examples"]), vectors or {})
+        stores = [TokenStore.for_stage(shards, settings or {"family": "dense"}) for shards in ([queries], passages)]
+        return cls(*stores, columns, int(metadata["examples"]), vectors or {})
 
     def groups(self, name: str, rows: NDArray) -> NDArray:
         """Return a column of lists of equal length, for some rows, as a matrix (rows, C)."""
@@ -115,9 +122,8 @@ def ranker_loss(
     lengths = settings["query_length"], settings["passage_length"]
     batch = pairs(data.queries, queries, lengths[0], data.passages, passages.ravel(), lengths[1])
     scores_BC = gather_rows(model(to_texts(batch, device))).view(len(rows), -1)
-    positives = torch.zeros(len(rows), dtype=torch.long, device=device)
     with torch.autocast(device.type, enabled=False):
-        terms = {"contrastive": losses.contrastive(scores_BC, positives)}
+        terms = {"contrastive": ranker_losses.ranking(scores_BC, settings)}
         loss = settings["contrastive_weight"] * terms["contrastive"] + _teachers(scores_BC, data, rows, settings, terms)
         loss = loss + _extra(GlobalBatch(scores_BC, step=step), settings, terms)
         signs = health.score_signs(scores_BC)

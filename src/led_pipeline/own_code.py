@@ -1,4 +1,4 @@
-"""Own code: functions in a file of the user's, named `path/to/file.py:function` in a recipe. Imports no torch.
+"""Own code: functions and classes in a file of the user's, named `path/to/file.py:name` in a recipe. Imports no torch.
 
 A recipe is checked without running the file; a training runs it, and its bytes are part of what the result belongs to.
 """
@@ -17,7 +17,7 @@ PATTERN = r"^.+\.py:[A-Za-z_]\w*$"
 
 
 def is_reference(value: object) -> bool:
-    """Return whether a value has the form of a file and a function."""
+    """Return whether a value has the form of a file and a name in it."""
     return isinstance(value, str) and re.match(PATTERN, value) is not None
 
 
@@ -41,18 +41,18 @@ def fault(reference: str) -> str | None:
         tree = ast.parse(Path(path).read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError) as error:
         return f"{path}:{getattr(error, 'lineno', 1)}: not valid Python ({getattr(error, 'msg', error)})"
-    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
-    if name not in functions:
-        return f"{path}: no function '{name}' at its top level; there are {', '.join(functions) or 'none'}"
+    defined = [node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    if name not in defined:
+        return f"{path}: no function or class '{name}' at its top level; there are {', '.join(defined) or 'none'}"
     return None
 
 
 @cache
 def load(reference: str) -> Callable[..., Any]:
-    """Run the file and return its function.
+    """Run the file and return its function or class.
 
     Raises:
-        InputError: the file or the function is missing, or the file cannot be run.
+        InputError: the file or the name is missing, or the file cannot be run.
     """
     if reason := fault(reference):
         raise InputError(reason)

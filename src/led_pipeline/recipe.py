@@ -67,7 +67,7 @@ class Recipe(Section):
         stage = self.stages[name]
         if not isinstance(stage, Trained):
             return set()
-        named = {stage.init, self.tokenizer_of(name)}
+        named = {stage.init, self.tokenizer_of(name), getattr(stage, "query_init", None)}
         if stage.train:
             named |= {*stage.negatives, *(system for teacher in stage.teachers for system in teacher.systems)}
         if self.validates(name):

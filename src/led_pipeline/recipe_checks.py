@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from led_pipeline import recipe_teachers
 from led_pipeline.recipe_errors import nearest
-from led_pipeline.recipe_stages import Pretrain, Ranker, Trained
+from led_pipeline.recipe_stages import Dense, Lexicon, Pretrain, Ranker, Trained
 
 if TYPE_CHECKING:
     from led_pipeline.recipe import Recipe
@@ -27,6 +27,8 @@ def faults(recipe: "Recipe") -> list[str]:
                 found += _pretrain_sizes(name, stage)
             elif stage.train:
                 found += _training_sizes(recipe, name, stage)
+            if isinstance(stage, Trained):
+                found += _representation(f"stages.{name}", stage)
     return found
 
 
@@ -76,7 +78,9 @@ def _names(recipe: "Recipe") -> Iterator[str]:
 
 def _stage_names(recipe: "Recipe", name: str, stage: Trained, systems: list[str]) -> Iterator[str]:
     key = f"stages.{name}"
-    yield from _misspelt_stage(f"{key}.init", stage.init, recipe.stages)
+    for start in ("init", "query_init"):
+        if getattr(stage, start, None):
+            yield from _misspelt_stage(f"{key}.{start}", getattr(stage, start), recipe.stages)
     if stage.tokenizer:
         yield from _misspelt_stage(f"{key}.tokenizer", stage.tokenizer, recipe.stages)
     for i, system in enumerate(stage.negatives):
@@ -134,6 +138,37 @@ def _depths(recipe: "Recipe") -> Iterator[str]:
 def _pretrain_sizes(name: str, stage: Pretrain) -> Iterator[str]:
     if stage.hidden % stage.heads:
         yield f"stages.{name}.heads: hidden size {stage.hidden} cannot be split evenly over {stage.heads} heads"
+
+
+def _representation(key: str, stage: Trained) -> Iterator[str]:
+    """Check that what a stage says about its model goes together."""
+    if stage.load_in and stage.train and not stage.lora:
+        yield f"{key}.load_in: weights in {stage.load_in} cannot be trained; add lora, whose adapters can"
+    if isinstance(stage, Dense | Lexicon) and stage.query_init and not stage.untied:
+        yield f"{key}.query_init: queries have an encoder of their own only with untied: true"
+    if isinstance(stage, Dense):
+        if stage.encoder_decoder == "first_decoder_token" and stage.pooling != "cls":
+            yield f"{key}.pooling: first_decoder_token is one vector, so nothing is pooled; leave this key out"
+        if stage.encoder and (stage.head or stage.pooling != "cls" or stage.normalize):
+            yield f"{key}.encoder: an own encoder pools, projects and normalises itself; leave those keys out"
+    if isinstance(stage, Lexicon):
+        yield from _query_table(key, stage)
+    if isinstance(stage, Ranker) and stage.scoring == "true_false":
+        query, passage = stage.template.find("{query}"), stage.template.find("{passage}")
+        if not 0 <= query < passage:
+            yield f"{key}.template: expected {{query}} and then {{passage}} in it, got {stage.template!r}"
+
+
+def _query_table(key: str, stage: Lexicon) -> Iterator[str]:
+    if stage.untied and stage.query_encoder != "model":
+        yield f"{key}.untied: queries cannot have both an encoder and query_encoder: {stage.query_encoder}"
+    for name in ("idf", "idf_trained", "idf_learning_rate"):
+        if getattr(stage, name) and stage.query_encoder != "idf":
+            yield f"{key}.{name}: a table of weights is used only with query_encoder: idf"
+    if stage.idf_learning_rate and not stage.idf_trained:
+        yield f"{key}.idf_learning_rate: the table learns only with idf_trained: true"
+    if stage.train and stage.query_encoder != "model" and stage.flops_queries:
+        yield f"{key}.flops_queries: queries are not encoded by a model that could be made sparser; set it to 0"
 
 
 def _training_sizes(recipe: "Recipe", name: str, stage: Trained) -> Iterator[str]:

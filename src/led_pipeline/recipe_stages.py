@@ -5,7 +5,8 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PlainSerializer, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import AfterValidator, Field, PlainSerializer, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticCustomError
 
 from led_pipeline import own_code
 from led_pipeline.recipe_schema import Fraction, Name, Positive, Section, TrainingResources
@@ -60,6 +61,22 @@ class Pretrain(AnyStage):
     output_scale: float = Field(0.1, gt=0)  # how far the layers start from the identity
 
 
+class Lora(Section):
+    """Low-rank adapters, which are trained in place of the weights and merged into them on export."""
+
+    rank: Positive = 16
+    alpha: float = Field(32, gt=0)  # the adapters' output counts alpha / rank
+    dropout: Fraction = 0.05
+    targets: list[str] | None = None  # names of linear layers; unless given, peft's choice for the type of model
+
+
+def _own(value: str, *names: str, kind: str) -> str:
+    """Check that a value is one of some names, or means something in a Python file of the user's."""
+    if value not in names and not own_code.is_reference(value):
+        raise PydanticCustomError("own_code", f"expected {', '.join([*names, f'path/to/file.py:{kind}'])}")
+    return value
+
+
 class Trained(AnyStage):
     init: str  # a stage, a local folder or a hub id
     tokenizer: str | None = None  # a stage, a local folder or a hub id; the recipe's unless given
@@ -88,15 +105,35 @@ class Trained(AnyStage):
     validation: bool = True
     extra_loss: Annotated[str, Field(pattern=own_code.PATTERN)] | None = None  # path/file.py:function, one more term
     extra_loss_weight: float = Field(1.0, ge=0)
+    lora: Lora | None = None  # train adapters instead of the weights; needs peft
+    load_in: Literal["8bit", "4bit"] | None = None  # the frozen weights in few bits; needs lora, bitsandbytes, a GPU
+
+    @property
+    def own_files(self) -> list[str]:
+        """The files of the user's that the stage's model is made of."""
+        values = [getattr(self, key, None) or "" for key in ("pooling", "encoder")]
+        code = [own_code.file_of(value) for value in values if own_code.is_reference(value)]
+        table = getattr(self, "idf", None)
+        return code + [table] * (table not in (None, "collection"))
 
 
 class Dense(Trained):
     family: Literal["dense"]
-    pooling: Literal["cls", "mean"] = "cls"
+    # The first token's vector, the mean, the last token's, or file.py:function of the user's.
+    pooling: Annotated[str, AfterValidator(lambda v: _own(v, "cls", "mean", "last", kind="function"))] = "cls"
     normalize: bool = False
     temperature: float = Field(1.0, gt=0)
     dual_weight: float = Field(0.0, ge=0)  # symmetric KL between two dropout passes over the passages
     contrastive_candidates: Candidates = "batch"  # batch: all its passages; batch_negatives: not others' positives
+    head: Positive | None = None  # project the pooled vector to so many dimensions, without a bias
+    untied: bool = False  # queries get an encoder of their own
+    query_init: str | None = None  # untied: what it starts from (a stage, a folder or a hub id), as init unless given
+    encoder_decoder: Literal["encoder", "first_decoder_token"] = (
+        "encoder"  # what of a T5 is read; no pooling of a token
+    )
+    append_eos: bool = False  # end texts with the eos token, for tokenizers without [CLS] and [SEP]
+    # An encoder class of the user's, file.py:Class, in place of pooling, head and normalize.
+    encoder: Annotated[str, AfterValidator(lambda v: _own(v, kind="Class"))] | None = None
 
 
 class Lexicon(Trained):
@@ -114,6 +151,17 @@ class Lexicon(Trained):
     flops_threshold: int | None = Field(None, ge=0)  # FLOPS takes passages of at most so many terms as empty
     flops_grouped: bool = False  # FLOPS of passages by their place among a query's candidates, added up
     activation: Literal["log1p", "log1p_twice"] = "log1p"  # of the highest logit, after relu
+    untied: bool = False  # queries get an encoder of their own
+    query_init: str | None = None  # untied: what it starts from (a stage, a folder or a hub id), as init unless given
+    # Whether a query is encoded, or is the set of its tokens, each with the weight 1 or one of a table.
+    query_encoder: Literal["model", "bag_of_words", "idf"] = "model"
+    idf: str | None = None  # the table: a JSON file from token to weight, or `collection`; that of init unless given
+    idf_trained: bool = False  # whether the table learns
+    idf_learning_rate: float | None = Field(None, gt=0)  # the table's own; learning_rate unless given
+    top_k_queries: Positive | None = None  # keep a query's highest so many weights, in training and afterwards
+    top_k_passages: Positive | None = None
+    prune_ratio_queries: float = Field(0.0, ge=0, lt=1)  # keep what is above this share of the text's highest weight
+    prune_ratio_passages: float = Field(0.0, ge=0, lt=1)
 
 
 class Rerank(Section):
@@ -126,6 +174,15 @@ class Rerank(Section):
 class Ranker(Trained):
     family: Literal["ranker"]
     rerank: Rerank = Rerank()
+    # Among all candidates of a query the positive; every pair by itself; the positive above each negative by a margin.
+    ranking_loss: Literal["softmax", "bce", "margin", "soft_margin"] = "softmax"
+    ranking_margin: float = Field(1.0, ge=0)  # margin: by how much
+    scoring: Literal["classifier", "true_false"] = "classifier"  # true_false: two words' logits of a T5 (monoT5)
+    template: str = (
+        "Query: {query} Document: {passage} Relevant:"  # true_false: around the texts, outside their lengths
+    )
+    true_word: str = "true"
+    false_word: str = "false"
 
 
 Stage = Annotated[Pretrain | Dense | Lexicon | Ranker, Field(discriminator="family")]
@@ -133,6 +190,10 @@ FAMILIES: dict[str, type[AnyStage]] = {"pretrain": Pretrain, "dense": Dense, "le
 
 # What the output of a rule depends on. Everything else may change without re-running it.
 _LENGTHS = ("query_length", "passage_length")
+_REPRESENTATION = (
+    "activation", "head", "untied", "encoder_decoder", "append_eos", "encoder", "query_encoder", "idf", "top_k_queries",
+    "top_k_passages", "prune_ratio_queries", "prune_ratio_passages", "scoring", "template", "true_word", "false_word",
+)  # fmt: skip
 READS: dict[str, tuple[str, ...]] = {
     "trainset": (
         "negatives", "negatives_per_query", "negatives_depth", "deduplicate", "epochs", "max_steps", "batch_size",
@@ -145,10 +206,11 @@ READS: dict[str, tuple[str, ...]] = {
         "seed",
         *_LENGTHS,
         "contrastive_candidates", "l1_passages", "l1_queries", "anti_zero", "regulariser_warmup", "flops_threshold",
-        "flops_grouped", "activation", "extra_loss", "extra_loss_weight",
+        "flops_grouped", "extra_loss", "extra_loss_weight",
+        *_REPRESENTATION, "lora", "load_in", "idf_trained", "idf_learning_rate", "ranking_loss", "ranking_margin",
     ),
     "running": ("checkpoint_min", "checkpoint_steps", "tracking"),  # a training's own; no result depends on them
-    "import": ("family", "pooling", "normalize", "temperature", "keep_special_tokens", *_LENGTHS, "activation"),
+    "import": ("family", "pooling", "normalize", "temperature", "keep_special_tokens", *_LENGTHS, *_REPRESENTATION),
     "pretrain": (
         "vocabulary", "hidden", "layers", "heads", "intermediate", "positions", "dropout", "output_scale", "seed",
     ),

@@ -88,7 +88,7 @@ def main() -> None:
     if settings["family"] != "ranker":
         raise InputError(f"{a.model}: a ranker is needed to score pairs, this is a {settings['family']} model")
     model.to(state.device).eval()
-    stores = TokenStore([a.queries]), TokenStore(a.passages)
+    stores = TokenStore.for_stage([a.queries], settings), TokenStore.for_stage(a.passages, settings)
     if a.rerank:
         ranking = first(read_ranking(a.pairs), a.depth)
         queries, passages, start, stop = ranking.queries, ranking.passages, 0, len(ranking)

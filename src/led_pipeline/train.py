@@ -23,6 +23,7 @@ from led_pipeline.checkpoints import Checkpoints
 from led_pipeline.data.trainset import batch_rows, total_steps
 from led_pipeline.files import InputError, atomic, digest, fingerprint, run_main
 from led_pipeline.loop import Plan, fit
+from led_pipeline.models import own_files, sides
 from led_pipeline.models.backbone import Texts
 from led_pipeline.models.checkpoint import load, save
 from led_pipeline.objectives import TrainingData, ranker_loss, retriever_loss
@@ -40,7 +41,7 @@ class Retriever(nn.Module):
 
     def forward(self, texts: Texts, counts: Sequence[int]) -> tuple[Tensor, ...]:
         """Return the vectors of all texts, split into so many of the queries and of each pass over the passages."""
-        return self.encoder(texts).split(counts)
+        return sides.both(self.encoder, texts, counts)
 
 
 class InChunks(nn.Module):
@@ -66,21 +67,24 @@ class InChunks(nn.Module):
 def trainable(encoder: nn.Module, settings: dict[str, Any]) -> nn.Module:
     """Return the module that is trained in place of an encoder or a ranker."""
     if settings.get("gradient_checkpointing"):
-        encoder.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+        for part in sides.encoders(encoder):
+            part.backbone.gradient_checkpointing_enable({"use_reentrant": False})
     if settings.get("gradient_cache"):
-        encoder = InChunks(encoder, settings["gradient_cache"])
+        encoder = sides.each(encoder, lambda part: InChunks(part, settings["gradient_cache"]))
     return encoder if settings["family"] == "ranker" else Retriever(encoder)
 
 
 def build_plan(settings: dict[str, Any], running: dict[str, Any], examples: int, validation: dict | None) -> Plan:
     """Return the plan of a training from its settings and from what no result depends on."""
     steps = total_steps(examples, settings)
+    own_rates = {"query.weights_V": rate} if (rate := settings.get("idf_learning_rate")) else {}
     keys = ("learning_rate", "weight_decay", "warmup_fraction", "clip_norm", "batch_size")
     return Plan(
         steps=steps,
         log_every=max(1, min(100, steps // 50)),
         validate_every=validation["every"] if validation else 0,
         keep=validation["keep"] if validation else "last",
+        own_rates=own_rates,
         **{key: settings[key] for key in keys},
         **{key: running[key] for key in ("checkpoint_min", "checkpoint_steps") if key in running},
     )
@@ -88,10 +92,14 @@ def build_plan(settings: dict[str, Any], running: dict[str, Any], examples: int,
 
 def fingerprint_of(a: argparse.Namespace, processes: int) -> str:
     """Return what changes with anything that decides the weights; a checkpoint belongs to it."""
-    files = [a.trainset, a.queries, *a.passages, *(f for f in sorted(Path(a.init).glob("*")) if f.is_file())]
+    inits = [Path(name) for name in (a.init, a.query_init) if name]
+    files = [a.trainset, a.queries, *a.passages, *(f for i in inits for f in sorted(i.rglob("*")) if f.is_file())]
     if a.validation:
         files += [a.validation_ranking, a.validation_queries, a.validation_qrels]
     files += [path for _, *paths in a.teacher_vectors for path in paths] + own_code.files(a.settings)
+    files += own_files.files(a.settings)
+    if a.settings.get("idf") not in (None, "collection"):
+        files.append(Path(a.settings["idf"]))
     return fingerprint([VERSIONS["train"], a.settings, a.validation, a.init, [digest(f) for f in files], processes])
 
 
@@ -127,8 +135,8 @@ def train(a: argparse.Namespace) -> None:
         raise ValueError(f"batch_size {size} cannot be split over {world} processes")
     set_seed(settings["seed"] + rank)
     vectors = {name: StoredVectors.read(*map(Path, files)) for name, *files in a.teacher_vectors}
-    data = TrainingData.read(a.trainset, a.queries, a.passages, vectors)
-    encoder, _ = load(a.init, settings)
+    data = TrainingData.read(a.trainset, a.queries, a.passages, settings, vectors)
+    encoder, _ = load(a.init, settings | {"query_init": a.query_init}, a.tokenizer, a.passages)
     objective = ranker_loss if settings["family"] == "ranker" else retriever_loss
     own = slice(rank * size // world, (rank + 1) * size // world)
 
@@ -155,6 +163,7 @@ def train(a: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train one stage.")
     parser.add_argument("--init", required=True)
+    parser.add_argument("--query-init", help="what an untied query encoder starts from, unless it is --init")
     parser.add_argument("--tokenizer", required=True)
     parser.add_argument("--queries", required=True, type=Path)
     parser.add_argument("--passages", required=True, nargs="+", type=Path)

@@ -13,6 +13,7 @@ from led_pipeline.data.pools import judged_rows
 from led_pipeline.data.tables import Ranking, read_ranking
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.models import inference
+from led_pipeline.models.sides import side
 
 
 def reciprocal_rank(scores: NDArray, relevant: NDArray[np.bool_], cut: int = 10) -> float:
@@ -40,7 +41,7 @@ class Reranking:
         ranking = read_ranking(a.validation_ranking)
         relevant = judged_rows(a.validation_qrels, *a.validation_ids, from_grade=1)
         sample = np.arange(min(a.validation["queries"], len(ranking)))
-        stores = TokenStore([a.validation_queries]), TokenStore(a.passages)
+        stores = [TokenStore.for_stage(shards, a.settings) for shards in ([a.validation_queries], a.passages)]
         return cls(*stores, ranking, relevant, sample, a.validation["depth"], accelerator)
 
     def mrr(self, model: nn.Module, settings: dict) -> float:
@@ -77,7 +78,7 @@ class Reranking:
         device = self.accelerator.device
         query_rows, query_of = np.unique(queries, return_inverse=True)
         passage_rows, passage_of = np.unique(passages, return_inverse=True)
-        left = self._vectors(model, self.queries, query_rows, settings["query_length"])
+        left = self._vectors(side(model, "query"), self.queries, query_rows, settings["query_length"])
         scores = torch.empty(len(queries), dtype=torch.float32, device=device)
         order = np.argsort(passage_of, kind="stable")
         bounds = np.searchsorted(passage_of[order], np.arange(len(passage_rows) + 1))
@@ -88,7 +89,8 @@ class Reranking:
             own, row, column = (torch.from_numpy(index).to(device) for index in (own, query_of[own], column))
             scores[own] = (left @ vectors.T)[row, column]
 
-        inference.encode(model, self.passages, passage_rows, settings["passage_length"], device, keep)
+        encoder = side(model, "passage")
+        inference.encode(encoder, self.passages, passage_rows, settings["passage_length"], device, keep)
         return scores.cpu().numpy()
 
     def _vectors(self, model: nn.Module, store: TokenStore, rows: NDArray, length: int) -> Tensor:

@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
 def data(folder):
     vectors = {name: StoredVectors.read(*files) for name, files in tiny.save_vectors(folder).items()}
     stores = folder / "queries.arrow", [folder / "passages.arrow"]
-    return objectives.TrainingData.read(folder / "trainset.arrow", *stores, vectors)
+    return objectives.TrainingData.read(folder / "trainset.arrow", *stores, vectors=vectors)
 
 
 def vectors_of(family: str) -> tuple[torch.Tensor, torch.Tensor]:

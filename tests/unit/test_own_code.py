@@ -27,7 +27,7 @@ def test_a_function_is_loaded_from_its_file(file):
     ("name", "text", "sentence"),
     [
         ("mine", None, "no file '"),
-        ("other", TEXT, "no function 'other' at its top level; there are mine"),
+        ("other", TEXT, "no function or class 'other' at its top level; there are mine"),
         ("mine", "def mine(:\n", ":1: not valid Python"),
     ],
 )

@@ -212,6 +212,38 @@ MISTAKES = [
     ({"evaluation": {"depth": 50}}, "stages.ranker.rerank.depth: 100 is more than evaluation.depth (50), "),
     ({"validation": {"system": "ranker"}}, "validation.depth: 1000 is more than stages.ranker.rerank.depth (100), "),
     ({"evaluation": {"splits": ["train"]}}, "evaluation.depth: 1000 is more than mining.hits (300), "),
+    # what a stage's model is made of
+    (
+        {"stages.den.pooling": "men"},
+        "stages.den.pooling: expected cls, mean, last, path/to/file.py:function, got ",
+    ),
+    ({"stages.den.encoder": "mine.Class"}, "stages.den.encoder: expected path/to/file.py:Class, got 'mine.Class'"),
+    ({"stages.den.load_in": "8bit"}, "stages.den.load_in: weights in 8bit cannot be trained; add lora, "),
+    ({"stages.den.lora": {"rnak": 4}}, "stages.den.lora.rnak: no such key (did you mean rank?)"),
+    ({"stages.led.query_init": "den"}, "stages.led.query_init: queries have an encoder of their own only with untied"),
+    ({"stages.led.untied": True, "stages.led.query_init": "denn"}, "stages.led.query_init: no stage 'denn' (did you "),
+    ({"stages.den.encoder": "a.py:B", "stages.den.head": 8}, "stages.den.encoder: an own encoder pools, projects and "),
+    (
+        {"stages.den.encoder_decoder": "first_decoder_token", "stages.den.pooling": "mean"},
+        "stages.den.pooling: first_decoder_token is one vector, so nothing is pooled",
+    ),
+    ({"stages.lex.idf": "collection"}, "stages.lex.idf: a table of weights is used only with query_encoder: idf"),
+    (
+        {"stages.lex.query_encoder": "idf"},
+        "stages.lex.flops_queries: queries are not encoded by a model that could ",
+    ),
+    (
+        {"stages.lex.query_encoder": "idf", "stages.lex.untied": True},
+        "stages.lex.untied: queries cannot have both an encoder and query_encoder: idf",
+    ),
+    (
+        {"stages.lex.query_encoder": "idf", "stages.lex.idf_learning_rate": 0.1},
+        "stages.lex.idf_learning_rate: the table learns only with idf_trained: true",
+    ),
+    (
+        {"stages.ranker.scoring": "true_false", "stages.ranker.template": "{passage} {query}"},
+        "stages.ranker.template: expected {query} and then {passage} in it",
+    ),
     ({"stages.lex.init": "led"}, "stages: led needs lex needs led: a stage cannot need itself, "),
     ({"stages.lex.negatives": ["lex"]}, "stages: lex needs lex: a stage cannot need itself, "),
     ({"validation": {"system": "led"}}, "stages: led needs "),

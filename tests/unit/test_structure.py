@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "data": ["files", "recipe", "versions"],
     "data.tokens": ["files", "data"],
     "losses": [],
-    "models": ["files", "data.tokens"],
+    "ranker_losses": [],
+    "models": ["files", "own_code", "data.tokens"],
     "pretrain": ["files", "data"],
     "health": [],
     "agreement": [],
@@ -38,7 +39,7 @@ MAY_IMPORT = {
     "loop": ["files", "health", "agreement", "checkpoints", "watch"],
     "validation": ["files", "data", "models"],
     "teachers": ["files", "data"],
-    "objectives": ["files", "own_code", "data", "models", "losses", "health", "teachers"],
+    "objectives": ["files", "own_code", "data", "models", "losses", "ranker_losses", "health", "teachers"],
     "train": [
         "files",
         "versions",

@@ -6,7 +6,7 @@ import pytest
 import tiny
 import torch
 
-from led_pipeline import health, losses, objectives, train
+from led_pipeline import health, losses, objectives, ranker_losses, train
 from led_pipeline.data import tokens
 from led_pipeline.files import read_json
 from led_pipeline.models.backbone import to_texts
@@ -184,8 +184,9 @@ def test_similarities_and_losses_are_float32_whatever_the_autocast_type(folder, 
     settings = tiny.settings(family, teachers=[RANK, KL], **({"temperature": 0.5} if family == "dense" else {}))
     encoder, _ = load(folder / family, settings)
     model = Bf16(encoder if family == "ranker" else train.Retriever(encoder))
-    seen, contrastive = [], losses.contrastive
-    monkeypatch.setattr(losses, "contrastive", lambda scores, p: (seen.append(scores), contrastive(scores, p))[1])
+    module, name = (ranker_losses, "ranking") if family == "ranker" else (losses, "contrastive")
+    seen, compute = [], getattr(module, name)
+    monkeypatch.setattr(module, name, lambda scores, other: (seen.append(scores), compute(scores, other))[1])
     objective = objectives.ranker_loss if family == "ranker" else objectives.retriever_loss
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=around):
         loss, terms = objective(model, data, ROWS, slice(0, 4), settings, CPU)

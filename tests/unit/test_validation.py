@@ -59,6 +59,7 @@ def reranking(folder, queries: int) -> Reranking:
         validation_queries=folder / "queries.arrow",
         validation_qrels=folder / "dev.qrels",
         validation_ids=[folder / "queries.parquet", folder / "passages.parquet"],
+        settings={"family": "dense"},
         passages=[folder / "passages.arrow"],
     )
     return Reranking.read(arguments, Accelerator(cpu=True))

@@ -129,7 +129,7 @@ def source(name):
 
 def model_input(name):
     """The model folder to wait for, of a stage or from the hub; nothing where a name is a path."""
-    return [model_argument(name)] if name in RECIPE.stages or hub.slug(name) in HUB else []
+    return [model_argument(name)] if name and (name in RECIPE.stages or hub.slug(name) in HUB) else []
 
 
 def model_argument(name):
@@ -137,6 +137,25 @@ def model_argument(name):
     if name in RECIPE.stages:
         return f"{ROOT}/models/{name}"
     return str(hub.folder(ROOT, name)) if hub.slug(name) in HUB else name
+
+
+def query_init(wildcards):
+    """What a stage's own query encoder starts from, where that is not `init`."""
+    return getattr(RECIPE.stages[wildcards.stage], "query_init", None)
+
+
+def query_init_argument(wildcards):
+    return f"--query-init {shlex.quote(model_argument(query_init(wildcards)))}" if query_init(wildcards) else ""
+
+
+def idf(wildcards):
+    """The table of query weights of a stage: a file, "collection", or None."""
+    return getattr(RECIPE.stages[wildcards.stage], "idf", None)
+
+
+def own_files(wildcards):
+    """Files of the user's that a stage's model is made of: code, a table."""
+    return RECIPE.stages[wildcards.stage].own_files
 
 
 def tokenizer_argument(wildcards):

@@ -31,7 +31,10 @@ rule import_model:
     """Take a published or local model over as a stage, without training it."""
     input:
         init=lambda wildcards: model_input(RECIPE.stages[wildcards.stage].init),
+        query_init=lambda wildcards: model_input(query_init(wildcards)),
         tokenizer=lambda wildcards: model_input(RECIPE.tokenizer_of(wildcards.stage)),
+        own=own_files,
+        passages=lambda wildcards: token_shards(wildcards.stage) if idf(wildcards) == "collection" else [],
     output:
         directory(MODEL),
     log:
@@ -45,12 +48,14 @@ rule import_model:
         runtime=job("cpu", "runtime_min"),
     params:
         init=lambda wildcards: model_argument(RECIPE.stages[wildcards.stage].init),
+        query_init=query_init_argument,
         tokenizer=tokenizer_argument,
         settings=settings("import"),
+        passages=lambda wildcards, input: f"--passages {input.passages}" if input.passages else "",
         version=version("train"),
     shell:
-        "python -m led_pipeline.models.checkpoint --init {params.init:q} --tokenizer {params.tokenizer:q}"
-        " --settings {params.settings:q} --out {output} > {log} 2>&1"
+        "python -m led_pipeline.models.checkpoint --init {params.init:q} {params.query_init}"
+        " --tokenizer {params.tokenizer:q} --settings {params.settings:q} {params.passages} --out {output} > {log} 2>&1"
 
 
 rule train:
@@ -59,7 +64,9 @@ rule train:
         unpack(validation_inputs),
         unpack(vector_files),
         init=lambda wildcards: model_input(RECIPE.stages[wildcards.stage].init),
+        query_init=lambda wildcards: model_input(query_init(wildcards)),
         tokenizer=lambda wildcards: model_input(RECIPE.tokenizer_of(wildcards.stage)),
+        own=own_files,
         trainset=f"{ROOT}/trainsets/{{stage}}/trainset.arrow",
         queries=lambda wildcards: token_split(wildcards.stage, "train"),
         passages=lambda wildcards: token_shards(wildcards.stage),
@@ -84,6 +91,7 @@ rule train:
         tasks_per_gpu=across_nodes(lambda asked: 0),
     params:
         init=lambda wildcards: model_argument(RECIPE.stages[wildcards.stage].init),
+        query_init=query_init_argument,
         tokenizer=tokenizer_argument,
         settings=settings("train"),
         validation=validation_arguments,
@@ -96,6 +104,7 @@ rule train:
     shell:
         "python -m led_pipeline.launch --nodes {resources.nodes} --gpu {params.gpu} --threads {threads}"
         " -- led_pipeline.train"
-        " --init {params.init:q} --tokenizer {params.tokenizer:q} --queries {input.queries} --passages {input.passages}"
+        " --init {params.init:q} {params.query_init} --tokenizer {params.tokenizer:q}"
+        " --queries {input.queries} --passages {input.passages}"
         " --trainset {input.trainset} --settings {params.settings:q} {params.validation} {params.vectors}"
         " --running {params.running:q} --checkpoints {params.checkpoints} --out {output} > {log} 2>&1"

@@ -5,16 +5,18 @@ Run as `python -m led_pipeline.data.tokens --texts passages.parquet --tokenizer 
 
 The store holds titles and texts apart, without special tokens; `TokenStore` puts together what a model reads:
 `[CLS] query [SEP]`, `[CLS] title [SEP] passage [SEP]`, or a query and a passage for a cross-encoder. A batch is put
-together without a loop over its texts, and without padding.
+together without a loop over its texts, and without padding. Tokenizers without [CLS] and [SEP] (T5, decoders) give the
+bare text, title first, with the end-of-sequence token behind it if a stage asks for it (`append_eos`).
 
 # B = texts, N = tokens of all texts
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -24,7 +26,8 @@ from led_pipeline.data.tables import Ragged, count_rows, places, read_arrow, rea
 from led_pipeline.files import InputError, run_main
 
 AT_ONCE = 4_096  # texts; what the tokenizer returns takes many times the memory of the ids
-SPECIAL = ("cls", "sep", "pad", "unk")
+SPECIAL = ("cls", "sep", "pad", "unk", "eos")
+NONE = -1  # the id of a special token that a tokenizer lacks
 
 
 def tokenise(texts: Path, tokenizer: str, max_tokens: int, shard: int, shards: int, out: Path) -> None:
@@ -33,10 +36,12 @@ def tokenise(texts: Path, tokenizer: str, max_tokens: int, shard: int, shards: i
 
     loaded = AutoTokenizer.from_pretrained(tokenizer)
     special = {name: getattr(loaded, f"{name}_token_id") for name in SPECIAL}
-    if None in special.values():
-        missing = [name for name, value in special.items() if value is None]
+    special = {name: NONE if value is None else value for name, value in special.items()}
+    if (special["cls"] == NONE) != (special["sep"] == NONE) or special["sep"] == special["eos"] == NONE:
+        missing = [name for name in ("cls", "sep") if special[name] == NONE]
         raise InputError(
-            f"tokenizer '{tokenizer}': it has no {' and no '.join(missing)} token; a BERT-like tokenizer is expected"
+            f"tokenizer '{tokenizer}': it has no {' and no '.join(missing)} token; one with cls and sep (BERT), or with"
+            " neither and an eos (T5, decoders), is expected"
         )
     fast = loaded.backend_tokenizer
     fast.no_truncation()
@@ -91,14 +96,36 @@ class Batch:
 class TokenStore:
     """Token ids of all texts of one kind, in one or more shards in order, as memory maps."""
 
-    def __init__(self, shards: Sequence[Path | str]):
+    def __init__(self, shards: Sequence[Path | str], append_eos: bool = False):
         if not shards:
             raise ValueError("a token store needs at least one shard")
         parts = [read_arrow(path) for path in shards]
         self._columns = [columns for columns, _ in parts]
         self._starts = np.cumsum([0, *(len(columns["text"]) for columns in self._columns)])
-        self.cls, self.sep, self.pad, self.unk = (int(parts[0][1][name]) for name in SPECIAL)
+        special = [int(parts[0][1].get(name, NONE)) for name in SPECIAL]
+        self.cls, self.sep, self.pad, self.unk, self.eos = special
         self.vocabulary = int(parts[0][1]["vocabulary"])
+        self.bracketed = self.cls != NONE  # by [CLS] and [SEP]
+        self.append_eos = append_eos
+
+    @classmethod
+    def for_stage(cls, shards: Sequence[Path | str], settings: Mapping[str, Any]) -> "TokenStore":
+        """Return a store that reads texts as a stage's settings say.
+
+        Raises:
+            InputError: its tokenizer has not the special tokens that the stage needs.
+        """
+        store, append = cls(shards, bool(settings.get("append_eos"))), settings.get("append_eos")
+        if append and (store.bracketed or store.eos == NONE):
+            what = "ends every text with [SEP]" if store.bracketed else "has no eos token"
+            raise InputError(f"append_eos: the tokenizer {what}; leave this key out")
+        bare = settings["family"] == "dense" or settings.get("scoring") == "true_false"
+        if not (bare or store.bracketed):
+            raise InputError(
+                f"tokenizer: a stage of the family {settings['family']} reads [CLS] text [SEP], and the tokenizer has"
+                " no such tokens; name a BERT-like one"
+            )
+        return store
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -117,34 +144,55 @@ class TokenStore:
     def lengths(self, rows: Sequence[int] | NDArray, length: int) -> NDArray[np.int64]:
         """Return the number of tokens that `texts` gives for each row, special tokens included."""
         titles, texts, titled = self._cut(np.asarray(rows, dtype=np.int64), length)
-        return titles + texts + titled + 2
+        return titles + texts + self._specials(titles + texts, titled)
+
+    def _specials(self, tokens: NDArray, titled: NDArray) -> NDArray[np.int64]:
+        """Return how many special tokens each text gets; a bare text without any token gets its eos in any case."""
+        return titled + 2 if self.bracketed else np.where(tokens == 0, 1, int(self.append_eos))
 
     def _cut(self, rows: NDArray[np.int64], length: int) -> tuple[NDArray, NDArray, NDArray]:
         """Return how many tokens of each row's title and text are read, and whether it has a title."""
         titles, texts = (self._stored[name][rows].astype(np.int64) for name in ("title", "text"))
         titled = titles > 0
-        both = title_and_text(titles, texts, max(0, length - 3))
-        return both[0], np.where(titled, both[1], np.minimum(texts, length - 2)), titled
+        ends, middle = (2, 1) if self.bracketed else (int(self.append_eos), 0)
+        both = title_and_text(titles, texts, max(0, length - ends - middle))
+        return both[0], np.where(titled, both[1], np.minimum(texts, length - ends)), titled
 
     def texts(self, rows: Sequence[int] | NDArray, length: int) -> Batch:
-        """Return `[CLS] text [SEP]`, or `[CLS] title [SEP] text [SEP]` where there is a title, cut to `length`."""
+        """Return `[CLS] text [SEP]`, or `[CLS] title [SEP] text [SEP]` where there is a title, cut to `length`.
+
+        Without such tokens: the title and the text, and the eos token if it is appended; it is never cut off.
+        """
         rows = np.asarray(rows, dtype=np.int64)
         titles, texts, titled = self._cut(rows, length)
-        lengths = titles + texts + titled + 2
+        specials = self._specials(titles + texts, titled)
+        lengths = titles + texts + specials
+        before, after = (1, 1) if self.bracketed else (0, specials)
         ends = np.cumsum(lengths)
         ids = np.empty(lengths.sum(), dtype=np.int64)
-        ids[ends - lengths] = self.cls
-        ids[ends - 1] = self.sep
-        ids[(ends - texts - 2)[titled]] = self.sep
+        if self.bracketed:
+            ids[ends - lengths] = self.cls
+            ids[ends - 1] = self.sep
+            ids[(ends - texts - 2)[titled]] = self.sep
+        else:
+            ids[(ends - 1)[specials > 0]] = self.eos
         shards = np.searchsorted(self._starts, rows, side="right") - 1
         for shard in np.unique(shards):
             here = np.flatnonzero(shards == shard)
             local, columns = rows[here] - self._starts[shard], self._columns[shard]
-            for name, counts, start in (("title", titles, ends - lengths + 1), ("text", texts, ends - texts - 1)):
+            for name, counts, start in (
+                ("title", titles, ends - lengths + before),
+                ("text", texts, ends - texts - after),
+            ):
                 if name in columns:
                     column, taken = columns[name], counts[here]
                     ids[places(start[here], taken)] = column.values[places(column.offsets[local], taken)]
         return Batch(ids, lengths)
+
+
+def shared_tokens(store: TokenStore) -> int:
+    """Return how many tokens a passage loses behind a query: its [CLS], where it has one."""
+    return int(store.bracketed)
 
 
 def pairs(
@@ -155,9 +203,12 @@ def pairs(
     passage_rows: NDArray,
     passage_length: int,
 ) -> Batch:
-    """Return `[CLS] query [SEP] title [SEP] passage [SEP]` for a cross-encoder, each side cut as for a bi-encoder."""
+    """Return `[CLS] query [SEP] title [SEP] passage [SEP]` for a cross-encoder, each side cut as for a bi-encoder.
+
+    Without such tokens: query, title and passage, told apart by their types alone.
+    """
     left, right = queries.texts(query_rows, query_length), passages.texts(passage_rows, passage_length)
-    lengths = left.lengths + right.lengths - 1  # the passage loses its [CLS]
+    lengths = left.lengths + right.lengths - shared_tokens(queries)
     ends = np.cumsum(lengths)
     ids, types = np.empty(lengths.sum(), dtype=np.int64), np.ones(lengths.sum(), dtype=np.int64)
     ids[places(ends - right.lengths, right.lengths)] = right.ids

@@ -39,6 +39,7 @@ class Texts:
     rank_B: Tensor | None  # the place of each given text; None: they came longest first
     lengths: NDArray[np.int64]  # on the host, descending
     longest: int
+    order: NDArray[np.int64] | None = None  # on the host: which given text stands at each place; None: as they stand
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -52,6 +53,25 @@ class Texts:
     def restore(self, rows: Tensor) -> Tensor:
         """Return rows that belong to the texts in the order in which the texts were given."""
         return rows if self.rank_B is None else rows.index_select(0, self.rank_B)
+
+    def given(self, start: int, stop: int) -> "Texts":
+        """Return the texts that came as number `start` up to, not including, `stop`, as texts of their own."""
+        order = np.arange(len(self)) if self.order is None else self.order
+        kept = np.flatnonzero((order >= start) & (order < stop))
+        lengths, device = self.lengths[kept], self.ids_N.device
+        tokens = to_device(places((np.cumsum(self.lengths) - self.lengths)[kept], lengths), device)
+        own = order[kept] - start
+        sorted_already = bool((np.diff(own) > 0).all())
+        return Texts(
+            ids_N=self.ids_N[tokens],
+            positions_N=self.positions_N[tokens],
+            types_N=None if self.types_N is None else self.types_N[tokens],
+            bounds=to_device(np.append(0, np.cumsum(lengths)).astype(np.int32), device),
+            rank_B=None if sorted_already else to_device(np.argsort(own), device),
+            lengths=lengths,
+            longest=int(lengths[0]),
+            order=None if sorted_already else own,
+        )
 
     def parts(self, size: int) -> Iterator["Texts"]:
         """Cut the texts, longest first as they stand, into parts of at most so many."""
@@ -78,7 +98,7 @@ def to_device(array: NDArray, device: torch.device) -> Tensor:
 
 def to_texts(batch: Batch, device: torch.device) -> Texts:
     """Copy a batch to a device, longest text first."""
-    ids, types, lengths, rank = batch.ids, batch.types, batch.lengths, None
+    ids, types, lengths, order, rank = batch.ids, batch.types, batch.lengths, None, None
     if (np.diff(lengths) > 0).any():
         order = np.argsort(-lengths, kind="stable")
         rank = np.empty_like(order)
@@ -94,6 +114,7 @@ def to_texts(batch: Batch, device: torch.device) -> Texts:
         rank_B=None if rank is None else to_device(rank, device),
         lengths=lengths,
         longest=int(lengths[0]),
+        order=order,
     )
 
 
@@ -125,6 +146,14 @@ def padded_hidden_states(backbone: nn.Module, texts: Texts) -> Tensor:
     """Return what `hidden_states` does, by way of a matrix padded to the longest text."""
     inputs, mask_BT = padded(backbone, texts)
     return backbone(**inputs)[0][mask_BT.bool()]
+
+
+def start_token(backbone: nn.Module) -> int:
+    """Return the id that an encoder-decoder's decoder begins with: the named one, or as in T5 that of the padding."""
+    for config in (backbone.config, getattr(backbone, "generation_config", None)):
+        if getattr(config, "decoder_start_token_id", None) is not None:
+            return config.decoder_start_token_id
+    return backbone.config.pad_token_id
 
 
 def padded(backbone: nn.Module, texts: Texts) -> tuple[dict[str, Tensor], Tensor]:

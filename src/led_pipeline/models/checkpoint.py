@@ -1,80 +1,87 @@
 """Checkpoint folders: a Hugging Face model with its tokenizer, and led.json saying what it is and how to use it.
 
 Run as `python -m led_pipeline.models.checkpoint --init MODEL --tokenizer TOKENIZER --settings JSON --out DIR` to take a
-model over as it is.
+model over as it is; `--query-init MODEL` and `--passages TOKENS...` where the settings need them.
+
+Besides the Hugging Face model a folder holds what the stage has: `query/` (an encoder of the queries), `idf.json` (a
+table of the queries' weights), `head.safetensors` (a linear head), `own_*.py` and `own.safetensors` (the user's code).
 """
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import save_file
 from torch import nn
-from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer, logging
+from transformers import AutoTokenizer
 
 from led_pipeline.files import InputError, atomic, read_json, run_main
-from led_pipeline.models.dense import DenseEncoder
-from led_pipeline.models.lexicon import LexiconEncoder
-from led_pipeline.models.ranker import Ranker
+from led_pipeline.models import idf, own_files
+from led_pipeline.models.build import HEAD, OWN, QUERY, build
+from led_pipeline.models.sides import Sides
+from led_pipeline.models.weights import plain
 
 KEPT = (
-    "family",
-    "pooling",
-    "normalize",
-    "temperature",
-    "keep_special_tokens",
-    "query_length",
-    "passage_length",
-    "activation",
-)
+    "family", "pooling", "normalize", "temperature", "keep_special_tokens", "query_length", "passage_length",
+    "activation", "head", "untied", "encoder_decoder", "append_eos", "encoder", "query_encoder", "top_k_queries",
+    "top_k_passages", "prune_ratio_queries", "prune_ratio_passages", "scoring", "template", "true_word", "false_word",
+)  # fmt: skip
 
 
-def load(source: str | Path, settings: dict[str, Any] | None = None) -> tuple[nn.Module, dict[str, Any]]:
+def load(
+    source: str | Path,
+    settings: Mapping[str, Any] | None = None,
+    tokenizer: str | Path | None = None,
+    passages: Sequence[Path] | None = None,
+) -> tuple[nn.Module, dict[str, Any]]:
     """Load a model from a folder of ours, another local folder or a hub id.
 
     Args:
         source: where the weights are.
         settings: family and its settings; those in the folder's led.json unless given.
+        tokenizer: the one in `source` unless given.
+        passages: the collection's tokens, for settings that compute something from them.
 
     Returns:
         The module in float32 and the settings that say how to use it.
 
     Raises:
-        InputError: the model cannot be found, or it has no led.json and no settings were given.
+        InputError: the model cannot be found, it does not fit the settings, or it has no led.json and none were given.
     """
     own = Path(source) / "led.json"
     if settings is None:
         if not own.is_file():
             raise InputError(f"{source}: no led.json here, so this is not a model that led_pipeline made")
-        settings = read_json(own)
-    family = settings["family"]
-    options: dict[str, Any] = {"num_labels": 1} if family == "ranker" else {}
-    auto = {"dense": AutoModel, "lexicon": AutoModelForMaskedLM, "ranker": AutoModelForSequenceClassification}[family]
-    # Which heads of a published model go unused is no news; a wrong family shows in led.json and in the scores.
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        backbone = auto.from_pretrained(str(source), dtype="float32", **options)
-    except OSError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"model '{source}': not a local folder with a model, nor reachable on the hub ({reason})"
-        ) from error
-    if family == "dense":
-        return DenseEncoder(backbone, pooling=settings["pooling"], normalize=settings["normalize"]), settings
-    if family == "lexicon":
-        activation = settings.get("activation", "log1p")  # a folder made before there was a choice has no such key
-        options = {"keep_special_tokens": settings["keep_special_tokens"], "activation": activation}
-        return LexiconEncoder(backbone, **options), settings
-    return Ranker(backbone), settings
+        settings = own_files.inside(read_json(own), Path(source))
+    return build(str(source), settings, tokenizer or source, passages), dict(settings)
 
 
-def save(model: nn.Module, settings: dict[str, Any], tokenizer: str | Path, out: Path) -> None:
-    """Write a model, its tokenizer and led.json into a folder that exists."""
-    model.backbone.save_pretrained(out)
-    AutoTokenizer.from_pretrained(str(tokenizer)).save_pretrained(out)
-    kept = {key: settings[key] for key in KEPT if key in settings}
+def save(model: nn.Module, settings: Mapping[str, Any], tokenizer: str | Path, out: Path) -> None:
+    """Write a model, its tokenizer and led.json into a folder that exists; a query encoder goes into one of its own."""
+    words = AutoTokenizer.from_pretrained(str(tokenizer))
+    words.save_pretrained(out)
+    passage, query = (model.passage, model.query) if isinstance(model, Sides) else (model, None)
+    _save_encoder(passage, settings, out)
+    if isinstance(query, idf.BagOfWords):
+        if query.table:
+            idf.write_table(out / idf.FILE, query, words)
+    elif query is not None:
+        (out / QUERY).mkdir()
+        _save_encoder(query, settings, out / QUERY)
+    kept = own_files.copied({key: settings[key] for key in KEPT if key in settings}, out)
     (out / "led.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+
+
+def _save_encoder(encoder: nn.Module, settings: Mapping[str, Any], out: Path) -> None:
+    plain(encoder.backbone, settings).save_pretrained(out)
+    rest = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()
+            if not name.startswith("backbone.")}  # fmt: skip
+    if settings.get("encoder") and rest:
+        save_file(rest, out / OWN)
+    elif rest:
+        save_file({"weight": rest["head.weight"]}, out / HEAD)
 
 
 def main() -> None:
@@ -82,9 +89,12 @@ def main() -> None:
     parser.add_argument("--init", required=True)
     parser.add_argument("--tokenizer", required=True)
     parser.add_argument("--settings", required=True, type=json.loads)
+    parser.add_argument("--query-init")
+    parser.add_argument("--passages", nargs="+", type=Path, help="the collection's tokens")
     parser.add_argument("--out", required=True, type=Path)
     arguments = parser.parse_args()
-    model, settings = load(arguments.init, arguments.settings)
+    settings = arguments.settings | {"query_init": arguments.query_init}
+    model, settings = load(arguments.init, settings, arguments.tokenizer, arguments.passages)
     with atomic(arguments.out) as folder:
         folder.mkdir()
         save(model, settings, arguments.tokenizer, folder)

@@ -3,33 +3,77 @@
 # B = texts, N = tokens of all texts, H = vector size
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from led_pipeline.models.backbone import Texts, at_least_float32, hidden_states, use_attention_within_texts
+from led_pipeline.files import InputError
+from led_pipeline.models.backbone import (
+    Texts,
+    at_least_float32,
+    hidden_states,
+    padded,
+    start_token,
+    use_attention_within_texts,
+)
+
+Pooling = Callable[[Tensor, Texts], Tensor]
 
 
-def pool(hidden_NH: Tensor, texts: Texts, pooling: str) -> Tensor:
-    """Return one vector per text: the first position's (`cls`) or the mean over the text's positions (`mean`).
+def pool(hidden_NH: Tensor, texts: Texts, pooling: str | Pooling) -> Tensor:
+    """Return one vector per text: its first position's (`cls`), its last one's (`last`) or the mean over all (`mean`).
 
-    They are in float32 at least, and in the order of the tokens, as `hidden_states` gives them.
+    They are in float32 at least, and in the order of the tokens, as `hidden_states` gives them. A function in place of
+    a name gets the tokens' vectors and the texts and returns (B, H) in the same order.
+
+    Raises:
+        InputError: a function returned another shape.
     """
-    starts = texts.bounds[:-1].long()
-    if pooling == "cls":
-        return at_least_float32(hidden_NH.index_select(0, starts))
-    lengths = texts.bounds.diff().long()
-    return torch.segment_reduce(at_least_float32(hidden_NH), "mean", lengths=lengths, axis=0, unsafe=True)
+    if callable(pooling):
+        vectors = pooling(at_least_float32(hidden_NH), texts)
+        if vectors.shape != (len(texts), hidden_NH.shape[1]):
+            raise InputError(
+                f"pooling: {pooling.__name__} returned {tuple(vectors.shape)}, expected one vector of the hidden size"
+                f" per text, {(len(texts), hidden_NH.shape[1])}"
+            )
+        return vectors
+    if pooling == "mean":
+        lengths = texts.bounds.diff().long()
+        return torch.segment_reduce(at_least_float32(hidden_NH), "mean", lengths=lengths, axis=0, unsafe=True)
+    rows = texts.bounds[:-1].long() if pooling == "cls" else texts.bounds[1:].long() - 1
+    return at_least_float32(hidden_NH.index_select(0, rows))
+
+
+def first_decoder_states(backbone: nn.Module, texts: Texts) -> Tensor:
+    """Return the vector of the start token (B, H), the first that an encoder-decoder's decoder reads."""
+    inputs, mask_BT = padded(backbone, texts)
+    start = torch.full((len(texts), 1), start_token(backbone), device=mask_BT.device)
+    return at_least_float32(backbone(**inputs, decoder_input_ids=start, use_cache=False)[0][:, 0])
 
 
 class DenseEncoder(nn.Module):
-    """An encoder shared by queries and passages (LED: BERT, [CLS], no projection, no normalisation)."""
+    """An encoder shared by queries and passages (LED: BERT, [CLS], no projection, no normalisation).
 
-    def __init__(self, backbone: nn.Module, *, pooling: str = "cls", normalize: bool = False):
+    Args:
+        pooling: what makes one vector of a text's; an encoder-decoder is read at its first decoder token instead.
+        head: a linear projection of the pooled vector, before normalisation.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        pooling: str | Pooling = "cls",
+        normalize: bool = False,
+        head: nn.Linear | None = None,
+    ):
         super().__init__()
         self.backbone = backbone
         self.pooling = pooling
         self.normalize = normalize
+        self.head = head
         use_attention_within_texts(backbone)
         # The next-sentence head is not used; left trainable, it would keep several processes waiting for its gradient.
         if getattr(backbone, "pooler", None) is not None:
@@ -37,11 +81,14 @@ class DenseEncoder(nn.Module):
 
     @property
     def size(self) -> int:
-        return self.backbone.config.hidden_size
+        return self.backbone.config.hidden_size if self.head is None else self.head.out_features
 
     def forward(self, texts: Texts) -> Tensor:
         """Return the vectors (B, H) in float32. Token types stay 0: a title is told apart by its [SEP] alone."""
-        hidden_NH = hidden_states(self.backbone, texts)
-        with torch.autocast(hidden_NH.device.type, enabled=False):
-            vectors = texts.restore(pool(hidden_NH, texts, self.pooling))
+        with_decoder = hasattr(self.backbone, "decoder") and self.backbone.config.is_encoder_decoder
+        rows = (first_decoder_states if with_decoder else hidden_states)(self.backbone, texts)
+        with torch.autocast(rows.device.type, enabled=False):
+            vectors = texts.restore(rows if with_decoder else pool(rows, texts, self.pooling))
+            if self.head is not None:
+                vectors = self.head(vectors)
             return F.normalize(vectors, dim=1) if self.normalize else vectors

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from led_pipeline.data.tokens import Batch, TokenStore, pairs
+from led_pipeline.data.tokens import Batch, TokenStore, pairs, shared_tokens
 from led_pipeline.models.backbone import Texts, to_texts
 
 TOKENS_PER_BATCH = {"cpu": 8_192, "cuda": 131_072}
@@ -107,7 +107,8 @@ def score(
     unique, inverse = np.unique(rows[0].astype(np.int64) * len(passages) + rows[1], return_inverse=True)
     query_rows, passage_rows = np.divmod(unique, len(passages))
     query_length, passage_length = settings["query_length"], settings["passage_length"]
-    lengths = queries.lengths(query_rows, query_length) + passages.lengths(passage_rows, passage_length) - 1
+    lengths = queries.lengths(query_rows, query_length) + passages.lengths(passage_rows, passage_length)
+    lengths -= shared_tokens(queries)
     scores = np.empty(len(unique), dtype=np.float32)
 
     def assemble(group: Group) -> Batch:

@@ -1,0 +1,110 @@
+"""Queries without inference: which tokens a query has, each with a weight of its own that no context changes.
+
+The weights are 1 (a binary bag of words) or those of a table, in most cases inverse document frequencies: read from a
+JSON object from token to weight, or computed from the collection's tokens, and trained if a stage says so.
+
+# B = texts, N = tokens of all texts, V = vocabulary entries
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from led_pipeline.data.tokens import TokenStore
+from led_pipeline.files import InputError, read_json
+from led_pipeline.models.backbone import Texts
+
+FILE = "idf.json"
+AT_ONCE = 16_384  # passages counted at a time
+WHOLE = 2**20  # tokens; longer than any stored text
+
+
+class BagOfWords(nn.Module):
+    """A query encoder that looks up a weight for every token that is there, however often.
+
+    Args:
+        weights_V: what a token weighs; negative ones, which training may bring about, count as 0.
+        special: ids that never weigh anything.
+        trained: whether the weights learn.
+        table: whether the weights are a table to keep, and not all 1.
+
+    Source: SPLADE-doc (arXiv:2109.10086) for weights of 1, except that [UNK], too, counts as special here; OpenSearch's
+    inference-free sparse retrieval (arXiv:2411.04403) for a table.
+    """
+
+    def __init__(self, weights_V: Tensor, special: Sequence[int], *, trained: bool = False, table: bool = True):
+        super().__init__()
+        self.weights_V = nn.Parameter(weights_V.float().clone(), requires_grad=trained)
+        counts_V = torch.ones(len(weights_V))
+        counts_V[list(special)] = 0
+        self.register_buffer("counts_V", counts_V, persistent=False)
+        self.table = table
+
+    @property
+    def final_V(self) -> Tensor:
+        return self.weights_V.relu() * self.counts_V
+
+    def forward(self, texts: Texts) -> Tensor:
+        """Return the weights (B, V) in float32; a text of special tokens alone gives a row of zeros."""
+        lengths = texts.bounds.diff().long()
+        rows = torch.arange(len(texts), device=lengths.device)
+        text_N = rows.repeat_interleave(lengths, output_size=len(texts.ids_N))
+        present_BV = self.weights_V.new_zeros(len(texts), len(self.weights_V))
+        present_BV[text_N, texts.ids_N] = 1
+        return texts.restore(present_BV * self.final_V)
+
+
+def document_frequencies(passages: TokenStore, size: int) -> np.ndarray:
+    """Return in how many passages, titles included, each of `size` vocabulary entries occurs at least once."""
+    found = np.zeros(size, dtype=np.int64)
+    for first in range(0, len(passages), AT_ONCE):
+        batch = passages.texts(np.arange(first, min(len(passages), first + AT_ONCE)), WHOLE)
+        text_N = np.repeat(np.arange(len(batch)), batch.lengths)
+        found += np.bincount(np.unique(text_N * size + batch.ids) % size, minlength=size)
+    return found
+
+
+def inverse_document_frequencies(passages: TokenStore, size: int) -> Tensor:
+    """Return ln(1 + (n - df + 0.5) / (df + 0.5)) for every vocabulary entry, n being the number of passages.
+
+    Source: the idf of BM25 as Lucene computes it, which is above 0 for every df.
+    """
+    df = document_frequencies(passages, size)
+    return torch.from_numpy(np.log1p((len(passages) - df + 0.5) / (df + 0.5))).float()
+
+
+def read_table(path: Path, tokenizer: PreTrainedTokenizerBase, size: int) -> Tensor:
+    """Read a JSON object from token to weight; a vocabulary entry that is not listed weighs 1.
+
+    Raises:
+        InputError: it is no such object, it has a token that the tokenizer lacks, or a weight that is no finite number.
+    """
+    if not path.is_file():
+        raise InputError(f"idf: no file '{path}'; name a JSON file from token to weight, or 'collection'")
+    try:
+        table = read_json(path)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from error
+    if not isinstance(table, dict):
+        raise InputError(f"{path}: expected a JSON object from token to weight, got a {type(table).__name__}")
+    vocabulary, weights = tokenizer.get_vocab(), torch.ones(size)
+    for token, weight in table.items():
+        if vocabulary.get(token, size) >= size:
+            raise InputError(f"{path}: token {token!r} is not in the stage's tokenizer; make the table with that one")
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not np.isfinite(weight):
+            raise InputError(f"{path}: the weight of {token!r} is {weight!r}, expected a finite number")
+        weights[vocabulary[token]] = weight
+    return weights
+
+
+def write_table(path: Path, encoder: BagOfWords, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Write the weights by token; special tokens have 0."""
+    weights = encoder.final_V.detach().cpu().tolist()
+    table = {token: weights[i] for token, i in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+             if i < len(weights)}  # fmt: skip
+    path.write_text(json.dumps(table, indent=0, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,52 @@
+"""Losses of rankers: pure functions of the scores of each query's candidates, the positive in column 0.
+
+# B = queries, C = candidates of one query (positive first)
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def softmax(scores_BC: Tensor) -> Tensor:
+    """Mean cross-entropy of each query's positive among its candidates."""
+    return F.cross_entropy(scores_BC.float(), torch.zeros(len(scores_BC), dtype=torch.long, device=scores_BC.device))
+
+
+def bce(scores_BC: Tensor) -> Tensor:
+    """Mean over all pairs of the binary cross-entropy of sigmoid(score) with 1 for the positive, 0 for the others.
+
+    For the difference of two words' logits this is monoT5's loss, the cross-entropy among the two words.
+    """
+    labels = torch.zeros_like(scores_BC, dtype=torch.float32)
+    labels[:, 0] = 1
+    return F.binary_cross_entropy_with_logits(scores_BC.float(), labels)
+
+
+def margin(scores_BC: Tensor, *, gap: float = 1.0) -> Tensor:
+    """Mean over a query's negatives of relu(gap - (positive - negative)).
+
+    Source: margin ranking loss, OpenMatch's `mr`.
+    """
+    scores = scores_BC.float()
+    return (gap - (scores[:, :1] - scores[:, 1:])).relu().mean()
+
+
+def soft_margin(scores_BC: Tensor) -> Tensor:
+    """Mean over a query's negatives of log(1 + exp(negative - positive)).
+
+    Source: the smooth form of `margin`, OpenMatch's `smr`.
+    """
+    scores = scores_BC.float()
+    return F.softplus(scores[:, 1:] - scores[:, :1]).mean()
+
+
+def ranking(scores_BC: Tensor, settings: Mapping[str, Any]) -> Tensor:
+    """Return the loss that a stage's settings name under `ranking_loss`."""
+    name = settings.get("ranking_loss", "softmax")
+    if name == "margin":
+        return margin(scores_BC, gap=settings["ranking_margin"])
+    return {"softmax": softmax, "bce": bce, "soft_margin": soft_margin}[name](scores_BC)
