@@ -13,6 +13,7 @@ from led_pipeline.recipe_stages import Pretrain, Ranker, Trained
 if TYPE_CHECKING:
     from led_pipeline.recipe import Recipe
 
+LABELS = "labels"  # the teacher whose scores are the judgements' grades
 DOCSTRING_SPLITS = ("train", "dev")
 GPU_HITS = 2_047  # FAISS finds one more per query on a GPU, which the search needs to see ties
 
@@ -47,8 +48,13 @@ def _dataset(recipe: "Recipe") -> Iterator[str]:
     for name in ("bm25", *recipe.stages):
         if name in dataset.negatives:
             yield f"dataset.negatives.{name}: this name is taken by a system of the recipe, choose another one"
+    for name in ("bm25", LABELS, *recipe.stages, *dataset.negatives):
+        if name in dataset.scores:
+            yield f"dataset.scores.{name}: this name is taken by a system of the recipe, choose another one"
     if "bm25" in recipe.stages:
         yield "stages.bm25: this name is taken by BM25 itself, choose another one"
+    if LABELS in recipe.stages:
+        yield f"stages.{LABELS}: this name is taken by the judgements' grades, choose another one"
     trained = any(isinstance(stage, Trained) and stage.train for stage in recipe.stages.values())
     if trained and "train" not in dataset.splits:
         yield "dataset.splits: the stages learn from a split 'train', and there is none"
@@ -79,13 +85,14 @@ def _stage_names(recipe: "Recipe", name: str, stage: Trained, systems: list[str]
     if stage.tokenizer:
         yield from _misspelt_stage(f"{key}.tokenizer", stage.tokenizer, recipe.stages)
     for i, system in enumerate(stage.negatives):
-        known = ["bm25", *recipe.retrievers, *recipe.dataset.negatives]
+        known = ["bm25", *recipe.retrievers, *recipe.dataset.negatives, *recipe.dataset.scores]
         yield from _unknown(f"{key}.negatives[{i}]", system, known, "system to take negatives from")
     for i, teacher in enumerate(stage.teachers):
         if isinstance(recipe.stages.get(teacher.stage), Pretrain):
             yield f"{key}.teachers[{i}].stage: '{teacher.stage}' gives no scores, name a stage of another family"
         else:
-            yield from _unknown(f"{key}.teachers[{i}].stage", teacher.stage, systems[1:], "stage")
+            known = [*systems[1:], *recipe.dataset.scores, LABELS]
+            yield from _unknown(f"{key}.teachers[{i}].stage", teacher.stage, known, "stage")
         if teacher.loss == "margin_mse" and not teacher.with_positive:
             yield f"{key}.teachers[{i}].with_positive: margin_mse compares with the positive, so it cannot be left out"
     if isinstance(stage, Ranker):

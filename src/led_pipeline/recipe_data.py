@@ -1,6 +1,8 @@
 """The recipe's keys under `dataset`: where texts, judgements and published negatives come from. Imports no torch."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
 
 from led_pipeline.recipe_schema import Name, Positive, Section
 
@@ -24,6 +26,18 @@ class Docstrings(Section):
     seed: int = 17  # which docstrings; the recipe's seed does not change the data
 
 
+class ScoreFile(Section):
+    """Scores of the train queries' passages that somebody computed; the ending says the format."""
+
+    file: str
+    scale: float = Field(1.0, ge=0)  # scores are multiplied by this, ...
+    offset: float = 0.0  # ... and this is added; scale 0 makes them constant
+
+
+def _score_file(value: Any) -> Any:
+    return {"file": value} if isinstance(value, str) else value
+
+
 class Dataset(Section):
     """Where the text comes from and in which format it is."""
 
@@ -40,6 +54,8 @@ class Dataset(Section):
     shards: Positive = 1  # parts of the collection and of the training queries, a job each; no result depends on it
     repair_encoding: bool = False  # decode text that was encoded twice ("cafÃ©"); published numbers are without
     skip: list[Defect] = []  # known defects of a published file to skip and count instead of stopping
+    # A system of that name, to take negatives from and to learn from as a teacher: name -> file, or its mapping.
+    scores: dict[Name, Annotated[ScoreFile, BeforeValidator(_score_file)]] = {}
 
     @property
     def collection_file(self) -> str:

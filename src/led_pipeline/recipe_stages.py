@@ -13,7 +13,7 @@ from led_pipeline.recipe_schema import Fraction, Name, Positive, Section, Traini
 class Teacher(Section):
     """A system whose stored scores of the trainset's passages a stage learns from."""
 
-    stage: Name
+    stage: Name  # a stage, a name under dataset.scores, or `labels` for the grades of the judgements
     loss: Literal["rank", "kl", "ranknet", "listnet", "margin_mse", "margin_mse_softmax"]
     weight: float = Field(1.0, ge=0)
     temperature: float = Field(1.0, gt=0)
@@ -67,6 +67,7 @@ class Trained(AnyStage):
     checkpoint_steps: Positive | None = None  # also after every so many steps
     tracking: list[Literal["tensorboard", "wandb"]] = []  # besides train.jsonl; the package must be installed
     validation: bool = True
+    only_scored: bool = False  # draw negatives that every score file among the teachers has a score of
 
 
 class Dense(Trained):
@@ -106,7 +107,7 @@ _LENGTHS = ("query_length", "passage_length")
 READS: dict[str, tuple[str, ...]] = {
     "trainset": (
         "negatives", "negatives_per_query", "negatives_depth", "deduplicate", "epochs", "max_steps", "batch_size",
-        "seed",
+        "seed", "only_scored",
     ),
     "train": (
         "family", "pooling", "normalize", "temperature", "dual_weight", "keep_special_tokens", "flops_passages",

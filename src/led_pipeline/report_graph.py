@@ -7,6 +7,7 @@ from itertools import pairwise
 from markupsafe import Markup, escape
 
 from led_pipeline.recipe import Ranker, Recipe
+from led_pipeline.recipe_checks import LABELS
 from led_pipeline.report_layout import Item, Layout, lay_out
 
 # kind of edge: what it says in the legend, colour, dash pattern
@@ -148,7 +149,8 @@ def _arrowheads() -> str:
 def _captions(recipe: Recipe, name: str) -> tuple[str, str]:
     """Return the family of a box and the line below its name."""
     if name not in recipe.stages:
-        return "system", "term matching" if name == "bm25" else "published negatives"
+        kinds = {"bm25": "term matching", LABELS: "grades"} | dict.fromkeys(recipe.dataset.scores, "score file")
+        return "system", kinds.get(name, "published negatives")
     stage = recipe.stages[name]
     if stage.family == "pretrain":
         return "pretrain", "made from the collection"

@@ -139,6 +139,15 @@ COUNTED = {
     "a gate": changed(PAPER, {"evaluation.gate": True}),
     "validation on a split of its own": changed(SHORT, {"validation.split": "dl2019"}),
     "re-ranking of a mined system": changed(SHORT, {"stages.ranker.rerank.system": "lex_warmup"}),
+    "score files and grades": changed(
+        SHORT,
+        {
+            "dataset.scores": {"cross": "cross.pkl.gz", "margins": "m.jsonl", "unused": "u.json"},
+            "stages.led.negatives": ["cross", "lex_warmup"],
+            "stages.led.teachers": [{"stage": name, "loss": "kl"} for name in ("cross", "margins", "labels")],
+            "stages.led.only_scored": True,
+        },
+    ),
     "a teacher that is not evaluated": changed(SHORT, {"evaluation.splits": [], "evaluation.side_by_side": None}),
 }
 

@@ -310,6 +310,7 @@ def test_a_step_gets_exactly_the_settings_it_reads():
         "negatives": ["bm25"],
         "negatives_per_query": 7,
         "negatives_depth": 200,
+        "only_scored": False,
         "deduplicate": False,
         "epochs": 2,
         "max_steps": None,
@@ -349,3 +350,36 @@ def test_the_recipe_imports_no_torch():
     code = "import sys, led_pipeline.recipe, led_pipeline.versions; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout == "False\n"
+
+
+# --- score files
+
+SCORED = {
+    "dataset.scores": {"cross": "cross.pkl.gz", "margins": {"file": "m.jsonl", "scale": 2}},
+    "stages.lex.negatives": ["bm25", "cross"],
+    "stages.led.teachers": [{"stage": "margins", "loss": "margin_mse"}, {"stage": "labels", "loss": "kl"}],
+}
+
+
+def test_a_score_file_is_a_system_and_a_teacher_and_so_are_the_grades():
+    recipe = Recipe.load(changed(SMALL, SCORED))
+    assert recipe.dataset.scores["cross"].model_dump() == {"file": "cross.pkl.gz", "scale": 1.0, "offset": 0.0}
+    assert recipe.systems == ["bm25", "lex", "den", "led", "ranker"], "it ranks no other split, so it is not evaluated"
+    again = Recipe.load(recipe.model_dump(mode="json", exclude={"defaults"}))
+    assert (again.dataset, again.stages) == (recipe.dataset, recipe.stages)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"dataset.scores": {"lex": "x.json"}}, "dataset.scores.lex: this name is taken by a system of the recipe"),
+        ({"dataset.scores": {"labels": "x.json"}}, "dataset.scores.labels: this name is taken"),
+        ({"dataset.scores": {"a": {"fil": "x"}}}, "dataset.scores.a.fil: no such key (did you mean file?)"),
+        ({"stages.lex.negatives": ["cros"]}, "stages.lex.negatives[0]: no system to take negatives from 'cros' (did"),
+        ({"stages.lex.negatives": ["labels"]}, "stages.lex.negatives[0]: no system to take negatives from 'labels'"),
+    ],
+)
+def test_a_mistake_about_scores_is_named(changes, sentence):
+    with pytest.raises(InputError) as error:
+        Recipe.load(changed(SMALL, SCORED | changes))
+    assert sentence in str(error.value)

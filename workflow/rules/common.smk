@@ -24,6 +24,7 @@ shell.prefix(
 from led_pipeline import hub
 from led_pipeline.files import InputError
 from led_pipeline.recipe import Recipe
+from led_pipeline.recipe_checks import LABELS
 from led_pipeline.recipe_errors import repeated_keys
 from led_pipeline.recipe_stages import READS
 from led_pipeline.versions import VERSIONS
@@ -75,7 +76,7 @@ PARTS = [part for split in DATASET.splits for part in query_parts(split)] + [VAL
 
 wildcard_constraints:
     stage=any_of(RECIPE.stages),
-    system=any_of([*RECIPE.systems, *DATASET.negatives]),
+    system=any_of([*RECIPE.systems, *DATASET.negatives, *DATASET.scores, LABELS]),
     split=any_of(DATASET.splits),
     part=any_of(map(re.escape, PARTS)),
     shard=any_of(map(str, SHARDS)),
@@ -192,6 +193,13 @@ def rerank(wildcards):
 
 def pool_inputs(wildcards):
     return [f"{ROOT}/pools/{system}.parquet" for system in RECIPE.stages[wildcards.stage].negatives]
+
+
+def scored(wildcards):
+    """The stored scores that negatives must have, where a stage asks for that."""
+    stage = RECIPE.stages[wildcards.stage]
+    names = dict.fromkeys(teacher.stage for teacher in stage.teachers if teacher.stage in DATASET.scores)
+    return [f"{ROOT}/rankings/{name}.train.parquet" for name in names] if stage.only_scored else []
 
 
 def score_files(wildcards):

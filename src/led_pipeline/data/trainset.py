@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from led_pipeline.data.pools import judged_rows
+from led_pipeline.data.scores import key, keys_of
 from led_pipeline.data.tables import Ragged, read_arrow, read_ranking, write_arrow
 from led_pipeline.files import InputError, run_main, write_json
 
@@ -44,6 +45,7 @@ class Candidates:
     pools: Sequence[Path]
     depth: int
     deduplicate: bool = False  # the first occurrence stays
+    scored: Sequence[Path] = ()  # rankings that must have a score of every candidate
 
     def read(self, start: int, stop: int) -> Ragged:
         """Return the candidates of the query rows start..stop."""
@@ -54,9 +56,12 @@ class Candidates:
         order = np.argsort(query_of, kind="stable")
         query_of, values = query_of[order], values[order]
         if self.deduplicate:
-            kept = np.unique(query_of.astype(np.int64) << 32 | values, return_index=True)[1]
+            kept = np.unique(key(query_of, values), return_index=True)[1]
             kept.sort()
             query_of, values = query_of[kept], values[kept]
+        for path in self.scored:
+            known = np.isin(key(query_of, values), keys_of(read_ranking(path, start, stop)))
+            query_of, values = query_of[known], values[known]
         return Ragged(values, np.searchsorted(query_of, np.arange(start, stop + 1)))
 
     def blocks(self, queries: int) -> Iterator[tuple[int, int, Ragged]]:
@@ -167,6 +172,7 @@ def main() -> None:
     for name in ("queries", "passages", "qrels"):
         drawing.add_argument(f"--{name}", required=True, type=Path)
     drawing.add_argument("--pools", required=True, nargs="+", type=Path)
+    drawing.add_argument("--scored", nargs="+", type=Path, default=[], help="rankings that must score all negatives")
     drawing.add_argument("--settings", required=True, type=json.loads)
     joining = commands.add_parser("join", help="add the teachers' scores")
     joining.add_argument("--drawn", required=True, type=Path)
@@ -175,7 +181,7 @@ def main() -> None:
         command.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
     if a.command == "draw":
-        candidates = Candidates(a.pools, a.settings["negatives_depth"], a.settings["deduplicate"])
+        candidates = Candidates(a.pools, a.settings["negatives_depth"], a.settings["deduplicate"], a.scored)
         draw_trainset(positives(a.qrels, a.queries, a.passages), candidates, a.settings, a.out)
     else:
         join(a.drawn, {name: [Path(p) for p in shards] for name, *shards in a.scores}, a.out)
