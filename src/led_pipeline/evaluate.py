@@ -109,11 +109,19 @@ def passage_ids(path: Path, rows: NDArray[np.int32]) -> dict[int, str]:
     return dict(zip(wanted.tolist(), PassageIds.read(path, wanted).of(wanted), strict=True))
 
 
-def named(parts: Iterable[Ranking], queries: Sequence[str], passages: PassageIds, depth: int) -> Iterator[Result]:
-    """Yield the first `depth` results of each query of a ranking by their ids; a query without results is left out."""
+def named(
+    parts: Iterable[Ranking], queries: Sequence[str], passages: PassageIds, depth: int, exclude_query_id: bool = False
+) -> Iterator[Result]:
+    """Yield the first `depth` results of each query of a ranking by their ids; a query without results is left out.
+
+    With `exclude_query_id` a passage that has the query's id is no result, as in BEIR where queries are documents.
+    """
     for query, rows, scores in chain.from_iterable(parts):
-        if len(rows):
-            yield queries[query], passages.of(rows[:depth]), scores[:depth].tolist()
+        pids, values = passages.of(rows[: depth + exclude_query_id]), scores.tolist()
+        found = [(p, s) for p, s in zip(pids, values, strict=False) if not (exclude_query_id and p == queries[query])]
+        if found:
+            kept, own = zip(*found[:depth], strict=True)
+            yield queries[query], list(kept), list(own)
 
 
 def _at_10(reciprocal_rank: float) -> float:
@@ -217,7 +225,8 @@ def _run(arguments: argparse.Namespace) -> None:
     for part in read_rankings(arguments.ranking):
         rows = np.union1d(rows, part.passages.values)
     passages, queries = PassageIds.read(arguments.passages, rows), read_column(arguments.queries, "id")
-    results = named(read_rankings(arguments.ranking), queries, passages, arguments.depth)
+    parts = read_rankings(arguments.ranking)
+    results = named(parts, queries, passages, arguments.depth, arguments.exclude_query_id)
     write_run(arguments.out, results, arguments.tag)
 
 
@@ -245,6 +254,7 @@ def main() -> None:
         run.add_argument(f"--{name}", type=Path, required=True)
     run.add_argument("--tag", required=True)
     run.add_argument("--depth", type=int, required=True)
+    run.add_argument("--exclude-query-id", action="store_true", help="leave out the passage with the query's id")
     run.set_defaults(command=_run)
     measuring = commands.add_parser("measure", help="measure a TREC run file against qrels")
     for name in ("run", "qrels", "out", "per-query"):

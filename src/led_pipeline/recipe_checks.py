@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
+from led_pipeline.recipe_data import Dataset
 from led_pipeline.recipe_errors import nearest
 from led_pipeline.recipe_stages import Pretrain, Ranker, Trained
 
@@ -43,7 +44,9 @@ def _dataset(recipe: "Recipe") -> Iterator[str]:
     for split in dataset.splits:
         if split == "passages":
             yield "dataset.splits.passages: this name is taken by the collection, choose another one"
-        if dataset.source == "docstrings" and split not in DOCSTRING_SPLITS:
+        yield from _sampled(dataset, split)
+        made = dataset.splits[split].sample_of is None
+        if dataset.source == "docstrings" and split not in DOCSTRING_SPLITS and made:
             yield f"dataset.splits.{split}: source 'docstrings' makes the splits {' and '.join(DOCSTRING_SPLITS)} only"
     for name in ("bm25", *recipe.stages):
         if name in dataset.negatives:
@@ -58,6 +61,20 @@ def _dataset(recipe: "Recipe") -> Iterator[str]:
     trained = any(isinstance(stage, Trained) and stage.train for stage in recipe.stages.values())
     if trained and "train" not in dataset.splits:
         yield "dataset.splits: the stages learn from a split 'train', and there is none"
+
+
+def _sampled(dataset: Dataset, name: str) -> Iterator[str]:
+    """Check a split that takes its queries out of another one."""
+    split, key = dataset.splits[name], f"dataset.splits.{name}"
+    if split.sample_of is None:
+        return
+    others = [other for other, s in dataset.splits.items() if s.sample_of is None]
+    yield from _unknown(f"{key}.sample_of", split.sample_of, others, "split with files of its own")
+    if split.limit is None:
+        yield f"{key}.limit: a sample of '{split.sample_of}' needs its number of queries"
+    for file in ("queries", "qrels"):
+        if getattr(split, file):
+            yield f"{key}.{file}: the files are those of '{split.sample_of}'; remove this key, or sample_of"
 
 
 def _names(recipe: "Recipe") -> Iterator[str]:

@@ -383,3 +383,27 @@ def test_a_mistake_about_scores_is_named(changes, sentence):
     with pytest.raises(InputError) as error:
         Recipe.load(changed(SMALL, SCORED | changes))
     assert sentence in str(error.value)
+
+
+# --- splits out of others
+
+
+def test_a_split_may_be_a_sample_of_another_ones_queries():
+    splits = {"train": {"qrels": "t.tsv"}, "dev": {"sample_of": "train", "limit": 50}}
+    splits |= {"test": {"sample_of": "train", "limit": 7, "relevant_from": 2}, "other": {}}
+    dataset = Recipe.load(changed(SMALL, {"dataset.splits": splits})).dataset
+    assert [dataset.qrels_of(split) for split in splits] == ["t.tsv", "t.tsv", "t.tsv", "qrels.other.tsv"]
+    assert [dataset.held_out(split) for split in splits] == [57, 0, 50, 0]
+
+
+@pytest.mark.parametrize(
+    ("dev", "sentence"),
+    [
+        ({"sample_of": "trai", "limit": 5}, "dataset.splits.dev.sample_of: no split with files of its own 'trai' (did"),
+        ({"sample_of": "dev", "limit": 5}, "dataset.splits.dev.sample_of: no split with files of its own 'dev'"),
+        ({"sample_of": "train"}, "dataset.splits.dev.limit: a sample of 'train' needs its number of queries"),
+        ({"sample_of": "train", "limit": 5, "qrels": "x"}, "dataset.splits.dev.qrels: the files are those of 'train'"),
+    ],
+)
+def test_a_mistake_about_a_sampled_split_is_named(dev, sentence):
+    assert any(fault.startswith(sentence) for fault in faults(changed(SMALL, {"dataset.splits.dev": dev})))

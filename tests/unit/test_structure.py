@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "recipe": ["files"],
     "launch": ["files"],
     "hub": ["files", "recipe"],
-    "plan": ["files", "recipe", "hub", "launch", "data.sources", "search.java", "report_published"],
+    "plan": ["files", "recipe", "hub", "launch", "data.sources", "data.streams", "search.java", "report_published"],
     "cli": ["files", "recipe", "plan"],
     "gate": ["files"],
     "data": ["files", "recipe", "versions"],

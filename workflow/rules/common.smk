@@ -128,6 +128,30 @@ def source(name):
     return os.path.join(folder, name)
 
 
+def source_file(name):
+    """The file to wait for: the one that `source` names, or the archive that holds it."""
+    return DATASET.folder if DATASET.zipped else source(name)
+
+
+def template(side):
+    """How a text is made of a record's fields, where the recipe says so."""
+    text = getattr(DATASET.templates, side)
+    return f"--template {shlex.quote(text)} --missing {DATASET.templates.missing}" if text else ""
+
+
+def selected(wildcards):
+    """Which of a split's queries are kept; training takes those with a relevant passage only."""
+    split = DATASET.splits[wildcards.split]
+    held_out = DATASET.held_out(wildcards.split)
+    arguments = ["--positive"] if "train" in (wildcards.split, split.sample_of) else []
+    arguments += [f"--limit {split.limit}"] if split.limit else []
+    arguments += [f"--held-out {held_out}"] if held_out else []
+    return " ".join(arguments + ([f"--seed {RECIPE.seed}"] if split.limit or held_out else []))
+
+
+EXCLUDE = "--exclude-query-id" if DATASET.exclude_query_id else ""
+
+
 def model_input(name):
     """The model folder to wait for, of a stage or from the hub; nothing where a name is a path."""
     return [model_argument(name)] if name in RECIPE.stages or hub.slug(name) in HUB else []
@@ -177,9 +201,10 @@ def query_shard(wildcards):
 
 def hits(wildcards):
     """How many passages to rank: what mining needs for the train queries, what its reader needs otherwise."""
+    own = int(DATASET.exclude_query_id)  # one more, since it is left out again
     if wildcards.part == VALIDATED:
-        return RECIPE.validation.depth
-    return RECIPE.mining.hits if split_of(wildcards) == "train" else RECIPE.evaluation.depth
+        return RECIPE.validation.depth + own
+    return own + (RECIPE.mining.hits if split_of(wildcards) == "train" else RECIPE.evaluation.depth)
 
 
 def quantisation(wildcards):

@@ -24,16 +24,18 @@ rule pool:
         depth=lambda wildcards: (
             RECIPE.mining.published_depth if wildcards.system in DATASET.scores else RECIPE.mining.depth
         ),
+        exclude=EXCLUDE,
         version=version("pools"),
     shell:
         "python -m led_pipeline.data.pools ranking --ranking {input.ranking} --queries {input.queries}"
-        " --passages {input.passages} --qrels {input.qrels} --depth {params.depth} --out {output.pool} > {log} 2>&1"
+        " --passages {input.passages} --qrels {input.qrels} --depth {params.depth} {params.exclude}"
+        " --out {output.pool} > {log} 2>&1"
 
 
 rule store_scores:
     """A score file as a ranking of the training queries, to take negatives from and to learn from."""
     input:
-        file=lambda wildcards: source(DATASET.scores[wildcards.system].file),
+        file=lambda wildcards: source_file(DATASET.scores[wildcards.system].file),
         queries=f"{ROOT}/prepared/train.queries.parquet",
         passages=f"{ROOT}/prepared/passages.parquet",
     output:
@@ -48,17 +50,18 @@ rule store_scores:
         mem_mb=job("cpu", "mem_mb"),
         runtime=job("cpu", "runtime_min"),
     params:
+        file=lambda wildcards, input: source(DATASET.scores[wildcards.system].file),
         transform=lambda wildcards: "--scale {0.scale} --offset {0.offset}".format(DATASET.scores[wildcards.system]),
         version=version("score"),
     shell:
-        "python -m led_pipeline.data.scores store --file {input.file:q} --queries {input.queries}"
+        "python -m led_pipeline.data.scores store --file {params.file:q} --queries {input.queries}"
         " --passages {input.passages} {params.transform} --out {output} > {log} 2>&1"
 
 
 rule published_pool:
     """Negatives that somebody published for the training queries."""
     input:
-        negatives=lambda wildcards: source(DATASET.negatives[wildcards.system]),
+        negatives=lambda wildcards: source_file(DATASET.negatives[wildcards.system]),
         queries=f"{ROOT}/prepared/train.queries.parquet",
         passages=f"{ROOT}/prepared/passages.parquet",
         qrels=f"{ROOT}/prepared/train.qrels",
@@ -75,11 +78,14 @@ rule published_pool:
         mem_mb=job("cpu", "mem_mb"),
         runtime=job("cpu", "runtime_min"),
     params:
+        negatives=lambda wildcards, input: source(DATASET.negatives[wildcards.system]),
         depth=RECIPE.mining.published_depth,
+        exclude=EXCLUDE,
         version=version("pools"),
     shell:
-        "python -m led_pipeline.data.pools published --negatives {input.negatives:q} --queries {input.queries}"
-        " --passages {input.passages} --qrels {input.qrels} --depth {params.depth} --out {output.pool} > {log} 2>&1"
+        "python -m led_pipeline.data.pools published --negatives {params.negatives:q} --queries {input.queries}"
+        " --passages {input.passages} --qrels {input.qrels} --depth {params.depth} {params.exclude}"
+        " --out {output.pool} > {log} 2>&1"
 
 
 rule draw:

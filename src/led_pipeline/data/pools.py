@@ -48,6 +48,14 @@ def judged_rows(qrels: Path, queries: Path, passages: Path, from_grade: int = 0)
 Named = tuple[str, list[str], Sequence[float]]  # query id; passage ids, best first; scores
 
 
+def with_own(judged: dict[int, set[int]], queries: Path, passages: Path) -> dict[int, set[int]]:
+    """Return the rows of judged passages by query row, joined by the passage that has the query's own id."""
+    ids = read_column(queries, "id")
+    rows = rows_of(passages, ids)
+    own = {query: {rows[name]} for query, name in enumerate(ids) if name in rows}
+    return {query: judged.get(query, set()) | own.get(query, set()) for query in judged.keys() | own.keys()}
+
+
 def published(path: Path, queries: Path, passages: Path, folder: Path) -> Iterator[Ranked]:
     """Yield the passages of a published file, best first, in row order; scores fall by 1, since such files hold none.
 
@@ -135,6 +143,7 @@ def main() -> None:
     parser.add_argument("--passages", required=True, type=Path)
     parser.add_argument("--qrels", required=True, type=Path)
     parser.add_argument("--depth", required=True, type=int)
+    parser.add_argument("--exclude-query-id", action="store_true", help="leave out the passage with the query's id")
     parser.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
     if a.kind == "published":
@@ -142,7 +151,10 @@ def main() -> None:
         rankings = published(a.negatives, a.queries, a.passages, a.out.parent)
     else:
         rankings = chain.from_iterable(read_rankings(a.ranking))
-    build_pool(rankings, judged_rows(a.qrels, a.queries, a.passages), a.depth, a.out)
+    judged = judged_rows(a.qrels, a.queries, a.passages)
+    if a.exclude_query_id:
+        judged = with_own(judged, a.queries, a.passages)
+    build_pool(rankings, judged, a.depth, a.out)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,9 @@ import gzip
 import io
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
-
-import pyarrow as pa
 
 from led_pipeline.files import InputError
 
@@ -58,6 +57,18 @@ def member(archive: zipfile.ZipFile, name: str) -> str:
     return found[0]
 
 
+def is_there(path: Path | str) -> bool:
+    """Tell whether a file is there, or in the archive that the path leads through."""
+    inside = in_archive(path)
+    if inside is None:
+        return Path(path).is_file()
+    try:
+        with zipfile.ZipFile(inside[0]) as archive:
+            return bool(member(archive, inside[1]))
+    except (OSError, zipfile.BadZipFile, InputError):
+        return False
+
+
 class _GzipFile(gzip.GzipFile):
     """A gzip file that hands out all it can before it reports damage, so that the damaged line can be named."""
 
@@ -83,6 +94,8 @@ def open_bytes(path: Path | str) -> BinaryIO:
             # Iterating a GzipFile calls Python once per line; a buffer on top of it does not.
             return io.BufferedReader(_GzipFile(path), BUFFER_BYTES)
         if name.endswith(".zst"):
+            import pyarrow as pa  # slow to import, and only this needs it
+
             Path(path).stat()  # its error says no more than that the file is not there
             return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(name), "zstd"), BUFFER_BYTES)
         return Path(path).open("rb", buffering=BUFFER_BYTES)
@@ -92,6 +105,37 @@ def open_bytes(path: Path | str) -> BinaryIO:
         ) from error
     except zipfile.BadZipFile as error:
         raise InputError(f"{inside[0]}: not a zip archive ({error}); download it again") from error
+
+
+def beginning(path: Path | str, count: int) -> tuple[bytes, int]:
+    """Return the first `count` bytes, decompressed, and about how many there are in all."""
+    inside = in_archive(path)
+    with open_bytes(path) as file:
+        head = file.read(count)
+    if len(head) < count:
+        return head, len(head)
+    if inside:
+        with zipfile.ZipFile(inside[0]) as archive:
+            return head, archive.getinfo(member(archive, inside[1])).file_size
+    packed = Path(path).stat().st_size
+    if plain_name(path) == str(path):
+        return head, packed
+    with Path(path).open("rb") as file:
+        sample = file.read(count)
+    return head, round(packed * _growth(sample, str(path).endswith(".zst")))
+
+
+def _growth(sample: bytes, zstd: bool) -> float:
+    """Return how many bytes one byte of the beginning of a compressed file stands for."""
+    if zstd:
+        import pyarrow as pa
+
+        made = 0
+        with suppress(OSError), pa.CompressedInputStream(pa.BufferReader(sample), "zstd") as file:
+            while part := file.read(BUFFER_BYTES):
+                made += len(part)
+        return max(made, 1) / len(sample)
+    return len(zlib.decompressobj(wbits=31).decompress(sample)) / len(sample)
 
 
 def damage(path: Path | str, error: Exception, line: int | None = None) -> InputError:
