@@ -67,6 +67,8 @@ class Trained(AnyStage):
     checkpoint_steps: Positive | None = None  # also after every so many steps
     tracking: list[Literal["tensorboard", "wandb"]] = []  # besides train.jsonl; the package must be installed
     validation: bool = True
+    query_prefix: str = ""  # put before every query, tokenised apart; query_length includes it
+    passage_prefix: str = ""  # put before every passage, and before its title
     only_scored: bool = False  # draw negatives that every score file among the teachers has a score of
 
 
@@ -103,7 +105,7 @@ Stage = Annotated[Pretrain | Dense | Lexicon | Ranker, Field(discriminator="fami
 FAMILIES: dict[str, type[AnyStage]] = {"pretrain": Pretrain, "dense": Dense, "lexicon": Lexicon, "ranker": Ranker}
 
 # What the output of a rule depends on. Everything else may change without re-running it.
-_LENGTHS = ("query_length", "passage_length")
+_LENGTHS = ("query_length", "passage_length", "query_prefix", "passage_prefix")
 READS: dict[str, tuple[str, ...]] = {
     "trainset": (
         "negatives", "negatives_per_query", "negatives_depth", "deduplicate", "epochs", "max_steps", "batch_size",

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from led_pipeline.checkpoints import Checkpoints
+from led_pipeline.data.prefixes import with_prefixes
 from led_pipeline.data.trainset import batch_rows, total_steps
 from led_pipeline.files import InputError, atomic, digest, fingerprint, run_main
 from led_pipeline.loop import Plan, fit
@@ -122,7 +123,7 @@ def train(a: argparse.Namespace) -> None:
     if size % world:
         raise ValueError(f"batch_size {size} cannot be split over {world} processes")
     set_seed(settings["seed"] + rank)
-    data = TrainingData.read(a.trainset, a.queries, a.passages)
+    data = with_prefixes(TrainingData.read(a.trainset, a.queries, a.passages), a.tokenizer, settings)
     encoder, _ = load(a.init, settings)
     objective = ranker_loss if settings["family"] == "ranker" else retriever_loss
     own = slice(rank * size // world, (rank + 1) * size // world)
@@ -130,7 +131,7 @@ def train(a: argparse.Namespace) -> None:
     def step_loss(model: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         return objective(model, data, batch_rows(step, data.examples, size), own, settings, accelerator.device)
 
-    reranking = Reranking.read(a, accelerator) if a.validation else None
+    reranking = with_prefixes(Reranking.read(a, accelerator), a.tokenizer, settings) if a.validation else None
     validate = (lambda model: reranking.mrr(getattr(model, "encoder", model), settings)) if reranking else None
     owner = fingerprint_of(a, world) if accelerator.is_main_process else ""
     checkpoints = Checkpoints(a.checkpoints, owner, accelerator)

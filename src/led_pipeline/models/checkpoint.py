@@ -17,7 +17,17 @@ from led_pipeline.models.dense import DenseEncoder
 from led_pipeline.models.lexicon import LexiconEncoder
 from led_pipeline.models.ranker import Ranker
 
-KEPT = ("family", "pooling", "normalize", "temperature", "keep_special_tokens", "query_length", "passage_length")
+KEPT = (
+    "family",
+    "pooling",
+    "normalize",
+    "temperature",
+    "keep_special_tokens",
+    "query_length",
+    "passage_length",
+    "query_prefix",
+    "passage_prefix",
+)
 
 
 def load(source: str | Path, settings: dict[str, Any] | None = None) -> tuple[nn.Module, dict[str, Any]]:
