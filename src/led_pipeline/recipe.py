@@ -69,7 +69,7 @@ class Recipe(Section):
             return set()
         named = {stage.init, self.tokenizer_of(name)}
         if stage.train:
-            named |= {*stage.negatives, *(teacher.stage for teacher in stage.teachers)}
+            named |= {*stage.negative_systems, *(teacher.stage for teacher in stage.teachers)}
         if self.validates(name):
             named.add(self.validation.system)
         if isinstance(stage, Ranker):

@@ -101,7 +101,12 @@ def _stage_names(recipe: "Recipe", name: str, stage: Trained, systems: list[str]
     yield from _misspelt_stage(f"{key}.init", stage.init, recipe.stages)
     if stage.tokenizer:
         yield from _misspelt_stage(f"{key}.tokenizer", stage.tokenizer, recipe.stages)
-    for i, system in enumerate(stage.negatives):
+    if stage.more_positives:
+        yield from _unknown(f"{key}.more_positives.scores", stage.more_positives.scores, recipe.dataset.scores, "file")
+    for i, source in enumerate(stage.negatives):
+        if not isinstance(source, str) and sum(map(bool, (source.first, source.last, source.random))) > 1:
+            yield f"{key}.negatives[{i}]: first, last and random exclude one another, keep one of them"
+    for i, system in enumerate(stage.negative_systems):
         known = ["bm25", *recipe.retrievers, *recipe.dataset.negatives, *recipe.dataset.scores]
         yield from _unknown(f"{key}.negatives[{i}]", system, known, "system to take negatives from")
     for i, teacher in enumerate(stage.teachers):

@@ -3,9 +3,9 @@
 `READS` says which of these keys the output of a rule depends on; a key that stands nowhere there re-runs nothing.
 """
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from led_pipeline.recipe_schema import Fraction, Name, Positive, Section, TrainingResources
 
@@ -20,6 +20,32 @@ class Teacher(Section):
     margin: float = Field(0.0, ge=0)  # rank: how far apart two passages must score
     min_confidence: float = Field(0.0, ge=0)  # rank: least gap between the teacher's scores of a pair
     with_positive: bool = True  # whether the positive takes part
+
+
+class NegativeSource(Section):
+    """Which passages of a system's pool are candidates: filters first, then skip, then first, last or random."""
+
+    system: Name  # bm25, a stage, or a name under dataset.negatives or dataset.scores
+    min_score: float | None = None  # candidates score at least this ...
+    max_score: float | None = None  # ... and less than this, by the system's own scores
+    skip: int = Field(0, ge=0)  # the best so many are left out
+    first: Positive | None = None  # the best so many of the others; one of first, last and random at most
+    last: Positive | None = None  # the worst so many
+    random: Positive | None = None  # so many, the same in every epoch
+
+
+class MorePositives(Section):
+    """Positives besides the judged ones: passages that a score file gives a high score."""
+
+    scores: Name  # a name under dataset.scores
+    min_score: float  # positives score at least this, after scale and offset
+
+
+def _kind(source: Any) -> str:
+    return "[name]" if isinstance(source, str) else "[source]"
+
+
+Negatives = Annotated[Annotated[Name, Tag("[name]")] | Annotated[NegativeSource, Tag("[source]")], Discriminator(_kind)]
 
 
 class AnyStage(Section):
@@ -45,7 +71,7 @@ class Trained(AnyStage):
     init: str  # a stage, a local folder or a hub id
     tokenizer: str | None = None  # a stage, a local folder or a hub id; the recipe's unless given
     train: bool = True
-    negatives: list[Name] = []
+    negatives: list[Negatives] = []  # systems by name, or mappings that say which of their passages
     negatives_per_query: Positive = 7
     negatives_depth: Positive = 200  # the first so many of each system's pool
     deduplicate: bool = False
@@ -70,6 +96,15 @@ class Trained(AnyStage):
     query_prefix: str = ""  # put before every query, tokenised apart; query_length includes it
     passage_prefix: str = ""  # put before every passage, and before its title
     only_scored: bool = False  # draw negatives that every score file among the teachers has a score of
+    positive_from: Positive = 1  # the lowest grade of a positive; passages judged lower are no negatives either
+    positives_per_epoch: Literal["all", "one"] = "all"  # an example per positive, or per query with a random one
+    more_positives: MorePositives | None = None  # none unless given
+    sampling: Literal["random", "window"] = "random"  # anew in every epoch, or a window that moves through a shuffle
+
+    @property
+    def negative_systems(self) -> list[str]:
+        """The systems of `negatives`, in order; one may come several times."""
+        return [source if isinstance(source, str) else source.system for source in self.negatives]
 
 
 class Dense(Trained):
@@ -109,7 +144,7 @@ _LENGTHS = ("query_length", "passage_length", "query_prefix", "passage_prefix")
 READS: dict[str, tuple[str, ...]] = {
     "trainset": (
         "negatives", "negatives_per_query", "negatives_depth", "deduplicate", "epochs", "max_steps", "batch_size",
-        "seed", "only_scored",
+        "seed", "only_scored", "positive_from", "positives_per_epoch", "more_positives", "sampling",
     ),
     "train": (
         "family", "pooling", "normalize", "temperature", "dual_weight", "keep_special_tokens", "flops_passages",

@@ -53,7 +53,7 @@ def edges(recipe: Recipe) -> list[Edge]:
         if stage.init in recipe.stages:
             found.append(Edge(stage.init, name, "init"))
         if stage.train:
-            found += [Edge(system, name, "negatives") for system in dict.fromkeys(stage.negatives)]
+            found += [Edge(system, name, "negatives") for system in dict.fromkeys(stage.negative_systems)]
             found += [Edge(t.stage, name, "teacher", f"{t.loss} × {t.weight:g}") for t in stage.teachers]
         if isinstance(stage, Ranker):
             found.append(Edge(stage.rerank.system, name, "candidates", f"first {stage.rerank.depth}"))

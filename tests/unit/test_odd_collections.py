@@ -83,7 +83,7 @@ def test_a_querys_own_passage_is_no_result(arguana, exclude, mrr):
     assert measure(results, load_qrels(arguana / "test.qrels")).means()["MRR@10"] == pytest.approx(mrr)
 
 
-@pytest.mark.parametrize(("option", "expected"), [([], [[0, 2], [0, 2]]), (["--exclude-query-id"], [[2], [0]])])
+@pytest.mark.parametrize(("option", "expected"), [([], [[0, 2], [0, 2]]), (["--drop-same-id"], [[2], [0]])])
 def test_a_querys_own_passage_is_no_negative(arguana, option, expected):
     prepare(arguana, "qrel_without_passage", "qrel_without_query")
     ranked(arguana, [[0, 1, 2], [0, 2, 3]])

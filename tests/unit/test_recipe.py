@@ -310,6 +310,10 @@ def test_a_step_gets_exactly_the_settings_it_reads():
         "negatives": ["bm25"],
         "negatives_per_query": 7,
         "negatives_depth": 200,
+        "positive_from": 1,
+        "positives_per_epoch": "all",
+        "more_positives": None,
+        "sampling": "random",
         "only_scored": False,
         "deduplicate": False,
         "epochs": 2,
@@ -407,3 +411,36 @@ def test_a_split_may_be_a_sample_of_another_ones_queries():
 )
 def test_a_mistake_about_a_sampled_split_is_named(dev, sentence):
     assert any(fault.startswith(sentence) for fault in faults(changed(SMALL, {"dataset.splits.dev": dev})))
+
+
+# --- sources of negatives and positives
+
+
+def test_negatives_may_say_which_passages_of_a_system():
+    sources = ["bm25", {"system": "den", "min_score": 0.5, "skip": 10, "random": 30}, {"system": "den", "last": 5}]
+    recipe = Recipe.load(changed(SMALL, {"stages.led.negatives": sources}))
+    assert recipe.stages["led"].negative_systems == ["bm25", "den", "den"]
+    assert recipe.parents("led") == {"den", "lex"}
+    settings = recipe.settings("trainset", "led")["negatives"]
+    assert settings[0] == "bm25" and settings[1]["random"] == 30 and settings[2]["random"] is None
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ({"system": "den", "frist": 3}, "stages.led.negatives[0].frist: no such key (did you mean first?)"),
+        ({"first": 3}, "stages.led.negatives[0].system: this key is required"),
+        ({"system": "den", "first": 3, "last": 2}, "stages.led.negatives[0]: first, last and random exclude one"),
+        ({"system": "deen"}, "stages.led.negatives[0]: no system to take negatives from 'deen' (did you mean den?)"),
+        ("a b", "stages.led.negatives[0]: string should match pattern"),
+    ],
+)
+def test_a_mistake_about_negatives_is_named(source, sentence):
+    (fault,) = faults(changed(SMALL, {"stages.led.negatives": [source]}))
+    assert fault.startswith(sentence)
+
+
+def test_further_positives_need_a_score_file():
+    more = {"stages.led.more_positives": {"scores": "cros", "min_score": 1}, "dataset.scores": {"cross": "c.json"}}
+    (fault,) = faults(changed(SMALL, more))
+    assert fault == "stages.led.more_positives.scores: no file 'cros' (did you mean cross?)"

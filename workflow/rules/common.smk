@@ -149,7 +149,7 @@ def selected(wildcards):
     return " ".join(arguments + ([f"--seed {RECIPE.seed}"] if split.limit or held_out else []))
 
 
-EXCLUDE = "--exclude-query-id" if DATASET.exclude_query_id else ""
+EXCLUDE = "--drop-same-id" if DATASET.exclude_query_id else ""
 
 
 def model_input(name):
@@ -217,7 +217,7 @@ def rerank(wildcards):
 
 
 def pool_inputs(wildcards):
-    return [f"{ROOT}/pools/{system}.parquet" for system in RECIPE.stages[wildcards.stage].negatives]
+    return [f"{ROOT}/pools/{system}.parquet" for system in RECIPE.stages[wildcards.stage].negative_systems]
 
 
 def scored(wildcards):
@@ -225,6 +225,12 @@ def scored(wildcards):
     stage = RECIPE.stages[wildcards.stage]
     names = dict.fromkeys(teacher.stage for teacher in stage.teachers if teacher.stage in DATASET.scores)
     return [f"{ROOT}/rankings/{name}.train.parquet" for name in names] if stage.only_scored else []
+
+
+def more_positives(wildcards):
+    """The stored scores that make further positives, where a stage asks for that."""
+    more = RECIPE.stages[wildcards.stage].more_positives
+    return [f"{ROOT}/rankings/{more.scores}.train.parquet"] if more else []
 
 
 def score_files(wildcards):

@@ -93,6 +93,7 @@ rule draw:
     input:
         pools=pool_inputs,
         scored=scored,
+        positives=more_positives,
         queries=f"{ROOT}/prepared/train.queries.parquet",
         passages=f"{ROOT}/prepared/passages.parquet",
         qrels=f"{ROOT}/prepared/train.qrels",
@@ -109,11 +110,12 @@ rule draw:
     params:
         settings=settings("trainset"),
         scored=lambda wildcards, input: f"--scored {input.scored}" if input.scored else "",
+        positives=lambda wildcards, input: f"--positives {input.positives}" if input.positives else "",
         version=version("trainset"),
     shell:
         "python -m led_pipeline.data.trainset draw --queries {input.queries} --passages {input.passages}"
-        " --qrels {input.qrels} --pools {input.pools} {params.scored} --settings {params.settings:q} --out {output.drawn}"
-        " > {log} 2>&1"
+        " --qrels {input.qrels} --pools {input.pools} {params.scored} {params.positives}"
+        " --settings {params.settings:q} --out {output.drawn} > {log} 2>&1"
 
 
 rule score_with_vectors:

@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--passages", required=True, type=Path)
     parser.add_argument("--qrels", required=True, type=Path)
     parser.add_argument("--depth", required=True, type=int)
-    parser.add_argument("--exclude-query-id", action="store_true", help="leave out the passage with the query's id")
+    parser.add_argument("--drop-same-id", action="store_true", help="a passage with the query's id is no negative")
     parser.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
     if a.kind == "published":
@@ -152,7 +152,7 @@ def main() -> None:
     else:
         rankings = chain.from_iterable(read_rankings(a.ranking))
     judged = judged_rows(a.qrels, a.queries, a.passages)
-    if a.exclude_query_id:
+    if a.drop_same_id:
         judged = with_own(judged, a.queries, a.passages)
     build_pool(rankings, judged, a.depth, a.out)
 

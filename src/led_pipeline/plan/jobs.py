@@ -33,9 +33,10 @@ class Needs:
     @classmethod
     def of(cls, recipe: Recipe) -> "Needs":
         trained = [n for n, s in recipe.stages.items() if isinstance(s, Trained) and s.train]
-        negatives = dict.fromkeys(name for stage in trained for name in recipe.stages[stage].negatives)
+        negatives = dict.fromkeys(name for stage in trained for name in recipe.stages[stage].negative_systems)
         published = [name for name in negatives if name in recipe.dataset.negatives]
         taught = {teacher for stage in trained for teacher in teachers(recipe, stage)}
+        taught |= {more.scores for stage in trained if (more := recipe.stages[stage].more_positives)}
         stored = [name for name in recipe.dataset.scores if name in taught or name in negatives]
         pools = [name for name in stored if name in negatives]
         mined = [name for name in negatives if name not in published and name not in pools]
