@@ -13,6 +13,7 @@ from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import Tensor
 
+from led_pipeline.data.prefixes import with_prefix
 from led_pipeline.data.tables import Ragged, read_arrow, shard_range, write_arrow, write_matrix
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.files import InputError, remove, run_main
@@ -101,7 +102,7 @@ def main() -> None:
     state = PartialState()
     model, settings = load(a.model)
     model = side(model.to(state.device).eval(), a.side)
-    store = TokenStore.for_stage(a.tokens, settings)
+    store = with_prefix(TokenStore.for_stage(a.tokens, settings), a.side, a.model, settings)
     start, stop = shard_range(len(store), state.process_index, state.num_processes)
     encode = sparse_rows if settings["family"] == "lexicon" else dense_rows
     vectors = encode(model, store, np.arange(start, stop), settings[f"{a.side}_length"], state.device)

@@ -69,7 +69,7 @@ class Recipe(Section):
             return set()
         named = {stage.init, self.tokenizer_of(name), getattr(stage, "query_init", None)}
         if stage.train:
-            named |= {*stage.negatives, *(system for teacher in stage.teachers for system in teacher.systems)}
+            named |= {*stage.negative_systems, *(system for teacher in stage.teachers for system in teacher.systems)}
         if self.validates(name):
             named.add(self.validation.system)
         if isinstance(stage, Ranker):

@@ -8,8 +8,9 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from led_pipeline import recipe_teachers
+from led_pipeline.recipe_data import Dataset
 from led_pipeline.recipe_errors import nearest
-from led_pipeline.recipe_stages import Dense, Lexicon, Pretrain, Ranker, Trained
+from led_pipeline.recipe_stages import LABELS, Dense, Lexicon, Pretrain, Ranker, Trained
 
 if TYPE_CHECKING:
     from led_pipeline.recipe import Recipe
@@ -45,16 +46,37 @@ def _dataset(recipe: "Recipe") -> Iterator[str]:
     for split in dataset.splits:
         if split == "passages":
             yield "dataset.splits.passages: this name is taken by the collection, choose another one"
-        if dataset.source == "docstrings" and split not in DOCSTRING_SPLITS:
+        yield from _sampled(dataset, split)
+        made = dataset.splits[split].sample_of is None
+        if dataset.source == "docstrings" and split not in DOCSTRING_SPLITS and made:
             yield f"dataset.splits.{split}: source 'docstrings' makes the splits {' and '.join(DOCSTRING_SPLITS)} only"
     for name in ("bm25", *recipe.stages):
         if name in dataset.negatives:
             yield f"dataset.negatives.{name}: this name is taken by a system of the recipe, choose another one"
+    for name in ("bm25", LABELS, *recipe.stages, *dataset.negatives):
+        if name in dataset.scores:
+            yield f"dataset.scores.{name}: this name is taken by a system of the recipe, choose another one"
     if "bm25" in recipe.stages:
         yield "stages.bm25: this name is taken by BM25 itself, choose another one"
+    if LABELS in recipe.stages:
+        yield f"stages.{LABELS}: this name is taken by the judgements' grades, choose another one"
     trained = any(isinstance(stage, Trained) and stage.train for stage in recipe.stages.values())
     if trained and "train" not in dataset.splits:
         yield "dataset.splits: the stages learn from a split 'train', and there is none"
+
+
+def _sampled(dataset: Dataset, name: str) -> Iterator[str]:
+    """Check a split that takes its queries out of another one."""
+    split, key = dataset.splits[name], f"dataset.splits.{name}"
+    if split.sample_of is None:
+        return
+    others = [other for other, s in dataset.splits.items() if s.sample_of is None]
+    yield from _unknown(f"{key}.sample_of", split.sample_of, others, "split with files of its own")
+    if split.limit is None:
+        yield f"{key}.limit: a sample of '{split.sample_of}' needs its number of queries"
+    for file in ("queries", "qrels"):
+        if getattr(split, file):
+            yield f"{key}.{file}: the files are those of '{split.sample_of}'; remove this key, or sample_of"
 
 
 def _names(recipe: "Recipe") -> Iterator[str]:
@@ -83,10 +105,15 @@ def _stage_names(recipe: "Recipe", name: str, stage: Trained, systems: list[str]
             yield from _misspelt_stage(f"{key}.{start}", getattr(stage, start), recipe.stages)
     if stage.tokenizer:
         yield from _misspelt_stage(f"{key}.tokenizer", stage.tokenizer, recipe.stages)
-    for i, system in enumerate(stage.negatives):
-        known = ["bm25", *recipe.retrievers, *recipe.dataset.negatives]
+    if stage.more_positives:
+        yield from _unknown(f"{key}.more_positives.scores", stage.more_positives.scores, recipe.dataset.scores, "file")
+    for i, source in enumerate(stage.negatives):
+        if not isinstance(source, str) and sum(map(bool, (source.first, source.last, source.random))) > 1:
+            yield f"{key}.negatives[{i}]: first, last and random exclude one another, keep one of them"
+    for i, system in enumerate(stage.negative_systems):
+        known = ["bm25", *recipe.retrievers, *recipe.dataset.negatives, *recipe.dataset.scores]
         yield from _unknown(f"{key}.negatives[{i}]", system, known, "system to take negatives from")
-    yield from recipe_teachers.faults(recipe, name, stage, systems[1:])
+    yield from recipe_teachers.faults(recipe, name, stage, [*systems[1:], *recipe.dataset.scores, LABELS])
     if isinstance(stage, Ranker):
         yield from _unknown(f"{key}.rerank.system", stage.rerank.system, systems, "system")
     if stage.train and not stage.negatives:

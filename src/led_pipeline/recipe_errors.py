@@ -54,7 +54,7 @@ def _without_tags(location: tuple[int | str, ...], config: Any) -> list[int | st
         if keys[:1] == ["stages"] and i == 2:
             continue  # the discriminator's value, for example 'dense'
         keys.append(part)
-    keys = [part for part in keys if part != "[key]"]
+    keys = [part for part in keys if part not in ("[key]", "[name]", "[source]")]
     if keys[:1] == ["stages"] and len(keys) > 2 and keys[2] in (config.get("defaults") or {}):
         own = config["stages"][keys[1]]
         if keys[2] not in own:

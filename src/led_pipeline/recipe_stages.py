@@ -3,14 +3,23 @@
 `READS` says which of these keys the output of a rule depends on; a key that stands nowhere there re-runs nothing.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PlainSerializer, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 from pydantic_core import PydanticCustomError
 
 from led_pipeline import own_code
 from led_pipeline.recipe_schema import Fraction, Name, Positive, Section, TrainingResources
 
+LABELS = "labels"  # the teacher whose scores are the judgements' grades
 Candidates = Literal["batch", "batch_negatives", "own"]
 Distillation = Literal["rank", "kl", "ranknet", "listnet", "margin_mse", "margin_mse_softmax", "margin_mse_pairs"]
 
@@ -23,7 +32,8 @@ def _or_own(value: object, known: ValidatorFunctionWrapHandler) -> str:
 class Teacher(Section):
     """A system, or several as one, whose scores a stage learns from."""
 
-    stage: Name | None = None  # this or `stages`
+    # A stage, a name under dataset.scores, or `labels` for the grades of the judgements; this or `stages`.
+    stage: Name | None = None
     loss: Annotated[Distillation, WrapValidator(_or_own), PlainSerializer(str)]  # or an own one, path/file.py:function
     weight: float = Field(1.0, ge=0)
     temperature: float = Field(1.0, gt=0)
@@ -40,6 +50,32 @@ class Teacher(Section):
     def systems(self) -> list[str]:
         """The stages whose scores it takes."""
         return self.stages or [self.stage]
+
+
+class NegativeSource(Section):
+    """Which passages of a system's pool are candidates: filters first, then skip, then first, last or random."""
+
+    system: Name  # bm25, a stage, or a name under dataset.negatives or dataset.scores
+    min_score: float | None = None  # candidates score at least this ...
+    max_score: float | None = None  # ... and less than this, by the system's own scores
+    skip: int = Field(0, ge=0)  # the best so many are left out
+    first: Positive | None = None  # the best so many of the others; one of first, last and random at most
+    last: Positive | None = None  # the worst so many
+    random: Positive | None = None  # so many, the same in every epoch
+
+
+class MorePositives(Section):
+    """Positives besides the judged ones: passages that a score file gives a high score."""
+
+    scores: Name  # a name under dataset.scores
+    min_score: float  # positives score at least this, after scale and offset
+
+
+def _kind(source: Any) -> str:
+    return "[name]" if isinstance(source, str) else "[source]"
+
+
+Negatives = Annotated[Annotated[Name, Tag("[name]")] | Annotated[NegativeSource, Tag("[source]")], Discriminator(_kind)]
 
 
 class AnyStage(Section):
@@ -81,7 +117,7 @@ class Trained(AnyStage):
     init: str  # a stage, a local folder or a hub id
     tokenizer: str | None = None  # a stage, a local folder or a hub id; the recipe's unless given
     train: bool = True
-    negatives: list[Name] = []
+    negatives: list[Negatives] = []  # systems by name, or mappings that say which of their passages
     negatives_per_query: Positive = 7
     negatives_depth: Positive = 200  # the first so many of each system's pool
     deduplicate: bool = False
@@ -115,6 +151,19 @@ class Trained(AnyStage):
         code = [own_code.file_of(value) for value in values if own_code.is_reference(value)]
         table = getattr(self, "idf", None)
         return code + [table] * (table not in (None, "collection"))
+
+    query_prefix: str = ""  # put before every query, tokenised apart; query_length includes it
+    passage_prefix: str = ""  # put before every passage, and before its title
+    only_scored: bool = False  # draw negatives that every score file among the teachers has a score of
+    positive_from: Positive = 1  # the lowest grade of a positive; passages judged lower are no negatives either
+    positives_per_epoch: Literal["all", "one"] = "all"  # an example per positive, or per query with a random one
+    more_positives: MorePositives | None = None  # none unless given
+    sampling: Literal["random", "window"] = "random"  # anew in every epoch, or a window that moves through a shuffle
+
+    @property
+    def negative_systems(self) -> list[str]:
+        """The systems of `negatives`, in order; one may come several times."""
+        return [source if isinstance(source, str) else source.system for source in self.negatives]
 
 
 class Dense(Trained):
@@ -189,15 +238,15 @@ Stage = Annotated[Pretrain | Dense | Lexicon | Ranker, Field(discriminator="fami
 FAMILIES: dict[str, type[AnyStage]] = {"pretrain": Pretrain, "dense": Dense, "lexicon": Lexicon, "ranker": Ranker}
 
 # What the output of a rule depends on. Everything else may change without re-running it.
-_LENGTHS = ("query_length", "passage_length")
 _REPRESENTATION = (
     "activation", "head", "untied", "encoder_decoder", "append_eos", "encoder", "query_encoder", "idf", "top_k_queries",
     "top_k_passages", "prune_ratio_queries", "prune_ratio_passages", "scoring", "template", "true_word", "false_word",
 )  # fmt: skip
+_LENGTHS = ("query_length", "passage_length", "query_prefix", "passage_prefix")
 READS: dict[str, tuple[str, ...]] = {
     "trainset": (
         "negatives", "negatives_per_query", "negatives_depth", "deduplicate", "epochs", "max_steps", "batch_size",
-        "seed",
+        "seed", "only_scored", "positive_from", "positives_per_epoch", "more_positives", "sampling",
     ),
     "train": (
         "family", "pooling", "normalize", "temperature", "dual_weight", "keep_special_tokens", "flops_passages",

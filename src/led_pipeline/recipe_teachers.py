@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def faults(recipe: "Recipe", name: str, stage: Trained, systems: list[str]) -> Iterator[str]:
-    """Check the teachers of a stage and its extra loss; `systems` are the stages that give scores."""
+    """Check the teachers of a stage and its extra loss; `systems` are those that give scores."""
     for i, teacher in enumerate(stage.teachers):
         key = f"stages.{name}.teachers[{i}]"
         yield from _names(recipe, key, teacher, systems)
@@ -42,8 +42,5 @@ def _names(recipe: "Recipe", key: str, teacher: Teacher, systems: list[str]) -> 
             yield f"{own}: '{system}' gives no scores, name a stage of another family"
         elif system not in systems:
             yield f"{own}: no stage '{system}'{nearest(system, systems)}"
-        elif teacher.candidates != "own" and isinstance(recipe.stages[system], Ranker):
-            yield (
-                f"{own}: '{system}' is a ranker, which has no vectors to score all passages of a batch with; take"
-                " candidates: own"
-            )
+        elif teacher.candidates != "own" and system not in recipe.retrievers:
+            yield f"{own}: '{system}' has no vectors to score all passages of a batch with; take candidates: own"

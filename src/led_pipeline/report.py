@@ -57,7 +57,7 @@ def stage_rows(recipe: Recipe, metrics: dict[str, Any]) -> list[dict[str, Any]]:
             row |= {"init": stage.init, "tokenizer": recipe.tokenizer_of(name)}
         if stage.family != "pretrain" and stage.train:
             row |= {
-                "negatives": f"{stage.negatives_per_query} of {', '.join(stage.negatives)}",
+                "negatives": f"{stage.negatives_per_query} of {', '.join(stage.negative_systems)}",
                 "teachers": [f"{' + '.join(t.systems)}: {t.loss}\u00a0×\u00a0{t.weight:g}" for t in stage.teachers],
                 "schedule": [f"{stage.batch_size} queries", f"lr {stage.learning_rate:g}".replace("e-0", "e-")],
             }

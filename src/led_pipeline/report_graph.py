@@ -7,6 +7,7 @@ from itertools import pairwise
 from markupsafe import Markup, escape
 
 from led_pipeline.recipe import Ranker, Recipe
+from led_pipeline.recipe_stages import LABELS
 from led_pipeline.report_layout import Item, Layout, lay_out
 
 # kind of edge: what it says in the legend, colour, dash pattern
@@ -52,7 +53,7 @@ def edges(recipe: Recipe) -> list[Edge]:
         if stage.init in recipe.stages:
             found.append(Edge(stage.init, name, "init"))
         if stage.train:
-            found += [Edge(system, name, "negatives") for system in dict.fromkeys(stage.negatives)]
+            found += [Edge(system, name, "negatives") for system in dict.fromkeys(stage.negative_systems)]
             for t in stage.teachers:
                 found += [Edge(system, name, "teacher", f"{t.loss} × {t.weight:g}") for system in t.systems]
         if isinstance(stage, Ranker):
@@ -149,7 +150,8 @@ def _arrowheads() -> str:
 def _captions(recipe: Recipe, name: str) -> tuple[str, str]:
     """Return the family of a box and the line below its name."""
     if name not in recipe.stages:
-        return "system", "term matching" if name == "bm25" else "published negatives"
+        kinds = {"bm25": "term matching", LABELS: "grades"} | dict.fromkeys(recipe.dataset.scores, "score file")
+        return "system", kinds.get(name, "published negatives")
     stage = recipe.stages[name]
     if stage.family == "pretrain":
         return "pretrain", "made from the collection"

@@ -13,6 +13,7 @@ from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import nn
 
+from led_pipeline.data.prefixes import with_prefix
 from led_pipeline.data.tables import (
     Ragged,
     Ranking,
@@ -88,7 +89,10 @@ def main() -> None:
     if settings["family"] != "ranker":
         raise InputError(f"{a.model}: a ranker is needed to score pairs, this is a {settings['family']} model")
     model.to(state.device).eval()
-    stores = TokenStore.for_stage([a.queries], settings), TokenStore.for_stage(a.passages, settings)
+    files = {"query": [a.queries], "passage": a.passages}
+    stores = tuple(
+        with_prefix(TokenStore.for_stage(paths, settings), side, a.model, settings) for side, paths in files.items()
+    )
     if a.rerank:
         ranking = first(read_ranking(a.pairs), a.depth)
         queries, passages, start, stop = ranking.queries, ranking.passages, 0, len(ranking)

@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from led_pipeline import own_code
 from led_pipeline.checkpoints import Checkpoints
+from led_pipeline.data.prefixes import with_prefixes
 from led_pipeline.data.trainset import batch_rows, total_steps
 from led_pipeline.files import InputError, atomic, digest, fingerprint, run_main
 from led_pipeline.loop import Plan, fit
@@ -136,6 +137,7 @@ def train(a: argparse.Namespace) -> None:
     set_seed(settings["seed"] + rank)
     vectors = {name: StoredVectors.read(*map(Path, files)) for name, *files in a.teacher_vectors}
     data = TrainingData.read(a.trainset, a.queries, a.passages, settings, vectors)
+    data = with_prefixes(data, a.tokenizer, settings)
     encoder, _ = load(a.init, settings | {"query_init": a.query_init}, a.tokenizer, a.passages)
     objective = ranker_loss if settings["family"] == "ranker" else retriever_loss
     own = slice(rank * size // world, (rank + 1) * size // world)
@@ -143,7 +145,7 @@ def train(a: argparse.Namespace) -> None:
     def step_loss(model: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
         return objective(model, data, batch_rows(step, data.examples, size), own, settings, accelerator.device, step)
 
-    reranking = Reranking.read(a, accelerator) if a.validation else None
+    reranking = with_prefixes(Reranking.read(a, accelerator), a.tokenizer, settings) if a.validation else None
     validate = (lambda model: reranking.mrr(getattr(model, "encoder", model), settings)) if reranking else None
     owner = fingerprint_of(a, world) if accelerator.is_main_process else ""
     checkpoints = Checkpoints(a.checkpoints, owner, accelerator)

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
+import zipfile
 from collections import Counter
 from fnmatch import fnmatch
 
@@ -154,6 +155,27 @@ COUNTED = {
             "evaluation.side_by_side": None,
         },
     ),
+    "score files and grades": changed(
+        SHORT,
+        {
+            "dataset.scores": {"cross": "cross.pkl.gz", "margins": "m.jsonl", "extra": "e.run", "unused": "u.json"},
+            "stages.led.negatives": [
+                "cross",
+                {"system": "lex_warmup", "first": 9},
+                {"system": "lex_warmup", "last": 2},
+            ],
+            "stages.led_rt.more_positives": {"scores": "extra", "min_score": 3},
+            "stages.led.teachers": [{"stage": name, "loss": "kl"} for name in ("cross", "margins", "labels")],
+            "stages.led.only_scored": True,
+        },
+    ),
+    "a sample of the training queries to validate on": changed(
+        SHORT, {"dataset.splits.dev": {"sample_of": "train", "limit": 500}}
+    ),
+    "a model of the hub and no training queries": {
+        "dataset": {"name": "only_test", "source": "download", "splits": {"dev": {}}, "shards": 2},
+        "stages": {"hub": {"family": "dense", "init": "Luyu/co-condenser-marco", "train": False}},
+    },
     "a teacher that is not evaluated": changed(SHORT, {"evaluation.splits": [], "evaluation.side_by_side": None}),
 }
 
@@ -248,6 +270,25 @@ def test_a_dataset_of_ones_own_is_read_from_its_folder(clean):
     assert not {"docstrings", "download"} & set(plan.counts)
     inputs = {file for job in plan.jobs for file in job.inputs}
     assert {"own/corpus.jsonl", "own/queries.jsonl", "own/qrels/train.tsv", "own/qrels/test.tsv"} <= inputs
+
+
+def test_an_archive_is_waited_for_and_read_through(clean):
+    """BM25 alone, on a data set without training queries whose queries are passages."""
+    with zipfile.ZipFile(clean.folder / "arguana.zip", "w") as archive:
+        for name in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv"):
+            archive.writestr(f"arguana/{name}", "")
+    dataset = {"name": "arguana", "source": "folder", "format": "beir", "folder": "arguana.zip", "splits": {"test": {}}}
+    dataset |= {"exclude_query_id": True, "templates": {"passage": "{title} {text}"}}
+    config = {"dataset": dataset, "stages": {}, "evaluation": {"splits": ["test"], "depth": 100}}
+    config_file = clean.write_config(config)
+    answer = clean.snakemake("led_final", "--dry-run", "--printshellcmds", "--configfile", config_file)
+    plan = Plan(answer.stdout)
+    assert plan.counts == count_jobs(Recipe.load(config)), answer.stderr
+    assert "arguana.zip" in {file for job in plan.jobs for file in job.inputs}
+    assert "--collection arguana.zip/corpus.jsonl" in answer.stdout
+    assert "--queries arguana.zip/queries.jsonl --qrels arguana.zip/qrels/test.tsv" in answer.stdout
+    assert "--template '{title} {text}' --missing error" in answer.stdout
+    assert "--hits 101" in answer.stdout and "--depth 100 --drop-same-id" in answer.stdout
 
 
 def test_a_run_may_lie_in_another_directory(clean, tmp_path):

@@ -260,7 +260,7 @@ def test_a_limit_draws_a_sample_that_seed_and_ids_alone_decide(source, split):
     assert len(kept) == 10 and kept == [name for name in names[:30] if name in kept]
     assert list(load_qrels(source.parent / "prepared/dev.qrels")) == kept
     assert made["counts"]["queries_not_sampled"] == 20
-    assert made["selection"] == {"positive": False, "limit": 10, "seed": 1}
+    assert made["selection"] == {"positive": False, "limit": 10, "seed": 1, "held_out": 0}
     assert kept != [qid for qid, _ in split("--limit", 10, "--seed", 2)[0]]
 
     (source / "queries.tsv").write_text("".join(f"{name}\ttext {name}\n" for name in reversed(names)))

@@ -92,7 +92,7 @@ def test_published_negatives_come_in_row_order_with_falling_scores(dataset, monk
 def test_a_published_passage_that_is_not_in_the_collection_is_named(dataset):
     (dataset / "negatives.tsv").write_text("q1\tp1,p2\nq4\tp7,p10\nq5\tp1\n")
     queries, passages = dataset / "queries.parquet", dataset / "passages.parquet"
-    with pytest.raises(InputError, match=r"negatives\.tsv: negative passage 'p10' of query 'q4' is not in"):
+    with pytest.raises(InputError, match=r"negatives\.tsv: passage 'p10' of query 'q4' is not in"):
         list(published(dataset / "negatives.tsv", queries, passages, dataset))
 
 

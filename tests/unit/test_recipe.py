@@ -142,7 +142,7 @@ MISTAKES = [
     ),
     (
         {"stages.led.teachers.0": ENSEMBLE | {"stages": ["lex", "ranker"]}},
-        "stages.led.teachers[0].stages[1]: 'ranker' is a ranker, which has no vectors to score all passages of a ",
+        "stages.led.teachers[0].stages[1]: 'ranker' has no vectors to score all passages of a ",
     ),
     (
         {"stages.ranker": SMALL["stages"]["ranker"] | {"train": True, "negatives": ["den"], "teachers": [ENSEMBLE]}},
@@ -395,6 +395,11 @@ def test_a_step_gets_exactly_the_settings_it_reads():
         "negatives": ["bm25"],
         "negatives_per_query": 7,
         "negatives_depth": 200,
+        "positive_from": 1,
+        "positives_per_epoch": "all",
+        "more_positives": None,
+        "sampling": "random",
+        "only_scored": False,
         "deduplicate": False,
         "epochs": 2,
         "max_steps": None,
@@ -434,3 +439,93 @@ def test_the_recipe_imports_no_torch():
     code = "import sys, led_pipeline.recipe, led_pipeline.versions; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout == "False\n"
+
+
+# --- score files
+
+SCORED = {
+    "dataset.scores": {"cross": "cross.pkl.gz", "margins": {"file": "m.jsonl", "scale": 2}},
+    "stages.lex.negatives": ["bm25", "cross"],
+    "stages.led.teachers": [{"stage": "margins", "loss": "margin_mse"}, {"stage": "labels", "loss": "kl"}],
+}
+
+
+def test_a_score_file_is_a_system_and_a_teacher_and_so_are_the_grades():
+    recipe = Recipe.load(changed(SMALL, SCORED))
+    assert recipe.dataset.scores["cross"].model_dump() == {"file": "cross.pkl.gz", "scale": 1.0, "offset": 0.0}
+    assert recipe.systems == ["bm25", "lex", "den", "led", "ranker"], "it ranks no other split, so it is not evaluated"
+    again = Recipe.load(recipe.model_dump(mode="json", exclude={"defaults"}))
+    assert (again.dataset, again.stages) == (recipe.dataset, recipe.stages)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"dataset.scores": {"lex": "x.json"}}, "dataset.scores.lex: this name is taken by a system of the recipe"),
+        ({"dataset.scores": {"labels": "x.json"}}, "dataset.scores.labels: this name is taken"),
+        ({"dataset.scores": {"a": {"fil": "x"}}}, "dataset.scores.a.fil: no such key (did you mean file?)"),
+        ({"stages.lex.negatives": ["cros"]}, "stages.lex.negatives[0]: no system to take negatives from 'cros' (did"),
+        ({"stages.lex.negatives": ["labels"]}, "stages.lex.negatives[0]: no system to take negatives from 'labels'"),
+    ],
+)
+def test_a_mistake_about_scores_is_named(changes, sentence):
+    with pytest.raises(InputError) as error:
+        Recipe.load(changed(SMALL, SCORED | changes))
+    assert sentence in str(error.value)
+
+
+# --- splits out of others
+
+
+def test_a_split_may_be_a_sample_of_another_ones_queries():
+    splits = {"train": {"qrels": "t.tsv"}, "dev": {"sample_of": "train", "limit": 50}}
+    splits |= {"test": {"sample_of": "train", "limit": 7, "relevant_from": 2}, "other": {}}
+    dataset = Recipe.load(changed(SMALL, {"dataset.splits": splits})).dataset
+    assert [dataset.qrels_of(split) for split in splits] == ["t.tsv", "t.tsv", "t.tsv", "qrels.other.tsv"]
+    assert [dataset.held_out(split) for split in splits] == [57, 0, 50, 0]
+
+
+@pytest.mark.parametrize(
+    ("dev", "sentence"),
+    [
+        ({"sample_of": "trai", "limit": 5}, "dataset.splits.dev.sample_of: no split with files of its own 'trai' (did"),
+        ({"sample_of": "dev", "limit": 5}, "dataset.splits.dev.sample_of: no split with files of its own 'dev'"),
+        ({"sample_of": "train"}, "dataset.splits.dev.limit: a sample of 'train' needs its number of queries"),
+        ({"sample_of": "train", "limit": 5, "qrels": "x"}, "dataset.splits.dev.qrels: the files are those of 'train'"),
+    ],
+)
+def test_a_mistake_about_a_sampled_split_is_named(dev, sentence):
+    assert any(fault.startswith(sentence) for fault in faults(changed(SMALL, {"dataset.splits.dev": dev})))
+
+
+# --- sources of negatives and positives
+
+
+def test_negatives_may_say_which_passages_of_a_system():
+    sources = ["bm25", {"system": "den", "min_score": 0.5, "skip": 10, "random": 30}, {"system": "den", "last": 5}]
+    recipe = Recipe.load(changed(SMALL, {"stages.led.negatives": sources}))
+    assert recipe.stages["led"].negative_systems == ["bm25", "den", "den"]
+    assert recipe.parents("led") == {"den", "lex"}
+    settings = recipe.settings("trainset", "led")["negatives"]
+    assert settings[0] == "bm25" and settings[1]["random"] == 30 and settings[2]["random"] is None
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ({"system": "den", "frist": 3}, "stages.led.negatives[0].frist: no such key (did you mean first?)"),
+        ({"first": 3}, "stages.led.negatives[0].system: this key is required"),
+        ({"system": "den", "first": 3, "last": 2}, "stages.led.negatives[0]: first, last and random exclude one"),
+        ({"system": "deen"}, "stages.led.negatives[0]: no system to take negatives from 'deen' (did you mean den?)"),
+        ("a b", "stages.led.negatives[0]: string should match pattern"),
+    ],
+)
+def test_a_mistake_about_negatives_is_named(source, sentence):
+    (fault,) = faults(changed(SMALL, {"stages.led.negatives": [source]}))
+    assert fault.startswith(sentence)
+
+
+def test_further_positives_need_a_score_file():
+    more = {"stages.led.more_positives": {"scores": "cros", "min_score": 1}, "dataset.scores": {"cross": "c.json"}}
+    (fault,) = faults(changed(SMALL, more))
+    assert fault == "stages.led.more_positives.scores: no file 'cros' (did you mean cross?)"

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from led_pipeline.data import candidates as candidates_module
 from led_pipeline.data import tables, trainset
 from led_pipeline.data.tables import Ragged, Ranking, read_arrow, write_ranking, write_strings
 from led_pipeline.data.trainset import (
@@ -115,7 +116,7 @@ def test_deduplication_keeps_the_first_occurrence(two_pools):
 
 def test_how_many_queries_are_read_at_once_changes_no_trainset(tmp_path, monkeypatch):
     drawn(tmp_path / "all.arrow")
-    monkeypatch.setattr(trainset, "QUERIES", 1)
+    monkeypatch.setattr(candidates_module, "QUERIES", 1)
     monkeypatch.setattr(tables, "RANKING_GROUP", 2)
     drawn(tmp_path / "one.arrow")
     assert (tmp_path / "all.arrow").read_bytes() == (tmp_path / "one.arrow").read_bytes()

@@ -24,8 +24,8 @@ shell.prefix(
 from led_pipeline import hub, own_code
 from led_pipeline.files import InputError
 from led_pipeline.recipe import Recipe
+from led_pipeline.recipe_stages import LABELS, READS
 from led_pipeline.recipe_errors import repeated_keys
-from led_pipeline.recipe_stages import READS
 from led_pipeline.versions import VERSIONS
 
 try:
@@ -75,7 +75,7 @@ PARTS = [part for split in DATASET.splits for part in query_parts(split)] + [VAL
 
 wildcard_constraints:
     stage=any_of(RECIPE.stages),
-    system=any_of([*RECIPE.systems, *DATASET.negatives]),
+    system=any_of([*RECIPE.systems, *DATASET.negatives, *DATASET.scores, LABELS]),
     split=any_of(DATASET.splits),
     part=any_of(map(re.escape, PARTS)),
     shard=any_of(map(str, SHARDS)),
@@ -125,6 +125,30 @@ def source(name):
     """Where a file of the dataset lies: the user's folder, or source/ for what is downloaded or made."""
     folder = DATASET.folder if DATASET.source == "folder" else f"{ROOT}/source"
     return os.path.join(folder, name)
+
+
+def source_file(name):
+    """The file to wait for: the one that `source` names, or the archive that holds it."""
+    return DATASET.folder if DATASET.zipped else source(name)
+
+
+def template(side):
+    """How a text is made of a record's fields, where the recipe says so."""
+    text = getattr(DATASET.templates, side)
+    return f"--template {shlex.quote(text)} --missing {DATASET.templates.missing}" if text else ""
+
+
+def selected(wildcards):
+    """Which of a split's queries are kept; training takes those with a relevant passage only."""
+    split = DATASET.splits[wildcards.split]
+    held_out = DATASET.held_out(wildcards.split)
+    arguments = ["--positive"] if "train" in (wildcards.split, split.sample_of) else []
+    arguments += [f"--limit {split.limit}"] if split.limit else []
+    arguments += [f"--held-out {held_out}"] if held_out else []
+    return " ".join(arguments + ([f"--seed {RECIPE.seed}"] if split.limit or held_out else []))
+
+
+EXCLUDE = "--drop-same-id" if DATASET.exclude_query_id else ""
 
 
 def model_input(name):
@@ -195,9 +219,10 @@ def query_shard(wildcards):
 
 def hits(wildcards):
     """How many passages to rank: what mining needs for the train queries, what its reader needs otherwise."""
+    own = int(DATASET.exclude_query_id)  # one more, since it is left out again
     if wildcards.part == VALIDATED:
-        return RECIPE.validation.depth
-    return RECIPE.mining.hits if split_of(wildcards) == "train" else RECIPE.evaluation.depth
+        return RECIPE.validation.depth + own
+    return own + (RECIPE.mining.hits if split_of(wildcards) == "train" else RECIPE.evaluation.depth)
 
 
 def quantisation(wildcards):
@@ -210,7 +235,20 @@ def rerank(wildcards):
 
 
 def pool_inputs(wildcards):
-    return [f"{ROOT}/pools/{system}.parquet" for system in RECIPE.stages[wildcards.stage].negatives]
+    return [f"{ROOT}/pools/{system}.parquet" for system in RECIPE.stages[wildcards.stage].negative_systems]
+
+
+def scored(wildcards):
+    """The stored scores that negatives must have, where a stage asks for that."""
+    stage = RECIPE.stages[wildcards.stage]
+    names = [name for name in RECIPE.teachers(wildcards.stage, in_batch=False) if name in DATASET.scores]
+    return [f"{ROOT}/rankings/{name}.train.parquet" for name in names] if stage.only_scored else []
+
+
+def more_positives(wildcards):
+    """The stored scores that make further positives, where a stage asks for that."""
+    more = RECIPE.stages[wildcards.stage].more_positives
+    return [f"{ROOT}/rankings/{more.scores}.train.parquet"] if more else []
 
 
 def score_files(wildcards):

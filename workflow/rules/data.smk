@@ -59,8 +59,8 @@ rule prepare_passages:
     """Check the collection and write it as one table; a passage's row in it is its number from here on."""
     input:
         preflight=ancient(PREFLIGHT),
-        collection=source(DATASET.collection_file),
-        titles=[source(DATASET.titles)] if DATASET.titles else [],
+        collection=source_file(DATASET.collection_file),
+        titles=[source_file(DATASET.titles)] if DATASET.titles else [],
     output:
         passages=f"{ROOT}/prepared/passages.parquet",
         provenance=f"{ROOT}/prepared/passages.json",
@@ -73,21 +73,23 @@ rule prepare_passages:
         runtime=job("cpu", "runtime_min"),
     params:
         format=DATASET.format,
-        titles=lambda wildcards, input: f"--titles {input.titles}" if input.titles else "",
+        collection=lambda wildcards, input: source(DATASET.collection_file),
+        titles=lambda wildcards, input: f"--titles {shlex.quote(source(DATASET.titles))}" if input.titles else "",
+        template=lambda wildcards: template("passage"),
         skip=" ".join(DATASET.skip),
         repair="--repair-encoding" if DATASET.repair_encoding else "",
         version=version("prepare"),
     shell:
-        "python -m led_pipeline.data.collection passages --format {params.format} --collection {input.collection:q}"
-        " {params.titles} {params.repair} --skip {params.skip} --out {output.passages}"
+        "python -m led_pipeline.data.collection passages --format {params.format} --collection {params.collection:q}"
+        " {params.titles} {params.template} {params.repair} --skip {params.skip} --out {output.passages}"
         " --provenance {output.provenance} > {log} 2>&1"
 
 
 rule prepare_split:
     """Check the queries and judgements of one split; training takes queries with a relevant passage only."""
     input:
-        queries=lambda wildcards: source(DATASET.queries_of(wildcards.split)),
-        qrels=lambda wildcards: source(DATASET.qrels_of(wildcards.split)),
+        queries=lambda wildcards: source_file(DATASET.queries_of(wildcards.split)),
+        qrels=lambda wildcards: source_file(DATASET.qrels_of(wildcards.split)),
         passages=f"{ROOT}/prepared/passages.parquet",
     output:
         queries=f"{ROOT}/prepared/{{split}}.queries.parquet",
@@ -102,18 +104,16 @@ rule prepare_split:
         runtime=job("cpu", "runtime_min"),
     params:
         format=DATASET.format,
-        positive=lambda wildcards: "--positive" if wildcards.split == "train" else "",
-        limit=lambda wildcards: (
-            f"--limit {DATASET.splits[wildcards.split].limit} --seed {RECIPE.seed}"
-            if DATASET.splits[wildcards.split].limit
-            else ""
-        ),
+        queries=lambda wildcards, input: source(DATASET.queries_of(wildcards.split)),
+        qrels=lambda wildcards, input: source(DATASET.qrels_of(wildcards.split)),
+        selection=selected,
+        template=lambda wildcards: template("query"),
         skip=" ".join(DATASET.skip),
         repair="--repair-encoding" if DATASET.repair_encoding else "",
         version=version("prepare"),
     shell:
-        "python -m led_pipeline.data.collection split --format {params.format} --queries {input.queries:q}"
-        " --qrels {input.qrels:q} {params.positive} {params.limit} {params.repair} --passages {input.passages}"
+        "python -m led_pipeline.data.collection split --format {params.format} --queries {params.queries:q}"
+        " --qrels {params.qrels:q} {params.selection} {params.template} {params.repair} --passages {input.passages}"
         " --skip {params.skip} --out-queries {output.queries} --out-qrels {output.qrels}"
         " --provenance {output.provenance} > {log} 2>&1"
 

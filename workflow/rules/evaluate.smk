@@ -18,10 +18,12 @@ rule run_file:
         runtime=job("cpu", "runtime_min"),
     params:
         depth=RECIPE.evaluation.depth,
+        exclude=EXCLUDE,
         version=version("evaluate"),
     shell:
         "python -m led_pipeline.evaluate run --ranking {input.ranking} --queries {input.queries}"
-        " --passages {input.passages} --tag {wildcards.system} --depth {params.depth} --out {output} > {log} 2>&1"
+        " --passages {input.passages} --tag {wildcards.system} --depth {params.depth} {params.exclude}"
+        " --out {output} > {log} 2>&1"
 
 
 rule measure:

@@ -23,7 +23,8 @@ rule resolved_recipe:
     conda:
         ENV
     params:
-        recipe=json.dumps(RESOLVED_RECIPE),
+        # A function, since Snakemake would take the field names of a template for wildcards.
+        recipe=lambda wildcards: json.dumps(RESOLVED_RECIPE),
     shell:
         "printf '%s\\n' {params.recipe:q} > {output} 2> {log}"
 

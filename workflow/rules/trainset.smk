@@ -14,24 +14,54 @@ rule pool:
     log:
         f"{LOGS}/pools/{{system}}.log",
     wildcard_constraints:
-        system=any_of(["bm25", *RECIPE.retrievers]),
+        system=any_of(["bm25", *RECIPE.retrievers, *DATASET.scores]),
     conda:
         ENV
     resources:
         mem_mb=job("cpu", "mem_mb"),
         runtime=job("cpu", "runtime_min"),
     params:
-        depth=RECIPE.mining.depth,
+        depth=lambda wildcards: (
+            RECIPE.mining.published_depth if wildcards.system in DATASET.scores else RECIPE.mining.depth
+        ),
+        exclude=EXCLUDE,
         version=version("pools"),
     shell:
         "python -m led_pipeline.data.pools ranking --ranking {input.ranking} --queries {input.queries}"
-        " --passages {input.passages} --qrels {input.qrels} --depth {params.depth} --out {output.pool} > {log} 2>&1"
+        " --passages {input.passages} --qrels {input.qrels} --depth {params.depth} {params.exclude}"
+        " --out {output.pool} > {log} 2>&1"
+
+
+rule store_scores:
+    """A score file as a ranking of the training queries, to take negatives from and to learn from."""
+    input:
+        file=lambda wildcards: source_file(DATASET.scores[wildcards.system].file),
+        queries=f"{ROOT}/prepared/train.queries.parquet",
+        passages=f"{ROOT}/prepared/passages.parquet",
+    output:
+        f"{ROOT}/rankings/{{system}}.train.parquet",
+    log:
+        f"{LOGS}/rankings/{{system}}.train.log",
+    wildcard_constraints:
+        system=any_of(DATASET.scores),
+    conda:
+        ENV
+    resources:
+        mem_mb=job("cpu", "mem_mb"),
+        runtime=job("cpu", "runtime_min"),
+    params:
+        file=lambda wildcards, input: source(DATASET.scores[wildcards.system].file),
+        transform=lambda wildcards: "--scale {0.scale} --offset {0.offset}".format(DATASET.scores[wildcards.system]),
+        version=version("score"),
+    shell:
+        "python -m led_pipeline.data.scores store --file {params.file:q} --queries {input.queries}"
+        " --passages {input.passages} {params.transform} --out {output} > {log} 2>&1"
 
 
 rule published_pool:
     """Negatives that somebody published for the training queries."""
     input:
-        negatives=lambda wildcards: source(DATASET.negatives[wildcards.system]),
+        negatives=lambda wildcards: source_file(DATASET.negatives[wildcards.system]),
         queries=f"{ROOT}/prepared/train.queries.parquet",
         passages=f"{ROOT}/prepared/passages.parquet",
         qrels=f"{ROOT}/prepared/train.qrels",
@@ -48,17 +78,22 @@ rule published_pool:
         mem_mb=job("cpu", "mem_mb"),
         runtime=job("cpu", "runtime_min"),
     params:
+        negatives=lambda wildcards, input: source(DATASET.negatives[wildcards.system]),
         depth=RECIPE.mining.published_depth,
+        exclude=EXCLUDE,
         version=version("pools"),
     shell:
-        "python -m led_pipeline.data.pools published --negatives {input.negatives:q} --queries {input.queries}"
-        " --passages {input.passages} --qrels {input.qrels} --depth {params.depth} --out {output.pool} > {log} 2>&1"
+        "python -m led_pipeline.data.pools published --negatives {params.negatives:q} --queries {input.queries}"
+        " --passages {input.passages} --qrels {input.qrels} --depth {params.depth} {params.exclude}"
+        " --out {output.pool} > {log} 2>&1"
 
 
 rule draw:
     """Draw every epoch's examples from the pools, from the recipe's seed."""
     input:
         pools=pool_inputs,
+        scored=scored,
+        positives=more_positives,
         queries=f"{ROOT}/prepared/train.queries.parquet",
         passages=f"{ROOT}/prepared/passages.parquet",
         qrels=f"{ROOT}/prepared/train.qrels",
@@ -74,10 +109,13 @@ rule draw:
         runtime=job("cpu", "runtime_min"),
     params:
         settings=settings("trainset"),
+        scored=lambda wildcards, input: f"--scored {input.scored}" if input.scored else "",
+        positives=lambda wildcards, input: f"--positives {input.positives}" if input.positives else "",
         version=version("trainset"),
     shell:
         "python -m led_pipeline.data.trainset draw --queries {input.queries} --passages {input.passages}"
-        " --qrels {input.qrels} --pools {input.pools} --settings {params.settings:q} --out {output.drawn} > {log} 2>&1"
+        " --qrels {input.qrels} --pools {input.pools} {params.scored} {params.positives}"
+        " --settings {params.settings:q} --out {output.drawn} > {log} 2>&1"
 
 
 rule score_with_vectors:
@@ -132,6 +170,42 @@ rule score_with_ranker:
         "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.score"
         " --model {input.model} --pairs {input.pairs} --queries {input.queries} --passages {input.passages}"
         " --shard {wildcards.shard} --shards {params.shards} --out {output} > {log} 2>&1"
+
+
+rule score_with_stored:
+    """The scores that a file has of the drawn passages, or the grades of the judgements."""
+    input:
+        pairs=f"{ROOT}/trainsets/{{stage}}/drawn.arrow",
+        ranking=lambda wildcards: (
+            f"{ROOT}/rankings/{wildcards.system}.train.parquet" if wildcards.system in DATASET.scores else []
+        ),
+        judged=lambda wildcards: (
+            [f"{ROOT}/prepared/{name}" for name in ("train.qrels", "train.queries.parquet", "passages.parquet")]
+            if wildcards.system == LABELS
+            else []
+        ),
+    output:
+        f"{ROOT}/trainsets/{{stage}}/scores/{{system}}.{{shard}}.npy",
+    log:
+        f"{LOGS}/trainsets/{{stage}}.{{system}}.{{shard}}.log",
+    wildcard_constraints:
+        system=any_of([*DATASET.scores, LABELS]),
+    conda:
+        ENV
+    resources:
+        mem_mb=job("cpu", "mem_mb"),
+        runtime=job("cpu", "runtime_min"),
+    params:
+        source=lambda wildcards, input: (
+            f"--ranking {input.ranking}"
+            if input.ranking
+            else "--qrels {} --queries {} --passages {}".format(*input.judged)
+        ),
+        shards=DATASET.shards,
+        version=version("score"),
+    shell:
+        "python -m led_pipeline.data.scores look-up --pairs {input.pairs} {params.source} --shard {wildcards.shard}"
+        " --shards {params.shards} --out {output} > {log} 2>&1"
 
 
 rule trainset:

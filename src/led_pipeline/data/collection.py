@@ -11,10 +11,8 @@ published before all of its input is read. Memory: the ids seen, about 1 GB for 
 """
 
 import argparse
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,13 +20,30 @@ from typing import Any
 from led_pipeline.data.formats import Judgement, read_qrels, write_qrels
 from led_pipeline.data.lines import DEFECTS, Problems
 from led_pipeline.data.repair import Repair
+from led_pipeline.data.selection import Selection, select
+from led_pipeline.data.streams import on_disk
 from led_pipeline.data.tables import ROW_GROUP, rows_of, write_strings
+from led_pipeline.data.templates import MissingFieldError, Template
 from led_pipeline.data.texts import Text, read_corpus, read_queries, read_titles, read_tsv
 from led_pipeline.files import InputError, digest, run_main, write_json
 
-Reader = Callable[[Path, Problems], Iterator[Text]]
+Reader = Callable[..., Iterator[Text]]
 PASSAGES: dict[str, Reader] = {"msmarco": read_tsv, "beir": read_corpus}
 QUERIES: dict[str, Reader] = {"msmarco": read_tsv, "beir": read_queries}
+
+
+def read_texts(reader: Reader, path: Path, problems: Problems, template: Template | None) -> Iterator[Text]:
+    """Read texts; those of JSON lines may be made by a template out of all fields of a line."""
+    return reader(path, problems) if template is None or reader is read_tsv else reader(path, problems, template)
+
+
+def filled(template: Template, path: Path, columns: dict[str, list[str]]) -> list[str]:
+    """Return the texts that a template makes of columns, by their names: those of a tab-separated file."""
+    try:
+        rows = zip(*columns.values(), strict=True)
+        return [template.render(dict(zip(columns, row, strict=True))) for row in rows]
+    except MissingFieldError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def distinct(rows: Iterable[Text], path: Path, problems: Problems, seen: set[str]) -> Iterator[Text]:
@@ -85,7 +100,13 @@ class Titles:
 
 
 def prepare_passages(
-    collection: Path, titles: Path | None, form: str, skip: Collection[str], out: Path, repair: Repair
+    collection: Path,
+    titles: Path | None,
+    form: str,
+    skip: Collection[str],
+    out: Path,
+    repair: Repair,
+    template: Template | None = None,
 ) -> dict:
     """Write passages.parquet in file order and return its provenance.
 
@@ -99,11 +120,15 @@ def prepare_passages(
     joined = Titles(titles, problems) if titles else None
 
     def batches() -> Iterator[dict[str, list[str]]]:
-        rows = distinct(PASSAGES[form](collection, problems), collection, problems, seen)
+        texts_read = read_texts(PASSAGES[form], collection, problems, template)
+        rows = distinct(texts_read, collection, problems, seen)
         while batch := list(islice(rows, ROW_GROUP)):
             _, ids, own_titles, texts = (list(column) for column in zip(*batch, strict=True))
             column = [joined.take(pid) for pid in ids] if joined else own_titles
             counts["passages_without_title"] += column.count("")
+            if template and form == "msmarco":
+                texts = filled(template, collection, {"id": ids, "title": column, "text": texts})
+                column = [""] * len(texts)
             yield {"id": ids, "title": repair(column, "titles"), "text": repair(texts, "passages")}
         counts["titles_without_passage"] = joined.finish(seen) if joined else 0
         # Inside the stream, so that a bad line keeps the file from being published.
@@ -114,45 +139,6 @@ def prepare_passages(
     counts["passages"] = write_strings(out, batches(), ["id", "title", "text"])
     made = provenance([collection, titles], counts, problems, repair)
     return made | {"titles": made["inputs"][1] if titles else None}
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which of the judged queries to keep."""
-
-    positive: bool = False  # only queries with a grade above 0, since training starts from a positive
-    limit: int | None = None
-    seed: int = 42
-
-
-def sample(ids: Iterable[str], limit: int, seed: int) -> set[str]:
-    """Draw `limit` ids, those with the smallest hashes of seed and id: the order of the ids plays no part."""
-    if limit < 1:
-        raise ValueError(f"limit must be at least 1, got {limit}")
-    return set(sorted(ids, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())[:limit])
-
-
-def select(
-    queries: Iterable[str], grades: dict[str, dict[str, int]] | None, which: Selection
-) -> tuple[set[str], Counter]:
-    """Return the ids of the queries to keep, and how many were left out for which reason.
-
-    Args:
-        queries: all ids.
-        grades: judgements by qid and pid; None if there are no qrels, and then every query counts as judged.
-    """
-    everything = list(queries)
-    judged = everything if grades is None else [qid for qid in everything if qid in grades]
-    wanted = (
-        [qid for qid in judged if max(grades[qid].values()) > 0] if which.positive and grades is not None else judged
-    )
-    kept = set(wanted) if which.limit is None else sample(wanted, which.limit, which.seed)
-    left_out = Counter(
-        queries_not_judged=len(everything) - len(judged),
-        queries_without_positive=len(judged) - len(wanted),
-        queries_not_sampled=len(wanted) - len(kept),
-    )
-    return kept, left_out
 
 
 def judgements(
@@ -180,6 +166,7 @@ def prepare_split(
     which: Selection,
     outputs: tuple[Path, Path],
     repair: Repair,
+    template: Template | None = None,
 ) -> dict:
     """Write the queries table and the TREC qrels of one split and return their provenance.
 
@@ -190,7 +177,11 @@ def prepare_split(
     queries, qrels, passages = files
     problems = Problems(skip)
     seen: set[str] = set()
-    texts = {qid: text for _, qid, _, text in distinct(QUERIES[form](queries, problems), queries, problems, seen)}
+    texts_read = read_texts(QUERIES[form], queries, problems, template)
+    texts = {qid: text for _, qid, _, text in distinct(texts_read, queries, problems, seen)}
+    if template and form == "msmarco":
+        made = filled(template, queries, {"id": list(texts), "text": list(texts.values())})
+        texts = dict(zip(texts, made, strict=True))
     rows = list(read_qrels(qrels, problems)) if qrels else []
     grades = judgements(rows, qrels, texts, passages, problems) if qrels else None
     problems.check()
@@ -225,7 +216,9 @@ def provenance(
             print(f"{path}: skipped {count:,} line(s) with {kind}")
     return {
         "inputs": [
-            {"path": str(path), "bytes": path.stat().st_size, "sha256": digest(path)} for path in inputs if path
+            {"path": str(path), "bytes": on_disk(path).stat().st_size, "sha256": digest(on_disk(path))}
+            for path in inputs
+            if path
         ],
         "counts": dict(sorted(counts.items())),
         "skipped": problems.skipped,
@@ -241,6 +234,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--format", choices=list(PASSAGES), required=True)
         command.add_argument("--skip", nargs="*", choices=DEFECTS, default=[], help="defects to leave out and count")
         command.add_argument("--repair-encoding", action="store_true", help="decode what was encoded twice")
+        command.add_argument("--template", help="how a text is made of a record's fields: '{title} {text}'")
+        command.add_argument("--missing", choices=["error", "empty"], default="error", help="fields of the template")
         command.add_argument("--provenance", type=Path, required=True)
         if name == "passages":
             command.add_argument("--collection", type=Path, required=True)
@@ -253,6 +248,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--positive", action="store_true", help="only queries with a grade above 0")
             command.add_argument("--limit", type=int, help="a seeded sample of this many queries")
             command.add_argument("--seed", type=int, default=42)
+            command.add_argument("--held-out", type=int, default=0, help="queries of the sample that others have")
             command.add_argument("--out-queries", type=Path, required=True)
             command.add_argument("--out-qrels", type=Path, required=True)
     return parser
@@ -260,13 +256,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     a = _parser().parse_args()
+    template = Template(a.template, a.missing) if a.template else None
     if a.command == "passages":
-        made = prepare_passages(a.collection, a.titles, a.format, a.skip, a.out, Repair(a.repair_encoding))
+        made = prepare_passages(a.collection, a.titles, a.format, a.skip, a.out, Repair(a.repair_encoding), template)
     else:
-        which = Selection(a.positive, a.limit, a.seed)
+        which = Selection(a.positive, a.limit, a.seed, a.held_out)
         files, outputs = (a.queries, a.qrels, a.passages), (a.out_queries, a.out_qrels)
-        made = prepare_split(files, a.format, a.skip, which, outputs, Repair(a.repair_encoding))
-        made["selection"] = {"positive": which.positive, "limit": which.limit, "seed": which.seed}
+        made = prepare_split(files, a.format, a.skip, which, outputs, Repair(a.repair_encoding), template)
+        made["selection"] = vars(which)
+    made["template"] = a.template
     write_json(a.provenance, made)
 
 

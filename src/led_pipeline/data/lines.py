@@ -1,4 +1,4 @@
-"""Lines: text files read line by line, plain or gzip, and the problems found in them.
+"""Lines: text files read line by line, plain or compressed (module `streams`), and the problems found in them.
 
 A reader never stops at the first bad line and never drops one silently. It reports to a `Problems`, which either counts
 the line as skipped, because `dataset.skip` in the recipe names this kind of defect, or keeps it for the one
@@ -6,21 +6,18 @@ the line as skipped, because `dataset.skip` in the recipe names this kind of def
 that is not UTF-8 is not repaired.
 """
 
-import gzip
-import io
-import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import get_args
 
+from led_pipeline.data.streams import DAMAGED, damage, open_bytes
 from led_pipeline.files import InputError
 from led_pipeline.recipe_data import Defect
 
 DEFECTS: tuple[str, ...] = get_args(Defect)
 MALFORMED = "malformed"  # the one kind that cannot be skipped: nobody knows what such a line should say
 
-_BUFFER_BYTES = 1 << 20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -66,17 +63,17 @@ class Problems:
 
 
 def read_lines(path: Path | str, problems: Problems) -> Iterator[tuple[int, str]]:
-    """Yield line numbers (from 1) and lines without their end; a name that ends in .gz is read as gzip.
+    """Yield line numbers (from 1) and lines without their end.
 
     Lines end in LF or CR LF, a byte order mark at the start is dropped, and so are blank lines at the end of the file;
     any other blank line is malformed.
 
     Raises:
-        InputError: the file cannot be opened, or its gzip stream is damaged or cut off.
+        InputError: the file cannot be opened, or its compressed stream is damaged or cut off.
     """
     number = 0
     blank: list[int] = []
-    with _open(path) as file:
+    with open_bytes(path) as file:
         try:
             for number, raw in enumerate(file, start=1):
                 if number == 1:
@@ -94,11 +91,8 @@ def read_lines(path: Path | str, problems: Problems) -> Iterator[tuple[int, str]
                     problems.add("bad_utf8", path, number, f"{fault}, expected UTF-8 text")
                     continue
                 yield number, line
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise InputError(
-                f"{path}:{number + 1}: the gzip stream is damaged or cut off here ({error}),"
-                " expected a complete gzip file; download or compress it again"
-            ) from error
+        except DAMAGED as error:
+            raise damage(path, error, number + 1) from error
 
 
 def is_id(value: object) -> bool:
@@ -115,21 +109,3 @@ def _report_blank(path: Path | str, blank: list[int], problems: Problems) -> Non
     for number in blank:
         problems.add(MALFORMED, path, number, "a blank line, expected blank lines at the end of the file only")
     blank.clear()
-
-
-class _GzipFile(gzip.GzipFile):
-    """A gzip file that hands out all it can before it reports damage, so that the damaged line can be named."""
-
-    readinto = gzip.GzipFile.readinto1
-
-
-def _open(path: Path | str) -> io.BufferedReader:
-    try:
-        if str(path).endswith(".gz"):
-            # Iterating a GzipFile calls Python once per line; a buffer on top of it does not.
-            return io.BufferedReader(_GzipFile(path), _BUFFER_BYTES)
-        return Path(path).open("rb", buffering=_BUFFER_BYTES)
-    except OSError as error:
-        raise InputError(
-            f"{path}: {error.strerror}, expected a text file; check the file names under `dataset` in the config"
-        ) from error

@@ -7,7 +7,7 @@ POOL`, or with `published --negatives FILE` in place of `ranking --ranking R` fo
 import argparse
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -21,7 +21,9 @@ from led_pipeline.data.formats import load_qrels, read_negatives
 from led_pipeline.data.tables import Ranked, Ranking, read_column, read_rankings, rows_of, write_rankings
 from led_pipeline.files import InputError, run_main, write_json
 
-LOOKED_UP = 4_000_000  # published negatives whose rows are looked up at once
+LOOKED_UP = 4_000_000  # published negatives or scores whose rows are looked up at once
+
+_ENTRY = np.dtype([("row", np.int32), ("score", np.float32)])
 
 
 def unjudged(passages: NDArray[np.int32], judged: Collection[int], depth: int) -> NDArray[np.int64]:
@@ -43,50 +45,74 @@ def judged_rows(qrels: Path, queries: Path, passages: Path, from_grade: int = 0)
     }
 
 
+Named = tuple[str, list[str], Sequence[float]]  # query id; passage ids, best first; scores
+
+
+def with_own(judged: dict[int, set[int]], queries: Path, passages: Path) -> dict[int, set[int]]:
+    """Return the rows of judged passages by query row, joined by the passage that has the query's own id."""
+    ids = read_column(queries, "id")
+    rows = rows_of(passages, ids)
+    own = {query: {rows[name]} for query, name in enumerate(ids) if name in rows}
+    return {query: judged.get(query, set()) | own.get(query, set()) for query in judged.keys() | own.keys()}
+
+
 def published(path: Path, queries: Path, passages: Path, folder: Path) -> Iterator[Ranked]:
     """Yield the passages of a published file, best first, in row order; scores fall by 1, since such files hold none.
 
+    Errors and the temporary file are those of `in_row_order`.
+    """
+    lists = ((qid, pids, -np.arange(len(pids), dtype=np.float32)) for qid, pids in read_negatives(path))
+    return in_row_order(lists, path, queries, passages, folder)
+
+
+def in_row_order(lists: Iterable[Named], path: Path, queries: Path, passages: Path, folder: Path) -> Iterator[Ranked]:
+    """Yield the lists of a file by row numbers, in the order of the query rows.
+
     Queries that are not in the dataset are left out (a subset of the queries is common); a passage that is not there
     is an error, since it means that file and collection do not belong together. What is read waits in a temporary file
-    in `folder`, 4 bytes a passage, since the file may have an order of its own.
+    in `folder`, 8 bytes a passage, since the file may have an order of its own.
     """
     query_rows = {name: row for row, name in enumerate(read_column(queries, "id"))}
-    known = ((qid, pids) for qid, pids in read_negatives(path) if qid in query_rows)
+    known = (part for part in lists if part[0] in query_rows)
     ids = pq.read_table(passages, columns=["id"])["id"].combine_chunks()
     found, first = [], 0
     with tempfile.TemporaryFile(dir=folder) as file:
-        for names, pids in _looked_up(known):
+        for names, pids, scores in _looked_up(known):
             rows = pc.index_in(pa.array(list(chain.from_iterable(pids)), type=pa.string()), value_set=ids)
             lengths = [len(part) for part in pids]
             if rows.null_count:
                 missing = int(np.flatnonzero(rows.is_null())[0])
                 name = names[int(np.searchsorted(np.cumsum(lengths), missing, side="right"))]
                 raise InputError(
-                    f"{path}: negative passage '{list(chain.from_iterable(pids))[missing]}' of query '{name}' is not in"
+                    f"{path}: passage '{list(chain.from_iterable(pids))[missing]}' of query '{name}' is not in"
                     " the collection; take the file made for this collection"
                 )
-            file.write(rows.to_numpy().astype(np.int32).tobytes())
+            entries = np.empty(len(rows), dtype=_ENTRY)
+            entries["row"], entries["score"] = rows.to_numpy(), np.fromiter(chain.from_iterable(scores), np.float32)
+            file.write(entries.tobytes())
             for name, length in zip(names, lengths, strict=True):
                 found.append((query_rows[name], first, length))
                 first += length
         file.flush()
-        values = np.memmap(file, dtype=np.int32, mode="r") if first else np.empty(0, dtype=np.int32)
+        entries = np.memmap(file, dtype=_ENTRY, mode="r") if first else np.empty(0, dtype=_ENTRY)
         for query, start, length in sorted(found):
-            yield query, values[start : start + length], -np.arange(length, dtype=np.float32)
+            part = np.asarray(entries[start : start + length])
+            yield query, np.ascontiguousarray(part["row"]), np.ascontiguousarray(part["score"])
 
 
-def _looked_up(lists: Iterable[tuple[str, list[str]]]) -> Iterator[tuple[list[str], list[list[str]]]]:
-    """Group lists of negatives, by names of queries and their passages, into about LOOKED_UP passages."""
-    names, pids, waiting = [], [], 0
-    for name, part in lists:
+def _looked_up(lists: Iterable[Named]) -> Iterator[tuple[list[str], list[list[str]], list[Sequence[float]]]]:
+    """Group lists, by names of queries, their passages and scores, into about LOOKED_UP passages."""
+    names, pids, scores, waiting = [], [], [], 0
+    for name, part, values in lists:
         names.append(name)
         pids.append(part)
+        scores.append(values)
         waiting += len(part)
         if waiting >= LOOKED_UP:
-            yield names, pids
-            names, pids, waiting = [], [], 0
+            yield names, pids, scores
+            names, pids, scores, waiting = [], [], [], 0
     if names:
-        yield names, pids
+        yield names, pids, scores
 
 
 def build_pool(rankings: Iterable[Ranked], judged: dict[int, set[int]], depth: int, out: Path) -> None:
@@ -117,6 +143,7 @@ def main() -> None:
     parser.add_argument("--passages", required=True, type=Path)
     parser.add_argument("--qrels", required=True, type=Path)
     parser.add_argument("--depth", required=True, type=int)
+    parser.add_argument("--drop-same-id", action="store_true", help="a passage with the query's id is no negative")
     parser.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
     if a.kind == "published":
@@ -124,7 +151,10 @@ def main() -> None:
         rankings = published(a.negatives, a.queries, a.passages, a.out.parent)
     else:
         rankings = chain.from_iterable(read_rankings(a.ranking))
-    build_pool(rankings, judged_rows(a.qrels, a.queries, a.passages), a.depth, a.out)
+    judged = judged_rows(a.qrels, a.queries, a.passages)
+    if a.drop_same_id:
+        judged = with_own(judged, a.queries, a.passages)
+    build_pool(rankings, judged, a.depth, a.out)
 
 
 if __name__ == "__main__":

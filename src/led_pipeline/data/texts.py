@@ -8,8 +8,9 @@
 | BEIR corpus.jsonl | an object with `_id`, `title` (may be missing) and `text` | `read_corpus` |
 | BEIR queries.jsonl | an object with `_id` and `text` | `read_queries` |
 
-Readers stream, plain or .gz, and report to a `Problems` (module `lines`). That no id comes twice is the caller's to
-check, who keeps the ids anyway.
+In place of `_id`, `docid` and `id` are read, and whole numbers as ids. With a template, the text is what it makes of
+all fields of a line, and there is no title. Readers stream, compressed or not (module `streams`), and report to a
+`Problems` (module `lines`). That no id comes twice is the caller's to check, who keeps the ids anyway.
 """
 
 import json
@@ -17,6 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from led_pipeline.data.lines import MALFORMED, Problems, bad_id, is_id, read_lines
+from led_pipeline.data.streams import plain_name
+from led_pipeline.data.templates import MissingFieldError, Template
+
+_IDS = ("_id", "docid", "id")  # BEIR's name, Tevatron's, and a common one
 
 Text = tuple[int, str, str, str]  # line number, id, title, text
 
@@ -41,7 +46,7 @@ def read_tsv(path: Path | str, problems: Problems) -> Iterator[Text]:
 
 def read_titles(path: Path | str, problems: Problems) -> Iterator[tuple[int, str, str]]:
     """Yield line numbers, passage ids and titles, which may be empty; columns after the second are ignored."""
-    if str(path).removesuffix(".gz").endswith(".jsonl"):
+    if plain_name(path).endswith(".jsonl"):
         for number, identifier, title, _ in _read_json_texts(path, problems, no_text=""):
             yield number, identifier, title
         return
@@ -55,9 +60,9 @@ def read_titles(path: Path | str, problems: Problems) -> Iterator[tuple[int, str
             yield number, columns[0], columns[1]
 
 
-def read_corpus(path: Path | str, problems: Problems) -> Iterator[Text]:
+def read_corpus(path: Path | str, problems: Problems, template: Template | None = None) -> Iterator[Text]:
     """Yield the documents of a BEIR corpus.jsonl; one that has only a title is not empty."""
-    for row in _read_json_texts(path, problems):
+    for row in _read_json_texts(path, problems, template=template):
         if _is_blank(row[2]) and _is_blank(row[3]):
             fault = f"the title and the text of '{row[1]}' are empty, expected some text"
             problems.add("empty_text", path, row[0], fault)
@@ -65,16 +70,18 @@ def read_corpus(path: Path | str, problems: Problems) -> Iterator[Text]:
             yield row
 
 
-def read_queries(path: Path | str, problems: Problems) -> Iterator[Text]:
+def read_queries(path: Path | str, problems: Problems, template: Template | None = None) -> Iterator[Text]:
     """Yield the queries of a BEIR queries.jsonl."""
-    for row in _read_json_texts(path, problems):
+    for row in _read_json_texts(path, problems, template=template):
         if _is_blank(row[3]):
             problems.add("empty_text", path, row[0], f"the text of '{row[1]}' is empty, expected some text")
         else:
             yield row
 
 
-def _read_json_texts(path: Path | str, problems: Problems, no_text: str | None = None) -> Iterator[Text]:
+def _read_json_texts(
+    path: Path | str, problems: Problems, no_text: str | None = None, template: Template | None = None
+) -> Iterator[Text]:
     """Yield the texts of a file of JSON lines; `no_text` stands for one that is missing, which None does not allow."""
     for number, line in read_lines(path, problems):
         try:
@@ -90,9 +97,16 @@ def _read_json_texts(path: Path | str, problems: Problems, no_text: str | None =
         if not isinstance(record, dict):
             problems.add(MALFORMED, path, number, "not an object, expected one with the keys _id and text")
             continue
-        identifier = record.get("_id", record.get("docid"))  # BEIR's name, and Tevatron's
+        identifier = next((record[name] for name in _IDS if name in record), None)
+        identifier = str(identifier) if type(identifier) is int else identifier
         title, text = record.get("title"), record.get("text", no_text)
         title = "" if title is None else title
+        if template:
+            try:
+                title, text = "", template.render(record)
+            except MissingFieldError as error:
+                problems.add(MALFORMED, path, number, str(error))
+                continue
         if not is_id(identifier):
             problems.add(MALFORMED, path, number, bad_id(identifier, "_id is"))
         elif not isinstance(text, str) or not isinstance(title, str):

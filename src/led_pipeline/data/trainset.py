@@ -10,18 +10,16 @@ as likely; more than N entries: N of them without replacement; exactly N: all; f
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from led_pipeline.data.candidates import Candidates, above
 from led_pipeline.data.pools import judged_rows
-from led_pipeline.data.tables import Ragged, read_arrow, read_ranking, write_arrow
+from led_pipeline.data.scores import key
+from led_pipeline.data.tables import Ragged, count_rows, read_arrow, write_arrow
 from led_pipeline.files import InputError, run_main, write_json
-
-QUERIES = 16_384  # query rows whose candidates are held at once
 
 
 def draw(candidates: int, count: int, random: np.random.Generator) -> NDArray[np.int64]:
@@ -37,44 +35,20 @@ def draw(candidates: int, count: int, random: np.random.Generator) -> NDArray[np
     return np.resize(np.arange(candidates), count)
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """Each query's candidates: the first `depth` of every pool, in the order of the pools; read from their files."""
+def window(candidates: int, count: int, epoch: int, seed: int, query: int) -> NDArray[np.int64]:
+    """Draw the positions of `count` negatives by OpenMatch's rule: one order per query, a window that moves by epoch.
 
-    pools: Sequence[Path]
-    depth: int
-    deduplicate: bool = False  # the first occurrence stays
-
-    def read(self, start: int, stop: int) -> Ragged:
-        """Return the candidates of the query rows start..stop."""
-        found = [read_ranking(path, start, stop) for path in self.pools]
-        lengths = [np.minimum(pool.passages.lengths, self.depth) for pool in found]
-        query_of = np.concatenate([np.repeat(pool.queries, n) for pool, n in zip(found, lengths, strict=True)])
-        values = np.concatenate([_first(pool.passages, n) for pool, n in zip(found, lengths, strict=True)])
-        order = np.argsort(query_of, kind="stable")
-        query_of, values = query_of[order], values[order]
-        if self.deduplicate:
-            kept = np.unique(query_of.astype(np.int64) << 32 | values, return_index=True)[1]
-            kept.sort()
-            query_of, values = query_of[kept], values[kept]
-        return Ragged(values, np.searchsorted(query_of, np.arange(start, stop + 1)))
-
-    def blocks(self, queries: int) -> Iterator[tuple[int, int, Ragged]]:
-        """Yield the candidates of the query rows from 0 to `queries` in blocks, with the rows they begin and end at."""
-        for start in range(0, queries, QUERIES):
-            stop = min(start + QUERIES, queries)
-            yield start, stop, self.read(start, stop)
+    The window wraps; where there are fewer candidates than `count`, it goes round (OpenMatch draws with replacement).
+    """
+    if not candidates:
+        raise ValueError("no candidate to draw from")
+    order = np.random.default_rng([seed, query]).permutation(candidates)
+    return order[(epoch * count + np.arange(count)) % candidates]
 
 
-def _first(rows: Ragged, lengths: NDArray[np.int64]) -> NDArray:
-    """Return the first so many values of every row, end to end."""
-    skipped = np.repeat(rows.offsets[:-1] - np.cumsum(lengths) + lengths, lengths)
-    return rows.values[np.arange(len(skipped)) + skipped]
-
-
-def positives(qrels: Path, queries: Path, passages: Path) -> NDArray[np.int32]:
-    """Return the (query row, passage row) of every judgement above grade 0, sorted."""
-    relevant = judged_rows(qrels, queries, passages, from_grade=1)
+def positives(qrels: Path, queries: Path, passages: Path, from_grade: int = 1) -> NDArray[np.int32]:
+    """Return the (query row, passage row) of every judgement of at least some grade, sorted."""
+    relevant = judged_rows(qrels, queries, passages, from_grade)
     rows = [(query, passage) for query, found in relevant.items() for passage in found]
     return np.array(sorted(rows), dtype=np.int32).reshape(-1, 2)
 
@@ -107,33 +81,44 @@ def draw_trainset(pairs: NDArray[np.int32], candidates: Candidates, settings: di
     usable = pairs[available[pairs[:, 0]] > 0] if len(pairs) else pairs
     if not len(usable):
         raise InputError(f"{out}: no judged query has negatives; check that the pools belong to the split 'train'")
-    count, size = settings["negatives_per_query"], settings["batch_size"]
-    epochs = -(-total_steps(len(usable), settings) // steps_per_epoch(len(usable), size))
-    random = np.random.default_rng(settings["seed"])
-    queries = np.empty(epochs * len(usable), dtype=np.int32)
+    count, size, seed = settings["negatives_per_query"], settings["batch_size"], settings["seed"]
+    one = settings.get("positives_per_epoch", "all") == "one"
+    examples = len(np.unique(usable[:, 0])) if one else len(usable)
+    epochs = -(-total_steps(examples, settings) // steps_per_epoch(examples, size))
+    random = np.random.default_rng(seed)
+    moving = settings.get("sampling", "random") == "window"
+    queries = np.empty(epochs * examples, dtype=np.int32)
     passages = np.empty((len(queries), count + 1), dtype=np.int32)
     for epoch in range(epochs):
-        for i, (query, positive) in enumerate(usable[random.permutation(len(usable))].tolist(), epoch * len(usable)):
+        pairs_now = one_each(usable, random) if one else usable
+        for i, (query, positive) in enumerate(pairs_now[random.permutation(examples)].tolist(), epoch * examples):
             queries[i] = query
             passages[i, 0] = positive
-            passages[i, 1:] = draw(int(available[query]), count, random)
+            there = int(available[query])
+            passages[i, 1:] = window(there, count, epoch, seed, query) if moving else draw(there, count, random)
     _look_up(queries, passages, candidates, rows)
     columns = {
         "query": queries,
-        "epoch": np.repeat(np.arange(epochs, dtype=np.int16), len(usable)),
+        "epoch": np.repeat(np.arange(epochs, dtype=np.int16), examples),
         "passages": Ragged(passages.ravel(), np.arange(len(queries) + 1, dtype=np.int64) * (count + 1)),
     }
-    write_arrow(out, columns, {"examples": str(len(usable))})
+    write_arrow(out, columns, {"examples": str(examples)})
     manifest = {
-        "examples_per_epoch": len(usable),
+        "examples_per_epoch": examples,
         "epochs": epochs,
         "negatives_per_query": count,
         "dropped_without_negatives": len(pairs) - len(usable),
         "queries": len(np.unique(usable[:, 0])),
-        "seed": settings["seed"],
+        "seed": seed,
     }
     write_json(out.with_suffix(".json"), manifest)
     print(json.dumps(manifest))
+
+
+def one_each(pairs: NDArray[np.int32], random: np.random.Generator) -> NDArray[np.int32]:
+    """Return a random one of each query's pairs, which stand together."""
+    _, first, counts = np.unique(pairs[:, 0], return_index=True, return_counts=True)
+    return pairs[first + random.integers(0, counts)]
 
 
 def _look_up(queries: NDArray[np.int32], passages: NDArray[np.int32], candidates: Candidates, rows: int) -> None:
@@ -160,6 +145,20 @@ def join(drawn: Path, teachers: dict[str, list[Path]], out: Path) -> None:
     write_arrow(out, columns, metadata)
 
 
+def sources(a: argparse.Namespace) -> tuple[NDArray[np.int32], Candidates]:
+    """Return what the command line of `draw` names: the positive pairs, and the candidates for negatives."""
+    settings = a.settings
+    pairs = positives(a.qrels, a.queries, a.passages, settings.get("positive_from", 1))
+    excluded = None
+    if a.positives:
+        scored = above(a.positives, count_rows(a.queries), settings["more_positives"]["min_score"])
+        pairs = np.unique(np.concatenate([pairs, scored]), axis=0)
+        excluded = key(pairs[:, 0], pairs[:, 1])
+    which = [None if isinstance(source, str) else source for source in settings.get("negatives", [])]
+    depth, unique = settings["negatives_depth"], settings["deduplicate"]
+    return pairs, Candidates(a.pools, depth, unique, a.scored, which, settings["seed"], excluded)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Build a stage's trainset.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -167,6 +166,8 @@ def main() -> None:
     for name in ("queries", "passages", "qrels"):
         drawing.add_argument(f"--{name}", required=True, type=Path)
     drawing.add_argument("--pools", required=True, nargs="+", type=Path)
+    drawing.add_argument("--scored", nargs="+", type=Path, default=[], help="rankings that must score all negatives")
+    drawing.add_argument("--positives", type=Path, help="a ranking whose best scores make further positives")
     drawing.add_argument("--settings", required=True, type=json.loads)
     joining = commands.add_parser("join", help="add the teachers' scores")
     joining.add_argument("--drawn", required=True, type=Path)
@@ -175,8 +176,7 @@ def main() -> None:
         command.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
     if a.command == "draw":
-        candidates = Candidates(a.pools, a.settings["negatives_depth"], a.settings["deduplicate"])
-        draw_trainset(positives(a.qrels, a.queries, a.passages), candidates, a.settings, a.out)
+        draw_trainset(*sources(a), a.settings, a.out)
     else:
         join(a.drawn, {name: [Path(p) for p in shards] for name, *shards in a.scores}, a.out)
 

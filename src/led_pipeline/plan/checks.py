@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from led_pipeline.data.sources import read_source
+from led_pipeline.data.streams import is_there
 from led_pipeline.files import InputError, size, tree_bytes
 from led_pipeline.hub import hub_models, is_local, outside_names
 from led_pipeline.plan import assumptions as given
@@ -198,7 +199,7 @@ def files(recipe: Recipe, site: Site) -> Iterator[Finding]:
         return
     faults = []
     for name in names:
-        if dataset.source == "folder" and not Path(dataset.folder, name).is_file():
+        if dataset.source == "folder" and not is_there(Path(dataset.folder, name)):
             faults.append(f"{Path(dataset.folder, name)}: no such file; correct dataset.folder or the name in dataset")
         if dataset.source == "download":
             try:

@@ -125,7 +125,7 @@ class Computer:
             self.recipe.stages[student].negatives_per_query + 1
         )
         for teacher in teachers(self.recipe, student):
-            if self.recipe.stages[teacher].family == "ranker":
+            if teacher in self.recipe.names("ranker"):
                 self._pairs(teacher, candidates, self.recipe.dataset.shards)
 
     def _rank(self, name: str, split: str) -> None:

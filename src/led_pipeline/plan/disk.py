@@ -121,9 +121,12 @@ def _rankings(recipe: Recipe, load: Workload, needs: Needs) -> Iterator[Artefact
             line = given.RUN_LINE_BYTES + load.id_bytes + given.ID_BYTES + len(system)
             yield Artefact("runs", system, hits * line)
     train = load.queries.get("train", 0)
+    for system in needs.stored:
+        depth = min(recipe.mining.published_depth, load.passages)
+        yield Artefact("rankings", system, train * depth * given.HIT_BYTES)
     for system in needs.mined:
         yield Artefact("pools", system, train * min(recipe.mining.depth, load.passages) * given.POOL_HIT_BYTES)
-    for system in needs.published:
+    for system in [*needs.published, *needs.stored_pools]:
         depth = given.PUBLISHED_POOL_SHARE * recipe.mining.published_depth
         yield Artefact("pools", system, train * min(depth, load.passages) * given.POOL_HIT_BYTES)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from led_pipeline.hub import hub_models
 from led_pipeline.recipe import Recipe
-from led_pipeline.recipe_stages import Trained
+from led_pipeline.recipe_stages import LABELS, Trained
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,19 @@ class Needs:
     query_vectors: set[tuple[str, str]]
     vectors: list[str]  # stages whose passage vectors are needed
     splits: list[str]
+    stored: list[str]  # score files that are used, as negatives or as teachers
+    stored_pools: list[str]  # those of them that negatives are drawn from
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Needs":
         trained = [n for n, s in recipe.stages.items() if isinstance(s, Trained) and s.train]
-        negatives = dict.fromkeys(name for stage in trained for name in recipe.stages[stage].negatives)
+        negatives = dict.fromkeys(name for stage in trained for name in recipe.stages[stage].negative_systems)
         published = [name for name in negatives if name in recipe.dataset.negatives]
-        mined = [name for name in negatives if name not in published]
+        taught = {teacher for stage in trained for teacher in teachers(recipe, stage)}
+        taught |= {more.scores for stage in trained if (more := recipe.stages[stage].more_positives)}
+        stored = [name for name in recipe.dataset.scores if name in taught or name in negatives]
+        pools = [name for name in stored if name in negatives]
+        mined = [name for name in negatives if name not in published and name not in pools]
         rankings = {(system, split) for system in recipe.systems for split in recipe.evaluation.splits}
         rankings |= {(system, "train") for system in mined}
         rankers = set(recipe.names("ranker"))
@@ -49,7 +55,7 @@ class Needs:
         vectors = [name for name in retrievers if any(name == n for n, _ in query_vectors)]
         used = {split for _, split in rankings | validation | query_vectors} | ({"train"} if trained else set())
         splits = [split for split in recipe.dataset.splits if split in used]
-        return cls(trained, mined, published, rankings, validation, query_vectors, vectors, splits)
+        return cls(trained, mined, published, rankings, validation, query_vectors, vectors, splits, stored, pools)
 
 
 def teachers(recipe: Recipe, stage: str) -> list[str]:
@@ -82,14 +88,21 @@ def source_files(recipe: Recipe, needs: Needs) -> list[str]:
     names = [dataset.collection_file, dataset.titles]
     names += [name for split in needs.splits for name in (dataset.queries_of(split), dataset.qrels_of(split))]
     names += [dataset.negatives[name] for name in needs.published]
+    names += [dataset.scores[name].file for name in needs.stored]
     return [name for name in dict.fromkeys(names) if name]
+
+
+def families(recipe: Recipe) -> dict[str, str]:
+    """Return the family of every system and teacher: a stage's own, bm25, or stored for scores that are there."""
+    own = {name: stage.family for name, stage in recipe.stages.items()}
+    return own | {"bm25": "bm25", LABELS: "stored"} | dict.fromkeys(recipe.dataset.scores, "stored")
 
 
 def count_jobs(recipe: Recipe) -> Counter[str]:
     """Return the number of jobs of each rule behind `led_final` when nothing is there yet."""
     needs, shards = Needs.of(recipe), recipe.dataset.shards
     passages, queries = token_files(recipe, needs)
-    family = {name: stage.family for name, stage in recipe.stages.items()} | {"bm25": "bm25"}
+    family = families(recipe)
     ranked = Counter[str]()
     for name, split in needs.rankings:  # the training queries are searched by shard
         ranked[family[name]] += shards if split == "train" and family[name] != "ranker" else 1
@@ -110,10 +123,12 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
         "bm25_index": int(ranked["bm25"] > 0),
         "bm25_search": ranked["bm25"],
         "published_pool": len(needs.published),
-        "pool": len(needs.mined),
+        "store_scores": len(needs.stored),
+        "pool": len(needs.mined) + len(needs.stored_pools),
         "draw": len(needs.trained),
         "score_with_vectors": (taught["dense"] + taught["lexicon"]) * shards,
         "score_with_ranker": taught["ranker"] * shards,
+        "score_with_stored": taught["stored"] * shards,
         "trainset": len(needs.trained),
         "pretrain": len(recipe.names("pretrain")),
         "import_model": len(imported),

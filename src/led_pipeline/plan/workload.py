@@ -1,9 +1,9 @@
 """Workload: how many passages, queries and examples a recipe is about, before they are prepared if need be."""
 
-import gzip
 from dataclasses import dataclass
 from pathlib import Path
 
+from led_pipeline.data.streams import beginning, is_there, plain_name
 from led_pipeline.files import read_json
 from led_pipeline.plan import assumptions as given
 from led_pipeline.recipe import Recipe
@@ -53,7 +53,7 @@ def _prepared(recipe: Recipe, folder: Path) -> Workload | None:
         return None
     notes = {path.stem: read_json(path) for path in needed}
     passages = notes["passages"]["counts"]["passages"]
-    plain = [i for i in notes["passages"]["inputs"] if not i["path"].endswith(".gz")]
+    plain = [i for i in notes["passages"]["inputs"] if i["path"] == plain_name(i["path"]) and ".zip/" not in i["path"]]
     ids = given.DOCSTRING_ID_BYTES if recipe.dataset.source == "docstrings" else given.ID_BYTES
     size = sum(i["bytes"] for i in plain) / passages - ids * len(plain)
     queries = {split: notes[split]["counts"]["queries"] for split in recipe.dataset.splits}
@@ -91,18 +91,11 @@ def _folder(recipe: Recipe, folder: Path) -> Workload:
 def lines(path: Path) -> tuple[int, float]:
     """Return about how many lines a text file has and their bytes, from its beginning; zeros if it is not there.
 
-    Of a gzip file the beginning tells the compression too, which makes the estimate of its lines rougher.
+    Of a compressed file the beginning tells the compression too, which makes the estimate of its lines rougher.
     """
-    if not path.is_file():
+    if not is_there(path):
         return 0, 0.0
-    size = path.stat().st_size
-    with path.open("rb") as raw:
-        if path.suffix == ".gz":
-            with gzip.GzipFile(fileobj=raw) as file:
-                head = file.read(SAMPLE)
-            size = round(size * len(head) / max(min(raw.tell(), size), 1))
-        else:
-            head = raw.read(SAMPLE)
+    head, size = beginning(path, SAMPLE)
     head = head[: head.rfind(b"\n") + 1] or head
     count = max(head.count(b"\n"), 1)
     return round(size * count / max(len(head), 1)), len(head) / count

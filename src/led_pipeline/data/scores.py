@@ -1,0 +1,181 @@
+"""Scores: those of a file as a ranking of the training queries, and those of a trainset's passages looked up.
+
+Run as `python -m led_pipeline.data.scores store --file FILE --queries Q --passages P --scale 1 --offset 0 --out R` to
+write a score file as a ranking, from which pools are made like from any other; and as `... look-up --pairs drawn.arrow
+--ranking R --shard I --shards S --out NPY`, or with `--qrels F --queries Q --passages P` in place of `--ranking R`, for
+the teacher's scores of the passages that were drawn.
+
+A positive that the file does not score takes the highest score of its query (SPLADE's rule) and is counted; any other
+passage without a score is an error. With judgements as the teacher, a passage that is not judged has grade 0.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from led_pipeline.data.formats import load_qrels
+from led_pipeline.data.pools import in_row_order
+from led_pipeline.data.score_files import read_scores
+from led_pipeline.data.tables import (
+    Ranked,
+    Ranking,
+    read_arrow,
+    read_ranking,
+    rows_of,
+    shard_range,
+    write_matrix,
+    write_rankings,
+)
+from led_pipeline.files import InputError, run_main
+
+QUERIES = 16_384  # query rows whose scores are held at once
+
+# From query rows (ascending, within start..stop) and their passage rows: the scores, and where there is none.
+Lookup = Callable[[int, int, NDArray, NDArray], tuple[NDArray[np.float32], NDArray[np.bool_]]]
+
+
+def key(queries: NDArray, passages: NDArray) -> NDArray[np.int64]:
+    """Return one number per (query row, passage row), ordered by query and then by passage."""
+    return queries.astype(np.int64) << 32 | passages
+
+
+def keys_of(ranking: Ranking) -> NDArray[np.int64]:
+    """Return the keys of a ranking's pairs, in its order."""
+    return key(np.repeat(ranking.queries, ranking.passages.lengths), ranking.passages.values)
+
+
+def store(file: Path, queries: Path, passages: Path, transform: tuple[float, float], out: Path) -> None:
+    """Write the scores of a file, times a factor and plus a constant, as a ranking; among equals the file's order."""
+    scale, offset = transform
+    counts = {"queries": 0, "passages": 0}
+
+    def lists() -> Iterator[Ranked]:
+        for query, rows, scores in in_row_order(read_scores(file), file, queries, passages, out.parent):
+            scores = (scores * scale + offset).astype(np.float32)
+            order = np.argsort(-scores, kind="stable")
+            counts["queries"] += 1
+            counts["passages"] += len(rows)
+            yield query, rows[order], scores[order]
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_rankings(out, Ranking.parts(lists()))
+    if not counts["queries"]:
+        raise InputError(f"{file}: none of its queries is a training query; take the file made for this dataset")
+    print(f"{counts['queries']:,} training queries with {counts['passages']:,} scores")
+
+
+def of_ranking(path: Path) -> Lookup:
+    """Look scores up in a stored ranking."""
+
+    def look_up(start: int, stop: int, queries: NDArray, passages: NDArray) -> tuple[NDArray, NDArray]:
+        found = read_ranking(path, start, stop)
+        keys = keys_of(found)
+        order = np.argsort(keys)
+        wanted = key(queries, passages)
+        place = np.minimum(np.searchsorted(keys[order], wanted), max(len(keys) - 1, 0))
+        missing = keys[order][place] != wanted if len(keys) else np.ones(len(wanted), dtype=bool)
+        values = found.scores.values[order]
+        return (values[place] if len(keys) else np.zeros(len(wanted), dtype=np.float32)).copy(), missing
+
+    return look_up
+
+
+def of_judgements(qrels: Path, queries: Path, passages: Path) -> Lookup:
+    """Look grades up in judgements; a passage that is not judged has grade 0."""
+    judged = load_qrels(qrels)
+    query_rows = rows_of(queries, judged)
+    rows = rows_of(passages, {pid for grades in judged.values() for pid in grades})
+    pairs = {
+        (query_rows[qid] << 32 | rows[pid]): grade
+        for qid, grades in judged.items()
+        if qid in query_rows
+        for pid, grade in grades.items()
+    }
+    keys = np.array(sorted(pairs), dtype=np.int64)
+    grades = np.array([pairs[k] for k in keys.tolist()], dtype=np.float32)
+
+    def look_up(_start: int, _stop: int, queries: NDArray, passages: NDArray) -> tuple[NDArray, NDArray]:
+        wanted = key(queries, passages)
+        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        return np.where(keys[place] == wanted, grades[place], np.float32(0)), np.zeros(len(wanted), dtype=bool)
+
+    return look_up
+
+
+def look_up(pairs: Path, source: Path, scores_of: Lookup, shard: int, shards: int, out: Path) -> None:
+    """Write the scores of one shard of a trainset's rows as a flat float32 vector, in the order of their passages.
+
+    Args:
+        source: the file that an error names.
+
+    Raises:
+        InputError: a passage other than the positive, or all of a query, has no score.
+    """
+    columns, _ = read_arrow(pairs)
+    first, last = shard_range(len(columns["query"]), shard, shards)
+    queries, offsets = columns["query"][first:last], columns["passages"].offsets[first : last + 1]
+    width = np.diff(offsets)
+    passages = columns["passages"].values[offsets[0] : offsets[-1]]
+    scores, missing = np.empty(len(passages), dtype=np.float32), np.empty(len(passages), dtype=bool)
+    query_of = np.repeat(queries, width)
+    order = np.argsort(query_of, kind="stable")
+    for start in range(0, int(query_of.max(initial=-1)) + 1, QUERIES):
+        low, high = np.searchsorted(query_of, [start, start + QUERIES], sorter=order)
+        here = order[low:high]
+        if len(here):
+            scores[here], missing[here] = scores_of(start, start + QUERIES, query_of[here], passages[here])
+    positive = np.zeros(len(passages), dtype=bool)
+    positive[offsets[:-1] - offsets[0]] = True
+    if (lost := missing & ~positive).any():
+        raise InputError(
+            f"{source}: {lost.sum():,} of {len(passages) - len(queries):,} drawn negatives have no score there; set"
+            " only_scored: true for this stage to draw among scored passages only, or take a file that has them all"
+        )
+    if missing.any():
+        _fill_positives(scores, np.flatnonzero(missing), query_of, source)
+    print(f"{len(scores):,} scores, {missing.sum():,} positives without one took their query's highest")
+    write_matrix(out, scores)
+
+
+def _fill_positives(scores: NDArray, places: NDArray, queries: NDArray, source: Path) -> None:
+    """Give positives without a score the highest score of their query in the whole source."""
+    highest = {}
+    wanted = np.unique(queries[places])
+    for start in range(0, int(wanted[-1]) + 1, QUERIES):
+        if len(wanted[(wanted >= start) & (wanted < start + QUERIES)]):
+            found = read_ranking(source, start, start + QUERIES)
+            highest |= {query: own.max() for query, _, own in found if len(own)}
+    for place in places:
+        scores[place] = highest[int(queries[place])]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Store scores, or look them up.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    storing = commands.add_parser("store", help="write a score file as a ranking of the training queries")
+    storing.add_argument("--file", required=True, type=Path)
+    storing.add_argument("--queries", required=True, type=Path)
+    storing.add_argument("--passages", required=True, type=Path)
+    storing.add_argument("--scale", type=float, default=1.0)
+    storing.add_argument("--offset", type=float, default=0.0)
+    looking = commands.add_parser("look-up", help="look up the scores of one shard of a trainset's rows")
+    looking.add_argument("--pairs", required=True, type=Path)
+    for name in ("ranking", "qrels", "queries", "passages"):
+        looking.add_argument(f"--{name}", type=Path)
+    looking.add_argument("--shard", required=True, type=int)
+    looking.add_argument("--shards", required=True, type=int)
+    for command in (storing, looking):
+        command.add_argument("--out", required=True, type=Path)
+    a = parser.parse_args()
+    if a.command == "store":
+        store(a.file, a.queries, a.passages, (a.scale, a.offset), a.out)
+    else:
+        scores_of = of_judgements(a.qrels, a.queries, a.passages) if a.qrels else of_ranking(a.ranking)
+        look_up(a.pairs, a.qrels or a.ranking, scores_of, a.shard, a.shards, a.out)
+
+
+if __name__ == "__main__":
+    run_main(main)

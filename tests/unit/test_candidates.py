@@ -1,0 +1,172 @@
+import json
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from led_pipeline.data import candidates as module
+from led_pipeline.data import scores, trainset
+from led_pipeline.data.candidates import Candidates, selected
+from led_pipeline.data.tables import Ragged, Ranking, read_arrow, write_ranking, write_strings
+from led_pipeline.data.trainset import draw_trainset, window
+
+SETTINGS = {"negatives_per_query": 3, "batch_size": 4, "epochs": 4, "max_steps": None, "seed": 7}
+ALL = {"min_score": None, "max_score": None, "skip": 0, "first": None, "last": None, "random": None}
+
+
+def write_pool(path, lists: dict[int, list[tuple[int, float]]]):
+    rows = [[passage for passage, _ in found] for found in lists.values()]
+    own = [[score for _, score in found] for found in lists.values()]
+    ragged = (
+        Ragged.from_rows(list(map(np.array, rows)), np.int32),
+        Ragged.from_rows(list(map(np.array, own)), np.float32),
+    )
+    write_ranking(path, Ranking(np.array(list(lists), dtype=np.int32), *ragged))
+    return path
+
+
+@pytest.fixture
+def pool(tmp_path):
+    """Write three queries' lists, 40 passages each at most, scores falling from 10 in halves."""
+    lists = {q: [(100 * q + i, 10 - i / 2) for i in range(n)] for q, n in ((0, 40), (2, 3), (5, 12))}
+    return write_pool(tmp_path / "a.parquet", lists), lists
+
+
+def taken(pool, depth=100, seed=1, **which) -> dict[int, list[int]]:
+    found = Candidates([pool], depth, selections=[ALL | which], seed=seed).read(0, 6)
+    return {q: found[q].tolist() for q in range(6) if len(found[q])}
+
+
+def by_hand(lists, depth=100, **which) -> dict[int, list[int]]:
+    """The rules of a selection, written as a loop."""
+    which = ALL | which
+    kept = {}
+    for query, found in lists.items():
+        rest = found[:depth]
+        if which["min_score"] is not None:
+            rest = [pair for pair in rest if pair[1] >= which["min_score"]]
+        if which["max_score"] is not None:
+            rest = [pair for pair in rest if pair[1] < which["max_score"]]
+        rest = rest[which["skip"] :]
+        rest = rest[: which["first"]] if which["first"] else rest
+        rest = rest[-which["last"] :] if which["last"] else rest
+        if rest:
+            kept[query] = [passage for passage, _ in rest]
+    return kept
+
+
+@pytest.mark.parametrize(
+    "which",
+    [
+        {},
+        {"min_score": 8.5},
+        {"max_score": 9.0},
+        {"min_score": 5.0, "max_score": 9.5, "skip": 2, "first": 3},
+        {"skip": 3},
+        {"skip": 30, "last": 4},
+        {"first": 5},
+        {"last": 5},
+        {"depth": 10, "last": 2},
+        {"min_score": 11.0},
+    ],
+)
+def test_a_selection_takes_what_its_rules_say(pool, which):
+    path, lists = pool
+    assert taken(path, **which) == by_hand(lists, **which)
+
+
+def test_a_random_selection_depends_on_the_seed_and_not_on_what_is_read_with_it(pool):
+    path, lists = pool
+    found = taken(path, random=6, skip=2)
+    assert [len(rows) for rows in found.values()] == [6, 1, 6]
+    allowed = by_hand(lists, skip=2)
+    assert all(set(rows) < set(allowed[q]) and rows == sorted(rows) for q, rows in found.items() if q != 2)
+    assert found == taken(path, random=6, skip=2) != taken(path, random=6, skip=2, seed=2)
+    alone = Candidates([path], 100, selections=[ALL | {"random": 6, "skip": 2}], seed=1).read(5, 6)
+    assert alone[0].tolist() == found[5]
+
+
+def test_a_random_selection_takes_every_passage_equally_often():
+    query_of, values = np.zeros(10, dtype=np.int32), np.arange(10, dtype=np.int32)
+    counts = Counter()
+    for seed in range(3_000):
+        counts.update(selected(query_of, values, -values, ALL | {"random": 3}, seed).tolist())
+    assert all(abs(counts[i] - 900) < 5 * (3_000 * 0.3 * 0.7) ** 0.5 for i in range(10))
+
+
+def test_one_pool_may_come_twice_with_other_selections(pool):
+    path, _ = pool
+    which = [ALL | {"first": 2}, ALL | {"last": 1}, None]
+    found = Candidates([path] * 3, 5, selections=which).read(0, 1)
+    assert found[0].tolist() == [0, 1, 4, 0, 1, 2, 3, 4]
+
+
+# --- windows
+
+
+def test_a_window_moves_through_one_order_and_wraps():
+    drawn = [window(10, 4, epoch, seed=3, query=8).tolist() for epoch in range(5)]
+    order = np.random.default_rng([3, 8]).permutation(10).tolist()
+    assert drawn == [order[0:4], order[4:8], order[8:] + order[:2], order[2:6], order[6:]]
+    assert Counter(position for part in drawn for position in part) == dict.fromkeys(range(10), 2), (
+        "five windows of four go round twice"
+    )
+    assert window(10, 4, 0, seed=3, query=9).tolist() != drawn[0]
+
+
+def test_a_window_goes_round_where_candidates_are_few():
+    first, second = (window(3, 4, epoch, seed=3, query=8).tolist() for epoch in (0, 1))
+    assert set(first) == {0, 1, 2} and first[3] == first[0] and second[0] == first[1]
+
+
+def test_a_trainset_of_windows_uses_every_candidate_before_any_again(tmp_path, pool):
+    path, lists = pool
+    pairs = np.array([(0, 900), (5, 905)], dtype=np.int32)
+    draw_trainset(pairs, Candidates([path], 12), SETTINGS | {"sampling": "window"}, tmp_path / "t.arrow")
+    columns, _ = read_arrow(tmp_path / "t.arrow")
+    for query in (0, 5):
+        rows = np.flatnonzero(columns["query"] == query)
+        used = [p for row in rows for p in columns["passages"][row][1:].tolist()]
+        assert sorted(used) == [passage for passage, _ in lists[query][:12]], "four epochs of three out of twelve"
+
+
+# --- positives
+
+
+def test_one_random_positive_of_each_query_is_taken_in_every_epoch(tmp_path, pool):
+    pairs = np.array([(0, 900), (0, 901), (0, 902), (2, 903), (4, 904), (5, 905)], dtype=np.int32)
+    settings = SETTINGS | {"positives_per_epoch": "one", "epochs": 30}
+    draw_trainset(pairs, Candidates([pool[0]], 100), settings, tmp_path / "t.arrow")
+    columns, metadata = read_arrow(tmp_path / "t.arrow")
+    assert metadata == {"examples": "3"} and len(columns["query"]) == 90, "query 4 has no negatives"
+    for epoch in range(30):
+        assert sorted(columns["query"][columns["epoch"] == epoch].tolist()) == [0, 2, 5]
+    positives = Counter((q, int(p[0])) for q, p in zip(columns["query"].tolist(), columns["passages"], strict=True))
+    assert positives.keys() == {(0, 900), (0, 901), (0, 902), (2, 903), (5, 905)}
+    assert positives[2, 903] == 30 and all(positives[0, p] > 2 for p in (900, 901, 902))
+
+
+@pytest.mark.parametrize("at_once", [16_384, 1])
+def test_grades_and_score_files_say_what_is_positive(tmp_path, monkeypatch, at_once):
+    """By the command: q0's p3 is judged too low, its p6 scores high enough, and p6 is no negative then."""
+    monkeypatch.setattr(module, "QUERIES", at_once)
+    monkeypatch.chdir(tmp_path)
+    write_strings("p.parquet", [{"id": [f"p{i}" for i in range(10)]}], ["id"])
+    write_strings("q.parquet", [{"id": ["q0", "q1"]}], ["id"])
+    (tmp_path / "train.qrels").write_text("q0\t0\tp3\t1\nq0\t0\tp4\t2\nq1\t0\tp5\t3\n")
+    (tmp_path / "cross.json").write_text('{"q0": {"p6": 5, "p1": 4.9}, "q1": {"p5": 9, "p2": 5.5, "p0": 0}}')
+    scores.store("cross.json", "q.parquet", "p.parquet", (1.0, 0.0), tmp_path / "cross.parquet")
+    write_pool(tmp_path / "pool.parquet", {q: [(p, -p) for p in (0, 1, 2, 6, 7)] for q in (0, 1)})
+    more = {"scores": "cross", "min_score": 5.0}
+    settings = SETTINGS | {"positive_from": 2, "more_positives": more, "negatives_depth": 10, "deduplicate": False}
+    settings |= {"negatives": ["bm25"], "negatives_per_query": 4}
+    files = ["--queries", "q.parquet", "--passages", "p.parquet", "--qrels", "train.qrels", "--pools", "pool.parquet"]
+    options = ["--positives", "cross.parquet", "--settings", json.dumps(settings), "--out", "t.arrow"]
+    monkeypatch.setattr(sys, "argv", ["trainset", "draw", *files, *options])
+    trainset.main()
+    columns, _ = read_arrow("t.arrow")
+    examples = list(zip(columns["query"].tolist(), columns["passages"], strict=True))
+    assert {(q, int(passages[0])) for q, passages in examples} == {(0, 4), (0, 6), (1, 5), (1, 2)}
+    negatives = {q: {p for query, passages in examples if query == q for p in passages[1:].tolist()} for q in (0, 1)}
+    assert negatives == {0: {0, 1, 2, 7}, 1: {0, 1, 6, 7}}
