@@ -1,6 +1,7 @@
 """The command `led`: what a person asks of the pipeline besides running it.
 
 `led plan [--configfile F]` prints what a recipe takes and what stands in its way on this machine, in seconds.
+`led reference` prints the page docs/recipe-reference.md: every key of a recipe.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from led_pipeline.plan.checks import Site
 from led_pipeline.plan.preflight import elsewhere, look, report, status
 from led_pipeline.recipe import Recipe
 from led_pipeline.recipe_errors import repeated_keys
+from led_pipeline.recipe_reference import page
 
 CONFIG = Path("config/config.yaml")
 
@@ -54,6 +56,11 @@ def plan(arguments: argparse.Namespace) -> int:
     return status(found)
 
 
+def reference(arguments: argparse.Namespace) -> int:
+    print(page(), end="")
+    return 0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="led", description="led_pipeline: ask about a recipe and its results.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -63,6 +70,8 @@ def main() -> None:
     command.add_argument("--gpus", type=int, help="no job gets more, as with snakemake --resources gpu=N")
     command.add_argument("--executor", default="local", help="as with snakemake --executor; slurm: GPUs are elsewhere")
     command.set_defaults(run=plan)
+    command = commands.add_parser("reference", help="every key of a recipe, as a page in Markdown")
+    command.set_defaults(run=reference)
     arguments = parser.parse_args()
     sys.exit(arguments.run(arguments))
 

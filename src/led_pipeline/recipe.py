@@ -21,16 +21,16 @@ from led_pipeline.recipe_stages import FAMILIES, READS, Ranker, Stage, Trained
 class Recipe(Section):
     """A whole recipe. `defaults` holds keys that every stage which knows them takes unless it says otherwise."""
 
-    dataset: Dataset
-    tokenizer: str = "bert-base-uncased"
-    seed: int = 42
-    bm25: Bm25 = Bm25()
-    mining: Mining = Mining()
-    validation: Validation | None = None
-    evaluation: Evaluation = Evaluation()
-    resources: Resources = Resources()
-    defaults: dict[str, Any] = Field(default_factory=dict)
-    stages: dict[Name, Stage]
+    dataset: Dataset  # where texts and judgements come from
+    tokenizer: str = "bert-base-uncased"  # a stage, a local folder or a hub id; stages may name their own
+    seed: int = 42  # of every draw and every training that names none of its own
+    bm25: Bm25 = Bm25()  # parameters of BM25
+    mining: Mining = Mining()  # how many passages are kept to draw negatives from
+    validation: Validation | None = None  # what trainings are measured by on the way; null: not at all
+    evaluation: Evaluation = Evaluation()  # what is measured and compared at the end
+    resources: Resources = Resources()  # what jobs ask for
+    defaults: dict[str, Any] = Field(default_factory=dict)  # keys of stages, for every stage that knows them
+    stages: dict[Name, Stage]  # the graph: name -> stage
 
     @classmethod
     def load(cls, config: Mapping[str, Any]) -> "Recipe":

@@ -19,8 +19,8 @@ class Section(BaseModel):
 
 
 class Bm25(Section):
-    k1: float = Field(0.9, gt=0)
-    b: Fraction = 0.4
+    k1: float = Field(0.9, gt=0)  # saturation of term frequencies
+    b: Fraction = 0.4  # share of the normalisation by length
 
 
 class Mining(Section):
@@ -32,28 +32,28 @@ class Mining(Section):
 class Validation(Section):
     """Re-ranking of one system's best passages for a few queries, during training, measured by MRR@10."""
 
-    split: Name = "dev"
-    system: Name = "bm25"
-    queries: Positive = 1_000
-    depth: Positive = 1_000
+    split: Name = "dev"  # whose queries
+    system: Name = "bm25"  # whose ranking gives the candidates
+    queries: Positive = 1_000  # the first so many of the split
+    depth: Positive = 1_000  # candidates per query
     every: Positive = 10_000  # optimizer steps
     keep: Literal["best", "last"] = "best"  # which weights: those of the best validated step, or of the last step
 
 
 class Evaluation(Section):
-    splits: list[Name] = ["dev"]
-    depth: Positive = 1_000
+    splits: list[Name] = ["dev"]  # what is measured on
+    depth: Positive = 1_000  # passages ranked per query
     compare: list[tuple[Name, Name]] = []  # pairs of systems for a paired significance test
     examples: int = Field(5, ge=0)  # queries shown side by side in the report
-    side_by_side: tuple[Name, Name] | None = None
+    side_by_side: tuple[Name, Name] | None = None  # two systems whose results the report shows
     gate: bool = False  # stop where a result lies below the published one by more than its tolerance
 
 
 class JobResources(Section):
-    gpu: int = Field(0, ge=0)
-    threads: Positive = 1
-    mem_mb: Positive = 4_000
-    runtime_min: Positive = 60
+    gpu: int = Field(0, ge=0)  # GPUs of a job; 0: it runs on the processor
+    threads: Positive = 1  # threads of a job
+    mem_mb: Positive = 4_000  # memory in MB, for the scheduler
+    runtime_min: Positive = 60  # minutes, for the scheduler
 
 
 class TrainingResources(JobResources):
@@ -65,8 +65,8 @@ class TrainingResources(JobResources):
 class Resources(Section):
     """What each kind of job asks for; partitions and accounts belong to the profile."""
 
-    train: TrainingResources = TrainingResources()
-    encode: JobResources = JobResources()
-    score: JobResources = JobResources()
-    search: JobResources = JobResources()
-    cpu: JobResources = JobResources()
+    train: TrainingResources = TrainingResources()  # trainings and pretraining
+    encode: JobResources = JobResources()  # vectors
+    score: JobResources = JobResources()  # a ranker's scores, of teachers and of reranking
+    search: JobResources = JobResources()  # dense search
+    cpu: JobResources = JobResources()  # everything else
