@@ -230,6 +230,20 @@ def validation_arguments(wildcards):
     return " ".join(arguments)
 
 
+def sparse_vectors(wildcards):
+    """The vectors whose sparsity is measured: those of a lexicon stage."""
+    if wildcards.system not in RECIPE.names("lexicon"):
+        return {}
+    queries, passages = vector_split(wildcards.system, wildcards.split), vector_shards(wildcards.system)
+    return {"query_vectors": queries, "passage_vectors": passages}
+
+
+def sparse_vector_arguments(wildcards, input):
+    if not input.get("query_vectors"):
+        return ""
+    return f"--query-vectors {input.query_vectors} --passage-vectors {input.passage_vectors}"
+
+
 def preflight_arguments(wildcards=None, output=None):
     """The recipe, where its files are, what jobs run with (local, slurm), and what `--resources gpu=N` leaves to a job."""
     limit = getattr(workflow.resource_settings.resources.get("gpu"), "value", None)
