@@ -2,6 +2,7 @@
 
 `led plan [--configfile F]` prints what a recipe takes and what stands in its way on this machine, in seconds.
 `led reference` prints the page docs/recipe-reference.md: every key of a recipe.
+`led summary results/a results/b` sets the measures of several datasets beside one another, with their mean.
 """
 
 import argparse
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from led_pipeline.files import InputError, run_main
+from led_pipeline.files import InputError, run_main, write_json
 from led_pipeline.plan.checks import Site
 from led_pipeline.plan.preflight import elsewhere, look, report, status
 from led_pipeline.recipe import Recipe
@@ -61,6 +62,16 @@ def reference(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def summary(arguments: argparse.Namespace) -> int:
+    from led_pipeline import report_summary  # its measures load SciPy, which the other commands need not wait for
+
+    result = report_summary.summary(arguments.results, arguments.split)
+    if arguments.json:
+        write_json(arguments.json, result)
+    print(report_summary.summary_text(result), end="")
+    return 0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="led", description="led_pipeline: ask about a recipe and its results.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -72,6 +83,11 @@ def main() -> None:
     command.set_defaults(run=plan)
     command = commands.add_parser("reference", help="every key of a recipe, as a page in Markdown")
     command.set_defaults(run=reference)
+    command = commands.add_parser("summary", help="nDCG@10 and recall@100 of several finished runs, and their means")
+    command.add_argument("results", type=Path, nargs="+", help="results folders, one per dataset")
+    command.add_argument("--split", help="which split of each (default: the first that its recipe evaluates)")
+    command.add_argument("--json", type=Path, help="also write the numbers to this file")
+    command.set_defaults(run=summary)
     arguments = parser.parse_args()
     sys.exit(arguments.run(arguments))
 

@@ -111,11 +111,21 @@ def passage_ids(path: Path, rows: NDArray[np.int32]) -> dict[int, str]:
     return dict(zip(wanted.tolist(), PassageIds.read(path, wanted).of(wanted), strict=True))
 
 
-def named(parts: Iterable[Ranking], queries: Sequence[str], passages: PassageIds, depth: int) -> Iterator[Result]:
-    """Yield the first `depth` results of each query of a ranking by their ids; a query without results is left out."""
+def named(
+    parts: Iterable[Ranking], queries: Sequence[str], passages: PassageIds, depth: int, drop_same_id: bool = False
+) -> Iterator[Result]:
+    """Yield the first `depth` results of each query of a ranking by their ids; a query without results is left out.
+
+    Args:
+        drop_same_id: a passage with the id of the query is none of its results, as in BEIR.
+    """
     for query, rows, scores in chain.from_iterable(parts):
-        if len(rows):
-            yield queries[query], passages.of(rows[:depth]), scores[:depth].tolist()
+        pids, values = passages.of(rows[: depth + drop_same_id]), scores[: depth + drop_same_id].tolist()
+        if drop_same_id and queries[query] in pids:
+            own = pids.index(queries[query])
+            del pids[own], values[own]
+        if pids:
+            yield queries[query], pids[:depth], values[:depth]
 
 
 def _at_10(reciprocal_rank: float) -> float:
@@ -219,7 +229,8 @@ def _run(arguments: argparse.Namespace) -> None:
     for part in read_rankings(arguments.ranking):
         rows = np.union1d(rows, part.passages.values)
     passages, queries = PassageIds.read(arguments.passages, rows), read_column(arguments.queries, "id")
-    results = named(read_rankings(arguments.ranking), queries, passages, arguments.depth)
+    ranking = read_rankings(arguments.ranking)
+    results = named(ranking, queries, passages, arguments.depth, arguments.drop_same_id)
     write_run(arguments.out, results, arguments.tag)
 
 
@@ -249,6 +260,7 @@ def main() -> None:
         run.add_argument(f"--{name}", type=Path, required=True)
     run.add_argument("--tag", required=True)
     run.add_argument("--depth", type=int, required=True)
+    run.add_argument("--drop-same-id", action="store_true", help="a passage with the query's id is no result")
     run.set_defaults(command=_run)
     measuring = commands.add_parser("measure", help="measure a TREC run file against qrels")
     for name in ("run", "qrels", "out", "per-query"):

@@ -47,6 +47,7 @@ class Evaluation(Section):
     examples: int = Field(5, ge=0)  # queries shown side by side in the report
     side_by_side: tuple[Name, Name] | None = None  # two systems whose results the report shows
     gate: bool = False  # stop where a result lies below the published one by more than its tolerance
+    drop_same_id: bool = False  # no result: a passage with the id of the query, as in BEIR (ArguAna, Quora)
 
 
 class JobResources(Section):

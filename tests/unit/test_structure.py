@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "launch": ["files"],
     "hub": ["files", "recipe"],
     "plan": ["files", "recipe", "hub", "launch", "data.sources", "search.java", "report_published"],
-    "cli": ["files", "recipe", "plan"],
+    "cli": ["files", "recipe", "plan", "report_summary"],
     "gate": ["files"],
     "data": ["files", "recipe", "versions"],
     "data.tokens": ["files", "data"],

@@ -18,10 +18,12 @@ rule run_file:
         runtime=job("cpu", "runtime_min"),
     params:
         depth=RECIPE.evaluation.depth,
+        same_id="--drop-same-id" if RECIPE.evaluation.drop_same_id else "",
         version=version("evaluate"),
     shell:
         "python -m led_pipeline.evaluate run --ranking {input.ranking} --queries {input.queries}"
-        " --passages {input.passages} --tag {wildcards.system} --depth {params.depth} --out {output} > {log} 2>&1"
+        " --passages {input.passages} --tag {wildcards.system} --depth {params.depth} {params.same_id} --out {output}"
+        " > {log} 2>&1"
 
 
 rule measure:
