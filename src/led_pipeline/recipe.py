@@ -14,7 +14,17 @@ from led_pipeline import recipe_checks
 from led_pipeline.files import InputError
 from led_pipeline.recipe_data import Dataset
 from led_pipeline.recipe_errors import nearest, sentences
-from led_pipeline.recipe_schema import Bm25, Evaluation, JobResources, Mining, Name, Resources, Section, Validation
+from led_pipeline.recipe_schema import (
+    JUDGED,
+    Bm25,
+    Evaluation,
+    JobResources,
+    Mining,
+    Name,
+    Resources,
+    Section,
+    Validation,
+)
 from led_pipeline.recipe_stages import FAMILIES, READS, Ranker, Stage, Trained
 
 
@@ -103,6 +113,10 @@ class Recipe(Section):
         """Return whether a stage re-ranks validation queries while it is trained."""
         stage = self.stages[name]
         return self.validation is not None and isinstance(stage, Trained) and stage.train and stage.validation
+
+    def validates_by_search(self, name: str) -> bool:
+        """Return whether the candidates of a stage's validation are some system's ranking."""
+        return self.validates(name) and self.validation.system != JUDGED
 
     def job(self, kind: str, stage: str | None = None) -> JobResources:
         """Return what a job of some kind asks for; a stage's own `resources` are those of its training."""

@@ -8,6 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from led_pipeline.recipe_errors import nearest
+from led_pipeline.recipe_schema import JUDGED
 from led_pipeline.recipe_stages import Pretrain, Ranker, Trained
 
 if TYPE_CHECKING:
@@ -47,8 +48,9 @@ def _dataset(recipe: "Recipe") -> Iterator[str]:
     for name in ("bm25", *recipe.stages):
         if name in dataset.negatives:
             yield f"dataset.negatives.{name}: this name is taken by a system of the recipe, choose another one"
-    if "bm25" in recipe.stages:
-        yield "stages.bm25: this name is taken by BM25 itself, choose another one"
+    for name, owner in {"bm25": "BM25 itself", JUDGED: "the judged passages (validation.system)"}.items():
+        if name in recipe.stages:
+            yield f"stages.{name}: this name is taken by {owner}, choose another one"
     trained = any(isinstance(stage, Trained) and stage.train for stage in recipe.stages.values())
     if trained and "train" not in dataset.splits:
         yield "dataset.splits: the stages learn from a split 'train', and there is none"
@@ -66,7 +68,7 @@ def _names(recipe: "Recipe") -> Iterator[str]:
         yield from _unknown("evaluation.side_by_side", system, systems, "system")
     if recipe.validation and any(map(recipe.validates, recipe.stages)):
         yield from _unknown("validation.split", recipe.validation.split, recipe.dataset.splits, "split")
-        yield from _unknown("validation.system", recipe.validation.system, systems, "system")
+        yield from _unknown("validation.system", recipe.validation.system, [*systems, JUDGED], "system")
     yield from _misspelt_stage("tokenizer", recipe.tokenizer, recipe.stages)
     for name, stage in recipe.stages.items():
         if isinstance(stage, Trained):
@@ -111,7 +113,7 @@ def _cycle(recipe: "Recipe") -> Iterator[str]:
 def _depths(recipe: "Recipe") -> Iterator[str]:
     """Check that as many passages are ranked as are used."""
     ranked, hits = recipe.evaluation.depth, recipe.mining.hits
-    validated = recipe.validation if any(map(recipe.validates, recipe.stages)) else None
+    validated = recipe.validation if any(map(recipe.validates_by_search, recipe.stages)) else None
     reranks = {n: s.rerank for n, s in recipe.stages.items() if isinstance(s, Ranker)}
     if recipe.mining.depth > hits:
         yield f"mining.depth: {recipe.mining.depth} is more than mining.hits ({hits}), which is all that is searched"

@@ -15,11 +15,12 @@ from inspect import getdoc
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from led_pipeline.files import InputError
 from led_pipeline.recipe import Recipe
+from led_pipeline.recipe_schema import Name
 from led_pipeline.recipe_stages import READS
 
 INTRODUCTION = """\
@@ -32,6 +33,7 @@ settings (`READS`) that hold a key: changing it re-runs the rules that read them
 `import_model`; `pretrain`) and what follows. `running`: the training takes it up, nothing re-runs. A dash: the key
 acts through what it names (`init`, `rerank`: other files are read), through one rule alone (`quantisation`: the impact
 index), or on no result (`resources`)."""
+NAME = TypeAdapter(Name).json_schema()["pattern"]
 LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 PLAIN = {"integer": "int", "number": "float", "string": "text", "boolean": "true, false", "null": "null", None: "any"}
 
@@ -120,7 +122,7 @@ def _kind(schema: dict[str, Any]) -> str:
         inner = schema.get("additionalProperties") or next(iter(schema.get("patternProperties", {}).values()), {})
         return f"NAME: {_kind(inner if isinstance(inner, dict) else {})}"
     if "pattern" in schema:
-        return "NAME"
+        return "NAME" if schema["pattern"] == NAME else f"text like `{schema['pattern'].strip('^$')}`"
     bounds = [f"{sign} {schema[limit]:g}" for limit, sign in LIMITS.items() if limit in schema]
     return " ".join([PLAIN[schema.get("type")], ", ".join(bounds)]).strip()
 

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=64)]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Measure = Annotated[str, Field(pattern=r"^(MRR|nDCG|MAP|P|recall|hit)@[1-9][0-9]*$")]
+JUDGED = "judged"  # in place of a system: the judged passages of each query
 
 
 class Section(BaseModel):
@@ -30,14 +32,15 @@ class Mining(Section):
 
 
 class Validation(Section):
-    """Re-ranking of one system's best passages for a few queries, during training, measured by MRR@10."""
+    """Re-ranking of a few passages for a few queries, during training."""
 
     split: Name = "dev"  # whose queries
-    system: Name = "bm25"  # whose ranking gives the candidates
+    system: Name = "bm25"  # whose ranking gives the candidates; judged: the judged passages alone, without a search
     queries: Positive = 1_000  # the first so many of the split
-    depth: Positive = 1_000  # candidates per query
+    depth: Positive = 1_000  # candidates per query; of judged ones all
     every: Positive = 10_000  # optimizer steps
     keep: Literal["best", "last"] = "best"  # which weights: those of the best validated step, or of the last step
+    measure: Measure = "MRR@10"  # MRR, nDCG, MAP, P, recall or hit at a cut-off
 
 
 class Evaluation(Section):

@@ -349,3 +349,14 @@ def test_the_recipe_imports_no_torch():
     code = "import sys, led_pipeline.recipe, led_pipeline.versions; print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout == "False\n"
+
+
+def test_a_validation_may_rank_judged_passages_and_needs_no_search():
+    judged = {"validation.system": "judged", "validation.measure": "nDCG@20"}
+    recipe = Recipe.load(changed(RECIPES["config.yaml"], judged))
+    assert recipe.validates("led")
+    assert not recipe.validates_by_search("led")
+    with pytest.raises(InputError, match=r"validation\.measure: .*'MRR'"):
+        Recipe.load(changed(RECIPES["config.yaml"], {"validation.measure": "MRR"}))
+    with pytest.raises(InputError, match=r"stages\.judged: this name is taken by the judged passages"):
+        Recipe.load(changed(RECIPES["config.yaml"], {"stages.judged": RECIPES["config.yaml"]["stages"]["led"]}))
