@@ -22,6 +22,7 @@ from led_pipeline.recipe_schema import (
     Mining,
     Name,
     Resources,
+    Search,
     Section,
     Validation,
 )
@@ -41,6 +42,7 @@ class Recipe(Section):
     resources: Resources = Resources()  # what jobs ask for
     defaults: dict[str, Any] = Field(default_factory=dict)  # keys of stages, for every stage that knows them
     stages: dict[Name, Stage]  # the graph: name -> stage
+    search: Search = Search()  # what BM25 and lexicon stages search with
 
     @classmethod
     def load(cls, config: Mapping[str, Any]) -> "Recipe":

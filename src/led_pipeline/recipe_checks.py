@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from led_pipeline.recipe import Recipe
 
 DOCSTRING_SPLITS = ("train", "dev")
+NODE_HITS = 10_000  # OpenSearch returns no more per query unless its index says otherwise
 GPU_HITS = 2_047  # FAISS finds one more per query on a GPU, which the search needs to see ties
 
 
@@ -119,9 +120,13 @@ def _depths(recipe: "Recipe") -> Iterator[str]:
         yield f"mining.depth: {recipe.mining.depth} is more than mining.hits ({hits}), which is all that is searched"
     if "train" in recipe.evaluation.splits and ranked > hits:
         yield f"evaluation.depth: {ranked} is more than mining.hits ({hits}), which is all that is searched on 'train'"
+    depths = {"mining.hits": hits, "evaluation.depth": ranked}
+    depths |= {"validation.depth": validated.depth} if validated else {}
+    for key, count in depths.items():
+        if recipe.search.backend == "opensearch" and count > NODE_HITS:
+            yield f"{key}: {count} is more than OpenSearch returns for a query ({NODE_HITS}); ask for fewer"
     if recipe.resources.search.gpu and recipe.names("dense"):
-        depths = {"mining.hits": hits, "evaluation.depth": ranked}
-        for key, count in (depths | ({"validation.depth": validated.depth} if validated else {})).items():
+        for key, count in depths.items():
             if count > GPU_HITS:
                 yield (
                     f"{key}: {count} is more than FAISS finds on a GPU ({GPU_HITS}); ask for fewer, or search on the"

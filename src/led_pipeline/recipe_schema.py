@@ -31,6 +31,12 @@ class Mining(Section):
     published_depth: Positive = 1_000  # kept of published negatives
 
 
+class Search(Section):
+    """What BM25 and lexicon stages search with; dense stages use FAISS."""
+
+    backend: Literal["anserini", "opensearch"] = "anserini"  # opensearch: the node of OPENSEARCH_URL
+
+
 class Validation(Section):
     """Re-ranking of a few passages for a few queries, during training."""
 

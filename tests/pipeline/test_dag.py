@@ -513,6 +513,17 @@ def test_a_validation_on_judged_passages_searches_nothing_for_itself(tmp_path):
     assert "train" in judged.counts
 
 
+def test_another_search_backend_makes_the_indexes_again_with_commands_of_its_own(finished):
+    node = changed(SHORT, {"search": {"backend": "opensearch"}})
+    arguments = ("led_final", "--dry-run", "--printshellcmds", "--configfile", finished.write_config(node))
+    answer = finished.snakemake(*arguments)
+    indexes = {"index/bm25", "index/lex_warmup", "index/lex_continue"}
+    assert indexes <= Plan(answer.stdout).triggered()
+    assert "search.anserini" not in answer.stdout
+    (command,) = re.findall(r"led_pipeline\.search\.opensearch bm25-index .*", answer.stdout)
+    assert "--k1 0.82 --b 0.68" in command or "--k1 0.9 --b 0.4" in command
+
+
 def test_a_gate_is_one_more_job_and_makes_nothing_else_again(finished):
     plan = finished.plan("led_final", config=changed(SHORT, {"evaluation.gate": True}))
     assert plan.counts == {"gate": 1, "led_final": 1}

@@ -360,3 +360,10 @@ def test_a_validation_may_rank_judged_passages_and_needs_no_search():
         Recipe.load(changed(RECIPES["config.yaml"], {"validation.measure": "MRR"}))
     with pytest.raises(InputError, match=r"stages\.judged: this name is taken by the judged passages"):
         Recipe.load(changed(RECIPES["config.yaml"], {"stages.judged": RECIPES["config.yaml"]["stages"]["led"]}))
+
+
+def test_opensearch_bounds_what_a_search_returns():
+    node = {"search": {"backend": "opensearch"}}
+    assert Recipe.load(changed(RECIPES["config.yaml"], node)).search.backend == "opensearch"
+    with pytest.raises(InputError, match=r"evaluation\.depth: 20000 is more than OpenSearch returns"):
+        Recipe.load(changed(RECIPES["config.yaml"], node | {"evaluation.depth": 20_000}))
