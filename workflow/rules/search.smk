@@ -26,7 +26,7 @@ rule bm25_index:
     params:
         version=version("bm25"),
     shell:
-        ENGINE + " bm25-index --passages {input} --threads {threads} --out {output}" + BM25_OF_INDEX + " > {log} 2>&1"
+        f"{ENGINE} bm25-index --passages {{input}} --threads {{threads}} --out {{output}}{BM25_OF_INDEX} > {{log}} 2>&1"
 
 
 rule bm25_search:
@@ -53,7 +53,7 @@ rule bm25_search:
         shard=query_shard,
         version=version("bm25"),
     shell:
-        ENGINE + " bm25-search --index {input.index} --queries {input.queries}"
+        f"{ENGINE} bm25-search --index {{input.index}} --queries {{input.queries}}"
         " --passages {input.passages} {params.parameters} --hits {params.hits} {params.shard}"
         " --threads {threads} --out {output} > {log} 2>&1"
 
@@ -79,7 +79,7 @@ rule impact_index:
         quantisation=quantisation,
         version=version("index"),
     shell:
-        ENGINE + " impact-index --vectors {input.vectors} --passages {input.passages}"
+        f"{ENGINE} impact-index --vectors {{input.vectors}} --passages {{input.passages}}"
         " --quantisation {params.quantisation} --threads {threads} --out {output} > {log} 2>&1"
 
 
@@ -107,7 +107,7 @@ rule impact_search:
         shard=query_shard,
         version=version("search"),
     shell:
-        ENGINE + " impact-search --index {input.index} --query-vectors {input.queries}"
+        f"{ENGINE} impact-search --index {{input.index}} --query-vectors {{input.queries}}"
         " --passages {input.passages} --quantisation {params.quantisation} --hits {params.hits} {params.shard}"
         " --threads {threads} --out {output} > {log} 2>&1"
 
