@@ -132,7 +132,7 @@ def train_and_validate(folder: Path, out: Path) -> None:
     settings = CASES["led"] | {"max_steps": STEPS}
     arguments = tiny.arguments(folder, settings, out / "trained", **values)
     arguments.validation = {"queries": 1, "depth": 8}
-    value = Reranking.read(arguments, Accelerator(cpu=True)).mrr(load(folder / "dense", settings)[0], settings)
+    value = Reranking.read(arguments, Accelerator(cpu=True)).mean(load(folder / "dense", settings)[0], settings)
     write_json(out / "one_query.json", value)
     arguments.validation = {"queries": 7, "depth": 6, "every": 2, "keep": "best"}
     train.train(arguments)

@@ -1,6 +1,8 @@
 """The command `led`: what a person asks of the pipeline besides running it.
 
 `led plan [--configfile F]` prints what a recipe takes and what stands in its way on this machine, in seconds.
+`led reference` prints the page docs/recipe-reference.md: every key of a recipe.
+`led summary results/a results/b` sets the measures of several datasets beside one another, with their mean.
 """
 
 import argparse
@@ -9,11 +11,12 @@ from pathlib import Path
 
 import yaml
 
-from led_pipeline.files import InputError, run_main
+from led_pipeline.files import InputError, run_main, write_json
 from led_pipeline.plan.checks import Site
 from led_pipeline.plan.preflight import elsewhere, look, report, status
 from led_pipeline.recipe import Recipe
 from led_pipeline.recipe_errors import repeated_keys
+from led_pipeline.recipe_reference import page
 
 CONFIG = Path("config/config.yaml")
 
@@ -54,6 +57,21 @@ def plan(arguments: argparse.Namespace) -> int:
     return status(found)
 
 
+def reference(arguments: argparse.Namespace) -> int:
+    print(page(), end="")
+    return 0
+
+
+def summary(arguments: argparse.Namespace) -> int:
+    from led_pipeline import report_summary  # its measures load SciPy, which the other commands need not wait for
+
+    result = report_summary.summary(arguments.results, arguments.split)
+    if arguments.json:
+        write_json(arguments.json, result)
+    print(report_summary.summary_text(result), end="")
+    return 0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="led", description="led_pipeline: ask about a recipe and its results.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -63,6 +81,13 @@ def main() -> None:
     command.add_argument("--gpus", type=int, help="no job gets more, as with snakemake --resources gpu=N")
     command.add_argument("--executor", default="local", help="as with snakemake --executor; slurm: GPUs are elsewhere")
     command.set_defaults(run=plan)
+    command = commands.add_parser("reference", help="every key of a recipe, as a page in Markdown")
+    command.set_defaults(run=reference)
+    command = commands.add_parser("summary", help="nDCG@10 and recall@100 of several finished runs, and their means")
+    command.add_argument("results", type=Path, nargs="+", help="results folders, one per dataset")
+    command.add_argument("--split", help="which split of each (default: the first that its recipe evaluates)")
+    command.add_argument("--json", type=Path, help="also write the numbers to this file")
+    command.set_defaults(run=summary)
     arguments = parser.parse_args()
     sys.exit(arguments.run(arguments))
 

@@ -1,7 +1,8 @@
 """Evaluation: rankings as TREC run files, their measures per query and on average, and paired tests of two systems.
 
 Run as `python -m led_pipeline.evaluate run --ranking R --queries Q --passages P --tag NAME --depth 1000 --out RUN`
-and `python -m led_pipeline.evaluate measure --run RUN --qrels F --relevant-from 1 --out JSON --per-query TSV`.
+and `python -m led_pipeline.evaluate measure --run RUN --qrels F --relevant-from 1 --out JSON --per-query TSV`;
+of a lexicon stage also `--query-vectors Q --passage-vectors SHARD...`, for the FLOPS of a pair.
 
 Measures are trec_eval's, through pytrec_eval; what that means here:
 
@@ -30,6 +31,7 @@ from scipy import stats
 
 from led_pipeline.data.formats import load_qrels, read_run, write_run
 from led_pipeline.data.tables import Ranking, read_column, read_ids, read_rankings
+from led_pipeline.evaluate_sparsity import sparsity
 from led_pipeline.files import InputError, atomic, run_main, write_json
 
 TREC_NAMES = {
@@ -245,6 +247,8 @@ def _measure(arguments: argparse.Namespace) -> None:
         "relevant_from": arguments.relevant_from,
         "measures": measured.means(),
     }
+    if arguments.query_vectors:
+        summary["sparsity"] = sparsity(arguments.query_vectors, arguments.passage_vectors)
     write_json(arguments.out, summary)
 
 
@@ -262,6 +266,8 @@ def main() -> None:
     for name in ("run", "qrels", "out", "per-query"):
         measuring.add_argument(f"--{name}", type=Path, required=True)
     measuring.add_argument("--relevant-from", type=int, default=1)
+    measuring.add_argument("--query-vectors", type=Path, help="sparse vectors of the run's queries")
+    measuring.add_argument("--passage-vectors", type=Path, nargs="+", default=[], help="those of the collection")
     measuring.set_defaults(command=_measure)
     arguments = parser.parse_args()
     arguments.command(arguments)

@@ -34,6 +34,7 @@ class Plan:
     log_every: int = 10
     validate_every: int = 0
     keep: str = "best"  # of the validated steps the best one, or "last"
+    measure: str = "MRR@10"  # the name of what a validation returns
     checkpoint_min: float = 30.0
     checkpoint_steps: int | None = None
     own_rates: Mapping[str, float] = field(default_factory=dict)  # by the end of a parameter's name
@@ -98,7 +99,7 @@ def fit(
                 _keep(checkpoints, progress, watch)  # a stop during the measuring costs nothing else
                 with watch.pause(), everyone.ending_at_once(STOPPED.format(**progress)):
                     value = _measure(validate, model, accelerator)
-                watch.validation("MRR@10", value)
+                watch.validation(plan.measure, value)
                 progress["validated"] = progress["step"]
                 if plan.keep == "best" and (progress["best"] is None or value > progress["best"]):
                     progress |= {"best": value, "best_step": progress["step"]}

@@ -14,23 +14,35 @@ from led_pipeline import recipe_checks
 from led_pipeline.files import InputError
 from led_pipeline.recipe_data import Dataset
 from led_pipeline.recipe_errors import nearest, sentences
-from led_pipeline.recipe_schema import Bm25, Evaluation, JobResources, Mining, Name, Resources, Section, Validation
+from led_pipeline.recipe_schema import (
+    JUDGED,
+    Bm25,
+    Evaluation,
+    JobResources,
+    Mining,
+    Name,
+    Resources,
+    Search,
+    Section,
+    Validation,
+)
 from led_pipeline.recipe_stages import FAMILIES, READS, Ranker, Stage, Trained
 
 
 class Recipe(Section):
     """A whole recipe. `defaults` holds keys that every stage which knows them takes unless it says otherwise."""
 
-    dataset: Dataset
-    tokenizer: str = "bert-base-uncased"
-    seed: int = 42
-    bm25: Bm25 = Bm25()
-    mining: Mining = Mining()
-    validation: Validation | None = None
-    evaluation: Evaluation = Evaluation()
-    resources: Resources = Resources()
-    defaults: dict[str, Any] = Field(default_factory=dict)
-    stages: dict[Name, Stage]
+    dataset: Dataset  # where texts and judgements come from
+    tokenizer: str = "bert-base-uncased"  # a stage, a local folder or a hub id; stages may name their own
+    seed: int = 42  # of every draw and every training that names none of its own
+    bm25: Bm25 = Bm25()  # parameters of BM25
+    mining: Mining = Mining()  # how many passages are kept to draw negatives from
+    validation: Validation | None = None  # what trainings are measured by on the way; null: not at all
+    evaluation: Evaluation = Evaluation()  # what is measured and compared at the end
+    resources: Resources = Resources()  # what jobs ask for
+    defaults: dict[str, Any] = Field(default_factory=dict)  # keys of stages, for every stage that knows them
+    stages: dict[Name, Stage]  # the graph: name -> stage
+    search: Search = Search()  # what BM25 and lexicon stages search with
 
     @classmethod
     def load(cls, config: Mapping[str, Any]) -> "Recipe":
@@ -113,6 +125,10 @@ class Recipe(Section):
         """Return whether a stage re-ranks validation queries while it is trained."""
         stage = self.stages[name]
         return self.validation is not None and isinstance(stage, Trained) and stage.train and stage.validation
+
+    def validates_by_search(self, name: str) -> bool:
+        """Return whether the candidates of a stage's validation are some system's ranking."""
+        return self.validates(name) and self.validation.system != JUDGED
 
     def job(self, kind: str, stage: str | None = None) -> JobResources:
         """Return what a job of some kind asks for; a stage's own `resources` are those of its training."""

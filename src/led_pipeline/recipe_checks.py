@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from led_pipeline import recipe_teachers
 from led_pipeline.recipe_data import Dataset
 from led_pipeline.recipe_errors import nearest
+from led_pipeline.recipe_schema import JUDGED
 from led_pipeline.recipe_stages import LABELS, Dense, Lexicon, Pretrain, Ranker, Trained
 
 if TYPE_CHECKING:
     from led_pipeline.recipe import Recipe
 
 DOCSTRING_SPLITS = ("train", "dev")
+NODE_HITS = 10_000  # OpenSearch returns no more per query unless its index says otherwise
 GPU_HITS = 2_047  # FAISS finds one more per query on a GPU, which the search needs to see ties
 
 
@@ -60,6 +62,8 @@ def _dataset(recipe: "Recipe") -> Iterator[str]:
         yield "stages.bm25: this name is taken by BM25 itself, choose another one"
     if LABELS in recipe.stages:
         yield f"stages.{LABELS}: this name is taken by the judgements' grades, choose another one"
+    if JUDGED in recipe.stages:
+        yield f"stages.{JUDGED}: this name is taken by the judged passages (validation.system), choose another one"
     trained = any(isinstance(stage, Trained) and stage.train for stage in recipe.stages.values())
     if trained and "train" not in dataset.splits:
         yield "dataset.splits: the stages learn from a split 'train', and there is none"
@@ -91,7 +95,7 @@ def _names(recipe: "Recipe") -> Iterator[str]:
         yield from _unknown("evaluation.side_by_side", system, systems, "system")
     if recipe.validation and any(map(recipe.validates, recipe.stages)):
         yield from _unknown("validation.split", recipe.validation.split, recipe.dataset.splits, "split")
-        yield from _unknown("validation.system", recipe.validation.system, systems, "system")
+        yield from _unknown("validation.system", recipe.validation.system, [*systems, JUDGED], "system")
     yield from _misspelt_stage("tokenizer", recipe.tokenizer, recipe.stages)
     for name, stage in recipe.stages.items():
         if isinstance(stage, Trained):
@@ -137,15 +141,19 @@ def _cycle(recipe: "Recipe") -> Iterator[str]:
 def _depths(recipe: "Recipe") -> Iterator[str]:
     """Check that as many passages are ranked as are used."""
     ranked, hits = recipe.evaluation.depth, recipe.mining.hits
-    validated = recipe.validation if any(map(recipe.validates, recipe.stages)) else None
+    validated = recipe.validation if any(map(recipe.validates_by_search, recipe.stages)) else None
     reranks = {n: s.rerank for n, s in recipe.stages.items() if isinstance(s, Ranker)}
     if recipe.mining.depth > hits:
         yield f"mining.depth: {recipe.mining.depth} is more than mining.hits ({hits}), which is all that is searched"
     if "train" in recipe.evaluation.splits and ranked > hits:
         yield f"evaluation.depth: {ranked} is more than mining.hits ({hits}), which is all that is searched on 'train'"
+    depths = {"mining.hits": hits, "evaluation.depth": ranked}
+    depths |= {"validation.depth": validated.depth} if validated else {}
+    for key, count in depths.items():
+        if recipe.search.backend == "opensearch" and count > NODE_HITS:
+            yield f"{key}: {count} is more than OpenSearch returns for a query ({NODE_HITS}); ask for fewer"
     if recipe.resources.search.gpu and recipe.names("dense"):
-        depths = {"mining.hits": hits, "evaluation.depth": ranked}
-        for key, count in (depths | ({"validation.depth": validated.depth} if validated else {})).items():
+        for key, count in depths.items():
             if count > GPU_HITS:
                 yield (
                     f"{key}: {count} is more than FAISS finds on a GPU ({GPU_HITS}); ask for fewer, or search on the"

@@ -35,8 +35,8 @@ class Split(Section):
 class Docstrings(Section):
     """How much of the embedded data to take: docstrings of the installed packages."""
 
-    passages: Positive = 12_000
-    dev_queries: Positive = 1_000
+    passages: Positive = 12_000  # of the collection
+    dev_queries: Positive = 1_000  # held out of the training
     seed: int = 17  # which docstrings; the recipe's seed does not change the data
 
 
@@ -51,7 +51,7 @@ class Templates(Section):
 class ScoreFile(Section):
     """Scores of the train queries' passages that somebody computed; the ending says the format."""
 
-    file: str
+    file: str  # relative to the folder of the dataset
     scale: float = Field(1.0, ge=0)  # scores are multiplied by this, ...
     offset: float = 0.0  # ... and this is added; scale 0 makes them constant
 
@@ -63,22 +63,22 @@ def _score_file(value: Any) -> Any:
 class Dataset(Section):
     """Where the text comes from and in which format it is."""
 
-    name: Name
-    source: Literal["docstrings", "download", "folder"]
-    format: Literal["msmarco", "beir"] = "msmarco"
+    name: Name  # results go to results/NAME
+    source: Literal["docstrings", "download", "folder"]  # download: see config/sources.yaml
+    format: Literal["msmarco", "beir"] = "msmarco"  # of the published files
     folder: str | None = None  # source: folder, or a .zip of one; relative paths start at the working directory
     collection: str | None = None  # unless given: collection.tsv, or corpus.jsonl for BEIR
     titles: str | None = None  # id TAB title, or JSON lines; which one changes results and stands in the report
-    splits: dict[Name, Split]
+    splits: dict[Name, Split]  # sets of queries with judgements; that to train on is called train
     negatives: dict[Name, str] = {}  # published negatives of the train queries: system name -> file
-    docstrings: Docstrings = Docstrings()
+    docstrings: Docstrings = Docstrings()  # source: docstrings
     max_tokens: Positive = 512  # what the token store keeps of a passage, at least every passage_length
     shards: Positive = 1  # parts of the collection and of the training queries, a job each; no result depends on it
     repair_encoding: bool = False  # decode text that was encoded twice ("cafÃ©"); published numbers are without
     skip: list[Defect] = []  # known defects of a published file to skip and count instead of stopping
     # A system of that name, to take negatives from and to learn from as a teacher: name -> file, or its mapping.
     scores: dict[Name, Annotated[ScoreFile, BeforeValidator(_score_file)]] = {}
-    templates: Templates = Templates()
+    templates: Templates = Templates()  # which fields of JSON lines make a text
     exclude_query_id: bool = False  # queries are passages: the one with a query's id is no result and no negative
 
     @property

@@ -35,8 +35,8 @@ class Teacher(Section):
     # A stage, a name under dataset.scores, or `labels` for the grades of the judgements; this or `stages`.
     stage: Name | None = None
     loss: Annotated[Distillation, WrapValidator(_or_own), PlainSerializer(str)]  # or an own one, path/file.py:function
-    weight: float = Field(1.0, ge=0)
-    temperature: float = Field(1.0, gt=0)
+    weight: float = Field(1.0, ge=0)  # of this term
+    temperature: float = Field(1.0, gt=0)  # kl: both sides are divided by it, and the loss multiplied by its square
     margin: float = Field(0.0, ge=0)  # rank: how far apart two passages must score
     min_confidence: float = Field(0.0, ge=0)  # rank: least gap between the teacher's scores of a pair
     with_positive: bool = True  # whether the positive takes part
@@ -80,19 +80,19 @@ Negatives = Annotated[Annotated[Name, Tag("[name]")] | Annotated[NegativeSource,
 
 class AnyStage(Section):
     seed: int | None = None  # the recipe's seed unless given
-    resources: TrainingResources | None = None
+    resources: TrainingResources | None = None  # of its training; resources.train unless given
 
 
 class Pretrain(AnyStage):
     """A word-piece vocabulary and a small BERT made from the collection itself, where no hub is at hand."""
 
     family: Literal["pretrain"]
-    vocabulary: int = Field(8_192, ge=300)
-    hidden: Positive = 128
-    layers: Positive = 2
-    heads: Positive = 2
-    intermediate: Positive = 512
-    positions: Positive = 128
+    vocabulary: int = Field(8_192, ge=300)  # word pieces
+    hidden: Positive = 128  # size of the hidden states
+    layers: Positive = 2  # transformer layers
+    heads: Positive = 2  # attention heads
+    intermediate: Positive = 512  # size between the two products of a layer
+    positions: Positive = 128  # the longest text in tokens
     dropout: Fraction = 0.0  # also that of the stages that start from here
     output_scale: float = Field(0.1, gt=0)  # how far the layers start from the identity
 
@@ -100,9 +100,9 @@ class Pretrain(AnyStage):
 class Lora(Section):
     """Low-rank adapters, which are trained in place of the weights and merged into them on export."""
 
-    rank: Positive = 16
+    rank: Positive = 16  # of the two matrices whose product is added to a weight
     alpha: float = Field(32, gt=0)  # the adapters' output counts alpha / rank
-    dropout: Fraction = 0.05
+    dropout: Fraction = 0.05  # of what goes into the adapters
     targets: list[str] | None = None  # names of linear layers; unless given, peft's choice for the type of model
 
 
@@ -116,31 +116,31 @@ def _own(value: str, *names: str, kind: str) -> str:
 class Trained(AnyStage):
     init: str  # a stage, a local folder or a hub id
     tokenizer: str | None = None  # a stage, a local folder or a hub id; the recipe's unless given
-    train: bool = True
-    negatives: list[Negatives] = []  # systems by name, or mappings that say which of their passages
-    negatives_per_query: Positive = 7
+    train: bool = True  # false: take the model of init as it is
+    negatives: list[Negatives] = []  # systems whose pools are drawn from, or mappings that say which of their passages
+    negatives_per_query: Positive = 7  # drawn anew for every epoch
     negatives_depth: Positive = 200  # the first so many of each system's pool
-    deduplicate: bool = False
-    teachers: list[Teacher] = []
-    contrastive_weight: float = Field(1.0, ge=0)
+    deduplicate: bool = False  # draw from a passage that several pools hold as if one held it
+    teachers: list[Teacher] = []  # systems whose scores it learns from
+    contrastive_weight: float = Field(1.0, ge=0)  # of the cross-entropy over the candidates
     batch_size: Positive = 16  # queries per optimizer step over all processes
-    epochs: Positive = 3
-    max_steps: Positive | None = None
-    learning_rate: float = Field(1e-5, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    warmup_fraction: Fraction = 0.01
-    clip_norm: float = Field(1.0, gt=0)
-    precision: Literal["float32", "bf16", "fp16"] = "bf16"
+    epochs: Positive = 3  # passes over the training queries
+    max_steps: Positive | None = None  # end after so many optimizer steps, unless the epochs end before
+    learning_rate: float = Field(1e-5, gt=0)  # of AdamW, at the end of the warm-up
+    weight_decay: float = Field(0.0, ge=0)  # of AdamW; biases and norms have none
+    warmup_fraction: Fraction = 0.01  # share of the steps in which the rate rises from 0; then it falls to 0
+    clip_norm: float = Field(1.0, gt=0)  # largest norm of the gradient
+    precision: Literal["float32", "bf16", "fp16"] = "bf16"  # of the products; weights stay float32
     gradient_checkpointing: bool = False  # keeps the layers' inputs only: less memory, a second pass
     gradient_cache: Positive | None = None  # texts whose activations are kept at a time: big batches, a second pass
     query_length: Positive = 32  # tokens, the special ones included
-    passage_length: Positive = 128
+    passage_length: Positive = 128  # tokens, title and special ones included
     checkpoint_min: float = Field(30, gt=0)  # minutes between checkpoints
     checkpoint_steps: Positive | None = None  # also after every so many steps
     tracking: list[Literal["tensorboard", "wandb"]] = []  # besides train.jsonl; the package must be installed
-    validation: bool = True
+    validation: bool = True  # false: not measured on the way
     extra_loss: Annotated[str, Field(pattern=own_code.PATTERN)] | None = None  # path/file.py:function, one more term
-    extra_loss_weight: float = Field(1.0, ge=0)
+    extra_loss_weight: float = Field(1.0, ge=0)  # of that term
     lora: Lora | None = None  # train adapters instead of the weights; needs peft
     load_in: Literal["8bit", "4bit"] | None = None  # the frozen weights in few bits; needs lora, bitsandbytes, a GPU
 
@@ -170,16 +170,15 @@ class Dense(Trained):
     family: Literal["dense"]
     # The first token's vector, the mean, the last token's, or file.py:function of the user's.
     pooling: Annotated[str, AfterValidator(lambda v: _own(v, "cls", "mean", "last", kind="function"))] = "cls"
-    normalize: bool = False
-    temperature: float = Field(1.0, gt=0)
+    normalize: bool = False  # vectors of length 1, for cosine similarity
+    temperature: float = Field(1.0, gt=0)  # scores are divided by it in training
     dual_weight: float = Field(0.0, ge=0)  # symmetric KL between two dropout passes over the passages
     contrastive_candidates: Candidates = "batch"  # batch: all its passages; batch_negatives: not others' positives
     head: Positive | None = None  # project the pooled vector to so many dimensions, without a bias
     untied: bool = False  # queries get an encoder of their own
     query_init: str | None = None  # untied: what it starts from (a stage, a folder or a hub id), as init unless given
-    encoder_decoder: Literal["encoder", "first_decoder_token"] = (
-        "encoder"  # what of a T5 is read; no pooling of a token
-    )
+    # What of a T5 is read: its encoder's pooled states, or the vector of the first decoder token (no pooling then).
+    encoder_decoder: Literal["encoder", "first_decoder_token"] = "encoder"
     append_eos: bool = False  # end texts with the eos token, for tokenizers without [CLS] and [SEP]
     # An encoder class of the user's, file.py:Class, in place of pooling, head and normalize.
     encoder: Annotated[str, AfterValidator(lambda v: _own(v, kind="Class"))] | None = None
@@ -187,14 +186,14 @@ class Dense(Trained):
 
 class Lexicon(Trained):
     family: Literal["lexicon"]
-    keep_special_tokens: bool = False
-    flops_passages: float = Field(8e-4, ge=0)
-    flops_queries: float = Field(6e-4, ge=0)
+    keep_special_tokens: bool = False  # pool over the first and the last token, too
+    flops_passages: float = Field(8e-4, ge=0)  # weight of the FLOPS term of passages
+    flops_queries: float = Field(6e-4, ge=0)  # weight of the FLOPS term of queries
     quantisation: Positive = 100  # impact = round(weight x this), on the way into Anserini only
     temperature: float = Field(1.0, gt=0)  # divides the scores in training
     contrastive_candidates: Candidates = "batch"  # as of a dense stage
-    l1_passages: float = Field(0.0, ge=0)
-    l1_queries: float = Field(0.0, ge=0)
+    l1_passages: float = Field(0.0, ge=0)  # weight of the mean sum of a passage's weights
+    l1_queries: float = Field(0.0, ge=0)  # the same of queries
     anti_zero: float = Field(0.0, ge=0)  # weight of 1/(sum of all weights)^2, both sides; not warmed up
     regulariser_warmup: int = Field(0, ge=0)  # optimizer steps in which FLOPS and L1 weights grow quadratically
     flops_threshold: int | None = Field(None, ge=0)  # FLOPS takes passages of at most so many terms as empty
@@ -208,30 +207,29 @@ class Lexicon(Trained):
     idf_trained: bool = False  # whether the table learns
     idf_learning_rate: float | None = Field(None, gt=0)  # the table's own; learning_rate unless given
     top_k_queries: Positive | None = None  # keep a query's highest so many weights, in training and afterwards
-    top_k_passages: Positive | None = None
+    top_k_passages: Positive | None = None  # the same of passages
     prune_ratio_queries: float = Field(0.0, ge=0, lt=1)  # keep what is above this share of the text's highest weight
-    prune_ratio_passages: float = Field(0.0, ge=0, lt=1)
+    prune_ratio_passages: float = Field(0.0, ge=0, lt=1)  # the same of passages
 
 
 class Rerank(Section):
     """What a ranker is evaluated on: the first passages of another system's run."""
 
-    system: Name = "bm25"
-    depth: Positive = 100
+    system: Name = "bm25"  # bm25 or any stage that ranks
+    depth: Positive = 100  # its first so many passages
 
 
 class Ranker(Trained):
     family: Literal["ranker"]
-    rerank: Rerank = Rerank()
+    rerank: Rerank = Rerank()  # what it ranks in the evaluation
     # Among all candidates of a query the positive; every pair by itself; the positive above each negative by a margin.
     ranking_loss: Literal["softmax", "bce", "margin", "soft_margin"] = "softmax"
     ranking_margin: float = Field(1.0, ge=0)  # margin: by how much
     scoring: Literal["classifier", "true_false"] = "classifier"  # true_false: two words' logits of a T5 (monoT5)
-    template: str = (
-        "Query: {query} Document: {passage} Relevant:"  # true_false: around the texts, outside their lengths
-    )
-    true_word: str = "true"
-    false_word: str = "false"
+    # true_false: what stands around the texts, outside their lengths.
+    template: str = "Query: {query} Document: {passage} Relevant:"
+    true_word: str = "true"  # true_false: the word whose logit is the score ...
+    false_word: str = "false"  # ... against the logit of this one
 
 
 Stage = Annotated[Pretrain | Dense | Lexicon | Ranker, Field(discriminator="family")]

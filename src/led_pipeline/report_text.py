@@ -44,7 +44,19 @@ def split_table(metrics: dict[str, Any], split: str) -> str:
         rows.append([system, *(number(result["measures"][m] if result else None) for m in metrics["measures"])])
     queries = MISSING if entry["queries"] is None else f"{entry['queries']:,}"
     title = f"{metrics['dataset']} {split}: {queries} queries, relevant from grade {entry['relevant_from']}"
-    return f"{title}\n\n{aligned(rows)}"
+    return "\n\n".join([title, aligned(rows), *sparsity_table(entry)])
+
+
+def sparsity_table(entry: dict[str, Any]) -> list[str]:
+    """Return a table of the active terms of each lexicon stage, if there is any, and what one pair costs."""
+    rows = [["system", "terms of a query", "terms of a passage", "FLOPS of a pair"]]
+    for system, result in entry["systems"].items():
+        if result and result.get("sparsity"):
+            found = result["sparsity"]
+            rows.append(
+                [system, *(number(found[k], 1) for k in ("query_terms", "passage_terms")), number(found["flops"])]
+            )
+    return [aligned(rows)] if rows[1:] else []
 
 
 def published_columns(metrics: dict[str, Any]) -> list[tuple[str, str]]:

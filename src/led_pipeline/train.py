@@ -2,7 +2,7 @@
 
 Run as `torchrun -m led_pipeline.train --init MODEL --tokenizer TOKENIZER --queries TOKENS --passages TOKENS...
 --trainset FILE --settings JSON --running JSON --checkpoints DIR --out DIR`; with validation also `--validation JSON
---validation-ranking FILE --validation-queries TOKENS --validation-qrels FILE --validation-ids QUERIES PASSAGES`; with
+[--validation-ranking FILE] --validation-queries TOKENS --validation-qrels FILE --validation-ids QUERIES PASSAGES`; with
 `--teacher-vectors STAGE QUERIES PASSAGES...` for each teacher that scores all passages of a batch.
 """
 
@@ -29,7 +29,7 @@ from led_pipeline.models.backbone import Texts
 from led_pipeline.models.checkpoint import load, save
 from led_pipeline.objectives import TrainingData, ranker_loss, retriever_loss
 from led_pipeline.teachers import StoredVectors
-from led_pipeline.validation import Reranking
+from led_pipeline.validation import DEFAULT_MEASURE, Reranking
 from led_pipeline.versions import VERSIONS
 
 
@@ -86,6 +86,7 @@ def build_plan(settings: dict[str, Any], running: dict[str, Any], examples: int,
         validate_every=validation["every"] if validation else 0,
         keep=validation["keep"] if validation else "last",
         own_rates=own_rates,
+        measure=(validation or {}).get("measure", DEFAULT_MEASURE),
         **{key: settings[key] for key in keys},
         **{key: running[key] for key in ("checkpoint_min", "checkpoint_steps") if key in running},
     )
@@ -96,7 +97,7 @@ def fingerprint_of(a: argparse.Namespace, processes: int) -> str:
     inits = [Path(name) for name in (a.init, a.query_init) if name]
     files = [a.trainset, a.queries, *a.passages, *(f for i in inits for f in sorted(i.rglob("*")) if f.is_file())]
     if a.validation:
-        files += [a.validation_ranking, a.validation_queries, a.validation_qrels]
+        files += filter(None, [a.validation_ranking, a.validation_queries, a.validation_qrels])
     files += [path for _, *paths in a.teacher_vectors for path in paths] + own_code.files(a.settings)
     files += own_files.files(a.settings)
     if a.settings.get("idf") not in (None, "collection"):
@@ -146,7 +147,7 @@ def train(a: argparse.Namespace) -> None:
         return objective(model, data, batch_rows(step, data.examples, size), own, settings, accelerator.device, step)
 
     reranking = with_prefixes(Reranking.read(a, accelerator), a.tokenizer, settings) if a.validation else None
-    validate = (lambda model: reranking.mrr(getattr(model, "encoder", model), settings)) if reranking else None
+    validate = (lambda model: reranking.mean(getattr(model, "encoder", model), settings)) if reranking else None
     owner = fingerprint_of(a, world) if accelerator.is_main_process else ""
     checkpoints = Checkpoints(a.checkpoints, owner, accelerator)
     start_trackers(accelerator, a)
@@ -173,7 +174,7 @@ def main() -> None:
     parser.add_argument("--settings", required=True, type=json.loads)
     parser.add_argument("--running", type=json.loads, default={}, help="what no result depends on")
     parser.add_argument("--validation", type=json.loads)
-    parser.add_argument("--validation-ranking", type=Path)
+    parser.add_argument("--validation-ranking", type=Path, help="the candidates; without it the judged passages")
     parser.add_argument("--validation-queries", type=Path, help="token ids of the validation queries")
     parser.add_argument("--validation-qrels", type=Path)
     parser.add_argument("--validation-ids", nargs=2, type=Path, metavar=("QUERIES", "PASSAGES"))

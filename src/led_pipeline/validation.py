@@ -1,4 +1,8 @@
-"""Validation during training: re-rank one system's best passages for a few queries, and measure MRR@10."""
+"""Validation during training: rank a few candidates of a few queries anew, and measure it, by MRR@10 unless told.
+
+The candidates are one system's best passages, or the judged passages alone. The latter need no search and come close to
+what separates right from wrong where the judgements hold negatives, but say nothing about the rest of the collection.
+"""
 
 import argparse
 from dataclasses import dataclass
@@ -9,18 +13,22 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from led_pipeline.data.pools import judged_rows
-from led_pipeline.data.tables import Ranking, read_ranking
+from led_pipeline.data.pools import judged_grades
+from led_pipeline.data.tables import Ragged, Ranking, read_ranking
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.models import inference
 from led_pipeline.models.sides import side
+from led_pipeline.validation_measures import values
+
+DEFAULT_MEASURE = "MRR@10"
 
 
-def reciprocal_rank(scores: NDArray, relevant: NDArray[np.bool_], cut: int = 10) -> float:
-    """Return 1 / rank of the best relevant candidate within the first `cut`, else 0; among ties the earlier wins."""
-    order = np.argsort(-scores, kind="stable")[:cut]
-    hits = np.flatnonzero(relevant[order])
-    return 1.0 / (hits[0] + 1) if len(hits) else 0.0
+def judged_alone(grades: dict[int, dict[int, int]]) -> Ranking:
+    """Return a ranking of each query's judged passages, in the order of the collection; their scores say nothing."""
+    queries = sorted(query for query, judged in grades.items() if judged)
+    passages = Ragged.from_rows([np.array(sorted(grades[query])) for query in queries], np.int32)
+    scores = Ragged(np.zeros(len(passages.values), dtype=np.float32), passages.offsets)
+    return Ranking(np.array(queries, dtype=np.int32), passages, scores)
 
 
 @dataclass(frozen=True)
@@ -30,22 +38,24 @@ class Reranking:
     queries: TokenStore
     passages: TokenStore
     ranking: Ranking
-    relevant: dict[int, set[int]]
+    grades: dict[int, dict[int, int]]  # query row -> passage row -> grade
     sample: NDArray[np.int64]  # positions in the ranking
-    depth: int
+    depth: int | None  # None: all candidates
+    measure: str
     accelerator: Accelerator
 
     @classmethod
     def read(cls, a: argparse.Namespace, accelerator: Accelerator) -> "Reranking":
         """Read what the command line of `train` names; the first queries of the split are taken, as LED does."""
-        ranking = read_ranking(a.validation_ranking)
-        relevant = judged_rows(a.validation_qrels, *a.validation_ids, from_grade=1)
+        grades = judged_grades(a.validation_qrels, *a.validation_ids)
+        ranking = read_ranking(a.validation_ranking) if a.validation_ranking else judged_alone(grades)
         sample = np.arange(min(a.validation["queries"], len(ranking)))
         stores = [TokenStore.for_stage(shards, a.settings) for shards in ([a.validation_queries], a.passages)]
-        return cls(*stores, ranking, relevant, sample, a.validation["depth"], accelerator)
+        depth = a.validation["depth"] if a.validation_ranking else None
+        return cls(*stores, ranking, grades, sample, depth, a.validation.get("measure", DEFAULT_MEASURE), accelerator)
 
-    def mrr(self, model: nn.Module, settings: dict) -> float:
-        """Return MRR@10 over the sampled queries; a query whose relevant passages are no candidates counts as 0."""
+    def mean(self, model: nn.Module, settings: dict) -> float:
+        """Return the measure's mean over the sampled queries; one whose relevant passages are no candidates counts."""
         mine = self.sample[self.accelerator.process_index :: self.accelerator.num_processes]
         total = self._sum(model, settings, mine) if len(mine) else 0.0
         summed = self.accelerator.reduce(
@@ -54,7 +64,7 @@ class Reranking:
         return float(summed) / len(self.sample)
 
     def _sum(self, model: nn.Module, settings: dict, mine: NDArray[np.int64]) -> float:
-        """Return the sum of the reciprocal ranks of some queries, given as positions in the ranking."""
+        """Return the sum of the values of some queries, given as positions in the ranking."""
         queries = self.ranking.queries[mine]
         candidates = [self.ranking.passages[i][: self.depth] for i in mine]
         lengths = [len(rows) for rows in candidates]
@@ -63,10 +73,8 @@ class Reranking:
             scores = inference.score(model, self.queries, self.passages, pair_rows, settings, self.accelerator.device)
         else:
             scores = self._dot_products(model, settings, *pair_rows)
-        total = 0.0
-        for query, rows, own in zip(queries, candidates, np.split(scores, np.cumsum(lengths)[:-1]), strict=True):
-            total += reciprocal_rank(own, np.isin(rows, list(self.relevant.get(int(query), ()))))
-        return total
+        scored = list(zip(candidates, np.split(scores, np.cumsum(lengths)[:-1]), strict=True))
+        return sum(values(self.measure, scored, [self.grades.get(int(query), {}) for query in queries]))
 
     def _dot_products(
         self, model: nn.Module, settings: dict, queries: NDArray, passages: NDArray

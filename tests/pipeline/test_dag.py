@@ -567,6 +567,30 @@ def test_a_newer_or_missing_preflight_makes_nothing_again(finished):
         path.write_bytes(content)
 
 
+def test_a_validation_by_another_measure_trains_again_and_the_default_does_not(finished):
+    assert "train" not in finished.plan("led_final", config=changed(SHORT, {"validation.measure": "MRR@10"})).counts
+    plan = finished.plan("led_final", config=changed(SHORT, {"validation.measure": "nDCG@10"}))
+    assert plan.counts["train"] == len([s for s in SHORT["stages"].values() if s.get("train", True)])
+
+
+def test_a_validation_on_judged_passages_searches_nothing_for_itself(tmp_path):
+    judged = WorkflowCopy(tmp_path).plan("led_final", config=changed(SHORT, {"validation.system": "judged"}))
+    assert not [file for file in judged.outputs if ".top" in file]
+    assert "train" in judged.counts
+
+
+def test_another_search_backend_makes_the_indexes_again_with_commands_of_its_own(finished):
+    node = changed(SHORT, {"search": {"backend": "opensearch"}})
+    arguments = ("led_final", "--dry-run", "--printshellcmds", "--configfile", finished.write_config(node))
+    answer = finished.snakemake(*arguments)
+    plan = Plan(answer.stdout)
+    assert "index/bm25" in plan.triggered()
+    assert {"index/lex_warmup", "index/lex_continue"} <= plan.outputs
+    assert "search.anserini" not in answer.stdout
+    (command,) = re.findall(r"led_pipeline\.search\.opensearch bm25-index .*", answer.stdout)
+    assert "--k1 0.82 --b 0.68" in command or "--k1 0.9 --b 0.4" in command
+
+
 def test_a_gate_is_one_more_job_and_makes_nothing_else_again(finished):
     plan = finished.plan("led_final", config=changed(SHORT, {"evaluation.gate": True}))
     assert plan.counts == {"gate": 1, "led_final": 1}

@@ -12,7 +12,17 @@ import pytest
 from scipy import stats
 
 from led_pipeline.data.tables import Ragged, Ranking, write_ranking, write_strings
-from led_pipeline.evaluate import MEASURES, compare, measure, passage_ids, read_per_query, within, write_per_query
+from led_pipeline.evaluate import (
+    MEASURES,
+    PassageIds,
+    compare,
+    measure,
+    named,
+    passage_ids,
+    read_per_query,
+    within,
+    write_per_query,
+)
 from led_pipeline.files import InputError
 
 
@@ -201,6 +211,21 @@ def test_passage_ids_are_found_in_every_row_group(tmp_path):
     write_strings(tmp_path / "passages.parquet", batches, ["id"])
     rows = np.array([49, 0, 10, 9, 10], dtype=np.int32)
     assert passage_ids(tmp_path / "passages.parquet", rows) == {0: "p0", 9: "p9", 10: "p10", 49: "p49"}
+
+
+def test_a_passage_with_the_id_of_the_query_can_be_kept_out_of_its_results(tmp_path):
+    write_strings(tmp_path / "passages.parquet", [{"id": ["a", "b", "c"]}], ["id"])
+    passages = PassageIds.read(tmp_path / "passages.parquet", np.arange(3, dtype=np.int32))
+    lists = [np.array(rows) for rows in ([1, 0, 2], [0, 1, 2], [2])]
+    scores = [np.arange(len(rows), 0, -1) for rows in lists]
+    ranking = Ranking(np.arange(3), Ragged.from_rows(lists, np.int32), Ragged.from_rows(scores, np.float32))
+    queries = ["b", "x", "c"]
+    assert list(named([ranking], queries, passages, 2)) == [
+        ("b", ["b", "a"], [3.0, 2.0]), ("x", ["a", "b"], [3.0, 2.0]), ("c", ["c"], [1.0]),
+    ]  # fmt: skip
+    assert list(named([ranking], queries, passages, 2, drop_same_id=True)) == [
+        ("b", ["a", "c"], [2.0, 1.0]), ("x", ["a", "b"], [3.0, 2.0]),
+    ]  # fmt: skip
 
 
 def call(*arguments):

@@ -529,3 +529,21 @@ def test_further_positives_need_a_score_file():
     more = {"stages.led.more_positives": {"scores": "cros", "min_score": 1}, "dataset.scores": {"cross": "c.json"}}
     (fault,) = faults(changed(SMALL, more))
     assert fault == "stages.led.more_positives.scores: no file 'cros' (did you mean cross?)"
+
+
+def test_a_validation_may_rank_judged_passages_and_needs_no_search():
+    judged = {"validation.system": "judged", "validation.measure": "nDCG@20"}
+    recipe = Recipe.load(changed(RECIPES["config.yaml"], judged))
+    assert recipe.validates("led")
+    assert not recipe.validates_by_search("led")
+    with pytest.raises(InputError, match=r"validation\.measure: .*'MRR'"):
+        Recipe.load(changed(RECIPES["config.yaml"], {"validation.measure": "MRR"}))
+    with pytest.raises(InputError, match=r"stages\.judged: this name is taken by the judged passages"):
+        Recipe.load(changed(RECIPES["config.yaml"], {"stages.judged": RECIPES["config.yaml"]["stages"]["led"]}))
+
+
+def test_opensearch_bounds_what_a_search_returns():
+    node = {"search": {"backend": "opensearch"}}
+    assert Recipe.load(changed(RECIPES["config.yaml"], node)).search.backend == "opensearch"
+    with pytest.raises(InputError, match=r"evaluation\.depth: 20000 is more than OpenSearch returns"):
+        Recipe.load(changed(RECIPES["config.yaml"], node | {"evaluation.depth": 20_000}))

@@ -380,6 +380,9 @@ def made(tmp_path_factory):
         measured = measure(run, grades)
         write_per_query(results / "eval" / f"{system}.dev.per_query.tsv", measured.per_query)
         write_json(results / "eval" / f"{system}.dev.json", {"queries": 4, "measures": measured.means()})
+    lexicon = {"query_terms": 21.26, "passage_terms": 181.04, "flops": 1.2346}
+    values = {"queries": 4, "measures": dict.fromkeys(MEASURES, 0.1), "sparsity": lexicon}
+    write_json(results / "eval" / "lex_warmup.dev.json", values)
     (results / "models" / "led").mkdir(parents=True)
     (results / "models" / "led" / "train.jsonl").write_text('{"step": 1, "loss": 1.5, "rank": 0.5}\n')
     evaluation = {"compare": [["led", "bm25"], ["led_rt", "led"]], "side_by_side": ["led", "bm25"], "examples": 3}
@@ -455,6 +458,11 @@ def test_the_page_marks_the_unverified_row(page):
     assert len(rows) == 1
     assert rows[0].startswith('<tr class="unverified">')
     assert "Do not quote them" in rows[0]
+
+
+def test_the_page_shows_the_terms_and_the_flops_of_lexicon_stages(page):
+    text = " ".join("".join(page.text).split())
+    assert "FLOPS of a pair lex_warmup21.3181.01.235" in text
 
 
 def test_a_missing_results_folder_is_an_error(tmp_path):

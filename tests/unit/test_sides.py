@@ -182,7 +182,8 @@ def test_validation_scores_queries_and_passages_each_with_their_own_encoder(fold
     settings = tiny.settings("dense", untied=True, query_init=str(folder / "other"))
     model = checkpoint.load(folder / "dense", settings)[0].eval()
     stores = [encode.TokenStore([folder / f"{name}.arrow"]) for name in ("queries", "passages")]
-    reranking = Reranking(*stores, ranking=None, relevant={}, sample=None, depth=9, accelerator=Accelerator(cpu=True))
+    rest = {"ranking": None, "grades": {}, "sample": None, "depth": 9, "measure": "MRR@10"}
+    reranking = Reranking(*stores, **rest, accelerator=Accelerator(cpu=True))
     found = reranking._dot_products(model, settings, np.array([3, 3, 0]), np.array([1, 29, 29]))
     for (query, passage), score in zip(((3, 1), (3, 29), (0, 29)), found, strict=True):
         left = model.encode(to_texts(stores[0].texts([query], 8), CPU), "query")

@@ -1,4 +1,5 @@
 import argparse
+import math
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from led_pipeline.data.tokens import TokenStore, pairs
 from led_pipeline.models import inference
 from led_pipeline.models.backbone import to_texts
 from led_pipeline.models.checkpoint import load
-from led_pipeline.validation import Reranking, reciprocal_rank
+from led_pipeline.validation import Reranking
+from led_pipeline.validation_measures import reciprocal_rank, values
 
 CPU = torch.device("cpu")
 DEPTH = 15
@@ -52,10 +54,10 @@ def dataset(tmp_path_factory):
     return folder, ranking
 
 
-def reranking(folder, queries: int) -> Reranking:
+def reranking(folder, queries: int, ranking: str | None = "ranking.parquet", **validation) -> Reranking:
     arguments = argparse.Namespace(
-        validation={"queries": queries, "depth": DEPTH},
-        validation_ranking=folder / "ranking.parquet",
+        validation={"queries": queries, "depth": DEPTH} | validation,
+        validation_ranking=ranking and folder / ranking,
         validation_queries=folder / "queries.arrow",
         validation_qrels=folder / "dev.qrels",
         validation_ids=[folder / "queries.parquet", folder / "passages.parquet"],
@@ -93,5 +95,56 @@ def test_mrr_reranks_the_first_queries_candidates(dataset, monkeypatch, family, 
         found = [rank for rank, p in enumerate(ranked[:10], 1) if p in relevant]
         total += 1 / found[0] if found else 0.0
         counted += 1
-    assert reranking(folder, queries).mrr(model, settings) == pytest.approx(total / counted)
+    assert reranking(folder, queries).mean(model, settings) == pytest.approx(total / counted)
     assert total > 0
+
+
+@pytest.mark.parametrize(
+    ("measure", "expected"),
+    [
+        ("MRR@1", 0.0),
+        ("MRR@10", 1 / 2),
+        ("P@2", 1 / 2),
+        ("recall@2", 1 / 3),  # of rows 11, 12 and 99, which is no candidate
+        ("hit@2", 1.0),
+        ("hit@1", 0.0),
+        ("MAP@3", (1 / 2 + 2 / 3) / 3),
+        ("nDCG@3", (3 / math.log2(3) + 1 / 2) / (3 + 2 / math.log2(3) + 1 / 2)),
+    ],
+)
+def test_a_measure_of_one_query_by_hand(measure, expected):
+    # Ranked: 10 (not relevant), 11 (grade 3), 12 (grade 1); judged and not found: 99 (grade 2).
+    candidates = np.array([12, 11, 10]), np.array([0.1, 0.2, 0.3])
+    assert values(measure, [candidates], [{10: 0, 11: 3, 12: 1, 99: 2}]) == [pytest.approx(expected)]
+
+
+def test_among_ties_the_earlier_candidate_wins_in_every_measure():
+    candidates = np.array([9, 10]), np.zeros(2)
+    for measure in ("MRR@1", "P@1", "recall@1", "hit@1", "nDCG@1", "MAP@1"):
+        assert values(measure, [candidates, candidates], [{9: 1}, {10: 1}]) == [1.0, 0.0], measure
+
+
+def test_a_query_without_relevant_passages_counts_0():
+    candidates = np.array([9, 10]), np.zeros(2)
+    for measure in ("MRR@10", "nDCG@10", "recall@10"):
+        assert values(measure, [candidates, candidates], [{}, {9: 0}]) == [0.0, 0.0], measure
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@torch.no_grad()
+def test_the_judged_passages_alone_can_be_ranked_by_another_measure(dataset, family):
+    folder, ranking = dataset
+    settings = tiny.settings(family)
+    model = load(folder / family, settings)[0]
+    stores = TokenStore([folder / "queries.arrow"]), TokenStore([folder / "passages.arrow"])
+    expected = []
+    for query, passages, _ in list(ranking)[:5]:
+        grades = {int(passages[query]): 1, int(passages[0]): 0} | ({29: 2} if query == 3 else {})
+        scores = {p: score_of(model, settings, stores, query, p) for p in sorted(grades)}
+        ranked = sorted(scores, key=scores.get, reverse=True)
+        gains = [[grades[p] for p in ranked], sorted(grades.values(), reverse=True)]
+        found, ideal = (sum(g / math.log2(rank + 1) for rank, g in enumerate(side, 1)) for side in gains)
+        expected.append(found / ideal)
+    judged = reranking(folder, 5, ranking=None, measure="nDCG@10")
+    assert judged.mean(model, settings) == pytest.approx(np.mean(expected))
+    assert min(expected) < 1

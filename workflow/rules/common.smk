@@ -24,8 +24,9 @@ shell.prefix(
 from led_pipeline import hub, own_code
 from led_pipeline.files import InputError
 from led_pipeline.recipe import Recipe
-from led_pipeline.recipe_stages import LABELS, READS
 from led_pipeline.recipe_errors import repeated_keys
+from led_pipeline.recipe_schema import Validation
+from led_pipeline.recipe_stages import LABELS, READS
 from led_pipeline.versions import VERSIONS
 
 try:
@@ -284,8 +285,9 @@ def validation_inputs(wildcards):
         return {}
     split, system = RECIPE.validation.split, RECIPE.validation.system
     part = split if system in RECIPE.names("ranker") else VALIDATED
-    return {
-        "validation_ranking": f"{ROOT}/rankings/{system}.{part}.parquet",
+    searched = RECIPE.validates_by_search(wildcards.stage)
+    ranking = {"validation_ranking": f"{ROOT}/rankings/{system}.{part}.parquet"} if searched else {}
+    return ranking | {
         "validation_queries": token_split(wildcards.stage, split),
         "validation_qrels": f"{ROOT}/prepared/{split}.qrels",
         "validation_ids": [f"{ROOT}/prepared/{split}.queries.parquet", f"{ROOT}/prepared/passages.parquet"],
@@ -295,10 +297,27 @@ def validation_inputs(wildcards):
 def validation_arguments(wildcards):
     if not RECIPE.validates(wildcards.stage):
         return ""
-    arguments = [f"--validation {shlex.quote(as_json(RECIPE.validation.model_dump()))}"]
+    asked = RECIPE.validation.model_dump()
+    if asked["measure"] == Validation.model_fields["measure"].default:
+        del asked["measure"]  # as before there was a choice, so that those trainings stand
+    arguments = [f"--validation {shlex.quote(as_json(asked))}"]
     for key, files in validation_inputs(wildcards).items():
         arguments += [f"--{key.replace('_', '-')}", *([files] if isinstance(files, str) else files)]
     return " ".join(arguments)
+
+
+def sparse_vectors(wildcards):
+    """The vectors whose sparsity is measured: those of a lexicon stage."""
+    if wildcards.system not in RECIPE.names("lexicon"):
+        return {}
+    queries, passages = vector_split(wildcards.system, wildcards.split), vector_shards(wildcards.system)
+    return {"query_vectors": queries, "passage_vectors": passages}
+
+
+def sparse_vector_arguments(wildcards, input):
+    if not input.get("query_vectors"):
+        return ""
+    return f"--query-vectors {input.query_vectors} --passage-vectors {input.passage_vectors}"
 
 
 def preflight_arguments(wildcards=None, output=None):

@@ -27,8 +27,9 @@ rule run_file:
 
 
 rule measure:
-    """Measures of one run, as means over the queries of the qrels and per query."""
+    """Measures of one run, as means over the queries of the qrels and per query; of a lexicon stage FLOPS, too."""
     input:
+        unpack(sparse_vectors),
         run=f"{ROOT}/runs/{{system}}.{{split}}.trec",
         qrels=f"{ROOT}/prepared/{{split}}.qrels",
     output:
@@ -43,7 +44,8 @@ rule measure:
         runtime=job("cpu", "runtime_min"),
     params:
         relevant_from=lambda wildcards: DATASET.splits[wildcards.split].relevant_from,
+        vectors=sparse_vector_arguments,
         version=version("evaluate"),
     shell:
         "python -m led_pipeline.evaluate measure --run {input.run} --qrels {input.qrels}"
-        " --relevant-from {params.relevant_from} --out {output.summary} --per-query {output.per_query} > {log} 2>&1"
+        " --relevant-from {params.relevant_from} {params.vectors} --out {output.summary} --per-query {output.per_query} > {log} 2>&1"

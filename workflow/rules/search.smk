@@ -3,10 +3,14 @@
 BM25_INDEX = f"{ROOT}/index/bm25"
 RANKING = f"{ROOT}/rankings/{{system}}.{{split}}.parquet"
 SEARCHED = f"{ROOT}/rankings/{{system}}.{{part}}.parquet"  # a split, a shard of it, or its first hits
+ENGINE = f"python -m led_pipeline.search.{RECIPE.search.backend}"
+BM25 = f"--k1 {RECIPE.bm25.k1} --b {RECIPE.bm25.b}"
+# Lucene needs them to search; an OpenSearch node keeps them with the index.
+BM25_OF_INDEX = {"anserini": "", "opensearch": f" {BM25}"}[RECIPE.search.backend]
 
 
 rule bm25_index:
-    """Index the passages' titles and texts with Anserini."""
+    """Index the passages' titles and texts for BM25."""
     input:
         f"{ROOT}/prepared/passages.parquet",
     output:
@@ -22,8 +26,7 @@ rule bm25_index:
     params:
         version=version("bm25"),
     shell:
-        "python -m led_pipeline.search.anserini bm25-index --passages {input} --threads {threads} --out {output}"
-        " > {log} 2>&1"
+        f"{ENGINE} bm25-index --passages {{input}} --threads {{threads}} --out {{output}}{BM25_OF_INDEX} > {{log}} 2>&1"
 
 
 rule bm25_search:
@@ -45,18 +48,18 @@ rule bm25_search:
         mem_mb=job("cpu", "mem_mb"),
         runtime=job("cpu", "runtime_min"),
     params:
-        parameters=f"--k1 {RECIPE.bm25.k1} --b {RECIPE.bm25.b}",
+        parameters=BM25,
         hits=hits,
         shard=query_shard,
         version=version("bm25"),
     shell:
-        "python -m led_pipeline.search.anserini bm25-search --index {input.index} --queries {input.queries}"
+        f"{ENGINE} bm25-search --index {{input.index}} --queries {{input.queries}}"
         " --passages {input.passages} {params.parameters} --hits {params.hits} {params.shard}"
         " --threads {threads} --out {output} > {log} 2>&1"
 
 
 rule impact_index:
-    """Index a lexicon stage's passage vectors with Anserini; this is where weights become integers."""
+    """Index a lexicon stage's passage vectors; Anserini's impacts are integers."""
     input:
         vectors=lambda wildcards: vector_shards(wildcards.system),
         passages=f"{ROOT}/prepared/passages.parquet",
@@ -76,12 +79,12 @@ rule impact_index:
         quantisation=quantisation,
         version=version("index"),
     shell:
-        "python -m led_pipeline.search.anserini impact-index --vectors {input.vectors} --passages {input.passages}"
+        f"{ENGINE} impact-index --vectors {{input.vectors}} --passages {{input.passages}}"
         " --quantisation {params.quantisation} --threads {threads} --out {output} > {log} 2>&1"
 
 
 rule impact_search:
-    """Rank with a lexicon stage, through Anserini's impact index."""
+    """Rank with a lexicon stage."""
     input:
         index=f"{ROOT}/index/{{system}}",
         queries=lambda wildcards: vector_split(wildcards.system, split_of(wildcards)),
@@ -104,7 +107,7 @@ rule impact_search:
         shard=query_shard,
         version=version("search"),
     shell:
-        "python -m led_pipeline.search.anserini impact-search --index {input.index} --query-vectors {input.queries}"
+        f"{ENGINE} impact-search --index {{input.index}} --query-vectors {{input.queries}}"
         " --passages {input.passages} --quantisation {params.quantisation} --hits {params.hits} {params.shard}"
         " --threads {threads} --out {output} > {log} 2>&1"
 

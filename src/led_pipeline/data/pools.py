@@ -33,13 +33,13 @@ def unjudged(passages: NDArray[np.int32], judged: Collection[int], depth: int) -
     return np.flatnonzero(~np.isin(passages, list(judged)))[:depth]
 
 
-def judged_rows(qrels: Path, queries: Path, passages: Path, from_grade: int = 0) -> dict[int, set[int]]:
-    """Return the rows of the passages judged for each query row with at least some grade."""
+def judged_grades(qrels: Path, queries: Path, passages: Path) -> dict[int, dict[int, int]]:
+    """Return the grades of the passages judged for each query, queries and passages as rows."""
     judged = load_qrels(qrels)
     query_rows = rows_of(queries, judged)
     rows = rows_of(passages, {pid for grades in judged.values() for pid in grades})
     return {
-        query_rows[qid]: {rows[pid] for pid, grade in grades.items() if grade >= from_grade}
+        query_rows[qid]: {rows[pid]: grade for pid, grade in grades.items()}
         for qid, grades in judged.items()
         if qid in query_rows
     }
@@ -54,6 +54,12 @@ def with_own(judged: dict[int, set[int]], queries: Path, passages: Path) -> dict
     rows = rows_of(passages, ids)
     own = {query: {rows[name]} for query, name in enumerate(ids) if name in rows}
     return {query: judged.get(query, set()) | own.get(query, set()) for query in judged.keys() | own.keys()}
+
+
+def judged_rows(qrels: Path, queries: Path, passages: Path, from_grade: int = 0) -> dict[int, set[int]]:
+    """Return the rows of the passages judged for each query row with at least some grade."""
+    found = judged_grades(qrels, queries, passages)
+    return {query: {row for row, grade in grades.items() if grade >= from_grade} for query, grades in found.items()}
 
 
 def published(path: Path, queries: Path, passages: Path, folder: Path) -> Iterator[Ranked]:

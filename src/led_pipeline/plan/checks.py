@@ -48,7 +48,7 @@ class Site:
 def findings(recipe: Recipe, site: Site, estimate: Estimate) -> list[Finding]:
     """Return what the checks found, in a fixed order."""
     checks: list[Callable[[], Iterator[Finding]]] = [
-        java,
+        java if recipe.search.backend == "anserini" else opensearch,
         lambda: faiss(recipe, site),
         lambda: devices(recipe, site, estimate),
         lambda: torch(recipe, site),
@@ -60,6 +60,17 @@ def findings(recipe: Recipe, site: Site, estimate: Estimate) -> list[Finding]:
     ]
     with ThreadPoolExecutor(len(checks)) as pool:
         return [finding for found in pool.map(lambda check: list(check()), checks) for finding in found]
+
+
+def opensearch() -> Iterator[Finding]:
+    """The node that BM25 and the lexicon stages are searched on."""
+    from led_pipeline.search.opensearch_node import connect  # only where a recipe asks for it
+
+    try:
+        answer = connect().info()["version"]
+        yield Finding("ok", "OpenSearch", f"version {answer['number']} answers")
+    except InputError as error:
+        yield Finding("fatal", "OpenSearch", str(error))
 
 
 def java() -> Iterator[Finding]:

@@ -95,7 +95,7 @@ class Computer:
         tokens = stage.batch_size * (passages * passage + queries * query)  # nothing is computed for padding
         longest = stage.batch_size * (passages * stage.passage_length + queries * stage.query_length)
         flops = steps * tokens * shape.training_flops(stage.family)
-        if self.recipe.validates(name):
+        if self.recipe.validates_by_search(name):  # judged passages are few
             looks = steps // self.recipe.validation.every + 1
             pairs = self.recipe.validation.queries * self.recipe.validation.depth
             flops += looks * pairs * self._lengths(name)[1] * shape.inference_flops(stage.family) / 2

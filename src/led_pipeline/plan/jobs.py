@@ -43,7 +43,7 @@ class Needs:
         rankings |= {(system, "train") for system in mined}
         rankers = set(recipe.names("ranker"))
         validation: set[tuple[str, str]] = set()
-        if any(map(recipe.validates, recipe.stages)):
+        if any(map(recipe.validates_by_search, recipe.stages)):
             system, split = recipe.validation.system, recipe.validation.split
             (rankings if system in rankers else validation).add((system, split))
         while more := {(recipe.stages[n].rerank.system, split) for n, split in rankings if n in rankers} - rankings:
@@ -54,6 +54,7 @@ class Needs:
         query_vectors |= {(t, "train") for stage in trained for t in recipe.teachers(stage, in_batch=True)}
         vectors = [name for name in retrievers if any(name == n for n, _ in query_vectors)]
         used = {split for _, split in rankings | validation | query_vectors} | ({"train"} if trained else set())
+        used |= {recipe.validation.split for stage in trained if recipe.validates(stage)}
         splits = [split for split in recipe.dataset.splits if split in used]
         return cls(trained, mined, published, rankings, validation, query_vectors, vectors, splits, stored, pools)
 

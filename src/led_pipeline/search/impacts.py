@@ -18,8 +18,8 @@ from led_pipeline.search.exact import SparseVectors
 NO_TERMS = "none"  # what a passage without impacts is indexed under, so that it counts; no query has this term
 
 
-def quantise(vectors: SparseVectors, quantisation: int, start: int, stop: int, path: Path) -> SparseVectors:
-    """Return a range of rows with int32 impacts above zero for weights; `path` is where the vectors came from.
+def checked(vectors: SparseVectors, start: int, stop: int, path: Path) -> SparseVectors:
+    """Return a range of rows whose weights can be indexed; `path` is where the vectors came from.
 
     Raises:
         InputError: a weight is negative or not a finite number.
@@ -33,6 +33,17 @@ def quantise(vectors: SparseVectors, quantisation: int, start: int, stop: int, p
             f"{path}: row {row}: weight {weights[wrong[0]]} cannot be indexed, expected a finite number that is not"
             " negative; encode with a stage of the family lexicon whose training did not diverge"
         )
+    return part
+
+
+def quantise(vectors: SparseVectors, quantisation: int, start: int, stop: int, path: Path) -> SparseVectors:
+    """Return a range of rows with int32 impacts above zero for weights; `path` is where the vectors came from.
+
+    Raises:
+        InputError: a weight is negative or not a finite number.
+    """
+    part = checked(vectors, start, stop, path)
+    weights, offsets = part.weights.values, part.weights.offsets
     impacts = np.rint(weights * weights.dtype.type(quantisation)).astype(np.int32)
     kept = impacts > 0
     offsets = np.concatenate([[0], np.cumsum(kept)])[offsets]

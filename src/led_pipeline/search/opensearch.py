@@ -1,0 +1,205 @@
+"""Searches through a running OpenSearch node: BM25 over the passages' text, dot products of a lexicon stage's vectors.
+
+Run as `python -m led_pipeline.search.opensearch COMMAND`, with the commands of `search.anserini` and their arguments;
+where the node is says the environment (`search.opensearch_node`). What is written as the index is a note: the name and
+the id of the index on the node, and what it was built from.
+
+Vectors go into a field `rank_features`, under term ids, and are searched with the query `neural_sparse`. The node keeps
+9 significant bits of a passage's weight; weights of queries are kept whole, and nothing is quantised to integers.
+Scores that tie are put in the order of the rows; which of them stay at the cut-off is the node's choice.
+"""
+
+import argparse
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from led_pipeline.data.tables import Ranking, count_rows, read_rows, shard_range, write_rankings
+from led_pipeline.files import InputError, atomic, read_json, run_main, write_json
+from led_pipeline.search import opensearch_node as node
+from led_pipeline.search.exact import SparseVectors
+from led_pipeline.search.impacts import checked
+
+NOTE = "note.json"
+VECTORS = 4_096  # vectors that are Python objects at once
+MOST_HITS = 10_000  # a search returns no more unless the index says otherwise
+SMALLEST = np.finfo(np.float32).tiny  # what a rank feature may be
+PART = 4_096  # queries of one part of a ranking
+
+
+def index_name(out: Path) -> str:
+    """Return the name on the node for what is written to `out`: one of its own for every results folder."""
+    words = re.sub(r"[^a-z0-9]+", "-", "-".join(out.parts[-3:]).lower()).strip("-")
+    return f"led-{words}-{hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:8]}"
+
+
+def _index(out: Path, kind: str, settings: dict[str, Any], field: dict[str, Any], documents, note: dict) -> None:
+    """Make an index of one field on the node and write the note about it."""
+    client, name = node.connect(), index_name(out)
+    body = {
+        "settings": {"index": {"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": "-1"} | settings},
+        "mappings": {"dynamic": "strict", "_source": {"enabled": False}, "properties": field},
+    }
+    identity = node.create(client, name, body)
+    node.fill(client, name, documents)
+    with atomic(out) as folder:
+        folder.mkdir()
+        write_json(folder / NOTE, {"kind": kind, "index": name, "id": identity} | note)
+
+
+def _checked(index: Path, expected: dict[str, Any]) -> tuple[Any, str]:
+    """Return a client and the name of the index that a note is about.
+
+    Raises:
+        InputError: there is no note, it was built from something else, or the node has another index or none.
+    """
+    if not (index / NOTE).is_file():
+        raise InputError(f"{index}: not an index built by this module, there is no {NOTE} in it")
+    note = read_json(index / NOTE)
+    for key, value in expected.items():
+        if note.get(key) != value:
+            raise InputError(f"{index}: its {key} is {note.get(key)}, this search expects {value}; build it again")
+    client = node.connect()
+    if node.index_id(client, note["index"]) != note["id"]:
+        raise InputError(
+            f"{index}: the node at OPENSEARCH_URL does not hold the index {note['index']} that was built here; delete"
+            f" {index} to build it again, or name the node that has it"
+        )
+    return client, note["index"]
+
+
+def bm25_index(passages: Path, out: Path, k1: float, b: float) -> None:
+    """Index title and text of all passages with the node's analysis of English: Porter stemming, stop words dropped."""
+    rows = count_rows(passages)
+    texts = (
+        f"{title} {text}"
+        for batch in read_rows(passages, 0, rows, ["title", "text"])
+        for title, text in zip(batch["title"], batch["text"], strict=True)
+    )
+    documents = ((row, {"text": text}) for row, text in enumerate(texts))
+    settings = {"similarity": {"default": {"type": "BM25", "k1": k1, "b": b}}}
+    field = {"text": {"type": "text", "analyzer": "english"}}
+    _index(out, "bm25", settings, field, documents, {"passages": rows, "k1": k1, "b": b})
+
+
+def bm25_search(
+    index: Path, queries: Path, passages: Path, k1: float, b: float, hits: int, threads: int, shard: int = 0,
+    shards: int = 1,
+) -> Iterator[Ranking]:  # fmt: skip
+    """Yield a shard of the queries ranked by BM25."""
+    expected = {"kind": "bm25", "passages": count_rows(passages), "k1": k1, "b": b}
+    client, name = _checked(index, expected)
+    start, stop = shard_range(count_rows(queries), shard, shards)
+    texts = (text for batch in read_rows(queries, start, stop, ["text"]) for text in batch["text"])
+    asked = ({"match": {"text": {"query": text}}} if text.strip() else None for text in texts)
+    return _ranked(node.search(client, name, asked, _within(hits), threads), start, index)
+
+
+def impact_index(vectors: Sequence[Path], passages: Path, out: Path) -> None:
+    """Index the vectors of all passages, given as files in row order, with the weights they have."""
+    shards = [(path, SparseVectors.read(path)) for path in vectors]
+    rows, expected = sum(len(shard) for _, shard in shards), count_rows(passages)
+    if rows != expected:
+        raise InputError(f"{vectors[0]}: {rows} vectors in {len(vectors)} files for the {expected} rows of {passages}")
+    documents = enumerate({"terms": features} for path, shard in shards for features in _features(shard, path))
+    _index(out, "impact", {}, {"terms": {"type": "rank_features"}}, documents, {"passages": rows})
+
+
+def impact_search(
+    index: Path, query_vectors: Path, passages: Path, hits: int, threads: int, shard: int = 0, shards: int = 1
+) -> Iterator[Ranking]:
+    """Yield a shard of the queries ranked by the dot product of their weights with those of the passages."""
+    client, name = _checked(index, {"kind": "impact", "passages": count_rows(passages)})
+    vectors = SparseVectors.read(query_vectors)
+    start, stop = shard_range(len(vectors), shard, shards)
+    features = _features(vectors, query_vectors, start, stop)
+    asked = ({"neural_sparse": {"terms": {"query_tokens": found}}} if found else None for found in features)
+    return _ranked(node.search(client, name, asked, _within(hits), threads), start, index)
+
+
+def _features(
+    vectors: SparseVectors, path: Path, start: int = 0, stop: int | None = None
+) -> Iterator[dict[str, float]]:
+    """Yield rows as term id -> weight, without weights that a rank feature cannot hold."""
+    stop = len(vectors) if stop is None else stop
+    for first in range(start, stop, VECTORS):
+        part = checked(vectors, first, min(first + VECTORS, stop), path)
+        for row in range(len(part)):
+            kept = part.weights[row] >= SMALLEST
+            terms, weights = part.terms[row][kept].tolist(), part.weights[row][kept].tolist()
+            yield dict(zip(map(str, terms), weights, strict=True))
+
+
+def _within(hits: int) -> int:
+    if hits > MOST_HITS:
+        raise InputError(f"hits: OpenSearch returns at most {MOST_HITS} per query, got {hits}; ask for fewer")
+    return hits
+
+
+def _ranked(answers: Iterable[node.Hits], start: int, index: Path) -> Iterator[Ranking]:
+    """Yield the answers, which begin with query row `start`, as rankings; ties by passage row.
+
+    Raises:
+        InputError: none of the queries has a single hit.
+    """
+    asked = found = 0
+
+    def lists() -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        nonlocal asked, found
+        for query, hits in enumerate(answers, start=start):
+            ordered = sorted(hits, key=lambda hit: (-np.float32(hit[1]), hit[0]))
+            asked, found = asked + 1, found + len(ordered)
+            rows, scores = zip(*ordered, strict=True) if ordered else ((), ())
+            yield query, np.array(rows, dtype=np.int32), np.array(scores, dtype=np.float32)
+
+    yield from Ranking.parts(lists())
+    if asked and not found:
+        raise InputError(f"{index}: no query of {asked} has a single hit; does the index belong to these queries?")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("bm25-index", "bm25-search", "impact-index", "impact-search"):
+        command = commands.add_parser(name)
+        command.add_argument("--passages", type=Path, required=True)
+        command.add_argument("--threads", type=int, required=True, help="batches of queries under way at a time")
+        command.add_argument("--out", type=Path, required=True)
+        if name.endswith("search"):
+            command.add_argument("--index", type=Path, required=True)
+            command.add_argument("--hits", type=int, required=True)
+            command.add_argument("--shard", type=int, default=0, help="which of the shards of the queries to search")
+            command.add_argument("--shards", type=int, default=1)
+        if name.startswith("bm25"):
+            command.add_argument("--k1", type=float, required=True)
+            command.add_argument("--b", type=float, required=True)
+        else:
+            command.add_argument("--quantisation", type=int, help="taken and ignored: weights stay what they are")
+    commands.choices["bm25-search"].add_argument("--queries", type=Path, required=True)
+    commands.choices["impact-index"].add_argument("--vectors", type=Path, nargs="+", required=True)
+    commands.choices["impact-search"].add_argument("--query-vectors", type=Path, required=True)
+    return parser
+
+
+def main() -> None:
+    settings = vars(_parser().parse_args())
+    command, out = settings.pop("command"), settings.pop("out")
+    settings.pop("quantisation", None)
+    if command.endswith("index"):
+        del settings["threads"]
+    if command == "bm25-index":
+        bm25_index(out=out, **settings)
+    elif command == "impact-index":
+        impact_index(out=out, **settings)
+    elif command == "bm25-search":
+        write_rankings(out, bm25_search(**settings))
+    else:
+        write_rankings(out, impact_search(**settings))
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,184 @@
+"""A running OpenSearch node: the connection, indexing in bulk, and searches in batches, all of them with retries.
+
+Where the node is stands in the environment and nowhere else: OPENSEARCH_URL, and where the node asks for it
+OPENSEARCH_USER, OPENSEARCH_PASSWORD and OPENSEARCH_CA (a file of certificates). Needs the package opensearch-py.
+"""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Any
+from urllib.parse import urlsplit
+
+from led_pipeline.files import InputError
+
+TRIES = 6  # of a request that the node refuses for now
+FIRST_WAIT_S = 1.0  # doubles with every try
+TIMEOUT_S = 120
+BULK_DOCUMENTS = 1_000
+BULK_BYTES = 20_000_000
+BATCH = 64  # queries of one request
+BUSY = (429, 502, 503, 504)
+
+Wait = Callable[[float], None]
+
+
+def library() -> Any:
+    """Return the package opensearch-py.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        import opensearchpy
+    except ImportError as error:
+        raise InputError(
+            "search.backend: opensearch needs the package opensearch-py; pip install -c envs/constraints.txt"
+            " opensearch-py, or choose anserini"
+        ) from error
+    return opensearchpy
+
+
+def connect() -> Any:
+    """Return a client of the node that the environment names, after it has answered.
+
+    Raises:
+        InputError: the package is missing, no node is named, or the node does not answer.
+    """
+    package = library()
+    url = os.environ.get("OPENSEARCH_URL", "")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError("OPENSEARCH_URL: expected the node's address, such as http://localhost:9200; see docs")
+    if parts.username or parts.password:
+        raise InputError(
+            "OPENSEARCH_URL: it holds a user or a password, which logs would show; put them into OPENSEARCH_USER and"
+            " OPENSEARCH_PASSWORD"
+        )
+    user = os.environ.get("OPENSEARCH_USER")
+    client = package.OpenSearch(
+        [url],
+        http_auth=(user, os.environ.get("OPENSEARCH_PASSWORD", "")) if user else None,
+        ca_certs=os.environ.get("OPENSEARCH_CA"),
+        timeout=TIMEOUT_S,
+        max_retries=3,
+        retry_on_timeout=True,
+        http_compress=True,
+    )
+    try:
+        client.info()
+    except package.exceptions.TransportError as error:
+        reason = f"status {error.status_code}" if isinstance(error.status_code, int) else error.error
+        raise InputError(
+            f"{url}: no OpenSearch node answers there ({reason}); start it, or change OPENSEARCH_URL, OPENSEARCH_USER"
+            " or OPENSEARCH_PASSWORD"
+        ) from error
+    return client
+
+
+def patiently(ask: Callable[[], Any], wait: Wait = time.sleep) -> Any:
+    """Return the answer to a request, asking again where the node is busy or away.
+
+    Raises:
+        InputError: the node refuses the request, or is still busy at the end.
+    """
+    errors = library().exceptions
+    for attempt in range(TRIES):
+        try:
+            return ask()
+        except errors.TransportError as error:
+            away = isinstance(error, errors.ConnectionError) or error.status_code in BUSY
+            if not away or attempt == TRIES - 1:
+                raise InputError(f"OpenSearch refused a request: {error.status_code} {error.error}") from error
+        wait(FIRST_WAIT_S * 2**attempt)
+
+
+def create(client: Any, index: str, body: dict[str, Any]) -> str:
+    """Make an index anew, deleting one of this name, and return the id that the node gave it."""
+    patiently(lambda: client.indices.delete(index=index, params={"ignore_unavailable": "true"}))
+    patiently(lambda: client.indices.create(index=index, body=body))
+    return index_id(client, index)
+
+
+def index_id(client: Any, index: str) -> str | None:
+    """Return the id of an index, which a new one of the same name does not share; None where there is none."""
+    try:
+        found = client.indices.get_settings(index=index)
+    except library().exceptions.NotFoundError:
+        return None
+    return found[index]["settings"]["index"]["uuid"]
+
+
+def fill(client: Any, index: str, documents: Iterable[tuple[int, dict[str, Any]]]) -> None:
+    """Index documents under their row numbers, in bulk; make them visible and check that all are there.
+
+    Raises:
+        InputError: the node refuses a document, or lacks some at the end.
+    """
+    package = library()
+    sent = 0
+    actions = ({"_index": index, "_id": str(row), "_source": document} for row, document in documents)
+    # Raising at once, its default, the helper would not send again what a busy node refused.
+    retries = {"max_retries": TRIES, "initial_backoff": FIRST_WAIT_S, "max_backoff": 60, "raise_on_error": False}
+    try:
+        for taken, answer in package.helpers.streaming_bulk(client, actions, BULK_DOCUMENTS, BULK_BYTES, **retries):
+            if not taken:
+                item = next(iter(answer.values()))
+                raise InputError(f"{index}: OpenSearch refused document {item.get('_id')}: {item.get('error')}")
+            sent += 1
+    except package.exceptions.TransportError as error:
+        raise InputError(f"{index}: the node was lost while documents were sent ({error.error})") from error
+    patiently(lambda: client.indices.refresh(index=index))
+    there = patiently(lambda: client.count(index=index))["count"]
+    if there != sent:
+        raise InputError(f"{index}: the node holds {there} of the {sent} documents that it took; build the index again")
+
+
+Hits = list[tuple[int, float]]  # row and score, in the node's order
+
+
+def search(
+    client: Any, index: str, queries: Iterable[dict[str, Any] | None], hits: int, threads: int
+) -> Iterator[Hits]:
+    """Yield the hits of each query in order, `threads` batches under way at a time; None stands for no query.
+
+    Raises:
+        InputError: the node refuses a query.
+    """
+    rest = iter(queries)
+    with ThreadPoolExecutor(threads) as pool:
+        running: deque[Future[list[Hits]]] = deque()
+        while True:
+            while len(running) < 2 * threads and (batch := list(islice(rest, BATCH))):
+                running.append(pool.submit(_answers, client, index, batch, hits))
+            if not running:
+                return
+            yield from running.popleft().result()
+
+
+def _answers(client: Any, index: str, batch: list[dict[str, Any] | None], hits: int, wait: Wait = time.sleep) -> list:
+    """Return the hits of a batch; the queries that a busy node refused are asked again alone."""
+    found: list[Hits] = [[] for _ in batch]
+    left = [i for i, query in enumerate(batch) if query]
+    for attempt in range(TRIES):
+        if not left:
+            return found
+        lines: list[dict[str, Any]] = []
+        for i in left:
+            lines += [{"index": index}, {"query": batch[i], "size": hits, "_source": False, "track_total_hits": False}]
+        answers = patiently(lambda lines=lines: client.msearch(body=lines))["responses"]
+        refused = []
+        for i, answer in zip(left, answers, strict=True):
+            if "error" not in answer:
+                found[i] = [(int(hit["_id"]), hit["_score"]) for hit in answer["hits"]["hits"]]
+            elif answer.get("status") in BUSY:
+                refused.append(i)
+            else:
+                raise InputError(f"{index}: OpenSearch refused a query: {answer['error']}")
+        left = refused
+        if left:
+            wait(FIRST_WAIT_S * 2**attempt)
+    raise InputError(f"{index}: the node is too busy for {len(left)} queries after {TRIES} tries; use fewer threads")

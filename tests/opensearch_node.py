@@ -1,0 +1,158 @@
+"""A stand-in for an OpenSearch node on 127.0.0.1: it takes exactly the requests that the package sends, and no others.
+
+Paths, bodies and answers follow OpenSearch's REST documentation (create index, bulk, refresh, count, multi-search, the
+neural_sparse query with query_tokens, rank_features, match). Weights of passages are cut to 9 significant bits, as
+Lucene's FeatureField keeps them. What a real node adds to this, no test here can tell.
+"""
+
+import gzip
+import json
+import threading
+from collections import Counter
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+import numpy as np
+
+CREATED = {"acknowledged": True, "shards_acknowledged": True}
+
+
+def kept(weight: float) -> float:
+    """Return what is left of a weight in a rank feature: sign, exponent and the highest 8 bits of the fraction."""
+    bits = np.float32(weight).view(np.uint32) >> np.uint32(15) << np.uint32(15)
+    return float(bits.view(np.float32))
+
+
+class Node:
+    """The state of a node: indexes with their bodies and documents, and what is to go wrong next."""
+
+    def __init__(self):
+        self.indexes: dict[str, dict] = {}
+        self.requests: list[tuple[str, str]] = []
+        self.authorization: set[str | None] = set()
+        self.busy = Counter()  # kind of request -> so many more are refused
+        self.made = 0
+        self.refuse_document = None  # an id that a mapping does not take
+
+    def answer(self, method: str, path: str, body: bytes) -> tuple[int, dict]:
+        self.requests.append((method, path))
+        parts = path.strip("/").split("/")
+        if path == "/":
+            return 200, {"version": {"number": "3.2.0", "distribution": "opensearch"}, "tagline": "stand-in"}
+        kind = parts[-1] if parts[-1].startswith("_") else method
+        if self.busy[kind] > 0:
+            self.busy[kind] -= 1
+            return 503, {"error": {"type": "busy"}, "status": 503}
+        match kind:
+            case "_bulk":
+                return 200, self.bulk([json.loads(line) for line in body.splitlines()])
+            case "_msearch":
+                return 200, self.msearch([json.loads(line) for line in body.splitlines()])
+        index = parts[0]
+        if kind == "DELETE":
+            self.indexes.pop(index, None)
+            return 200, {"acknowledged": True}
+        if kind == "PUT":
+            self.made += 1
+            self.indexes[index] = {"body": json.loads(body), "id": f"id{self.made}", "documents": {}, "visible": 0}
+            return 200, CREATED | {"index": index}
+        if index not in self.indexes:
+            return 404, {"error": {"type": "index_not_found_exception"}, "status": 404}
+        found = self.indexes[index]
+        if kind == "_settings":
+            return 200, {index: {"settings": {"index": {"uuid": found["id"]}}}}
+        if kind == "_refresh":
+            found["visible"] = len(found["documents"])
+            return 200, {"_shards": {"failed": 0}}
+        if kind == "_count":
+            return 200, {"count": found["visible"]}
+        raise AssertionError(f"unexpected request: {method} {path}")
+
+    def bulk(self, lines: list[dict]) -> dict:
+        items = []
+        for action, document in zip(lines[::2], lines[1::2], strict=True):
+            (target,) = action.values()
+            assert list(action) == ["index"] and set(target) == {"_index", "_id"}, action
+            found = self.indexes[target["_index"]]
+            (field,) = found["body"]["mappings"]["properties"]
+            assert list(document) == [field], document
+            if target["_id"] == self.refuse_document:
+                error = {"type": "mapper_parsing_exception", "reason": "failed to parse field"}
+                items.append({"index": {**target, "status": 400, "error": error}})
+            elif self.busy["item"] > 0:
+                self.busy["item"] -= 1
+                items.append({"index": {**target, "status": 429, "error": {"type": "rejected_execution_exception"}}})
+            else:
+                if field == "terms":
+                    assert all(weight > 0 and "." not in term for term, weight in document[field].items())
+                found["documents"][int(target["_id"])] = document[field]
+                items.append({"index": {**target, "status": 201, "result": "created"}})
+        return {"took": 1, "errors": any("error" in item["index"] for item in items), "items": items}
+
+    def msearch(self, lines: list[dict]) -> dict:
+        responses = []
+        for header, body in zip(lines[::2], lines[1::2], strict=True):
+            assert set(body) == {"query", "size", "_source", "track_total_hits"}, body
+            assert body["_source"] is False and body["size"] <= 10_000
+            if self.busy["query"] > 0:
+                self.busy["query"] -= 1
+                responses.append({"status": 429, "error": {"type": "rejected_execution_exception"}})
+                continue
+            scores = self.scores(self.indexes[header["index"]], body["query"])
+            best = sorted(scores, key=lambda row: (-scores[row], -row))[: body["size"]]  # ties in an order of its own
+            hits = [{"_index": header["index"], "_id": str(row), "_score": float(scores[row])} for row in best]
+            responses.append({"status": 200, "hits": {"max_score": None, "hits": hits}})
+        return {"took": 1, "responses": responses}
+
+    def scores(self, found: dict, query: dict) -> dict[int, np.float32]:
+        if "match" in query:
+            words = set(query["match"]["text"]["query"].lower().split())
+            shared = {row: len(words & set(text.lower().split())) for row, text in found["documents"].items()}
+            return {row: np.float32(count) for row, count in shared.items() if count}
+        assert list(query) == ["neural_sparse"] and list(query["neural_sparse"]) == ["terms"], query
+        tokens = query["neural_sparse"]["terms"]["query_tokens"]
+        assert tokens, "query_tokens must not be empty"
+        scores = {}
+        for row, terms in found["documents"].items():
+            if shared := tokens.keys() & terms.keys():
+                scores[row] = np.float32(sum(tokens[term] * kept(terms[term]) for term in shared))
+        return scores
+
+
+@contextmanager
+def running():
+    """Yield a node and the address at which it listens."""
+    node, lock = Node(), threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def handle_any(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
+            with lock:
+                node.authorization.add(self.headers.get("Authorization"))
+                status, answer = node.answer(self.command, urlsplit(self.path).path, body)
+            content = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_PUT = do_DELETE = handle_any
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield node, f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
