@@ -43,7 +43,7 @@ JOBS = {
     "tokenise_passages": 16,  # one tokenizer for all stages
     "tokenise_queries": 4,
     "bm25_index": 1,
-    "bm25_search": 3,  # the training queries have published negatives
+    "bm25_search": 3 + 1,  # and what trainings are validated on; the training queries have published negatives
     "published_pool": 1,
     "pool": 3,
     "draw": 6,

@@ -9,6 +9,8 @@ import pytest
 import tiny
 import torch
 
+pytestmark = pytest.mark.ranks
+
 # Of the loss, and of a gradient relative to the largest entry of all gradients.
 TOLERANCE = {"float64": 1e-6, "float32": 1e-4}
 

@@ -14,6 +14,8 @@ import two_ranks
 
 from led_pipeline.data.tables import Ragged, Ranking, read_arrow, read_ranking, write_ranking
 
+pytestmark = pytest.mark.ranks
+
 TESTS = Path(two_ranks.__file__).parent
 
 

@@ -13,6 +13,8 @@ import killed
 import pytest
 import tiny
 
+pytestmark = pytest.mark.ranks
+
 
 @pytest.mark.parametrize(("family", "keep", "nth"), [("dense", "last", 1), ("lexicon", "best", -1)])
 def test_a_training_killed_at_any_event_ends_with_the_same_bits(tmp_path, family, keep, nth):
