@@ -19,7 +19,7 @@ import yaml
 from configs import RECIPES, changed
 from workflow_copy import ALL_AT_ONCE, ROOT, Plan, WorkflowCopy
 
-from led_pipeline.plan.jobs import count_jobs
+from led_pipeline.plan.jobs import Needs, count_jobs, source_files
 from led_pipeline.recipe import Recipe
 from led_pipeline.versions import VERSIONS
 
@@ -124,13 +124,18 @@ def test_a_plan_needs_neither_torch_nor_a_network(clean):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_planned_and_clean(clean, name):
-    config = ("--configfile", clean.folder / "config" / name)
+    config, recipe = ("--configfile", clean.folder / "config" / name), Recipe.load(RECIPES[name])
+    if recipe.dataset.source == "folder":  # the user's own
+        for file in source_files(recipe, Needs.of(recipe)):
+            path = clean.folder / recipe.dataset.folder / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
     lint = clean.snakemake("--lint", *config)
     assert "Congratulations" in lint.stdout + lint.stderr, lint.stdout + lint.stderr
     plan = clean.snakemake("led_final", "--dry-run", *config)
     assert plan.returncode == 0, plan.stdout + plan.stderr
     assert "redundant" not in lint.stderr + plan.stderr, "a warning about a path"
-    assert Plan(plan.stdout).counts == count_jobs(Recipe.load(RECIPES[name])), "what led plan says"
+    assert Plan(plan.stdout).counts == count_jobs(recipe), "what led plan says"
 
 
 TINY = yaml.safe_load((ROOT / "tests" / "pipeline" / "tiny.yaml").read_text())
@@ -465,6 +470,7 @@ def drawn(*stages):
 
 
 PASSAGES = {"prepared/passages.parquet", "prepared/passages.json"}
+VALIDATED = "rankings/bm25.dev.top1000.parquet"  # what trainings are validated on
 MEASURED = on(SYSTEMS, "eval/{}.dev.json") | on(SYSTEMS, "eval/{}.dev.per_query.tsv")
 TOKENS = {f"tokens/bert-base-uncased/{name}.arrow" for name in ("train", "dev", "passages.0", "passages.1")}
 
@@ -489,7 +495,7 @@ CHANGES = {
     "seed of all": ({"seed": 7}, drawn("den_warmup", "lex_warmup")),  # the other stages follow
     "epochs of all": ({"defaults.epochs": 4}, drawn("den_warmup", "lex_warmup")),
     "quantisation": ({"stages.lex_continue.quantisation": 50}, {"index/lex_continue"}),
-    "BM25's k1 and b exchanged": ({"bm25": {"k1": 0.68, "b": 0.82}}, on(["bm25"])),
+    "BM25's k1 and b exchanged": ({"bm25": {"k1": 0.68, "b": 0.82}}, on(["bm25"]) | {VALIDATED}),
     "depth of mining": (
         {"mining.depth": 100},  # lex_continue's pool follows, since lex_warmup's gives its negatives
         {f"pools/{stage}.{suffix}" for stage in ("den_warmup", "lex_warmup") for suffix in ("parquet", "json")},
@@ -499,7 +505,6 @@ CHANGES = {
         {f"rankings/{stage}.train.{shard}.parquet" for stage in ("den_warmup", "lex_warmup") for shard in range(2)},
     ),
     "depth of evaluation": ({"evaluation.depth": 2000}, on(sorted({*SYSTEMS} - {"ranker"}))),  # no model follows
-    "depth of validation": ({"validation.depth": 500}, {"models/den_warmup", "models/lex_warmup"}),
     "depth of re-ranking": ({"stages.ranker.rerank.depth": 500}, on(["ranker"])),
     "length of the ranker's passages": ({"stages.ranker.passage_length": 200}, {"models/ranker"}),
     "grade that counts as relevant": ({"dataset.splits.dev.relevant_from": 2}, MEASURED),
@@ -529,6 +534,13 @@ def whole(finished):
 def test_a_change_makes_again_what_depends_on_it(finished, whole, what):
     changes, triggered = CHANGES[what]
     check(finished.plan("led_final", config=changed(SHORT, changes)), triggered | {"report/recipe.json"}, whole)
+
+
+def test_another_depth_of_the_validation_ranks_for_it_alone_and_trains_again(finished):
+    plan = finished.plan("led_final", config=changed(SHORT, {"validation.depth": 500}))
+    assert plan.triggered() == {"rankings/bm25.dev.top500.parquet", "report/recipe.json"}
+    assert {f"models/{stage}" for stage in TRAINED} <= plan.outputs
+    assert not {"rankings/bm25.dev.parquet", VALIDATED} & plan.outputs
 
 
 NO_CHANGES = {
