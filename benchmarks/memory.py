@@ -76,7 +76,7 @@ def main() -> None:
     for option in OPTIONS:
         workload.row([option, *(alone("train", queries, option) for queries in (4, 16, 64))])
     print()
-    sizes = (500, 2_000, 8_000)
+    sizes = (500, 2_000, 8_000, 24_000)
     workload.head(["encoding, MiB", *(f"{size:,} passages" for size in sizes)])
     for family in ("dense", "lexicon"):
         workload.row([family, *(alone("encode", size, family) for size in sizes)])
