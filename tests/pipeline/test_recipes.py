@@ -1,4 +1,4 @@
-"""The recipes of other systems, run for real to their reports: cut small and on random words, their objectives as written.
+"""The recipes of other systems, run for real to their reports: cut small, on random words, their objectives as written.
 
 What a model learns in three steps does not matter here; that every key of a recipe goes together with the others does.
 """
@@ -28,13 +28,17 @@ TERMS = {
         "splade": {"contrastive", "kl_cross", "flops_passages", "l1_queries", "anti_zero"},
         "splade_doc": {"contrastive", "kl_cross", "flops_passages", "anti_zero"},
     },
+    "opensearch-sparse": {"student": {"kl_dense_teacher_sparse_teacher_batch", "flops_passages"}},
+    "trove": {"contriever": {"contrastive"}, "graded": {"kl_labels"}},
+    # The last, since its texts are others: what the first three share is made anew.
+    "openmatch": {"first_round": {"contrastive"}, "second_round": {"contrastive"}, "reranker": {"contrastive"}},
 }
 
 
 def cut(config: dict) -> dict:
     """Return a recipe with other data, models and sizes; of what a stage learns from and how, nothing is changed."""
     given = config["dataset"]
-    dataset = {key: given[key] for key in ("templates", "scores") if key in given}
+    dataset = {key: given[key] for key in ("titles", "templates", "scores") if key in given}
     dataset |= {"name": "cut", "source": "folder", "folder": "data", "splits": {"train": {}, "dev": {}}}
     dataset["negatives"] = dict.fromkeys(given.get("negatives", {}), "negatives.tsv")
     stages = {name: small(stage, config["stages"]) for name, stage in config["stages"].items()}
@@ -71,6 +75,7 @@ def workflow(tmp_path_factory):
     data = workflow.folder / "data"
     data.mkdir()
     write_data(data)
+    (data / "titles.tsv").write_text("".join(f"{i}\ttitle of {i}\n" for i in range(0, 300, 2)))
     for scores in {s for name in TERMS for s in RECIPES[f"recipes/{name}.yaml"]["dataset"].get("scores", {}).values()}:
         write_scores(data / scores)
     return workflow
@@ -88,7 +93,7 @@ def test_a_recipe_runs_to_its_report(workflow, name):
     page = (results / "report" / "index.html").read_text()
     for system in recipe.systems:
         measures = json.loads((results / "eval" / f"{system}.dev.json").read_text())["measures"]
-        assert 0 < measures["MRR@10"] <= 1 and f">{system}<" in page
+        assert 0 <= measures["MRR@10"] <= 1 and f">{system}<" in page
     for stage, terms in TERMS[name].items():
         lines = [json.loads(line) for line in (results / "models" / stage / "train.jsonl").read_text().splitlines()]
         assert terms <= lines[0].keys() and lines[-1]["finished"]
