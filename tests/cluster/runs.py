@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from configs import RECIPES, changed
+from random_words import write_data
 from slurm_cluster import MEMORY_MB, Cluster, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -63,23 +63,6 @@ def environment(folder: Path, *programs: Path) -> dict[str, str]:
         "PROBE": str(folder / "notes"),
         "XDG_CACHE_HOME": str(folder / ".cache"),
     }
-
-
-def write_data(folder: Path) -> None:
-    """Write a collection of random words; a query is the beginning of its passage."""
-    draw = random.Random(1)
-    words = ["".join(draw.choices("abcdefghij", k=5)) for _ in range(400)]
-    texts = [" ".join(draw.choices(words, k=12)) for _ in range(300)]
-    splits = {"train": range(200), "dev": range(200, 240)}
-    lines = {
-        "collection": [f"{i}\t{text}" for i, text in enumerate(texts)],
-        "negatives": [f"{i}\t{','.join(str((i + j) % len(texts)) for j in range(1, 9))}" for i in splits["train"]],
-    }
-    for name, rows in splits.items():
-        lines[f"queries.{name}"] = [f"{i}\t{texts[i][:24]}" for i in rows]
-        lines[f"qrels.{name}"] = [f"{i}\t0\t{i}\t1" for i in rows]
-    for name, content in lines.items():
-        (folder / f"{name}.tsv").write_text("\n".join(content) + "\n")
 
 
 def prepare(folder: Path) -> None:

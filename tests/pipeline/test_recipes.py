@@ -1,0 +1,100 @@
+"""The recipes of other systems, run for real to their reports: cut small, on random words, their objectives as written.
+
+What a model learns in three steps does not matter here; that every key of a recipe goes together with the others does.
+"""
+
+import gzip
+import json
+import math
+import pickle
+
+import pytest
+import yaml
+from configs import RECIPES
+from random_words import write_data
+from workflow_copy import ROOT, WorkflowCopy
+
+from led_pipeline.recipe import Recipe
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.java]
+
+PRETRAIN = yaml.safe_load((ROOT / "tests" / "pipeline" / "tiny.yaml").read_text())["stages"]["pretrain"]
+SIZES = {"batch_size": 8, "max_steps": 3, "query_length": 40, "passage_length": 32, "precision": "float32"}
+ON_CPU = ("resources", "validation", "seed")  # top-level keys that a cut recipe has its defaults of
+
+# Per recipe, the terms of a stage's objective that make it this system's.
+TERMS = {
+    "splade": {
+        "splade": {"contrastive", "kl_cross", "flops_passages", "l1_queries", "anti_zero"},
+        "splade_doc": {"contrastive", "kl_cross", "flops_passages", "anti_zero"},
+    },
+    "opensearch-sparse": {"student": {"kl_dense_teacher_sparse_teacher_batch", "flops_passages"}},
+    "trove": {"contriever": {"contrastive"}, "graded": {"kl_labels"}},
+    # The last, since its texts are others: what the first three share is made anew.
+    "openmatch": {"first_round": {"contrastive"}, "second_round": {"contrastive"}, "reranker": {"contrastive"}},
+}
+
+
+def cut(config: dict) -> dict:
+    """Return a recipe with other data, models and sizes; of what a stage learns from and how, nothing is changed."""
+    given = config["dataset"]
+    dataset = {key: given[key] for key in ("titles", "templates", "scores") if key in given}
+    dataset |= {"name": "cut", "source": "folder", "folder": "data", "splits": {"train": {}, "dev": {}}}
+    dataset["negatives"] = dict.fromkeys(given.get("negatives", {}), "negatives.tsv")
+    stages = {name: small(stage, config["stages"]) for name, stage in config["stages"].items()}
+    kept = {key: value for key, value in config.items() if key not in ON_CPU}
+    return kept | {
+        "dataset": dataset,
+        "tokenizer": "pretrain",
+        "mining": {"depth": 10, "hits": 15},
+        "evaluation": config["evaluation"] | {"splits": ["dev"], "depth": 50},
+        "stages": {"pretrain": PRETRAIN | {"positions": 80}} | stages,
+    }
+
+
+def small(stage: dict, stages: dict) -> dict:
+    """Return a stage that starts from a small model, and learns a little from short texts."""
+    stage = {key: value for key, value in stage.items() if key not in ("tokenizer", "resources")} | SIZES
+    if stage["init"] not in stages:
+        stage["init"] = "pretrain"
+    if "rerank" in stage:
+        stage["rerank"] = stage["rerank"] | {"depth": 5}
+    return stage
+
+
+def write_scores(path) -> None:
+    """Write scores of every training query's own passage and of those of the next ones, as SPLADE's file has them."""
+    scores = {query: {query + i: 10.0 - i for i in range(20)} for query in range(200)}
+    with gzip.open(path, "wb") as file:
+        pickle.dump(scores, file)
+
+
+@pytest.fixture(scope="module")
+def workflow(tmp_path_factory):
+    workflow = WorkflowCopy(tmp_path_factory.mktemp("recipes"))
+    data = workflow.folder / "data"
+    data.mkdir()
+    write_data(data)
+    (data / "titles.tsv").write_text("".join(f"{i}\ttitle of {i}\n" for i in range(0, 300, 2)))
+    for scores in {s for name in TERMS for s in RECIPES[f"recipes/{name}.yaml"]["dataset"].get("scores", {}).values()}:
+        write_scores(data / scores)
+    return workflow
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_a_recipe_runs_to_its_report(workflow, name):
+    config = cut(RECIPES[f"recipes/{name}.yaml"])
+    path = workflow.write_config(config)
+    answer = workflow.snakemake("led_final", "--cores", "2", "--configfile", path)
+    logs = sorted(workflow.folder.glob("logs/**/*.log"), key=lambda path: path.stat().st_mtime)[-3:]
+    assert answer.returncode == 0, answer.stderr[-3000:] + "".join(f"\n{p}\n{p.read_text()[-2000:]}" for p in logs)
+
+    results, recipe = workflow.folder / "results" / "cut", Recipe.load(config)
+    page = (results / "report" / "index.html").read_text()
+    for system in recipe.systems:
+        measures = json.loads((results / "eval" / f"{system}.dev.json").read_text())["measures"]
+        assert 0 <= measures["MRR@10"] <= 1 and f">{system}<" in page
+    for stage, terms in TERMS[name].items():
+        lines = [json.loads(line) for line in (results / "models" / stage / "train.jsonl").read_text().splitlines()]
+        assert terms <= lines[0].keys() and lines[-1]["finished"]
+        assert all(math.isfinite(line[term]) for line in lines if "loss" in line for term in terms)
