@@ -66,7 +66,7 @@ demo: $(READY) ## raw text to a measured model, in minutes on a laptop, with not
 test: $(TESTS_READY) ## every test that this machine can run
 	@$(WITH_ENV) python -m pytest $(ARGS) || { status=$$?; \
 	  echo "Again only what failed: make test ARGS=--lf"; exit $$status; }
-	@echo "The fast ones alone: make test ARGS='-m \"not pipeline and not ranks and not java and not cluster\"'"
+	@echo "The fast ones alone: make test ARGS='-n 2 -m \"not pipeline and not ranks and not java and not cluster\"'"
 
 unlock: $(READY) ## remove the lock that a killed run of the demo left behind
 	@$(WITH_ENV) snakemake --cores 1 --unlock --configfile config/demo.yaml
