@@ -17,12 +17,12 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
-from transformers import PreTrainedTokenizerFast
+from transformers import AttentionInterface, PreTrainedTokenizerFast
 
 from led_pipeline import losses
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.encode import dense_rows
-from led_pipeline.models.backbone import to_texts
+from led_pipeline.models.backbone import ATTENTION, attend, to_texts
 from led_pipeline.models.dense import DenseEncoder
 
 CPU = torch.device("cpu")
@@ -105,6 +105,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=16)
     parser.add_argument("--negatives", type=int, nargs="+", default=[7])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--compile", action="store_true", help="our backbone through torch.compile")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
@@ -118,6 +119,9 @@ def main() -> None:
         peer = SentenceTransformer(modules=[transformer, Pooling(a.hidden, "cls")], device="cpu").eval()
         backbone = workload.bert(a.layers, a.hidden)
         encoder = DenseEncoder(backbone).eval()
+        if a.compile:  # all but attention, which goes by the lengths of a batch
+            AttentionInterface.register(ATTENTION, torch.compiler.disable(attend))
+            backbone.compile(dynamic=True)
         workload.head(["what", "led_pipeline", "sentence-transformers", "times faster", "less processor time"])
         store = workload.store(a.folder / "p.arrow", a.texts, workload.PASSAGE_TOKENS, 128, seed=5)
         compare_encoding(encoder, peer, store, a)
