@@ -8,7 +8,6 @@ Run as `python -m led_pipeline.search.anserini COMMAND`, where COMMAND is bm25-i
 impact-search.
 """
 
-import argparse
 import json
 import re
 import tempfile
@@ -21,10 +20,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from led_pipeline.data.tables import Ragged, Ranking, count_rows, read_rows, shard_range, write_rankings
-from led_pipeline.files import InputError, atomic, read_json, run_main, write_json
+from led_pipeline.data.tables import Ragged, Ranking, count_rows, read_rows, shard_range
+from led_pipeline.files import InputError, atomic, run_main, write_json
 from led_pipeline.search.exact import SparseVectors
 from led_pipeline.search.impacts import json_vectors, quantise, repeated_terms
+from led_pipeline.search.indexes import NOTE, checked_note, no_hits, parser, read_shards, run
 from led_pipeline.search.java import run_java
 
 FILE_ROWS = 50_000  # passages per file given to Anserini, which reads a file in one thread
@@ -34,7 +34,6 @@ CHUNK_QUERIES = 20_000
 CHUNK_HITS = 5_000_000
 CHUNK_CHARACTERS = 200_000_000
 HEAP_MB = 4_096
-NOTE = "note.json"  # inside an index: what it was built from
 IMPACT_FLAGS = ["-impact", "-pretokenized"]
 
 # Lucene refuses a query of more than 1,024 terms unless the program raises the limit before it searches. The jar
@@ -65,7 +64,7 @@ def bm25_search(
     shards: int = 1, heap_mb: int = HEAP_MB,
 ) -> Iterator[Ranking]:  # fmt: skip
     """Yield a shard of the queries ranked by BM25; scores are Anserini's, rounded to 0.0001 and lowered within ties."""
-    _check_note(index, {"kind": "bm25", "passages": count_rows(passages)})
+    checked_note(index, {"kind": "bm25", "passages": count_rows(passages)})
     start, stop = shard_range(count_rows(queries), shard, shards)
     texts = (text for batch in read_rows(queries, start, stop, ["text"]) for text in batch["text"])
     topics = (re.sub(r"[\x00-\x20]+", " ", text).strip(" ") for text in texts)
@@ -77,10 +76,7 @@ def impact_index(
     vectors: Sequence[Path], passages: Path, quantisation: int, out: Path, threads: int, heap_mb: int = HEAP_MB
 ) -> None:
     """Index the quantised vectors of all passages, given as files in row order."""
-    shards = [(path, SparseVectors.read(path)) for path in vectors]
-    rows, expected = sum(len(shard) for _, shard in shards), count_rows(passages)
-    if rows != expected:
-        raise InputError(f"{vectors[0]}: {rows} vectors in {len(vectors)} files for the {expected} rows of {passages}")
+    shards, rows = read_shards(vectors, passages)
     documents = (
         f'"vector":{vector}'
         for path, shard in shards
@@ -96,7 +92,7 @@ def impact_search(
     shards: int = 1, heap_mb: int = HEAP_MB,
 ) -> Iterator[Ranking]:  # fmt: skip
     """Yield a shard of the queries ranked by the dot product of impacts; scores are whole, exact up to 2**24."""
-    _check_note(index, {"kind": "impact", "passages": count_rows(passages), "quantisation": quantisation})
+    checked_note(index, {"kind": "impact", "passages": count_rows(passages), "quantisation": quantisation})
     vectors = SparseVectors.read(query_vectors)
     start, stop = shard_range(len(vectors), shard, shards)
     impacts = quantise(vectors, quantisation, start, stop, query_vectors)
@@ -144,15 +140,6 @@ def _count_documents(index: Path, heap_mb: int) -> int:
     return found[0]
 
 
-def _check_note(index: Path, expected: dict[str, str | int]) -> None:
-    if not (index / NOTE).is_file():
-        raise InputError(f"{index}: not an index built by this module, there is no {NOTE} in it")
-    note = read_json(index / NOTE)
-    for key, value in expected.items():
-        if note.get(key) != value:
-            raise InputError(f"{index}: its {key} is {note.get(key)}, this search expects {value}; build it again")
-
-
 def _search(
     index: Path,
     topics: Iterable[str],
@@ -188,8 +175,7 @@ def _search(
     if first < stop:
         yield _ranking((np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32)), first, stop)
     if rows[0] < stop and not found:
-        queries = stop - rows[0]
-        raise InputError(f"{index}: no query of {queries} has a single hit; does the index belong to these queries?")
+        raise no_hits(index, stop - rows[0])
 
 
 def _ranking(hits: tuple[np.ndarray, np.ndarray, np.ndarray], start: int, stop: int) -> Ranking:
@@ -231,41 +217,17 @@ def _read_run(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return tuple(table[name].to_numpy() for name in types)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("bm25-index", "bm25-search", "impact-index", "impact-search"):
-        command = commands.add_parser(name)
-        command.add_argument("--passages", type=Path, required=True)
-        command.add_argument("--threads", type=int, required=True)
-        command.add_argument("--heap-mb", type=int, default=HEAP_MB, help="the most memory that Java's heap may take")
-        command.add_argument("--out", type=Path, required=True)
-        if name.endswith("search"):
-            command.add_argument("--index", type=Path, required=True)
-            command.add_argument("--hits", type=int, required=True)
-            command.add_argument("--shard", type=int, default=0, help="which of the shards of the queries to search")
-            command.add_argument("--shards", type=int, default=1)
-        if name.startswith("impact"):
-            command.add_argument("--quantisation", type=int, required=True)
-    commands.choices["bm25-search"].add_argument("--queries", type=Path, required=True)
-    commands.choices["bm25-search"].add_argument("--k1", type=float, required=True)
-    commands.choices["bm25-search"].add_argument("--b", type=float, required=True)
-    commands.choices["impact-index"].add_argument("--vectors", type=Path, nargs="+", required=True)
-    commands.choices["impact-search"].add_argument("--query-vectors", type=Path, required=True)
-    return parser
-
-
 def main() -> None:
-    settings = vars(_parser().parse_args())
-    command, out = settings.pop("command"), settings.pop("out")
-    if command == "bm25-index":
-        bm25_index(out=out, **settings)
-    elif command == "impact-index":
-        impact_index(out=out, **settings)
-    elif command == "bm25-search":
-        write_rankings(out, bm25_search(**settings))
-    else:
-        write_rankings(out, impact_search(**settings))
+    whole, commands = parser(__doc__)
+    for command in commands.values():
+        command.add_argument("--heap-mb", type=int, default=HEAP_MB, help="the most memory that Java's heap may take")
+    for name in ("impact-index", "impact-search"):
+        commands[name].add_argument("--quantisation", type=int, required=True)
+    for name in ("--k1", "--b"):
+        commands["bm25-search"].add_argument(name, type=float, required=True)
+    settings = vars(whole.parse_args())
+    functions = (bm25_index, bm25_search, impact_index, impact_search)
+    run(settings.pop("command"), settings.pop("out"), settings, dict(zip(commands, functions, strict=True)))
 
 
 if __name__ == "__main__":

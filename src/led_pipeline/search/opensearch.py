@@ -9,7 +9,6 @@ Vectors go into a field `rank_features`, under term ids, and are searched with t
 Scores that tie are put in the order of the rows; which of them stay at the cut-off is the node's choice.
 """
 
-import argparse
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from led_pipeline.data.tables import Ranking, count_rows, read_rows, shard_range, write_rankings
-from led_pipeline.files import InputError, atomic, read_json, run_main, write_json
+from led_pipeline.data.tables import Ranking, count_rows, read_rows, shard_range
+from led_pipeline.files import InputError, atomic, run_main, write_json
 from led_pipeline.search import opensearch_node as node
 from led_pipeline.search.exact import SparseVectors
 from led_pipeline.search.impacts import checked
+from led_pipeline.search.indexes import NOTE, checked_note, no_hits, parser, read_shards, run
 
-NOTE = "note.json"
 VECTORS = 4_096  # vectors that are Python objects at once
 MOST_HITS = 10_000  # a search returns no more unless the index says otherwise
 SMALLEST = np.finfo(np.float32).tiny  # what a rank feature may be
@@ -57,12 +56,7 @@ def _checked(index: Path, expected: dict[str, Any]) -> tuple[Any, str]:
     Raises:
         InputError: there is no note, it was built from something else, or the node has another index or none.
     """
-    if not (index / NOTE).is_file():
-        raise InputError(f"{index}: not an index built by this module, there is no {NOTE} in it")
-    note = read_json(index / NOTE)
-    for key, value in expected.items():
-        if note.get(key) != value:
-            raise InputError(f"{index}: its {key} is {note.get(key)}, this search expects {value}; build it again")
+    note = checked_note(index, expected)
     client = node.connect()
     if node.index_id(client, note["index"]) != note["id"]:
         raise InputError(
@@ -101,10 +95,7 @@ def bm25_search(
 
 def impact_index(vectors: Sequence[Path], passages: Path, out: Path) -> None:
     """Index the vectors of all passages, given as files in row order, with the weights they have."""
-    shards = [(path, SparseVectors.read(path)) for path in vectors]
-    rows, expected = sum(len(shard) for _, shard in shards), count_rows(passages)
-    if rows != expected:
-        raise InputError(f"{vectors[0]}: {rows} vectors in {len(vectors)} files for the {expected} rows of {passages}")
+    shards, rows = read_shards(vectors, passages)
     documents = enumerate({"terms": features} for path, shard in shards for features in _features(shard, path))
     _index(out, "impact", {}, {"terms": {"type": "rank_features"}}, documents, {"passages": rows})
 
@@ -158,47 +149,23 @@ def _ranked(answers: Iterable[node.Hits], start: int, index: Path) -> Iterator[R
 
     yield from Ranking.parts(lists())
     if asked and not found:
-        raise InputError(f"{index}: no query of {asked} has a single hit; does the index belong to these queries?")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("bm25-index", "bm25-search", "impact-index", "impact-search"):
-        command = commands.add_parser(name)
-        command.add_argument("--passages", type=Path, required=True)
-        command.add_argument("--threads", type=int, required=True, help="batches of queries under way at a time")
-        command.add_argument("--out", type=Path, required=True)
-        if name.endswith("search"):
-            command.add_argument("--index", type=Path, required=True)
-            command.add_argument("--hits", type=int, required=True)
-            command.add_argument("--shard", type=int, default=0, help="which of the shards of the queries to search")
-            command.add_argument("--shards", type=int, default=1)
-        if name.startswith("bm25"):
-            command.add_argument("--k1", type=float, required=True)
-            command.add_argument("--b", type=float, required=True)
-        else:
-            command.add_argument("--quantisation", type=int, help="taken and ignored: weights stay what they are")
-    commands.choices["bm25-search"].add_argument("--queries", type=Path, required=True)
-    commands.choices["impact-index"].add_argument("--vectors", type=Path, nargs="+", required=True)
-    commands.choices["impact-search"].add_argument("--query-vectors", type=Path, required=True)
-    return parser
+        raise no_hits(index, asked)
 
 
 def main() -> None:
-    settings = vars(_parser().parse_args())
-    command, out = settings.pop("command"), settings.pop("out")
+    whole, commands = parser(__doc__, threads="batches of queries under way at a time")
+    for name in ("bm25-index", "bm25-search"):
+        commands[name].add_argument("--k1", type=float, required=True)
+        commands[name].add_argument("--b", type=float, required=True)
+    for name in ("impact-index", "impact-search"):
+        commands[name].add_argument("--quantisation", help="taken and ignored: weights stay what they are", type=int)
+    settings = vars(whole.parse_args())
     settings.pop("quantisation", None)
+    command = settings.pop("command")
     if command.endswith("index"):
         del settings["threads"]
-    if command == "bm25-index":
-        bm25_index(out=out, **settings)
-    elif command == "impact-index":
-        impact_index(out=out, **settings)
-    elif command == "bm25-search":
-        write_rankings(out, bm25_search(**settings))
-    else:
-        write_rankings(out, impact_search(**settings))
+    functions = (bm25_index, bm25_search, impact_index, impact_search)
+    run(command, settings.pop("out"), settings, dict(zip(commands, functions, strict=True)))
 
 
 if __name__ == "__main__":
