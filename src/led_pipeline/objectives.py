@@ -101,8 +101,9 @@ def retriever_loss(
         if passes == 2:
             terms["dual"] = losses.dual(*(_among(s, among) for s in scores))
             loss = loss + settings["dual_weight"] * terms["dual"]
-        everything = GlobalBatch(_among(scores[0], "own"), scores[0], queries_BD, passages_ND[0], step)
-        loss = loss + _extra(everything, settings, terms)
+        if settings["extra_loss"]:
+            everything = GlobalBatch(_among(scores[0], "own"), scores[0], queries_BD, passages_ND[0], step)
+            loss = loss + _extra(everything, settings, terms)
     tokens = torch.tensor(len(batch.ids))
     return loss, {name: term.detach() for name, term in terms.items()} | signs | {"tokens": tokens}
 
@@ -125,33 +126,36 @@ def ranker_loss(
     with torch.autocast(device.type, enabled=False):
         terms = {"contrastive": ranker_losses.ranking(scores_BC, settings)}
         loss = settings["contrastive_weight"] * terms["contrastive"] + _teachers(scores_BC, data, rows, settings, terms)
-        loss = loss + _extra(GlobalBatch(scores_BC, step=step), settings, terms)
+        if settings["extra_loss"]:
+            loss = loss + _extra(GlobalBatch(scores_BC, step=step), settings, terms)
         signs = health.score_signs(scores_BC)
     tokens = torch.tensor(len(batch.ids))
     return loss, {name: term.detach() for name, term in terms.items()} | signs | {"tokens": tokens}
 
 
-def candidate_columns(queries: int, passages: int, among: str) -> NDArray[np.int64]:
+def candidate_columns(queries: int, passages: int, among: str, device: torch.device | None = None) -> Tensor:
     """Return which passages of the batch are candidates of each query, its positive first, then its own negatives.
 
     Args:
         queries: of the batch; each has `passages / queries` own candidates, its positive first, in the queries' order.
         among: `own`: these alone; `batch`: all passages; `batch_negatives`: all but other queries' positives.
+
+    Made on the device, without waiting for it.
     """
     count = passages // queries
-    first = np.arange(queries)[:, None] * count
+    first = torch.arange(queries, device=device).unsqueeze(1) * count
+    columns = torch.arange(passages, device=device)
     if among == "own":
-        return first + np.arange(count)
-    columns = np.arange(passages)
+        return first + columns[:count]
     if among == "batch_negatives":
-        columns = columns[(columns % count > 0) | (columns == 0)]
+        columns = torch.cat([columns[:count], columns.view(queries, count)[1:, 1:].flatten()])
     return (first + columns) % passages
 
 
 def _among(scores: Tensor, among: str) -> Tensor:
     """Return the scores of each query's candidates; a ranker's are those of its own ones already."""
     queries, passages = scores.shape
-    return scores.gather(1, torch.from_numpy(candidate_columns(queries, passages, among)).to(scores.device))
+    return scores.gather(1, candidate_columns(queries, passages, among, scores.device))
 
 
 def contrastive(scores_BN: Tensor, among: str) -> Tensor:
@@ -200,7 +204,7 @@ def _stored(teacher: dict[str, Any], data: TrainingData, rows: NDArray) -> Tenso
         queries, passages = data.columns["query"][rows], data.groups("passages", rows).ravel()
         columns = candidate_columns(len(rows), len(passages), among)
         scores = [data.vectors[system].scores(queries, passages) for system in systems]
-        found = [np.take_along_axis(matrix, columns, axis=1) for matrix in scores]
+        found = [np.take_along_axis(matrix, columns.numpy(), axis=1) for matrix in scores]
     normalize = teacher["normalize"] or len(systems) > 1
     weights = teacher["weights"] or [1.0] * len(systems)
     return losses.ensemble([*map(torch.from_numpy, found)], weights, normalize=normalize, scale=teacher["scale"])
@@ -228,9 +232,8 @@ def _regularisers(
 
 
 def _extra(batch: GlobalBatch, settings: dict[str, Any], terms: dict[str, Tensor]) -> Tensor:
-    """Return the weighted loss from the user's file, if there is one, and add it to the terms."""
-    if not (reference := settings["extra_loss"]):
-        return batch.own_scores_BC.new_zeros(())
+    """Return the weighted loss from the user's file and add it to the terms."""
+    reference = settings["extra_loss"]
     term = own_code.load(reference)(batch)
     _check(term, reference)
     terms[reference.rpartition(":")[2]] = term
