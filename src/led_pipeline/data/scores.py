@@ -16,15 +16,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from led_pipeline.data.formats import load_qrels
-from led_pipeline.data.pools import in_row_order
+from led_pipeline.data.pools import in_row_order, judged_grades
 from led_pipeline.data.score_files import read_scores
 from led_pipeline.data.tables import (
     Ranked,
     Ranking,
     read_arrow,
     read_ranking,
-    rows_of,
     shard_range,
     write_matrix,
     write_rankings,
@@ -85,15 +83,8 @@ def of_ranking(path: Path) -> Lookup:
 
 def of_judgements(qrels: Path, queries: Path, passages: Path) -> Lookup:
     """Look grades up in judgements; a passage that is not judged has grade 0."""
-    judged = load_qrels(qrels)
-    query_rows = rows_of(queries, judged)
-    rows = rows_of(passages, {pid for grades in judged.values() for pid in grades})
-    pairs = {
-        (query_rows[qid] << 32 | rows[pid]): grade
-        for qid, grades in judged.items()
-        if qid in query_rows
-        for pid, grade in grades.items()
-    }
+    judged = judged_grades(qrels, queries, passages)
+    pairs = {query << 32 | row: grade for query, grades in judged.items() for row, grade in grades.items()}
     keys = np.array(sorted(pairs), dtype=np.int64)
     grades = np.array([pairs[k] for k in keys.tolist()], dtype=np.float32)
 
