@@ -27,9 +27,12 @@ def file_of(reference: str) -> str:
 
 
 def files(settings: dict[str, Any]) -> list[str]:
-    """Return the files that the settings of a training name, each once."""
+    """Return the files of the user's that a stage's settings name, each once: losses, model, table of query weights."""
     named = [*(teacher["loss"] for teacher in settings.get("teachers", [])), settings.get("extra_loss")]
-    return list(dict.fromkeys(file_of(reference) for reference in named if is_reference(reference)))
+    named += [settings.get("pooling"), settings.get("encoder")]
+    found = [file_of(reference) for reference in named if is_reference(reference)]
+    table = settings.get("idf")
+    return list(dict.fromkeys(found + [table] * (table not in (None, "collection"))))
 
 
 def fault(reference: str) -> str | None:

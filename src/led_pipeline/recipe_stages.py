@@ -143,15 +143,6 @@ class Trained(AnyStage):
     extra_loss_weight: float = Field(1.0, ge=0)  # of that term
     lora: Lora | None = None  # train adapters instead of the weights; needs peft
     load_in: Literal["8bit", "4bit"] | None = None  # the frozen weights in few bits; needs lora, bitsandbytes, a GPU
-
-    @property
-    def own_files(self) -> list[str]:
-        """The files of the user's that the stage's model is made of."""
-        values = [getattr(self, key, None) or "" for key in ("pooling", "encoder")]
-        code = [own_code.file_of(value) for value in values if own_code.is_reference(value)]
-        table = getattr(self, "idf", None)
-        return code + [table] * (table not in (None, "collection"))
-
     query_prefix: str = ""  # put before every query, tokenised apart; query_length includes it
     passage_prefix: str = ""  # put before every passage, and before its title
     only_scored: bool = False  # draw negatives that every score file among the teachers has a score of

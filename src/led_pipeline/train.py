@@ -24,7 +24,7 @@ from led_pipeline.data.prefixes import with_prefixes
 from led_pipeline.data.trainset import batch_rows, total_steps
 from led_pipeline.files import InputError, atomic, digest, fingerprint, run_main
 from led_pipeline.loop import Plan, fit
-from led_pipeline.models import own_files, sides
+from led_pipeline.models import sides
 from led_pipeline.models.backbone import Texts
 from led_pipeline.models.checkpoint import load, save
 from led_pipeline.objectives import TrainingData, ranker_loss, retriever_loss
@@ -99,9 +99,6 @@ def fingerprint_of(a: argparse.Namespace, processes: int) -> str:
     if a.validation:
         files += filter(None, [a.validation_ranking, a.validation_queries, a.validation_qrels])
     files += [path for _, *paths in a.teacher_vectors for path in paths] + own_code.files(a.settings)
-    files += own_files.files(a.settings)
-    if a.settings.get("idf") not in (None, "collection"):
-        files.append(Path(a.settings["idf"]))
     return fingerprint([VERSIONS["train"], a.settings, a.validation, a.init, [digest(f) for f in files], processes])
 
 

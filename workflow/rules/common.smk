@@ -178,9 +178,9 @@ def idf(wildcards):
     return getattr(RECIPE.stages[wildcards.stage], "idf", None)
 
 
-def own_files(wildcards):
-    """Files of the user's that a stage's model is made of: code, a table."""
-    return RECIPE.stages[wildcards.stage].own_files
+def own_files(step):
+    """Files of the user's that a step's settings of the wildcard's stage name: code, a table."""
+    return lambda wildcards: own_code.files(RECIPE.settings(step, wildcards.stage))
 
 
 def tokenizer_argument(wildcards):

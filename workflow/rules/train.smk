@@ -33,7 +33,7 @@ rule import_model:
         init=lambda wildcards: model_input(RECIPE.stages[wildcards.stage].init),
         query_init=lambda wildcards: model_input(query_init(wildcards)),
         tokenizer=lambda wildcards: model_input(RECIPE.tokenizer_of(wildcards.stage)),
-        own=own_files,
+        own=own_files("import"),
         passages=lambda wildcards: token_shards(wildcards.stage) if idf(wildcards) == "collection" else [],
     output:
         directory(MODEL),
@@ -66,11 +66,10 @@ rule train:
         init=lambda wildcards: model_input(RECIPE.stages[wildcards.stage].init),
         query_init=lambda wildcards: model_input(query_init(wildcards)),
         tokenizer=lambda wildcards: model_input(RECIPE.tokenizer_of(wildcards.stage)),
-        own=own_files,
+        own=own_files("train"),
         trainset=f"{ROOT}/trainsets/{{stage}}/trainset.arrow",
         queries=lambda wildcards: token_split(wildcards.stage, "train"),
         passages=lambda wildcards: token_shards(wildcards.stage),
-        own_code=lambda wildcards: own_code.files(RECIPE.settings("train", wildcards.stage)),
     output:
         directory(MODEL),
     log:

@@ -27,11 +27,6 @@ def load(key: str, reference: str) -> Any:
         raise InputError(f"{key}: {error}") from error
 
 
-def files(settings: Mapping[str, Any]) -> list[Path]:
-    """Return the files of the user's that some settings name."""
-    return [Path(own_code.file_of(settings[key])) for key in KEYS if own_code.is_reference(settings.get(key))]
-
-
 def copied(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Copy the named files into a model's folder; return the settings that name the copies, relative to it."""
     changed = dict(settings)
