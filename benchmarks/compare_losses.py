@@ -214,7 +214,7 @@ def theirs_in_batch(case: Case, loss: torch.nn.Module) -> Tensor:
 def theirs_alone(case: Case, loss: torch.nn.Module, among: str) -> float:
     """Return their in-batch loss over each query alone with its candidates as columns, averaged."""
     found = []
-    for i, columns in enumerate(torch.from_numpy(objectives.candidate_columns(B, B * C, among))):
+    for i, columns in enumerate(objectives.candidate_columns(B, B * C, among)):
         texts = [case.queries[i : i + 1], *case.flat[columns].split(1)]
         found.append(loss.compute_loss_from_embeddings(texts, None).item())
     return fmean(found)
