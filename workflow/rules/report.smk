@@ -25,8 +25,8 @@ rule resolved_recipe:
     params:
         # A function, since Snakemake would take the field names of a template for wildcards.
         recipe=lambda wildcards: json.dumps(RESOLVED_RECIPE),
-    shell:
-        "printf '%s\\n' {params.recipe:q} > {output} 2> {log}"
+    script:
+        "../scripts/resolved_recipe.py"
 
 
 rule report:
