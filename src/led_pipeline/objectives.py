@@ -201,13 +201,26 @@ def _stored(teacher: dict[str, Any], data: TrainingData, rows: NDArray) -> Tenso
     if among == "own":
         found = [data.groups(f"score_{system}", rows) for system in systems]
     else:
-        queries, passages = data.columns["query"][rows], data.groups("passages", rows).ravel()
-        columns = candidate_columns(len(rows), len(passages), among)
-        scores = [data.vectors[system].scores(queries, passages) for system in systems]
+        columns = candidate_columns(len(rows), data.groups("passages", rows).size, among)
+        scores = [_of_the_batch(system, data, rows) for system in systems]
         found = [np.take_along_axis(matrix, columns.numpy(), axis=1) for matrix in scores]
     normalize = teacher["normalize"] or len(systems) > 1
     weights = teacher["weights"] or [1.0] * len(systems)
     return losses.ensemble([*map(torch.from_numpy, found)], weights, normalize=normalize, scale=teacher["scale"])
+
+
+def _of_the_batch(system: str, data: TrainingData, rows: NDArray) -> NDArray[np.float32]:
+    """Return a teacher's scores of all passages of the batch, (B, N).
+
+    Without vectors the teacher is the judgements' grades: those of other queries' passages are 0.
+    """
+    passages = data.groups("passages", rows)
+    if system in data.vectors:
+        return data.vectors[system].scores(data.columns["query"][rows], passages.ravel())
+    scores = np.zeros((len(rows), passages.size), dtype=np.float32)
+    own = candidate_columns(len(rows), passages.size, "own").numpy()
+    np.put_along_axis(scores, own, data.groups(f"score_{system}", rows), axis=1)
+    return scores
 
 
 def _regularisers(

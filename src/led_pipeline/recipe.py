@@ -26,7 +26,7 @@ from led_pipeline.recipe_schema import (
     Section,
     Validation,
 )
-from led_pipeline.recipe_stages import FAMILIES, READS, Ranker, Stage, Trained
+from led_pipeline.recipe_stages import FAMILIES, LABELS, READS, Ranker, Stage, Trained
 
 
 class Recipe(Section):
@@ -108,10 +108,14 @@ class Recipe(Section):
 
         Args:
             in_batch: those that score all passages of a batch, from their vectors; otherwise those whose scores of the
-                trainset's passages are stored.
+                trainset's passages are stored, to which grades always belong.
         """
-        found = [teacher for teacher in self.stages[name].teachers if (teacher.candidates != "own") == in_batch]
-        return list(dict.fromkeys(system for teacher in found for system in teacher.systems))
+        found = [
+            (system, teacher.candidates != "own" and system != LABELS)
+            for teacher in self.stages[name].teachers
+            for system in teacher.systems
+        ]
+        return list(dict.fromkeys(system for system, batch in found if batch == in_batch))
 
     @property
     def systems(self) -> list[str]:

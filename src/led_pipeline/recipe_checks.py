@@ -115,7 +115,7 @@ def _stage_names(recipe: "Recipe", name: str, stage: Trained, systems: list[str]
         if not isinstance(source, str) and sum(map(bool, (source.first, source.last, source.random))) > 1:
             yield f"{key}.negatives[{i}]: first, last and random exclude one another, keep one of them"
     for i, system in enumerate(stage.negative_systems):
-        known = ["bm25", *recipe.retrievers, *recipe.dataset.negatives, *recipe.dataset.scores]
+        known = ["bm25", *recipe.retrievers, *recipe.dataset.negatives, *recipe.dataset.scores, LABELS]
         yield from _unknown(f"{key}.negatives[{i}]", system, known, "system to take negatives from")
     yield from recipe_teachers.faults(recipe, name, stage, [*systems[1:], *recipe.dataset.scores, LABELS])
     if isinstance(stage, Ranker):

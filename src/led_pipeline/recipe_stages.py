@@ -11,6 +11,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     Tag,
+    ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
@@ -19,7 +20,7 @@ from pydantic_core import PydanticCustomError
 from led_pipeline import own_code
 from led_pipeline.recipe_schema import Fraction, Name, Positive, Section, TrainingResources
 
-LABELS = "labels"  # the teacher whose scores are the judgements' grades
+LABELS = "labels"  # the judgements' grades as a system: a teacher's scores, and a pool of judged passages
 Candidates = Literal["batch", "batch_negatives", "own"]
 Distillation = Literal["rank", "kl", "ranknet", "listnet", "margin_mse", "margin_mse_softmax", "margin_mse_pairs"]
 
@@ -55,7 +56,8 @@ class Teacher(Section):
 class NegativeSource(Section):
     """Which passages of a system's pool are candidates: filters first, then skip, then first, last or random."""
 
-    system: Name  # bm25, a stage, or a name under dataset.negatives or dataset.scores
+    # bm25, a stage, a name under dataset.negatives or dataset.scores, or `labels`: judged ones that are no positives.
+    system: Name
     min_score: float | None = None  # candidates score at least this ...
     max_score: float | None = None  # ... and less than this, by the system's own scores
     skip: int = Field(0, ge=0)  # the best so many are left out
@@ -76,6 +78,17 @@ def _kind(source: Any) -> str:
 
 
 Negatives = Annotated[Annotated[Name, Tag("[name]")] | Annotated[NegativeSource, Tag("[source]")], Discriminator(_kind)]
+
+
+def _grade(value: object, known: ValidatorFunctionWrapHandler) -> int | str:
+    """Say in one sentence what is expected, not in one for each kind of value."""
+    try:
+        return known(value)
+    except ValidationError:
+        raise PydanticCustomError("grade", "expected a grade of at least 1, or highest") from None
+
+
+Grade = Annotated[Positive | Literal["highest"], WrapValidator(_grade)]
 
 
 class AnyStage(Section):
@@ -146,7 +159,9 @@ class Trained(AnyStage):
     query_prefix: str = ""  # put before every query, tokenised apart; query_length includes it
     passage_prefix: str = ""  # put before every passage, and before its title
     only_scored: bool = False  # draw negatives that every score file among the teachers has a score of
-    positive_from: Positive = 1  # the lowest grade of a positive; passages judged lower are no negatives either
+    # The lowest grade of a positive, or `highest`: each query's own highest. Passages judged lower are no negatives
+    # either, unless `labels` is among them.
+    positive_from: Grade = 1
     positives_per_epoch: Literal["all", "one"] = "all"  # an example per positive, or per query with a random one
     more_positives: MorePositives | None = None  # none unless given
     sampling: Literal["random", "window"] = "random"  # anew in every epoch, or a window that moves through a shuffle

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from led_pipeline import own_code
 from led_pipeline.recipe_errors import nearest
-from led_pipeline.recipe_stages import Pretrain, Ranker, Teacher, Trained
+from led_pipeline.recipe_stages import LABELS, Pretrain, Ranker, Teacher, Trained
 
 if TYPE_CHECKING:
     from led_pipeline.recipe import Recipe
@@ -42,5 +42,5 @@ def _names(recipe: "Recipe", key: str, teacher: Teacher, systems: list[str]) -> 
             yield f"{own}: '{system}' gives no scores, name a stage of another family"
         elif system not in systems:
             yield f"{own}: no stage '{system}'{nearest(system, systems)}"
-        elif teacher.candidates != "own" and system not in recipe.retrievers:
+        elif teacher.candidates != "own" and system not in [*recipe.retrievers, LABELS]:
             yield f"{own}: '{system}' has no vectors to score all passages of a batch with; take candidates: own"

@@ -157,6 +157,24 @@ def test_several_systems_teach_as_one_over_the_own_group_from_the_trainset(data,
     assert terms["kl_lex_den"].item() == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("among", ["batch", "batch_negatives"])
+def test_graded_labels_of_other_queries_passages_are_0(data, among):
+    stored = data.columns["score_lex"]
+    grades = (np.arange(len(stored.values)) % 4).astype(np.float32)
+    columns = data.columns | {"score_labels": type(stored)(grades, stored.offsets)}
+    with_labels = objectives.TrainingData(data.queries, data.passages, columns, data.examples)
+    teacher = tiny.TEACHER | {"stage": "labels", "loss": "kl", "candidates": among, "scale": 2.0}
+    _, terms, scores = loss_of(with_labels, teachers=[teacher])
+    labels, student = [], []
+    for i, row in enumerate(ROWS):
+        whole = [0.0] * (B * C)
+        whole[i * C : (i + 1) * C] = [2.0 * grade for grade in columns["score_labels"][row].tolist()]
+        labels.append(candidates(whole, i, among))
+        student.append(candidates(scores[i], i, among))
+    expected = losses.kl(torch.tensor(student), torch.tensor(labels)).item()
+    assert terms[f"kl_labels_{among}"].item() == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize(("normalize", "scale"), [(False, 2.0), (True, 7.0)])
 def test_a_teachers_scores_are_normalised_and_then_scaled(data, normalize, scale):
     teacher = {"stage": "lex", "loss": "margin_mse", "normalize": normalize, "scale": scale}

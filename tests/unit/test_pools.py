@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from led_pipeline.data import pools
-from led_pipeline.data.pools import build_pool, judged_rows, published, unjudged
+from led_pipeline.data.pools import build_pool, published, unjudged
 from led_pipeline.data.tables import Ragged, Ranking, read_ranking, write_ranking, write_strings
 from led_pipeline.files import InputError, read_json
 
@@ -57,12 +57,6 @@ def test_a_depth_below_1_is_refused():
         unjudged(np.array([1]), (), 0)
 
 
-def test_judged_rows_are_all_or_those_from_a_grade_on(dataset):
-    queries, passages = dataset / "queries.parquet", dataset / "passages.parquet"
-    assert judged_rows(dataset / "train.qrels", queries, passages) == {0: {3, 9}, 2: {3, 9}}
-    assert judged_rows(dataset / "train.qrels", queries, passages, from_grade=1) == {0: {3}, 2: {3, 9}}
-
-
 def test_a_pool_holds_the_best_unjudged_passages_with_their_scores(tmp_path):
     build_pool(RANKED, {0: {3, 9}, 2: {3, 9}}, 2, tmp_path / "pool.parquet")
     assert lists(read_ranking(tmp_path / "pool.parquet")) == [(0, [5, 7], [3.0, 2.0]), (5, [4, 2], [3.0, 3.0])]
@@ -96,14 +90,24 @@ def test_a_published_passage_that_is_not_in_the_collection_is_named(dataset):
         list(published(dataset / "negatives.tsv", queries, passages, dataset))
 
 
+def run(folder, monkeypatch, kind: str, *arguments: str) -> list[tuple[int, list[int], list[float]]]:
+    common = ["--queries", "queries.parquet", "--passages", "passages.parquet", "--qrels", "train.qrels"]
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["pools", kind, *arguments, *common, "--out", "pool.parquet"])
+    pools.main()
+    return lists(read_ranking(folder / "pool.parquet"))
+
+
+def test_the_judged_passages_make_a_pool_with_their_grades_best_first(dataset, monkeypatch):
+    pool = run(dataset, monkeypatch, "judged", "--depth", "5")
+    assert pool == [(0, [3, 9], [1.0, 0.0]), (2, [3, 9], [2.0, 1.0])]
+    assert run(dataset, monkeypatch, "judged", "--depth", "1") == [(0, [3], [1.0]), (2, [3], [2.0])]
+
+
 @pytest.mark.parametrize("kind", ["ranking", "published"])
 def test_the_command_makes_the_same_pool_of_a_ranking_and_of_published_lists(dataset, monkeypatch, kind):
     write_ranking(dataset / "ranking.parquet", RANKED)
     (dataset / "negatives.tsv").write_text("q0\tp9,p3,p5,p7,p1\nq2\tp3,p9\nq5\tp4,p2,p8\n")
     source = {"ranking": ["--ranking", "ranking.parquet"], "published": ["--negatives", "negatives.tsv"]}[kind]
-    common = ["--queries", "queries.parquet", "--passages", "passages.parquet", "--qrels", "train.qrels"]
-    monkeypatch.chdir(dataset)
-    monkeypatch.setattr(sys, "argv", ["pools", kind, *source, *common, "--depth", "2", "--out", "pool.parquet"])
-    pools.main()
-    pool = read_ranking(dataset / "pool.parquet")
-    assert [(query, passages.tolist()) for query, passages, _ in pool] == [(0, [5, 7]), (5, [4, 2])]
+    pool = run(dataset, monkeypatch, kind, *source, "--depth", "2")
+    assert [(query, passages) for query, passages, _ in pool] == [(0, [5, 7]), (5, [4, 2])]

@@ -465,7 +465,8 @@ def test_a_score_file_is_a_system_and_a_teacher_and_so_are_the_grades():
         ({"dataset.scores": {"labels": "x.json"}}, "dataset.scores.labels: this name is taken"),
         ({"dataset.scores": {"a": {"fil": "x"}}}, "dataset.scores.a.fil: no such key (did you mean file?)"),
         ({"stages.lex.negatives": ["cros"]}, "stages.lex.negatives[0]: no system to take negatives from 'cros' (did"),
-        ({"stages.lex.negatives": ["labels"]}, "stages.lex.negatives[0]: no system to take negatives from 'labels'"),
+        ({"stages.lex.negatives": ["label"]}, "stages.lex.negatives[0]: no system to take negatives from 'label' (did"),
+        ({"stages.lex.positive_from": "best"}, "stages.lex.positive_from: expected a grade of at least 1, or highest"),
     ],
 )
 def test_a_mistake_about_scores_is_named(changes, sentence):

@@ -258,6 +258,44 @@ def test_scores_that_do_not_fit_are_an_error(tmp_path, fault):
     assert not (tmp_path / "t.arrow").exists()
 
 
+@pytest.mark.parametrize(
+    ("from_grade", "expected"),
+    [
+        (1, [(0, 1), (0, 2), (1, 3), (2, 4), (2, 5)]),
+        (2, [(0, 1), (2, 4), (2, 5)]),
+        ("highest", [(0, 1), (1, 3), (2, 4), (2, 5)]),  # of query 3 the highest grade is 0
+    ],
+)
+def test_positives_have_some_grade_or_their_querys_highest(tmp_path, from_grade, expected):
+    write_strings(tmp_path / "p.parquet", [{"id": [f"p{i}" for i in range(10)]}], ["id"])
+    write_strings(tmp_path / "q.parquet", [{"id": [f"q{i}" for i in range(4)]}], ["id"])
+    judged = {"q0": {1: 3, 2: 1, 7: 0}, "q1": {3: 1}, "q2": {4: 2, 5: 2}, "q3": {6: 0}}
+    lines = [f"{query}\t0\tp{row}\t{grade}\n" for query, grades in judged.items() for row, grade in grades.items()]
+    (tmp_path / "train.qrels").write_text("".join(lines))
+    found = positives(tmp_path / "train.qrels", tmp_path / "q.parquet", tmp_path / "p.parquet", from_grade)
+    assert [tuple(pair) for pair in found.tolist()] == expected
+
+
+@pytest.mark.parametrize("source", ["labels", {"system": "labels", "min_score": None, "max_score": None, "skip": 0}])
+def test_the_judged_passages_below_the_positives_may_be_candidates(tmp_path, monkeypatch, source):
+    """Query q0 has grades 3, 2, 2, 0 for p1, p2, p3 and p4; q1 has 1 for p5; the pool of `labels` holds them all."""
+    monkeypatch.chdir(tmp_path)
+    write_strings(tmp_path / "p.parquet", [{"id": [f"p{i}" for i in range(10)]}], ["id"])
+    write_strings(tmp_path / "q.parquet", [{"id": ["q0", "q1"]}], ["id"])
+    (tmp_path / "train.qrels").write_text("q0\t0\tp1\t3\nq0\t0\tp2\t2\nq0\t0\tp3\t2\nq0\t0\tp4\t0\nq1\t0\tp5\t1\n")
+    write_pool(tmp_path / "labels.parquet", {0: [1, 2, 3, 4], 1: [5]})
+    write_pool(tmp_path / "bm25.parquet", {0: [8], 1: [9]})
+    if isinstance(source, dict):
+        source = source | {"first": None, "last": None, "random": None}
+    own = {"negatives": [source, "bm25"], "negatives_depth": 10, "deduplicate": False, "positive_from": "highest"}
+    settings = SETTINGS | own | {"epochs": 1, "negatives_per_query": 4}
+    inputs = ["--queries", "q.parquet", "--passages", "p.parquet", "--qrels", "train.qrels"]
+    pools = ["--pools", "labels.parquet", "bm25.parquet", "--settings", json.dumps(settings)]
+    monkeypatch.setattr(sys, "argv", ["trainset", "draw", *inputs, *pools, "--out", "drawn.arrow"])
+    trainset.main()
+    assert sorted(examples(read_arrow(tmp_path / "drawn.arrow")[0], 0)) == [(0, [1, 2, 3, 4, 8]), (1, [5, 9, 9, 9, 9])]
+
+
 def test_the_commands_draw_and_join(two_pools, tmp_path, monkeypatch):
     write_strings(tmp_path / "p.parquet", [{"id": [f"p{i}" for i in range(10)]}], ["id"])
     write_strings(tmp_path / "q.parquet", [{"id": ["q0", "q1", "q2"]}], ["id"])

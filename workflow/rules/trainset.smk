@@ -59,9 +59,11 @@ rule store_scores:
 
 
 rule published_pool:
-    """Negatives that somebody published for the training queries."""
+    """Negatives that somebody published for the training queries, or `labels`: the judged passages with their grades."""
     input:
-        negatives=lambda wildcards: source_file(DATASET.negatives[wildcards.system]),
+        negatives=lambda wildcards: (
+            [] if wildcards.system == LABELS else source_file(DATASET.negatives[wildcards.system])
+        ),
         queries=f"{ROOT}/prepared/train.queries.parquet",
         passages=f"{ROOT}/prepared/passages.parquet",
         qrels=f"{ROOT}/prepared/train.qrels",
@@ -71,19 +73,23 @@ rule published_pool:
     log:
         f"{LOGS}/pools/{{system}}.log",
     wildcard_constraints:
-        system=any_of(DATASET.negatives),
+        system=any_of([*DATASET.negatives, LABELS]),
     conda:
         ENV
     resources:
         mem_mb=job("cpu", "mem_mb"),
         runtime=job("cpu", "runtime_min"),
     params:
-        negatives=lambda wildcards, input: source(DATASET.negatives[wildcards.system]),
+        what=lambda wildcards: (
+            "judged"
+            if wildcards.system == LABELS
+            else f"published --negatives {shlex.quote(source(DATASET.negatives[wildcards.system]))}"
+        ),
         depth=RECIPE.mining.published_depth,
         exclude=EXCLUDE,
         version=version("pools"),
     shell:
-        "python -m led_pipeline.data.pools published --negatives {params.negatives:q} --queries {input.queries}"
+        "python -m led_pipeline.data.pools {params.what} --queries {input.queries}"
         " --passages {input.passages} --qrels {input.qrels} --depth {params.depth} {params.exclude}"
         " --out {output.pool} > {log} 2>&1"
 

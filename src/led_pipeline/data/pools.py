@@ -2,6 +2,7 @@
 
 Run as `python -m led_pipeline.data.pools ranking --ranking R --queries Q --passages P --qrels F --depth 200 --out
 POOL`, or with `published --negatives FILE` in place of `ranking --ranking R` for negatives that somebody published.
+With `judged` there, the judged passages make the pool, with their grades as scores.
 """
 
 import argparse
@@ -56,10 +57,11 @@ def with_own(judged: dict[int, set[int]], queries: Path, passages: Path) -> dict
     return {query: judged.get(query, set()) | own.get(query, set()) for query in judged.keys() | own.keys()}
 
 
-def judged_rows(qrels: Path, queries: Path, passages: Path, from_grade: int = 0) -> dict[int, set[int]]:
-    """Return the rows of the passages judged for each query row with at least some grade."""
-    found = judged_grades(qrels, queries, passages)
-    return {query: {row for row, grade in grades.items() if grade >= from_grade} for query, grades in found.items()}
+def judged_lists(grades: dict[int, dict[int, int]]) -> Iterator[Ranked]:
+    """Yield each query's judged passages, the highest grade first and among equals the first row, with their grades."""
+    for query, found in sorted(grades.items()):
+        rows = sorted(found, key=lambda row: (-found[row], row))
+        yield query, np.array(rows, dtype=np.int32), np.array([found[row] for row in rows], dtype=np.float32)
 
 
 def published(path: Path, queries: Path, passages: Path, folder: Path) -> Iterator[Ranked]:
@@ -121,13 +123,17 @@ def _looked_up(lists: Iterable[Named]) -> Iterator[tuple[list[str], list[list[st
         yield names, pids, scores
 
 
-def build_pool(rankings: Iterable[Ranked], judged: dict[int, set[int]], depth: int, out: Path) -> None:
-    """Write the pool of one system, query by query, and a manifest beside it; a query without any is left out."""
+def build_pool(rankings: Iterable[Ranked], left_out: dict[int, set[int]], depth: int, out: Path) -> None:
+    """Write the pool of one system, query by query, and a manifest beside it; a query without any is left out.
+
+    Args:
+        left_out: the passages that are none of a query's negatives, in general the judged ones.
+    """
     counts = Counter(queries=0, queries_with_fewer=0, passages=0)
 
     def lists() -> Iterator[Ranked]:
         for query, passages, scores in rankings:
-            kept = unjudged(passages, judged.get(query, ()), depth)
+            kept = unjudged(passages, left_out.get(query, ()), depth)
             if len(kept):
                 counts.update(queries=1, queries_with_fewer=int(len(kept) < depth), passages=len(kept))
                 yield query, passages[kept], scores[kept]
@@ -142,7 +148,7 @@ def build_pool(rankings: Iterable[Ranked], judged: dict[int, set[int]], depth: i
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Build the pool of negatives of one system.")
-    parser.add_argument("kind", choices=["ranking", "published"])
+    parser.add_argument("kind", choices=["ranking", "published", "judged"])
     parser.add_argument("--ranking", type=Path)
     parser.add_argument("--negatives", type=Path)
     parser.add_argument("--queries", required=True, type=Path)
@@ -152,15 +158,18 @@ def main() -> None:
     parser.add_argument("--drop-same-id", action="store_true", help="a passage with the query's id is no negative")
     parser.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
-    if a.kind == "published":
-        a.out.parent.mkdir(parents=True, exist_ok=True)
+    a.out.parent.mkdir(parents=True, exist_ok=True)
+    grades = judged_grades(a.qrels, a.queries, a.passages)
+    left_out = {} if a.kind == "judged" else {query: set(found) for query, found in grades.items()}
+    if a.kind == "judged":
+        rankings = judged_lists(grades)
+    elif a.kind == "published":
         rankings = published(a.negatives, a.queries, a.passages, a.out.parent)
     else:
         rankings = chain.from_iterable(read_rankings(a.ranking))
-    judged = judged_rows(a.qrels, a.queries, a.passages)
     if a.drop_same_id:
-        judged = with_own(judged, a.queries, a.passages)
-    build_pool(rankings, judged, a.depth, a.out)
+        left_out = with_own(left_out, a.queries, a.passages)
+    build_pool(rankings, left_out, a.depth, a.out)
 
 
 if __name__ == "__main__":

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from led_pipeline.data.candidates import Candidates, above
-from led_pipeline.data.pools import judged_rows
+from led_pipeline.data.pools import judged_grades
 from led_pipeline.data.scores import key
 from led_pipeline.data.tables import Ragged, count_rows, read_arrow, write_arrow
 from led_pipeline.files import InputError, run_main, write_json
+from led_pipeline.recipe_stages import LABELS
 
 
 def draw(candidates: int, count: int, random: np.random.Generator) -> NDArray[np.int64]:
@@ -46,10 +47,16 @@ def window(candidates: int, count: int, epoch: int, seed: int, query: int) -> ND
     return order[(epoch * count + np.arange(count)) % candidates]
 
 
-def positives(qrels: Path, queries: Path, passages: Path, from_grade: int = 1) -> NDArray[np.int32]:
-    """Return the (query row, passage row) of every judgement of at least some grade, sorted."""
-    relevant = judged_rows(qrels, queries, passages, from_grade)
-    rows = [(query, passage) for query, found in relevant.items() for passage in found]
+def positives(qrels: Path, queries: Path, passages: Path, from_grade: int | str = 1) -> NDArray[np.int32]:
+    """Return the (query row, passage row) of every positive, sorted.
+
+    Args:
+        from_grade: the lowest grade of a positive, or "highest" for each query's own highest, if that is above 0.
+    """
+    rows = []
+    for query, grades in judged_grades(qrels, queries, passages).items():
+        least = max(1, *grades.values()) if from_grade == "highest" else from_grade
+        rows += [(query, passage) for passage, grade in grades.items() if grade >= least]
     return np.array(sorted(rows), dtype=np.int32).reshape(-1, 2)
 
 
@@ -149,12 +156,14 @@ def sources(a: argparse.Namespace) -> tuple[NDArray[np.int32], Candidates]:
     """Return what the command line of `draw` names: the positive pairs, and the candidates for negatives."""
     settings = a.settings
     pairs = positives(a.qrels, a.queries, a.passages, settings.get("positive_from", 1))
-    excluded = None
     if a.positives:
         scored = above(a.positives, count_rows(a.queries), settings["more_positives"]["min_score"])
         pairs = np.unique(np.concatenate([pairs, scored]), axis=0)
-        excluded = key(pairs[:, 0], pairs[:, 1])
-    which = [None if isinstance(source, str) else source for source in settings.get("negatives", [])]
+    named = settings.get("negatives", [])
+    which = [None if isinstance(source, str) else source for source in named]
+    names = {source if isinstance(source, str) else source["system"] for source in named}
+    # Unless one of these adds to them, the pools are without any positive already.
+    excluded = key(pairs[:, 0], pairs[:, 1]) if a.positives or LABELS in names else None
     depth, unique = settings["negatives_depth"], settings["deduplicate"]
     return pairs, Candidates(a.pools, depth, unique, a.scored, which, settings["seed"], excluded)
 

@@ -28,6 +28,7 @@ class Needs:
     splits: list[str]
     stored: list[str]  # score files that are used, as negatives or as teachers
     stored_pools: list[str]  # those of them that negatives are drawn from
+    graded: bool  # whether the judged passages are a pool
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Needs":
@@ -38,7 +39,7 @@ class Needs:
         taught |= {more.scores for stage in trained if (more := recipe.stages[stage].more_positives)}
         stored = [name for name in recipe.dataset.scores if name in taught or name in negatives]
         pools = [name for name in stored if name in negatives]
-        mined = [name for name in negatives if name not in published and name not in pools]
+        mined = [name for name in negatives if name not in [*published, *pools, LABELS]]
         rankings = {(system, split) for system in recipe.systems for split in recipe.evaluation.splits}
         rankings |= {(system, "train") for system in mined}
         rankers = set(recipe.names("ranker"))
@@ -56,7 +57,10 @@ class Needs:
         used = {split for _, split in rankings | validation | query_vectors} | ({"train"} if trained else set())
         used |= {recipe.validation.split for stage in trained if recipe.validates(stage)}
         splits = [split for split in recipe.dataset.splits if split in used]
-        return cls(trained, mined, published, rankings, validation, query_vectors, vectors, splits, stored, pools)
+        graded = LABELS in negatives
+        return cls(
+            trained, mined, published, rankings, validation, query_vectors, vectors, splits, stored, pools, graded
+        )
 
 
 def teachers(recipe: Recipe, stage: str) -> list[str]:
@@ -123,7 +127,7 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
         "tokenise_queries": len(queries),
         "bm25_index": int(ranked["bm25"] > 0),
         "bm25_search": ranked["bm25"],
-        "published_pool": len(needs.published),
+        "published_pool": len(needs.published) + needs.graded,
         "store_scores": len(needs.stored),
         "pool": len(needs.mined) + len(needs.stored_pools),
         "draw": len(needs.trained),
