@@ -25,7 +25,6 @@ from led_pipeline import hub, own_code
 from led_pipeline.files import InputError
 from led_pipeline.recipe import Recipe
 from led_pipeline.recipe_errors import repeated_keys
-from led_pipeline.recipe_schema import Validation
 from led_pipeline.recipe_stages import LABELS, READS
 from led_pipeline.versions import VERSIONS
 
@@ -297,10 +296,7 @@ def validation_inputs(wildcards):
 def validation_arguments(wildcards):
     if not RECIPE.validates(wildcards.stage):
         return ""
-    asked = RECIPE.validation.model_dump()
-    if asked["measure"] == Validation.model_fields["measure"].default:
-        del asked["measure"]  # as before there was a choice, so that those trainings stand
-    arguments = [f"--validation {shlex.quote(as_json(asked))}"]
+    arguments = [f"--validation {shlex.quote(as_json(RECIPE.validation.model_dump()))}"]
     for key, files in validation_inputs(wildcards).items():
         arguments += [f"--{key.replace('_', '-')}", *([files] if isinstance(files, str) else files)]
     return " ".join(arguments)
