@@ -10,6 +10,7 @@ from led_pipeline.report_log import Curve, TrainLog
 _WIDTH, _HEIGHT = 214, 138
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 26, 22
 _MOST_POINTS = 600
+_TITLE = 24  # characters beside the final value; the whole title shows under the pointer
 
 Point = tuple[float, float]
 
@@ -48,7 +49,7 @@ def chart(title: str, curve: Curve, last: int, smooth: bool = False, marked: int
         parts += [_dot(step, value, place, step == marked) for step, value in values]
     return Markup(
         f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" role="img"'
-        f' aria-label="{escape(title)}">{"".join(parts)}</svg>'
+        f' aria-label="{escape(title)}"><title>{escape(title)}</title>{"".join(parts)}</svg>'
     )
 
 
@@ -95,7 +96,7 @@ def _frame(title: str, final: float, low: float, high: float, last: float) -> st
         f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y}" y2="{y}"/>' for y in (_TOP, (_TOP + base) / 2, base)
     )
     labels = [
-        (4, 14, "title", "start", title),
+        (4, 14, "title", "start", title if len(title) <= _TITLE else title[: _TITLE - 1] + "…"),
         (right, 14, "final", "end", short(final)),
         (_LEFT - 5, _TOP + 4, "tick", "end", short(high)),
         (_LEFT - 5, base + 4, "tick", "end", short(low)),

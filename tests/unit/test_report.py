@@ -126,6 +126,13 @@ def test_lines_that_meet_at_a_box_have_ports_of_their_own():
 # --- training logs and curves
 
 
+def test_a_long_title_leaves_room_for_the_value_and_is_whole_under_the_pointer():
+    drawn = chart("kl_dense_teacher_sparse_teacher_batch", {1: 2.0, 2: 1.5}, 2)
+    assert "<title>kl_dense_teacher_sparse_teacher_batch</title>" in drawn
+    assert ">kl_dense_teacher_sparse…<" in drawn and ">kl_dense_teacher_sparse_teacher_batch</text>" not in drawn
+    assert ">kl_lex_continue</text>" in chart("kl_lex_continue", {1: 2.0}, 2)
+
+
 def log_of(tmp_path, *lines):
     path = tmp_path / "train.jsonl"
     path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
