@@ -14,6 +14,7 @@ from led_pipeline.plan import assumptions as given
 from led_pipeline.plan.compute import Computer, Speed
 from led_pipeline.plan.disk import Artefact, artefacts, peak
 from led_pipeline.plan.shapes import Shape, root, shape_of
+from led_pipeline.plan.stage_models import StageModel
 from led_pipeline.plan.table import estimate
 from led_pipeline.plan.workload import Workload, lines, workload
 from led_pipeline.recipe import Recipe
@@ -125,7 +126,7 @@ SMALL = Recipe.load(
 )
 LOAD = Workload(passages=1_000, text_bytes=450, queries={"train": 50, "dev": 10}, examples=40, basis="by hand")
 SHAPE = Shape(hidden=64, layers=2, heads=2, intermediate=128, vocabulary=1_000, positions=128)
-SHAPES = dict.fromkeys(SMALL.stages, SHAPE)
+MODELS = {name: StageModel(stage, SHAPE) for name, stage in SMALL.stages.items()}
 
 
 def by_folder(found, transient=False):
@@ -136,7 +137,7 @@ def by_folder(found, transient=False):
 
 
 def test_bytes_are_what_the_formats_say():
-    sizes = by_folder(artefacts(SMALL, LOAD, SHAPES))
+    sizes = by_folder(artefacts(SMALL, LOAD, MODELS))
     # query, epoch, offset and passages; drawn once more when the scores are joined; led has scores of one teacher
     plain = 2 * (4 + 2 + 8)
     trainsets = 80 * (plain + 2 * 4 * 4) + 80 * (plain + 2 * 4 * 2) + 80 * (plain + 2 * 4 * 4 + 8 + 2 * 4 * 4)
@@ -150,7 +151,7 @@ def test_bytes_are_what_the_formats_say():
     assert sizes["tokens"] == 1_000 * (2 * 100 + 16) + (50 + 10) * (2 * 37 / 4.5 + 8)
     assert sizes["models"] == 3 * 4 * SHAPE.parameters
     assert not sizes["checkpoints"] and not sizes["source"] and not sizes["hub"]
-    kept = by_folder(artefacts(SMALL, LOAD, SHAPES, checkpointed=["led"]))
+    kept = by_folder(artefacts(SMALL, LOAD, MODELS, checkpointed=["led"]))
     assert kept["checkpoints"] == 12 * SHAPE.parameters
 
 
@@ -160,14 +161,14 @@ def test_the_largest_transient_file_counts_once_at_the_peak():
 
 
 def test_hours_follow_from_steps_tokens_and_weights():
-    costs = Computer(SMALL, LOAD, SHAPES, Speed("A100")).all()
+    costs = Computer(SMALL, LOAD, MODELS, Speed("A100")).all()
     steps = 2 * 10  # two epochs of 40 examples by 4
     tokens = 4 * (100 + 3) + 37 / 4.5 + 2  # of an example: four passages and a query, without padding
     flops = steps * 4 * tokens * 6 * SHAPE.body
     seconds = flops / (2 * 312e12 * given.TRAINING_SHARE) + steps * given.STEP_OVERHEAD_S + given.JOB_START_S
     assert costs["led"].hours["train"] == pytest.approx(seconds / 3600)
     assert costs["led"].gpu_hours["train"] == pytest.approx(2 * seconds / 3600)
-    halved = Computer(SMALL, LOAD, SHAPES, Speed("A100"), limit=1).all()["led"]
+    halved = Computer(SMALL, LOAD, MODELS, Speed("A100"), limit=1).all()["led"]
     assert halved.gpu_hours["train"] == halved.hours["train"] > costs["led"].hours["train"]
     assert costs["led"].gpu_memory["train"] > given.TRAINING_BYTES * SHAPE.parameters
     assert not any(costs["bm25"].hours.values())

@@ -33,9 +33,16 @@ CPU_GFLOPS = 40  # per thread, in float32: the demo on two cores with AVX-512 re
 # --- GPU memory, bytes
 
 TRAINING_BYTES = 20  # per weight: float32 weight, gradient, its communication buffer, two moments of AdamW
-# Activations of a layer per token in half precision: 34 per hidden unit and 5 per head and position; source: Reducing
-# Activation Recomputation in Large Transformer Models (arXiv:2205.05198), section 4.1.
-LAYER_BYTES_PER_UNIT = 34
+MOMENT_BYTES = 8  # of AdamW, per weight that learns
+FEW_BITS = {"8bit": 8, "4bit": 4.13}  # per weight of a layer's matrix; 4bit with the constants of its blocks
+COPY_BYTES = 2  # per weight of a layer's matrix: autocast's copy in half precision, of weights that learn
+# Activations of a layer per token in half precision, by the widths of what is kept: hidden states, queries and output,
+# keys and values, and the feed-forward part (twice as much if gated); together 34 per hidden unit of a BERT. And 5 per
+# head and position. Source: Reducing Activation Recomputation in Large Transformer Models (arXiv:2205.05198), 4.1.
+LAYER_BYTES_PER_HIDDEN = 10
+LAYER_BYTES_PER_HEAD_UNIT = 4
+LAYER_BYTES_PER_KEY_UNIT = 4
+LAYER_BYTES_PER_INNER = 4
 LAYER_BYTES_PER_PAIR = 5
 INFERENCE_TOKENS = 131_072  # of a batch: models/inference.py
 INFERENCE_BYTES_PER_UNIT = 16  # per token and unit of the widest layer: what is alive at once without gradient
@@ -78,7 +85,6 @@ HIT_BYTES = 6.5  # row and score, compressed
 POOL_HIT_BYTES = 7
 RUN_LINE_BYTES = 24  # besides the ids and the tag
 PUBLISHED_POOL_SHARE = 0.8  # of `mining.published_depth`, on average
-STATE_BYTES = 12  # per weight of a checkpoint: weight and two moments; twice while it is replaced
 TOKENIZER_BYTES = 700_000
 
 # --- checks

@@ -1,11 +1,12 @@
 """Compute: hours of each kind of GPU job per stage, and the GPU memory that they take."""
 
+import re
 from dataclasses import dataclass, field
 
 from led_pipeline.plan import assumptions as given
 from led_pipeline.plan.disk import trained_examples
 from led_pipeline.plan.jobs import Needs, teachers
-from led_pipeline.plan.shapes import Shape
+from led_pipeline.plan.stage_models import StageModel
 from led_pipeline.plan.workload import Workload
 from led_pipeline.recipe import Recipe
 
@@ -45,13 +46,18 @@ class Cost:
             self.gpu_memory[kind] = max(self.gpu_memory[kind], memory)
 
 
+def tokens_of(text: str) -> float:
+    """Return about how many tokens a prefix or a template makes; names of fields in braces are none."""
+    return len(re.sub(r"\{\w+\}", "", text).encode()) / given.BYTES_PER_TOKEN
+
+
 class Computer:
     """The cost of every stage of a recipe, on GPUs of one type of which at most `limit` go to one job."""
 
     def __init__(
-        self, recipe: Recipe, load: Workload, shapes: dict[str, Shape], speed: Speed, limit: int | None = None
+        self, recipe: Recipe, load: Workload, models: dict[str, StageModel], speed: Speed, limit: int | None = None
     ):
-        self.recipe, self.load, self.shapes, self.speed, self.limit = recipe, load, shapes, speed, limit
+        self.recipe, self.load, self.models, self.speed, self.limit = recipe, load, models, speed, limit
         self.needs = Needs.of(recipe)
         self.costs = {name: Cost() for name in ("bm25", *recipe.stages)}
 
@@ -79,46 +85,54 @@ class Computer:
         self.costs[owner].add(kind, seconds, gpus, memory)
 
     def _lengths(self, name: str) -> tuple[float, float]:
-        """Return the mean tokens of a query and a passage as a stage reads them."""
+        """Return the mean tokens of a query and a passage as a stage reads them, with prefixes and a question."""
         stage = self.recipe.stages[name]
-        passage = min(self.load.passage_tokens + 3, stage.passage_length)
-        return min(self.load.query_tokens + 2, stage.query_length), passage
+        query = self.load.query_tokens + 2 + tokens_of(stage.query_prefix)
+        passage = self.load.passage_tokens + 3 + tokens_of(stage.passage_prefix)
+        asked = tokens_of(stage.template) if getattr(stage, "scoring", "") == "true_false" else 0
+        return min(query, stage.query_length) + asked, min(passage, stage.passage_length)
+
+    def _longest(self, name: str) -> tuple[float, float]:
+        """Return the tokens of a query and a passage that are as long as they may be."""
+        stage = self.recipe.stages[name]
+        asked = tokens_of(stage.template) if getattr(stage, "scoring", "") == "true_false" else 0
+        return stage.query_length + asked, stage.passage_length
 
     def _train(self, name: str) -> None:
-        stage, shape = self.recipe.stages[name], self.shapes[name]
+        stage, model = self.recipe.stages[name], self.models[name]
         steps = -(-self.load.examples // stage.batch_size) * stage.epochs
         steps = min(steps, stage.max_steps or steps)
         candidates = stage.negatives_per_query + 1
-        passages = candidates * (2 if getattr(stage, "dual_weight", 0) else 1)
-        queries = candidates if stage.family == "ranker" else 1  # a ranker reads the query with every passage
-        query, passage = self._lengths(name)
-        tokens = stage.batch_size * (passages * passage + queries * query)  # nothing is computed for padding
-        longest = stage.batch_size * (passages * stage.passage_length + queries * stage.query_length)
-        flops = steps * tokens * shape.training_flops(stage.family)
+        passages = stage.batch_size * candidates * (2 if getattr(stage, "dual_weight", 0) else 1)
+        queries = stage.batch_size * (candidates if stage.family == "ranker" else 1)  # one with every passage
+        longest = self._longest(name)
+        if model.shape.padded and stage.family != "ranker" and len(model.shapes) == 1:
+            longest = max(longest), max(longest)  # queries and passages are padded together
+        mean = longest if model.shape.padded else self._lengths(name)
+        flops = steps * model.training_flops(queries * mean[0], passages * mean[1])
         if self.recipe.validates_by_search(name):  # judged passages are few
             looks = steps // self.recipe.validation.every + 1
             pairs = self.recipe.validation.queries * self.recipe.validation.depth
-            flops += looks * pairs * self._lengths(name)[1] * shape.inference_flops(stage.family) / 2
-        gpus = max(self.gpus("train", name), 1)
-        held = longest / gpus
-        if stage.gradient_cache:  # a second pass over so many texts at a time, a third more work
-            held, flops = min(held, stage.gradient_cache * stage.passage_length), flops * 4 / 3
-        memory = shape.training_memory(stage.family, round(held), stage.passage_length, stage.precision != "float32")
+            flops += looks * model.inference_flops(0, pairs * self._lengths(name)[1]) / 2
+        processes = max(self.gpus("train", name), 1)
+        held = [queries * longest[0] / processes, passages * longest[1] / processes]
+        if stage.gradient_cache:  # so many texts at a time
+            held = [0, min(sum(held), stage.gradient_cache * max(longest))]
+        memory = model.training_memory(*held, max(longest))
         self._add(name, "train", flops, given.TRAINING_SHARE, 1, memory, steps * given.STEP_OVERHEAD_S)
 
     def _encode(self, name: str) -> None:
-        stage, shape = self.recipe.stages[name], self.shapes[name]
+        model = self.models[name]
         splits = [split for system, split in self.needs.query_vectors if system == name]
         query, passage = self._lengths(name)
-        tokens = self.load.passages * passage + sum(self.load.queries[s] for s in splits) * query
+        flops = model.inference_flops(sum(self.load.queries[s] for s in splits) * query, self.load.passages * passage)
         jobs = self.recipe.dataset.shards + len(splits)
-        flops = tokens * shape.inference_flops(stage.family)
-        self._add(name, "encode", flops, given.ENCODING_SHARE, jobs, shape.inference_memory(stage.family))
+        self._add(name, "encode", flops, given.ENCODING_SHARE, jobs, model.inference_memory())
 
     def _pairs(self, ranker: str, pairs: float, jobs: int) -> None:
-        shape = self.shapes[ranker]
-        flops = pairs * sum(self._lengths(ranker)) * shape.inference_flops("ranker")
-        self._add(ranker, "score", flops, given.ENCODING_SHARE, jobs, shape.inference_memory("ranker"))
+        model = self.models[ranker]
+        flops = model.inference_flops(0, pairs * sum(self._lengths(ranker)))
+        self._add(ranker, "score", flops, given.ENCODING_SHARE, jobs, model.inference_memory())
 
     def _score(self, student: str) -> None:
         candidates = trained_examples(self.recipe, student, self.load) * (
@@ -135,7 +149,7 @@ class Computer:
         if stage.family == "ranker":
             self._pairs(name, queries * stage.rerank.depth, 1)
             return
-        hidden = self.shapes[name].hidden
-        flops = 2.0 * queries * self.load.passages * hidden
-        memory = 2 * given.SEARCH_ROWS * hidden + given.SEARCH_BYTES
+        width = self.models[name].vector
+        flops = 2.0 * queries * self.load.passages * width
+        memory = 2 * given.SEARCH_ROWS * width + given.SEARCH_BYTES
         self._add(name, "search", flops, given.SEARCH_SHARE, 1, memory)

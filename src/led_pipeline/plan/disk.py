@@ -1,14 +1,17 @@
 """Disk: the bytes of everything a recipe leaves under results/, and the peak on the way."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from led_pipeline.hub import hub_models
 from led_pipeline.plan import assumptions as given
 from led_pipeline.plan.jobs import Needs, teachers, token_files
-from led_pipeline.plan.shapes import Shape
+from led_pipeline.plan.stage_models import StageModel
 from led_pipeline.plan.workload import Workload
 from led_pipeline.recipe import Recipe
+
+Side = Literal["query", "passage"]
 
 
 @dataclass(frozen=True)
@@ -22,21 +25,27 @@ class Artefact:
 
 
 def artefacts(
-    recipe: Recipe, load: Workload, shapes: dict[str, Shape], checkpointed: Collection[str] = (), downloads: int = 0
+    recipe: Recipe,
+    load: Workload,
+    models: dict[str, StageModel],
+    checkpointed: Collection[str] = (),
+    downloads: int = 0,
+    published: Mapping[str, float] | None = None,
 ) -> list[Artefact]:
     """Return everything that `led_final` writes.
 
     Args:
-        shapes: by stage.
+        models: by stage.
         checkpointed: stages whose training lasts longer than the time between two checkpoints.
         downloads: bytes of the published files as they are served.
+        published: bytes of the weights on the hub, by the model's name; none unless given.
     """
     needs = Needs.of(recipe)
     return [
         *_data(recipe, load, needs, downloads),
-        *_models(recipe, shapes, checkpointed),
-        *_vectors(recipe, load, needs, shapes),
-        *_indexes(load, needs, recipe),
+        *_models(recipe, models, checkpointed, published or {}),
+        *_vectors(recipe, load, needs, models),
+        *_indexes(load, needs, recipe, models),
         *_rankings(recipe, load, needs),
         *_trainsets(recipe, load, needs),
     ]
@@ -62,42 +71,49 @@ def _data(recipe: Recipe, load: Workload, needs: Needs, downloads: int) -> Itera
     yield Artefact("tokens", "data", sum(load.queries[split] * each for _, split in token_queries))
 
 
-def _models(recipe: Recipe, shapes: dict[str, Shape], checkpointed: Collection[str]) -> Iterator[Artefact]:
-    by_init = {stage.init: name for name, stage in recipe.stages.items() if stage.family != "pretrain"}
+def _models(
+    recipe: Recipe, models: dict[str, StageModel], checkpointed: Collection[str], published: Mapping[str, float]
+) -> Iterator[Artefact]:
     for model in hub_models(recipe):
-        weights = 4 * shapes[by_init[model.name]].parameters if model.weights else 0
-        yield Artefact("hub", "data", weights + given.TOKENIZER_BYTES)
-    for name, shape in shapes.items():
-        yield Artefact("models", name, 4 * shape.parameters)
+        yield Artefact("hub", "data", published.get(model.name, 0) + given.TOKENIZER_BYTES)
+    for name, made in models.items():
+        yield Artefact("models", name, 4 * made.parameters)
         if name in checkpointed:  # the last state stays; the next one lies beside it until it is complete
-            best = 4 * shape.parameters if recipe.validates(name) else 0
-            yield Artefact("checkpoints", name, given.STATE_BYTES * shape.parameters + best)
-            yield Artefact("checkpoints", name, given.STATE_BYTES * shape.parameters + best, transient=True)
+            state = made.state_bytes + (made.held_bytes if recipe.validates(name) else 0)
+            yield Artefact("checkpoints", name, state)
+            yield Artefact("checkpoints", name, state, transient=True)
 
 
-def _row_bytes(recipe: Recipe, stage: str, shape: Shape, side: str) -> float:
-    if recipe.stages[stage].family == "dense":
-        return 2 * shape.hidden
-    return given.TERMS[side] * given.TERM_BYTES + 2 * given.OFFSET_BYTES
+def _row_bytes(model: StageModel, load: Workload, side: Side) -> float:
+    if model.family == "dense":
+        return 2 * model.vector
+    return _terms(model, load, side) * given.TERM_BYTES + 2 * given.OFFSET_BYTES
 
 
-def _vectors(recipe: Recipe, load: Workload, needs: Needs, shapes: dict[str, Shape]) -> Iterator[Artefact]:
+def _terms(model: StageModel, load: Workload, side: Side) -> float:
+    """Return the active entries of a lexicon vector; a query that no model reads has those of its tokens."""
+    terms = load.query_tokens if side == "query" and model.free_queries else given.TERMS[side]
+    top_k = {"query": model.stage.top_k_queries, "passage": model.stage.top_k_passages}[side]
+    return min(terms, top_k or terms)
+
+
+def _vectors(recipe: Recipe, load: Workload, needs: Needs, models: dict[str, StageModel]) -> Iterator[Artefact]:
     for name in needs.vectors:
-        passages = load.passages * _row_bytes(recipe, name, shapes[name], "passage")
+        passages = load.passages * _row_bytes(models[name], load, "passage")
         yield Artefact("vectors", name, passages)
         if recipe.job("encode").gpu > 1:  # each process writes its part before they are joined
             yield Artefact("vectors", name, passages / recipe.dataset.shards, transient=True)
     for name, split in sorted(needs.query_vectors):
-        yield Artefact("vectors", name, load.queries[split] * _row_bytes(recipe, name, shapes[name], "query"))
+        yield Artefact("vectors", name, load.queries[split] * _row_bytes(models[name], load, "query"))
 
 
-def _indexes(load: Workload, needs: Needs, recipe: Recipe) -> Iterator[Artefact]:
+def _indexes(load: Workload, needs: Needs, recipe: Recipe, models: dict[str, StageModel]) -> Iterator[Artefact]:
     ranked = {name for name, _ in needs.rankings | needs.validation}
     if "bm25" in ranked:
         yield Artefact("index", "bm25", load.passages * load.passage_tokens * given.BM25_INDEX_BYTES)
         yield Artefact("index", "bm25", load.passages * (load.text_bytes + given.JSON_ROW_BYTES), transient=True)
     for name in sorted(ranked & set(recipe.names("lexicon"))):
-        terms = load.passages * given.TERMS["passage"]
+        terms = load.passages * _terms(models[name], load, "passage")
         yield Artefact("index", name, terms * given.IMPACT_INDEX_BYTES)
         text = terms * given.JSON_TERM_BYTES + load.passages * given.JSON_ROW_BYTES
         yield Artefact("index", name, text, transient=True)

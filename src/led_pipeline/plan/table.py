@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from led_pipeline.files import size
+from led_pipeline.hub import hub_models
 from led_pipeline.plan.compute import KINDS, Computer, Cost, Speed
 from led_pipeline.plan.disk import Artefact, artefacts, peak
 from led_pipeline.plan.jobs import count_jobs
-from led_pipeline.plan.shapes import Shape, shape_of
+from led_pipeline.plan.shapes import shape_of
+from led_pipeline.plan.stage_models import stage_models
 from led_pipeline.plan.workload import Workload, workload
 from led_pipeline.recipe import Recipe
 from led_pipeline.recipe_stages import Trained
@@ -72,20 +74,22 @@ def estimate(
 ) -> Estimate:
     """Estimate a recipe on GPUs of some name, of which at most `limit` go to one job."""
     load, speed = workload(recipe, results), Speed.named(gpu)
-    shapes = {name: shape_of(recipe, name, results) for name in recipe.stages}
-    computer = Computer(recipe, load, shapes, speed, limit)
+    models = stage_models(recipe, results)
+    computer = Computer(recipe, load, models, speed, limit)
     costs = computer.all()
     saved = [n for n in computer.needs.trained if _is_saved(recipe.stages[n], costs[n])]
-    found = artefacts(recipe, load, shapes, saved, downloads)
+    starts = {model.name: shape_of(recipe, model.name, results) for model in hub_models(recipe) if model.weights}
+    published = {name: float(shape.stored_bytes * shape.parameters) for name, shape in starts.items()}
+    found = artefacts(recipe, load, models, saved, downloads, published)
     kept: Counter[str] = Counter()
     for artefact in found:
         kept[artefact.owner] += 0 if artefact.transient else artefact.bytes
     rows = [Row("data", "", None, True, 0, Cost(), kept["data"]), Row("bm25", "", None, True, 0, Cost(), kept["bm25"])]
     for name in recipe.order():
-        shape: Shape = shapes[name]
+        model = models[name]
         gpus = computer.gpus("train", name) if name in computer.needs.trained else 0
         family = recipe.stages[name].family
-        rows.append(Row(name, family, shape.parameters, shape.known, gpus, costs[name], kept[name]))
+        rows.append(Row(name, family, model.parameters, model.known, gpus, costs[name], kept[name]))
     return Estimate(load, rows, count_jobs(recipe), found, speed.gpu)
 
 
