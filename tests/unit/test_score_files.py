@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from led_pipeline.data import score_pairs
 from led_pipeline.data.score_files import read_scores
+from led_pipeline.data.score_pairs import solve
 from led_pipeline.files import InputError
 
 SCORES = {"1048585": {"7187158": 9.5, "7187157": -3.25}, "2": {"0": 1.5}}
@@ -79,10 +81,44 @@ def test_margins_put_the_positive_at_zero(tmp_path):
     assert found == [("q", ["a", "b", "c"], [0.0, -2.5, 1.0]), ("r", ["x", "y"], [0.0, -0.5])]
 
 
-def test_margins_of_two_positives_are_refused(tmp_path):
-    records = [{"query": "q", "positive": p, "negative": "n", "score": 1} for p in "ab"]
-    with pytest.raises(InputError, match="query 'q' has margins of several positives"):
-        list(read_scores(write(tmp_path / "a.jsonl", lines(*records))))
+GPL = [("r", "x", "y", 0.5), ("q", "a", "b", 2.5), ("r", "x", "z", -2.0), ("q", "a", "c", -1.0)]
+
+
+@pytest.mark.parametrize("name", ["gpl-training-data.tsv", "pairs.tsv.gz"])
+def test_lines_of_pairs_may_come_in_any_order(tmp_path, monkeypatch, name):
+    expected = [("r", ["x", "y", "z"], [0.0, -0.5, 2.0]), ("q", ["a", "b", "c"], [0.0, -2.5, 1.0])]
+    text = "".join("\t".join(map(str, row)) + "\n" for row in GPL)
+    assert list(read_scores(write(tmp_path / name, text))) == expected
+    monkeypatch.setattr(score_pairs, "CHUNK", 1)
+    assert list(read_scores(write(tmp_path / name, text))) == expected
+
+
+def test_margins_of_positives_with_a_common_negative_keep_every_gap(tmp_path):
+    scores = {"a": 3.0, "b": 5.5, "n": -1.25, "m": 0.5}
+    pairs = [("a", "n"), ("b", "n"), ("b", "m"), ("a", "m"), ("b", "a")]
+    records = [{"query": "q", "positive": p, "negative": n, "score": scores[p] - scores[n]} for p, n in pairs]
+    [(_, pids, found)] = read_scores(write(tmp_path / "a.jsonl", lines(*records)))
+    assert dict(zip(pids, found, strict=True)) == {pid: score - 3.0 for pid, score in scores.items()}
+
+
+def test_pairs_that_do_not_connect_each_have_a_positive_at_0():
+    assert solve([("a", "n", 2.0), ("b", "m", 3.0), ("c", "m", 1.0)]) == (
+        ["a", "n", "b", "m", "c"],
+        [0.0, -2.0, 0.0, -3.0, -2.0],
+    )
+
+
+def test_margins_that_contradict_each_other_have_the_least_squared_error():
+    random = np.random.default_rng(0)
+    names = [f"p{i}" for i in range(12)]
+    pairs = [(*random.choice(names, 2, replace=False).tolist(), float(random.normal())) for _ in range(60)]
+    pids, scores = solve(pairs)
+    design = np.zeros((60, 12))
+    for row, (positive, negative, _) in zip(design, pairs, strict=True):
+        row[pids.index(positive)], row[pids.index(negative)] = 1, -1
+    best = np.linalg.lstsq(design, [m for *_, m in pairs], rcond=None)[0]
+    np.testing.assert_allclose(scores, best - best[0], atol=1e-6)
+    assert solve([("a", "n", 1.0), ("a", "n", 2.0)]) == (["a", "n"], [0.0, -1.5])
 
 
 # --- pickles that ask for more
@@ -165,6 +201,10 @@ def test_a_pickle_that_is_cut_off_is_refused(tmp_path, keep):
         ("a.jsonl", lines({"query": "q", "docs": ["a", "a"], "scores": [1, 2]}), "a passage of query 'q' comes twice"),
         ("a.tsv", "q\tp\t1\nq\tr\n", ":2: .*expected 3 columns"),
         ("a.tsv", "q\tp\tinf\n", ":1: .*expected 3 columns"),
+        ("a.tsv", "q\tp\tn\t1\nq\tp\t1\n", ":2: .*expected 4 columns"),
+        ("a.tsv", "q\tp\tn\tx\n", ":1: .*expected 4 columns"),
+        ("a.tsv", "q\tp\tn\t1\nq\tp\tp\t1\n", ":2: passage 'p' is paired with itself"),
+        ("a.jsonl", lines({"query": "q", "positive": "a", "negative": "a", "score": 1}), ":1: .*expected the keys"),
         ("a.trec", "q Q0 p 1\n", ":1: 4 column"),
         ("a.parquet", "text", "expected a Parquet file with the columns query, passage, score"),
     ],

@@ -3,11 +3,13 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
-from led_pipeline.data import scores, trainset
+from led_pipeline.data import pools, scores, trainset
 from led_pipeline.data.scores import look_up, of_judgements, of_ranking, store
 from led_pipeline.data.tables import Ragged, read_arrow, read_ranking, write_arrow, write_strings
 from led_pipeline.files import InputError
+from led_pipeline.losses import margin_mse
 
 SCORES = {"q2": {"p1": 3.0, "p4": 8.0, "p0": 3.0}, "q0": {"p9": -1.5, "p3": 2.0, "p5": 0.5}, "elsewhere": {"x": 1.0}}
 
@@ -105,6 +107,32 @@ def test_only_scored_negatives_are_drawn_where_that_is_asked_for(folder):
     command(folder, scores, "look-up", pairs="drawn.arrow", ranking="cross.parquet", shard="0", shards="1", out="s.npy")
     by_passage = {3: 2.0, 6: 2.0, 5: 0.5, 9: -1.5}  # p6 is judged and not scored
     assert np.load(folder / "s.npy").tolist() == [by_passage[p] for p in columns["passages"].values.tolist()]
+
+
+def test_gpls_pairs_are_negatives_and_a_teacher_of_their_margins(folder):
+    """The whole way by the commands: scores, a pool, a trainset, and the loss of a student with the same margins."""
+    pairs = "q2\tp4\tp1\t5.0\nq0\tp3\tp5\t1.5\nq2\tp4\tp0\t-2.0\nq0\tp6\tp5\t4.5\nq0\tp3\tp9\t3.5\n"
+    (folder / "gpl.tsv").write_text(pairs)
+    files = {"queries": "q.parquet", "passages": "p.parquet"}
+    command(folder, scores, "store", file="gpl.tsv", **files, out="gpl.parquet")
+    ranked = [(query, rows.tolist(), own.tolist()) for query, rows, own in read_ranking(folder / "gpl.parquet")]
+    assert ranked == [(0, [6, 3, 5, 9], [3.0, 0.0, -1.5, -3.5]), (2, [0, 4, 1], [2.0, 0.0, -5.0])]
+    command(
+        folder, pools, "ranking", ranking="gpl.parquet", **files, qrels="train.qrels", depth="9", out="pool.parquet"
+    )
+    settings = {"negatives_per_query": 2, "batch_size": 1, "epochs": 1, "max_steps": None, "seed": 1}
+    settings |= {"negatives_depth": 10, "deduplicate": False}
+    options = {"settings": json.dumps(settings), "out": "drawn.arrow"}
+    command(folder, trainset, "draw", **files, qrels="train.qrels", pools="pool.parquet", **options)
+    command(folder, scores, "look-up", pairs="drawn.arrow", ranking="gpl.parquet", shard="0", shards="1", out="s.npy")
+    columns, _ = read_arrow(folder / "drawn.arrow")
+    taught = torch.from_numpy(np.load(folder / "s.npy").reshape(-1, 3))
+    margins = {(2, 4, 1): 5.0, (2, 4, 0): -2.0, (0, 3, 5): 1.5, (0, 3, 9): 3.5, (0, 6, 5): 4.5, (0, 6, 9): 6.5}
+    student = torch.tensor([[7.0, *(7.0 - margins[query, positive, p] for p in negatives)]
+                            for query, (positive, *negatives) in zip(columns["query"].tolist(), columns["passages"],
+                                                                     strict=True)])  # fmt: skip
+    assert len(student) == 3 and margin_mse(student, taught) == 0
+    assert margin_mse(student + torch.tensor([[1.0, 0.0, 0.0]]), taught) == 1
 
 
 def command(folder, module, name, **options: str) -> None:

@@ -8,16 +8,17 @@
 | .jsonl | pairs, {"query": qid, "positive": pid, "negative": pid, "score": margin} | by line |
 | .parquet | columns query, passage, score | by row group |
 | .tsv | qid TAB pid TAB score | by line |
+| .tsv | pairs, qid TAB positive TAB negative TAB margin, in any order | at once |
 | .trec, .run, .txt | TREC run | by line |
 
-A query's lines stand together. All but Parquet may be compressed (module `streams`). A pair's margin says how far its
-positive lies above its negative: the positive counts as 0. SPLADE publishes gzip pickles, OpenMatch makes .jsonl.
+A query's lines stand together, but for pairs in a .tsv. All but Parquet may be compressed (module `streams`). What a
+pair's margin says of scores: module `score_pairs`. SPLADE publishes gzip pickles, GPL makes a .tsv of pairs.
 """
 
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ import pyarrow.parquet as pq
 from led_pipeline.data.formats import read_run
 from led_pipeline.data.lines import MALFORMED, Problems, bad_id, is_id, read_lines
 from led_pipeline.data.pickles import read_pickle
+from led_pipeline.data.score_pairs import by_query, solve
 from led_pipeline.data.streams import DAMAGED, damage, open_bytes, plain_name
 from led_pipeline.files import InputError
 
@@ -117,20 +119,31 @@ def _together(path: Path | str, rows: Iterable[tuple[str, str, float]]) -> Itera
 
 def _read_tsv(path: Path | str) -> Iterator[Scored]:
     problems = Problems()
+    lines = read_lines(path, problems)
+    first = next(lines, None)
+    if first is None:
+        return
+    names = 3 if first[1].count("\t") == 3 else 2  # ids before the number
+    shape = "4 columns: qid TAB positive TAB negative TAB margin" if names == 3 else "3 columns: qid TAB pid TAB score"
 
-    def rows() -> Iterator[tuple[str, str, float]]:
-        for number, line in read_lines(path, problems):
-            columns = line.split("\t")
+    def rows() -> Iterator[tuple]:
+        for number, line in chain([first], lines):
+            *ids, value = line.split("\t")
             try:
-                qid, pid, score = columns[0], columns[1], float(columns[2])
-            except (IndexError, ValueError):
+                score = float(value)
+            except ValueError:
                 score = math.nan
-            if len(columns) == 3 and math.isfinite(score) and is_id(qid) and is_id(pid):
-                yield qid, pid, score
+            if len(ids) != names or not math.isfinite(score) or not all(map(is_id, ids)):
+                problems.add(MALFORMED, path, number, f"{line[:60]!r}, expected {shape}")
+            elif names == 3 and ids[1] == ids[2]:
+                problems.add(MALFORMED, path, number, f"passage '{ids[1]}' is paired with itself, expected two")
             else:
-                problems.add(MALFORMED, path, number, f"{line[:60]!r}, expected 3 columns: qid TAB pid TAB score")
+                yield *ids, score
 
-    yield from _together(path, rows())
+    if names == 3:
+        yield from ((qid, *solve(pairs)) for qid, pairs in by_query(rows()))
+    else:
+        yield from _together(path, rows())
     problems.check()
 
 
@@ -153,18 +166,12 @@ def _read_json_lines(path: Path | str) -> Iterator[Scored]:
                 )
                 problems.add(MALFORMED, path, number, f"{line[:60]!r}: {fault}")
 
-    for qid, group in groupby(lines(), key=itemgetter(0)):
+    for (qid, paired), group in groupby(lines(), key=itemgetter(0, 3)):
         parts = list(group)
-        if not parts[0][3]:
+        if not paired:
             yield from ((qid, pids, scores) for _, pids, scores, _ in parts)
             continue
-        if len({pids[0] for _, pids, _, _ in parts}) > 1:
-            raise InputError(
-                f"{path}: query '{qid}' has margins of several positives, which give no common scale; keep one"
-                " positive for each query, or write lists of scores"
-            )
-        negatives = [(pids[1], scores[1]) for _, pids, scores, _ in parts]
-        yield qid, [parts[0][1][0], *(pid for pid, _ in negatives)], [0.0, *(score for _, score in negatives)]
+        yield qid, *solve([(*pids, -scores[1]) for _, pids, scores, _ in parts])
     problems.check()
 
 
@@ -174,7 +181,7 @@ def _record(record: dict) -> tuple[str, list[str], list[float], bool] | None:
     qid = _as_id(query)
     if "positive" in record and "negative" in record:
         pids, margin = [_as_id(record["positive"]), _as_id(record["negative"])], _as_score(scores)
-        return None if None in (qid, margin, *pids) else (qid, pids, [0.0, -margin], True)
+        return None if None in (qid, margin, *pids) or pids[0] == pids[1] else (qid, pids, [0.0, -margin], True)
     if not isinstance(docs, list) or not isinstance(scores, list) or len(docs) != len(scores):
         return None
     pids, values = [_as_id(pid) for pid in docs], [_as_score(score) for score in scores]
