@@ -5,7 +5,7 @@ what separates right from wrong where the judgements hold negatives, but say not
 """
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from led_pipeline.data.pools import judged_grades
+from led_pipeline.data.pools import judged_grades, with_own
 from led_pipeline.data.tables import Ragged, Ranking, read_ranking
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.models import inference
@@ -43,6 +43,7 @@ class Reranking:
     depth: int | None  # None: all candidates
     measure: str
     accelerator: Accelerator
+    left_out: dict[int, set[int]] = field(default_factory=dict)  # query row -> passage rows that are no candidates
 
     @classmethod
     def read(cls, a: argparse.Namespace, accelerator: Accelerator) -> "Reranking":
@@ -52,7 +53,9 @@ class Reranking:
         sample = np.arange(min(a.validation["queries"], len(ranking)))
         stores = [TokenStore.for_stage(shards, a.settings) for shards in ([a.validation_queries], a.passages)]
         depth = a.validation["depth"] if a.validation_ranking else None
-        return cls(*stores, ranking, grades, sample, depth, a.validation.get("measure", DEFAULT_MEASURE), accelerator)
+        measure = a.validation.get("measure", DEFAULT_MEASURE)
+        own = with_own({}, *a.validation_ids) if a.validation.get("exclude_query_id") else {}
+        return cls(*stores, ranking, grades, sample, depth, measure, accelerator, own)
 
     def mean(self, model: nn.Module, settings: dict) -> float:
         """Return the measure's mean over the sampled queries; one whose relevant passages are no candidates counts."""
@@ -66,7 +69,8 @@ class Reranking:
     def _sum(self, model: nn.Module, settings: dict, mine: NDArray[np.int64]) -> float:
         """Return the sum of the values of some queries, given as positions in the ranking."""
         queries = self.ranking.queries[mine]
-        candidates = [self.ranking.passages[i][: self.depth] for i in mine]
+        listed = zip(queries, (self.ranking.passages[i] for i in mine), strict=True)
+        candidates = [rows[~np.isin(rows, list(self.left_out.get(query, ())))][: self.depth] for query, rows in listed]
         lengths = [len(rows) for rows in candidates]
         pair_rows = np.repeat(queries, lengths), np.concatenate(candidates)
         if settings["family"] == "ranker":

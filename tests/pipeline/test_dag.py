@@ -594,6 +594,13 @@ def test_a_validation_on_judged_passages_searches_nothing_for_itself(tmp_path):
     assert "train" in judged.counts
 
 
+def test_a_training_is_told_to_leave_a_querys_own_passage_out_of_its_validation(clean):
+    config = clean.write_config(changed(SHORT, {"dataset.exclude_query_id": True}))
+    command = (f"{RESULTS}/models/den_warmup", "--dry-run", "--printshellcmds", "--configfile", config)
+    said = clean.snakemake(*command).stdout
+    assert '"exclude_query_id": true' in said and "--hits 1001" in said
+
+
 def test_another_search_backend_makes_the_indexes_again_with_commands_of_its_own(finished):
     node = changed(SHORT, {"search": {"backend": "opensearch"}})
     arguments = ("led_final", "--dry-run", "--printshellcmds", "--configfile", finished.write_config(node))

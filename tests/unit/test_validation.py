@@ -7,7 +7,7 @@ import tiny
 import torch
 from accelerate import Accelerator
 
-from led_pipeline.data.tables import Ragged, Ranking, write_ranking
+from led_pipeline.data.tables import Ragged, Ranking, read_column, write_ranking, write_strings
 from led_pipeline.data.tokens import TokenStore, pairs
 from led_pipeline.models import inference
 from led_pipeline.models.backbone import to_texts
@@ -54,13 +54,14 @@ def dataset(tmp_path_factory):
     return folder, ranking
 
 
-def reranking(folder, queries: int, ranking: str | None = "ranking.parquet", **validation) -> Reranking:
+def reranking(folder, queries: int, ranking: str | None = "ranking.parquet", names=None, **validation) -> Reranking:
+    names = {"queries": "queries.parquet", "qrels": "dev.qrels"} | (names or {})
     arguments = argparse.Namespace(
         validation={"queries": queries, "depth": DEPTH} | validation,
         validation_ranking=ranking and folder / ranking,
         validation_queries=folder / "queries.arrow",
-        validation_qrels=folder / "dev.qrels",
-        validation_ids=[folder / "queries.parquet", folder / "passages.parquet"],
+        validation_qrels=folder / names["qrels"],
+        validation_ids=[folder / names["queries"], folder / "passages.parquet"],
         settings={"family": "dense"},
         passages=[folder / "passages.arrow"],
     )
@@ -128,6 +129,37 @@ def test_a_query_without_relevant_passages_counts_0():
     candidates = np.array([9, 10]), np.zeros(2)
     for measure in ("MRR@10", "nDCG@10", "recall@10"):
         assert values(measure, [candidates, candidates], [{}, {9: 0}]) == [0.0, 0.0], measure
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("ranking", ["ranking.parquet", None])
+@torch.no_grad()
+def test_a_querys_own_passage_can_be_left_out_before_the_candidates_are_counted(dataset, family, ranking):
+    folder, ranked = dataset
+    settings = tiny.settings(family)
+    model = load(folder / family, settings)[0]
+    ids = read_column(folder / "passages.parquet", "id")
+    own: dict[int, int] = {}  # one of the first candidates, or of the judged ones the positive; of each query another
+    for query, passages, _ in ranked:
+        rows = passages[:DEPTH] if ranking else passages[[query, 0]]
+        own[query] = next(int(row) for row in rows if row not in own.values())
+    names = [ids[own[query]] if query in own else "none" for query in range(10)]
+    write_strings(folder / "renamed.parquet", [{"id": names}], ["id"])
+    lines = [line.split("\t") for line in (folder / "dev.qrels").read_text().splitlines()]
+    by_name = dict(zip(read_column(folder / "queries.parquet", "id"), names, strict=True))
+    (folder / "renamed.qrels").write_text("".join("\t".join([by_name[q], *rest]) + "\n" for q, *rest in lines))
+    expected = 0.0
+    stores = TokenStore([folder / "queries.arrow"]), TokenStore([folder / "passages.arrow"])
+    for query, passages, _ in ranked:
+        relevant = {int(passages[query])} | ({29} if query == 3 else set())
+        pool = passages.tolist() if ranking else sorted({*relevant, int(passages[0])})
+        scores = {p: score_of(model, settings, stores, query, p) for p in [p for p in pool if p != own[query]][:DEPTH]}
+        best = sorted(scores, key=scores.get, reverse=True)
+        expected += next((1 / rank for rank, p in enumerate(best[:10], 1) if p in relevant), 0.0) / 9
+    names = {"queries": "renamed.parquet", "qrels": "renamed.qrels"}
+    made = reranking(folder, 9, ranking, names, exclude_query_id=True)
+    assert made.mean(model, settings) == pytest.approx(expected)
+    assert expected != pytest.approx(reranking(folder, 9, ranking, names).mean(model, settings))
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)

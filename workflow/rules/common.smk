@@ -296,7 +296,8 @@ def validation_inputs(wildcards):
 def validation_arguments(wildcards):
     if not RECIPE.validates(wildcards.stage):
         return ""
-    arguments = [f"--validation {shlex.quote(as_json(RECIPE.validation.model_dump()))}"]
+    asked = RECIPE.validation.model_dump() | {"exclude_query_id": DATASET.exclude_query_id}
+    arguments = [f"--validation {shlex.quote(as_json(asked))}"]
     for key, files in validation_inputs(wildcards).items():
         arguments += [f"--{key.replace('_', '-')}", *([files] if isinstance(files, str) else files)]
     return " ".join(arguments)
