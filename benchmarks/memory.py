@@ -1,10 +1,12 @@
-"""Memory: the most memory a process ever held, against the batch size of a training and the size of a collection.
+"""Memory: the most memory a process ever held, against the size of a batch, of a collection and of a pickle of scores.
 
-Run as `python benchmarks/memory.py` (about a minute on two cores). Every row is a process of its own, on the CPU, and
-its number is the resident size of that process, libraries and model included.
+Run as `python benchmarks/memory.py` (about five minutes on two cores), or with `scores` for the last table alone. Every
+row is a process of its own, on the CPU, and its number is the resident size of that process, libraries included.
 """
 
 import argparse
+import gzip
+import pickle
 import resource
 import subprocess
 import sys
@@ -16,12 +18,16 @@ import torch
 import workload
 
 from led_pipeline import objectives, train
+from led_pipeline.data.scores import store
+from led_pipeline.data.tables import write_strings
 from led_pipeline.encode import dense_rows, sparse_rows
 from led_pipeline.models.dense import DenseEncoder
 from led_pipeline.models.lexicon import LexiconEncoder
 
 CPU = torch.device("cpu")
 LAYERS, HIDDEN, CANDIDATES = 4, 256, 8
+# MS MARCO's passages, and about as many scores per query as the published file has: 160 million of 502,939 queries.
+PASSAGES, PICKLED_QUERIES, PASSAGES_PER_QUERY = 8_841_823, (5_000, 20_000, 60_000), (120, 520)
 OPTIONS = {
     "plain": {},
     "gradient checkpointing": {"gradient_checkpointing": True},
@@ -50,24 +56,75 @@ def encoding(folder: Path, texts: int, family: str) -> None:
         sparse_rows(model, store, np.arange(texts), 128, CPU)
 
 
+def make_up_scores(folder: Path, queries: int) -> None:
+    """Write a gzip pickle {qid: {pid: score}} with the ids of its queries and passages, all integers as in MS MARCO."""
+    random = np.random.default_rng(1)
+    for name, count in (("queries", queries), ("passages", PASSAGES)):
+        parts = ({"id": [str(row) for row in range(first, min(first + 100_000, count))]}
+                 for first in range(0, count, 100_000))  # fmt: skip
+        write_strings(folder / f"{name}.parquet", parts, ["id"])
+    content = {}
+    for query in range(queries):
+        own = random.integers(0, PASSAGES, random.integers(*PASSAGES_PER_QUERY)).tolist()
+        content[query] = {pid: float(score) for pid, score in zip(own, random.normal(0, 5, len(own)), strict=True)}
+    with gzip.open(folder / "scores.pkl.gz", "wb", compresslevel=1) as file:
+        pickle.dump(content, file)
+    print(sum(map(len, content.values())))
+
+
+def storing(folder: Path) -> None:
+    store(folder / "scores.pkl.gz", folder / "queries.parquet", folder / "passages.parquet", (1.0, 0.0), folder / "out")
+
+
+def scores_table(sizes: tuple[int, ...]) -> None:
+    """Print what `data.scores store` takes for pickles of some numbers of queries, each written by another process."""
+    workload.head(["pickle of scores", *(f"{size:,} queries" for size in sizes)])
+    rows: list[list[str]] = [["pairs"], ["store, MiB"], ["store, processor s"]]
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            pairs, _ = run("make-scores", size, folder)
+            output, used = run("store", size, folder)
+            for row, value in zip(rows, (int(pairs), int(output), used), strict=True):
+                row.append(f"{value:,.0f}")
+    for row in rows:
+        workload.row(row)
+
+
+def run(*arguments: object) -> tuple[str, float]:
+    """Run one measurement in a process of its own; return the last line that it prints and its processor seconds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, __file__, *map(str, arguments)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return output.splitlines()[-1], used
+
+
 def alone(*arguments: object) -> str:
     """Run one measurement in a process of its own; return its peak in MiB."""
-    command = [sys.executable, __file__, *map(str, arguments)]
-    return f"{int(subprocess.run(command, capture_output=True, text=True, check=True).stdout):,}"
+    return f"{int(run(*arguments)[0]):,}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("measure", nargs="?", choices=["nothing", "train", "encode"])
+    parser.add_argument("measure", nargs="?", choices=["nothing", "train", "encode", "make-scores", "store", "scores"])
     parser.add_argument("size", nargs="?", type=int)
     parser.add_argument("what", nargs="?")
     a = parser.parse_args()
+    if a.measure == "scores":
+        scores_table(PICKLED_QUERIES)
+        return
+    if a.measure == "make-scores":
+        make_up_scores(Path(a.what), a.size)
+        return
     if a.measure:
         with tempfile.TemporaryDirectory() as folder:
             if a.measure == "train":
                 training_step(Path(folder), a.size, a.what)
             elif a.measure == "encode":
                 encoding(Path(folder), a.size, a.what)
+            elif a.measure == "store":
+                storing(Path(a.what))
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
         return
     print(f"{workload.machine()}\n")
@@ -80,6 +137,8 @@ def main() -> None:
     workload.head(["encoding, MiB", *(f"{size:,} passages" for size in sizes)])
     for family in ("dense", "lexicon"):
         workload.row([family, *(alone("encode", size, family) for size in sizes)])
+    print()
+    scores_table(PICKLED_QUERIES)
 
 
 if __name__ == "__main__":
