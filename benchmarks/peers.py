@@ -1,12 +1,14 @@
 """Peers: encoding and a training step against sentence-transformers, in turns in one run.
 
 Run as `python benchmarks/peers.py` (about two minutes on two cores). Both sides have the same weights (random), texts,
-batches, loss, optimizer and precision (float32); lengths are like MS MARCO's. Tokenising is left out.
+batches, loss, optimizer and precision (float32); lengths are like MS MARCO's. Tokenising is left out. `--precision`
+compares our encoding in bf16 with that in float32 instead.
 On a machine that others use too, `--threads 1` and the ratio of processor time are what to look at.
 """
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +23,10 @@ from transformers import AttentionInterface, PreTrainedTokenizerFast
 
 from led_pipeline import losses
 from led_pipeline.data.tokens import TokenStore
-from led_pipeline.encode import dense_rows
+from led_pipeline.encode import dense_rows, sparse_rows
 from led_pipeline.models.backbone import ATTENTION, attend, to_texts
 from led_pipeline.models.dense import DenseEncoder
+from led_pipeline.models.lexicon import LexiconEncoder
 
 CPU = torch.device("cpu")
 
@@ -60,6 +63,19 @@ def compare_encoding(
     np.testing.assert_allclose(ours[order], forward(), atol=1e-2)
     seconds = workload.in_turns(lambda: dense_rows(encoder, store, rows, 128, CPU), forward, a.rounds)
     report("encode", "texts/s", len(rows), seconds)
+
+
+def compare_precision(store: TokenStore, a: argparse.Namespace) -> None:
+    """Encode in bf16 and in float32, both here."""
+    workload.head(["encode", "bf16", "float32", "times faster", "less processor time"])
+    lexicon = LexiconEncoder(workload.masked_language_model(a.layers, a.hidden)).eval()
+    with torch.no_grad():
+        lexicon.backbone.get_output_embeddings().bias.fill_(-4)  # random weights: a few hundred terms per text
+    dense = DenseEncoder(workload.bert(a.layers, a.hidden)).eval()
+    for what, encode, encoder in (("dense", dense_rows, dense), ("lexicon", sparse_rows, lexicon)):
+        rows = np.arange(a.texts)
+        sides = [partial(encode, encoder, store, rows, 128, CPU, precision) for precision in ("bf16", "float32")]
+        report(what, "texts/s", len(rows), workload.in_turns(*sides, a.rounds))
 
 
 def compare_step(encoder: DenseEncoder, peer: SentenceTransformer, a: argparse.Namespace, negatives: int) -> None:
@@ -106,11 +122,13 @@ def main() -> None:
     parser.add_argument("--negatives", type=int, nargs="+", default=[7])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--compile", action="store_true", help="our backbone through torch.compile")
+    parser.add_argument("--precision", action="store_true", help="our encoding in bf16 against float32, nothing else")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
     print(f"{workload.machine()}, sentence-transformers {sentence_transformers.__version__}")
-    print(f"BERT of {a.layers} layers of {a.hidden}, float32; {a.rounds} rounds in turns; ratio: median (range)\n")
+    precision = "" if a.precision else ", float32"
+    print(f"BERT of {a.layers} layers of {a.hidden}{precision}; {a.rounds} rounds in turns; ratio: median (range)\n")
     with tempfile.TemporaryDirectory() as folder:
         a.folder = Path(folder)
         workload.bert(a.layers, a.hidden).save_pretrained(a.folder / "peer")
@@ -122,8 +140,11 @@ def main() -> None:
         if a.compile:  # all but attention, which goes by the lengths of a batch
             AttentionInterface.register(ATTENTION, torch.compiler.disable(attend))
             backbone.compile(dynamic=True)
-        workload.head(["what", "led_pipeline", "sentence-transformers", "times faster", "less processor time"])
         store = workload.store(a.folder / "p.arrow", a.texts, workload.PASSAGE_TOKENS, 128, seed=5)
+        if a.precision:
+            compare_precision(store, a)
+            return
+        workload.head(["what", "led_pipeline", "sentence-transformers", "times faster", "less processor time"])
         compare_encoding(encoder, peer, store, a)
         for negatives in a.negatives:
             compare_step(encoder, peer, a, negatives)

@@ -23,7 +23,12 @@ from led_pipeline.models.sides import side
 
 
 def dense_rows(
-    model: torch.nn.Module, store: TokenStore, rows: NDArray, length: int, device: torch.device
+    model: torch.nn.Module,
+    store: TokenStore,
+    rows: NDArray,
+    length: int,
+    device: torch.device,
+    precision: inference.Precision = None,
 ) -> NDArray[np.float16]:
     """Return the vectors of some rows in order, as a matrix."""
     matrix = np.empty((len(rows), model.size), dtype=np.float16)
@@ -31,12 +36,17 @@ def dense_rows(
     def keep(group: NDArray[np.int64], vectors: Tensor) -> None:
         matrix[group] = vectors.half().cpu().numpy()
 
-    inference.encode(model, store, rows, length, device, keep)
+    inference.encode(model, store, rows, length, device, keep, precision)
     return matrix
 
 
 def sparse_rows(
-    model: torch.nn.Module, store: TokenStore, rows: NDArray, length: int, device: torch.device
+    model: torch.nn.Module,
+    store: TokenStore,
+    rows: NDArray,
+    length: int,
+    device: torch.device,
+    precision: inference.Precision = None,
 ) -> dict[str, Ragged]:
     """Return the positive weights of some rows in order, terms ascending; only these leave the device."""
     dtype = np.uint16 if store.vocabulary <= 2**16 else np.uint32
@@ -52,7 +62,7 @@ def sparse_rows(
         found = counts.cpu().numpy(), term.cpu().numpy().astype(dtype), weights_BV[text, term].cpu().numpy()
         parts.append(found)
 
-    inference.encode(model, store, rows, length, device, keep)
+    inference.encode(model, store, rows, length, device, keep, precision)
     counts, terms, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
     offsets = np.concatenate([[0], np.cumsum(counts)])
     given = np.argsort(np.concatenate(groups))
@@ -97,6 +107,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, type=Path)
     parser.add_argument("--tokens", required=True, nargs="+", type=Path)
     parser.add_argument("--side", required=True, choices=["query", "passage"])
+    parser.add_argument("--precision", choices=["float32", "bf16"], help="bf16 on a GPU, else float32 unless given")
     parser.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
     state = PartialState()
@@ -105,7 +116,7 @@ def main() -> None:
     store = with_prefix(TokenStore.for_stage(a.tokens, settings), a.side, a.model, settings)
     start, stop = shard_range(len(store), state.process_index, state.num_processes)
     encode = sparse_rows if settings["family"] == "lexicon" else dense_rows
-    vectors = encode(model, store, np.arange(start, stop), settings[f"{a.side}_length"], state.device)
+    vectors = encode(model, store, np.arange(start, stop), settings[f"{a.side}_length"], state.device, a.precision)
     part = a.out.with_name(f"{a.out.name}.rank{state.process_index}")
     write_vectors(vectors, store.vocabulary, part)
     state.wait_for_everyone()

@@ -30,9 +30,9 @@ Made by `led reference` from `src/led_pipeline/recipe*.py`; a test keeps the two
 
 NAME stands for a name of your own: a letter, then letters, digits and underscores. The last column of stages names the
 settings (`READS`) that hold a key: changing it re-runs the rules that read them (`trainset`: `draw`; `train`; `import`:
-`import_model`; `pretrain`) and what follows. `running`: the training takes it up, nothing re-runs. A dash: the key
-acts through what it names (`init`, `rerank`: other files are read), through one rule alone (`quantisation`: the impact
-index), or on no result (`resources`)."""
+`import_model`; `inference`: vectors, and what a ranker scores; `pretrain`) and what follows. `running`: the training
+takes it up, nothing re-runs. A dash: the key acts through what it names (`init`, `rerank`: other files are read),
+through one rule alone (`quantisation`: the impact index), or on no result (`resources`)."""
 NAME = TypeAdapter(Name).json_schema()["pattern"]
 LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 PLAIN = {"integer": "int", "number": "float", "string": "text", "boolean": "true, false", "null": "null", None: "any"}

@@ -165,6 +165,8 @@ class Trained(AnyStage):
     positives_per_epoch: Literal["all", "one"] = "all"  # an example per positive, or per query with a random one
     more_positives: MorePositives | None = None  # none unless given
     sampling: Literal["random", "window"] = "random"  # anew in every epoch, or a window that moves through a shuffle
+    # Of vectors, and of a ranker's scores: precision of the products; unless given, bf16 on a GPU, float32 elsewhere.
+    inference_precision: Literal["float32", "bf16"] | None = None
 
     @property
     def negative_systems(self) -> list[str]:
@@ -264,6 +266,7 @@ READS: dict[str, tuple[str, ...]] = {
     ),
     "running": ("checkpoint_min", "checkpoint_steps", "tracking"),  # a training's own; no result depends on them
     "import": ("family", "pooling", "normalize", "temperature", "keep_special_tokens", *_LENGTHS, *_REPRESENTATION),
+    "inference": ("inference_precision",),  # vectors, and a ranker's scores
     "pretrain": (
         "vocabulary", "hidden", "layers", "heads", "intermediate", "positions", "dropout", "output_scale", "seed",
     ),

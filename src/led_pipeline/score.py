@@ -58,11 +58,14 @@ def score_share(
     passages: NDArray,
     settings: dict,
     out: Path,
+    precision: inference.Precision = None,
 ) -> NDArray[np.float32]:
     """Score all pairs, each process its share, and return the whole; the parts pass through files beside `out`."""
     state = PartialState()
     start, stop = shard_range(len(queries), state.process_index, state.num_processes)
-    scores = inference.score(model, *stores, (queries[start:stop], passages[start:stop]), settings, state.device)
+    scores = inference.score(
+        model, *stores, (queries[start:stop], passages[start:stop]), settings, state.device, precision
+    )
     parts = [out.with_name(f"{out.name}.rank{rank}") for rank in range(state.num_processes)]
     write_matrix(parts[state.process_index], scores)
     state.wait_for_everyone()
@@ -82,6 +85,7 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--rerank", action="store_true")
     parser.add_argument("--depth", type=int, default=100)
+    parser.add_argument("--precision", choices=["float32", "bf16"], help="bf16 on a GPU, else float32 unless given")
     parser.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
     state = PartialState()
@@ -102,7 +106,7 @@ def main() -> None:
         start, stop = shard_range(len(queries), a.shard, a.shards)
     query_rows = np.repeat(queries[start:stop], passages.lengths[start:stop])
     passage_rows = passages.values[passages.offsets[start] : passages.offsets[stop]]
-    scores = score_share(model, stores, query_rows, passage_rows, settings, a.out)
+    scores = score_share(model, stores, query_rows, passage_rows, settings, a.out, a.precision)
     if state.is_main_process:
         if a.rerank:
             write_ranking(a.out, reordered(ranking, scores))

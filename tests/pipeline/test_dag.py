@@ -510,6 +510,14 @@ CHANGES = {
     "depth of evaluation": ({"evaluation.depth": 2000}, on(sorted({*SYSTEMS} - {"ranker"}))),  # no model follows
     "depth of re-ranking": ({"stages.ranker.rerank.depth": 500}, on(["ranker"])),
     "length of the ranker's passages": ({"stages.ranker.passage_length": 200}, {"models/ranker"}),
+    "precision of a stage's vectors": (
+        {"stages.led.inference_precision": "bf16"},
+        {f"vectors/led/{name}.npy" for name in ("dev", "passages.0", "passages.1")},
+    ),
+    "precision of the ranker": (
+        {"stages.ranker.inference_precision": "float32"},
+        on(["ranker"]) | {f"trainsets/led_rt/scores/ranker.{shard}.npy" for shard in range(2)},
+    ),
     "grade that counts as relevant": ({"dataset.splits.dev.relevant_from": 2}, MEASURED),
     "how often is validated": ({"validation.every": 5000}, {"models/den_warmup", "models/lex_warmup"}),
     "no validation of a stage": ({"stages.led.validation": False}, {"models/led"}),

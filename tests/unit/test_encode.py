@@ -44,6 +44,37 @@ def test_rows_are_those_of_each_text_alone_in_the_given_order(folder, monkeypatc
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-3 if family == "dense" else 1e-5)
 
 
+def dense_matrix(vectors, width: int) -> np.ndarray:
+    if not isinstance(vectors, dict):
+        return vectors.astype(np.float64)
+    found = np.zeros((len(vectors["terms"]), width))
+    for i in range(len(found)):
+        found[i, vectors["terms"][i]] = vectors["weights"][i]
+    return found
+
+
+@pytest.mark.parametrize("family", ["dense", "lexicon"])
+def test_in_bf16_vectors_differ_a_little_and_the_nearest_stay_the_nearest(folder, family):
+    run = encode.dense_rows if family == "dense" else encode.sparse_rows
+    model, store = load(folder / family, tiny.settings(family))[0].eval(), TokenStore([folder / "passages.arrow"])
+    width = model.backbone.config.vocab_size
+    full, half, plain = (
+        dense_matrix(run(model, store, np.arange(30), 20, CPU, precision), width)
+        for precision in ("float32", "bf16", None)
+    )
+    np.testing.assert_array_equal(full, plain)  # on a processor
+    difference = np.linalg.norm(half - full, axis=1) / np.linalg.norm(full, axis=1)
+    assert 1e-4 < difference.max() < 0.02  # bf16 has 8 bits
+    # Every vector is nearest to itself, and its nearest other one stays that where two are not nearly as near.
+    across, within = (np.linalg.norm(one[:, None] - full[None], axis=2) for one in (half, full))
+    assert (across.argmin(axis=1) == np.arange(30)).all()
+    for distances in (across, within):
+        np.fill_diagonal(distances, np.inf)
+    best = np.sort(within, axis=1)
+    clear = best[:, 1] - best[:, 0] > 0.05 * best[:, 0]
+    assert clear.sum() > 10 and (across.argmin(axis=1) == within.argmin(axis=1))[clear].all()
+
+
 @pytest.mark.parametrize("family", ["dense", "lexicon"])
 def test_no_rows_give_an_empty_file_that_joins(folder, tmp_path, family):
     model, store = load(folder / family, tiny.settings(family))[0].eval(), TokenStore([folder / "passages.arrow"])

@@ -30,3 +30,5 @@ def test_every_pair_gets_its_own_score_also_when_it_comes_twice(tmp_path, monkey
         pair = inference.pairs(queries, [query], 8, passages, [passage], 20)
         assert model(to_texts(pair, torch.device("cpu"))).item() == pytest.approx(actual, abs=1e-5)
     assert scores[0] == scores[2]
+    half = inference.score(model, queries, passages, rows, settings, torch.device("cpu"), "bf16")
+    assert half.dtype == np.float32 and 0 < np.abs(half - scores).max() < 0.02 * np.abs(scores).max()

@@ -92,6 +92,13 @@ def settings(step):
     return lambda wildcards: as_json(RECIPE.settings(step, wildcards.stage))
 
 
+def inference_precision(wildcards):
+    """The type of the products of the model that makes vectors or scores, where the recipe names one."""
+    model = wildcards.get("system", wildcards.get("stage"))
+    named = RECIPE.settings("inference", model)["inference_precision"]
+    return f"--precision {named}" if named else ""
+
+
 def version(step):
     """A step's number. Snakemake compares the values of all params as one set, so the name keeps it from others."""
     return f"{step} {VERSIONS[step]}"

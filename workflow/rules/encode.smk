@@ -21,9 +21,10 @@ rule encode_passages:
         runtime=job("encode", "runtime_min"),
     params:
         version=version("encode"),
+        precision=inference_precision,
     shell:
         "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.encode"
-        " --model {input.model} --tokens {input.tokens} --side passage --out {output} > {log} 2>&1"
+        " --model {input.model} --tokens {input.tokens} --side passage {params.precision} --out {output} > {log} 2>&1"
 
 
 rule encode_queries:
@@ -46,6 +47,7 @@ rule encode_queries:
         runtime=job("encode", "runtime_min"),
     params:
         version=version("encode"),
+        precision=inference_precision,
     shell:
         "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.encode"
-        " --model {input.model} --tokens {input.tokens} --side query --out {output} > {log} 2>&1"
+        " --model {input.model} --tokens {input.tokens} --side query {params.precision} --out {output} > {log} 2>&1"

@@ -187,7 +187,8 @@ rule rerank:
     params:
         depth=lambda wildcards: rerank(wildcards).depth,
         version=version("score"),
+        precision=inference_precision,
     shell:
         "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.score"
         " --model {input.model} --pairs {input.ranking} --depth {params.depth} --rerank --queries {input.queries}"
-        " --passages {input.passages} --out {output} > {log} 2>&1"
+        " --passages {input.passages} {params.precision} --out {output} > {log} 2>&1"

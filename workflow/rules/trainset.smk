@@ -172,10 +172,11 @@ rule score_with_ranker:
     params:
         shards=DATASET.shards,
         version=version("score"),
+        precision=inference_precision,
     shell:
         "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.score"
         " --model {input.model} --pairs {input.pairs} --queries {input.queries} --passages {input.passages}"
-        " --shard {wildcards.shard} --shards {params.shards} --out {output} > {log} 2>&1"
+        " --shard {wildcards.shard} --shards {params.shards} {params.precision} --out {output} > {log} 2>&1"
 
 
 rule score_with_stored:

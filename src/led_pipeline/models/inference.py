@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from led_pipeline.models.backbone import Texts, to_texts
 TOKENS_PER_BATCH = {"cpu": 8_192, "cuda": 131_072}
 READY_BATCHES = 2  # put together ahead of the one that is computed
 
+Precision = Literal["float32", "bf16"] | None  # of the products; None: bf16 on a GPU, float32 on a processor
 T = TypeVar("T")
 Group = NDArray[np.int64]
 
@@ -56,9 +57,11 @@ def _forward_all(
     assemble: Callable[[Group], Batch],
     device: torch.device,
     keep: Callable[[Group, Tensor], None],
+    precision: Precision,
 ) -> None:
     """Run a model on groups of similar length; `keep` gets each result with the indices that it belongs to."""
     gpu = device.type == "cuda"
+    half = gpu if precision is None else precision == "bf16"
     back = torch.cuda.Stream(device) if gpu else None
     running: tuple[Group, Tensor, Texts, torch.cuda.Event | None] | None = None
 
@@ -71,7 +74,7 @@ def _forward_all(
 
     groups = by_length(lengths, TOKENS_PER_BATCH[device.type])
     for group, texts in prefetched(lambda group: to_texts(assemble(group), device), groups):
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=gpu):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
             result = model(texts)
         last, running = running, (group, result, texts, torch.cuda.current_stream().record_event() if gpu else None)
         if last:
@@ -89,10 +92,12 @@ def encode(
     length: int,
     device: torch.device,
     keep: Callable[[Group, Tensor], None],
+    precision: Precision = None,
 ) -> None:
     """Encode the texts at some rows, cut to `length` tokens; `keep` gets positions within `rows` and their vectors."""
     rows = np.asarray(rows, dtype=np.int64)
-    _forward_all(model, store.lengths(rows, length), lambda group: store.texts(rows[group], length), device, keep)
+    lengths = store.lengths(rows, length)
+    _forward_all(model, lengths, lambda group: store.texts(rows[group], length), device, keep, precision)
 
 
 def score(
@@ -102,6 +107,7 @@ def score(
     rows: tuple[NDArray[np.int32], NDArray[np.int32]],
     settings: dict,
     device: torch.device,
+    precision: Precision = None,
 ) -> NDArray[np.float32]:
     """Return a ranker's score of every (query row, passage row); a pair that occurs several times is computed once."""
     unique, inverse = np.unique(rows[0].astype(np.int64) * len(passages) + rows[1], return_inverse=True)
@@ -115,7 +121,7 @@ def score(
         return pairs(queries, query_rows[group], query_length, passages, passage_rows[group], passage_length)
 
     def keep(group: Group, logits: Tensor) -> None:
-        scores[group] = logits.cpu().numpy()
+        scores[group] = logits.float().cpu().numpy()
 
-    _forward_all(model, lengths, assemble, device, keep)
+    _forward_all(model, lengths, assemble, device, keep, precision)
     return scores[inverse]
