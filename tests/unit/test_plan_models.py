@@ -1,5 +1,6 @@
 """The plan of stages whose model is more than one BERT: weights counted by transformers and peft, bytes by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -240,6 +241,17 @@ def test_prefixes_and_a_question_make_texts_longer():
     body = 3 * (4 * 32 * 16 + 2 * 32 * 64) + 2 * 2 * 32 * 16
     tokens = QUERY + PASSAGE + tokens_of("Query: {query} Document: {passage} Relevant:")
     assert cost(asked).hours["score"] == pytest.approx(cpu_hours(10 * 5 * tokens * 2 * body))
+
+
+def test_an_epoch_with_one_positive_per_query_has_an_example_of_every_query():
+    load = replace(LOAD, examples=80)
+    steps = []
+    for kind in ("all", "one"):
+        recipe = recipe_of(BERT, family="dense", positives_per_epoch=kind, validation=False, epochs=2)
+        made = Computer(recipe, load, stage_models(recipe, NOWHERE), Speed()).all()["s"].hours["train"]
+        flops = 4 * (4 * PASSAGE + QUERY) * 6 * StageModel.of(recipe, "s", NOWHERE).shape.body
+        steps.append(made / (cpu_hours(flops) + given.STEP_OVERHEAD_S / 3600))
+    assert steps == [pytest.approx(2 * 20), pytest.approx(2 * 13)]  # 80 pairs or 50 queries by 4
 
 
 def test_a_hub_model_that_only_queries_start_from_is_planned(tmp_path):

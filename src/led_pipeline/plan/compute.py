@@ -100,7 +100,7 @@ class Computer:
 
     def _train(self, name: str) -> None:
         stage, model = self.recipe.stages[name], self.models[name]
-        steps = -(-self.load.examples // stage.batch_size) * stage.epochs
+        steps = -(-self.load.of_epoch(stage) // stage.batch_size) * stage.epochs
         steps = min(steps, stage.max_steps or steps)
         candidates = stage.negatives_per_query + 1
         passages = stage.batch_size * candidates * (2 if getattr(stage, "dual_weight", 0) else 1)

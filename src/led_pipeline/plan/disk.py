@@ -149,10 +149,10 @@ def _rankings(recipe: Recipe, load: Workload, needs: Needs) -> Iterator[Artefact
 
 def trained_examples(recipe: Recipe, stage: str, load: Workload) -> int:
     """Return the examples of all epochs that a training reaches."""
-    settings = recipe.stages[stage]
-    steps = -(-load.examples // settings.batch_size)
+    settings, examples = recipe.stages[stage], load.of_epoch(recipe.stages[stage])
+    steps = -(-examples // settings.batch_size)
     total = min(settings.epochs * steps, settings.max_steps or settings.epochs * steps)
-    return -(-total // max(steps, 1)) * load.examples
+    return -(-total // max(steps, 1)) * examples
 
 
 def _trainsets(recipe: Recipe, load: Workload, needs: Needs) -> Iterator[Artefact]:

@@ -7,6 +7,7 @@ from led_pipeline.data.streams import beginning, is_there, plain_name
 from led_pipeline.files import read_json
 from led_pipeline.plan import assumptions as given
 from led_pipeline.recipe import Recipe
+from led_pipeline.recipe_stages import Trained
 
 SAMPLE = 1 << 20  # bytes read of a file whose lines are estimated
 
@@ -18,7 +19,7 @@ class Workload:
     passages: int
     text_bytes: float  # of a passage, title included
     queries: dict[str, int]  # by split, those that are kept
-    examples: int  # judged pairs to train on, of one epoch
+    examples: int  # judged pairs to train on
     basis: str  # where the counts come from
     id_bytes: float = given.ID_BYTES
 
@@ -29,6 +30,11 @@ class Workload:
     @property
     def query_tokens(self) -> float:
         return given.QUERY_BYTES / given.BYTES_PER_TOKEN
+
+    def of_epoch(self, stage: Trained) -> int:
+        """Return the examples of one epoch of a stage."""
+        each_query_once = stage.positives_per_epoch == "one"
+        return min(self.examples, self.queries.get("train", 0)) if each_query_once else self.examples
 
 
 def workload(recipe: Recipe, results: Path) -> Workload:
