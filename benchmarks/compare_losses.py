@@ -6,17 +6,18 @@ largest difference. `tests/unit/test_compared.py` runs the same comparisons.
 # B = queries, C = candidates of one query (positive first), D = dimensions
 """
 
-import argparse
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import combinations
-from pathlib import Path
 from statistics import fmean
 
+import compare_ranker_losses
+import plain_loops as loops
 import sentence_transformers
 import torch
+from comparison import Comparison, table, write
+from plain_loops import rows
 from sentence_transformers.sentence_transformer import losses as dense
 from sentence_transformers.sparse_encoder import losses as sparse
 from sentence_transformers.sparse_encoder.modules import SpladePooling
@@ -24,13 +25,10 @@ from sentence_transformers.util import dot_score
 from torch import Tensor
 
 from led_pipeline import losses, objectives
-from led_pipeline.files import atomic
 from led_pipeline.models.lexicon import term_weights
 
-SEEDS = range(5)
 B, C, D = 6, 5, 40
-LOOP = "plain loop"
-Row = list[float]
+LOOP = compare_ranker_losses.LOOP
 
 
 @dataclass(frozen=True)
@@ -80,127 +78,7 @@ class Case:
         return [self.queries, *self.passages.unbind(1)]
 
 
-# --- plain loops, in double precision
-
-
-def rows(scores: Tensor) -> list[Row]:
-    return scores.double().tolist()
-
-
-def softmax(values: Row) -> Row:
-    total = math.fsum(math.exp(v - max(values)) for v in values)
-    return [math.exp(v - max(values)) / total for v in values]
-
-
-def loop_contrastive(case: Case, among: str) -> float:
-    terms = []
-    for i, row in enumerate(rows(case.scores)):
-        found = [row[i * C]]
-        for j, score in enumerate(row):
-            query, place = divmod(j, C)
-            if among == "own" and query == i and place > 0:
-                found.append(score)
-            if among == "batch" and j != i * C:
-                found.append(score)
-            if among == "batch_negatives" and place > 0:
-                found.append(score)
-        terms.append(-math.log(softmax(found)[0]))
-    return fmean(terms)
-
-
-def loop_flops(groups: list[list[Row]], threshold: int = -1) -> float:
-    """Sum, over places in a group and terms, of the squared mean over groups."""
-    total = 0.0
-    for place in range(len(groups[0])):
-        for term in range(D):
-            weights = []
-            for group in groups:
-                active = sum(weight > 0 for weight in group[place])
-                weights.append(group[place][term] if active > threshold else 0.0)
-            total += fmean(weights) ** 2
-    return total
-
-
-def loop_rank(student: list[Row], teacher: list[Row]) -> float:
-    hinges = []
-    for s, t in zip(student, teacher, strict=True):
-        order = sorted(range(C), key=lambda i, t=t: -t[i])
-        hinges += [max(0.0, s[b] - s[a]) for a, b in combinations(order, 2)]
-    return fmean(hinges)
-
-
-def loop_ranknet(student: list[Row], teacher: list[Row]) -> float:
-    total = 0.0
-    for s, t in zip(student, teacher, strict=True):
-        for a in range(C):
-            for b in range(C):
-                total += max(0.0, t[a] - t[b]) * math.log1p(math.exp(s[b] - s[a]))
-    return total / B
-
-
-def loop_kl(student: list[Row], teacher: list[Row], temperature: float = 1.0) -> float:
-    found = []
-    for s, t in zip(student, teacher, strict=True):
-        p, q = softmax([v / temperature for v in t]), softmax([v / temperature for v in s])
-        found.append(temperature**2 * sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)))
-    return fmean(found)
-
-
-def loop_listnet(student: list[Row], teacher: list[Row]) -> float:
-    pairs = zip(student, teacher, strict=True)
-    return fmean(-sum(a * math.log(b) for a, b in zip(softmax(t), softmax(s), strict=True)) for s, t in pairs)
-
-
-def loop_margins(student: list[Row], teacher: list[Row], first: range) -> float:
-    """Mean squared error of the gaps from some candidates to all, or from the positive to the others."""
-    errors = []
-    for s, t in zip(student, teacher, strict=True):
-        for i in first:
-            others = range(1, C) if len(first) == 1 else range(C)
-            errors += [((s[i] - s[j]) - (t[i] - t[j])) ** 2 for j in others]
-    return fmean(errors)
-
-
-def loop_ensemble(systems: list[list[Row]], weights: Row, scale: float) -> list[Row]:
-    mixed = []
-    for of_query in zip(*systems, strict=True):
-        parts = [[(v - min(row)) / (max(row) - min(row) + 1e-6) for v in row] for row in of_query]
-        mixed.append(
-            [scale * sum(w * part[j] for w, part in zip(weights, parts, strict=True)) / sum(weights) for j in range(C)]
-        )
-    return mixed
-
-
-def loop_weights(logits: list[list[Row]], twice: bool) -> list[Row]:
-    found = []
-    for text in logits:
-        highest = [max(0.0, *(position[v] for position in text)) for v in range(D)]
-        found.append([math.log1p(math.log1p(h)) if twice else math.log1p(h) for h in highest])
-    return found
-
-
-# --- what is compared with what
-
-Value = Callable[[Case], "float | Tensor | list[Row]"]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One term, what it was compared with, and both computations."""
-
-    term: str
-    reference: str
-    ours: Value
-    theirs: Value
-
-    def difference(self) -> float:
-        """Return the largest difference over all cases, relative to the largest entry where that is above 1."""
-        found = []
-        for seed in SEEDS:
-            case = Case(seed)
-            mine, other = (torch.as_tensor(f(case)).double() for f in (self.ours, self.theirs))
-            found.append(((mine - other).abs().max() / other.abs().max().clamp(min=1)).item())
-        return max(found)
+CASES = [*map(Case, range(5))]
 
 
 def theirs_on_columns(case: Case, loss: torch.nn.Module) -> Tensor:
@@ -228,7 +106,9 @@ def contrastives() -> Iterator[Comparison]:
     for among in ("batch", "batch_negatives", "own"):
         term = f"contrastive, candidates {among}"
         ours = partial(lambda case, among: objectives.contrastive(case.scores, among), among=among)
-        yield Comparison(term, LOOP, ours, partial(loop_contrastive, among=among))
+        yield Comparison(
+            term, LOOP, ours, partial(lambda case, among: loops.contrastive(rows(case.scores), among), among=among)
+        )
         for loss in in_batch:
             name = type(loss).__name__
             if among == "batch":
@@ -239,17 +119,18 @@ def contrastives() -> Iterator[Comparison]:
 
 
 def distillations() -> Iterator[Comparison]:
-    every = range(C)
-    loops = {
-        "rank": loop_rank,
-        "kl": loop_kl,
-        "ranknet": loop_ranknet,
-        "listnet": loop_listnet,
-        "margin_mse": lambda s, t: loop_margins(s, t, range(1)),
-        "margin_mse_pairs": lambda s, t: loop_margins(s, t, every),
-        "margin_mse_softmax": lambda s, t: loop_margins([*map(softmax, s)], [*map(softmax, t)], every),
+    formulas = {
+        "rank": loops.rank,
+        "kl": loops.kl,
+        "ranknet": loops.ranknet,
+        "listnet": loops.listnet,
+        "margin_mse": lambda s, t: loops.margins(s, t, False),
+        "margin_mse_pairs": lambda s, t: loops.margins(s, t, True),
+        "margin_mse_softmax": lambda s, t: loops.margins(
+            [*map(loops.probabilities, s)], [*map(loops.probabilities, t)], True
+        ),
     }
-    for name, loop in loops.items():
+    for name, loop in formulas.items():
         ours = partial(lambda case, name: losses.DISTILLATION[name](case.own, case.teacher), name=name)
         yield Comparison(
             name, LOOP, ours, partial(lambda case, loop: loop(rows(case.own), rows(case.teacher)), loop=loop)
@@ -266,20 +147,20 @@ def distillations() -> Iterator[Comparison]:
         "dual",
         LOOP,
         lambda case: losses.dual(case.own, case.teacher),
-        lambda case: (loop_kl(rows(case.own), rows(case.teacher)) + loop_kl(rows(case.teacher), rows(case.own))) / 2,
+        lambda case: (loops.kl(rows(case.own), rows(case.teacher)) + loops.kl(rows(case.teacher), rows(case.own))) / 2,
     )
     yield Comparison(
         "scores of two systems as one teacher, weights 1 and 3, scale 30",
         LOOP,
         lambda case: losses.ensemble([case.teacher, case.second], [1.0, 3.0], normalize=True, scale=30.0),
-        lambda case: loop_ensemble([rows(case.teacher), rows(case.second)], [1.0, 3.0], 30.0),
+        lambda case: loops.ensemble([rows(case.teacher), rows(case.second)], [1.0, 3.0], 30.0),
     )
 
 
 def regularisers() -> Iterator[Comparison]:
     for term, limit in {"FLOPS": {}, "FLOPS, threshold 8": {"threshold": 8}}.items():
         ours = partial(lambda case, limit: losses.flops(case.flat, **limit), limit=limit)
-        loop = partial(lambda case, limit: loop_flops([[row] for row in rows(case.flat)], **limit), limit=limit)
+        loop = partial(lambda case, limit: loops.flops([[row] for row in rows(case.flat)], **limit), limit=limit)
         yield Comparison(term, LOOP, ours, loop)
         loss = sparse.FlopsLoss(None, **limit)
         theirs = partial(lambda case, loss: loss.compute_loss_from_embeddings(case.flat), loss=loss)
@@ -288,7 +169,7 @@ def regularisers() -> Iterator[Comparison]:
         "FLOPS, grouped",
         LOOP,
         lambda case: losses.flops(case.flat, slots=C),
-        lambda case: loop_flops(case.passages.double().tolist()),
+        lambda case: loops.flops(case.passages.double().tolist()),
     )
     loss = sparse.FlopsLoss(None)
     yield Comparison(
@@ -321,7 +202,7 @@ def representations() -> Iterator[Comparison]:
     for activation, theirs in (("log1p", "relu"), ("log1p_twice", "log1p_relu")):
         term, ours = f"lexicon weights, {activation}", partial(our_weights, activation=activation)
         twice = activation == "log1p_twice"
-        loop = partial(lambda case, twice: loop_weights(case.logits.double().tolist(), twice), twice=twice)
+        loop = partial(lambda case, twice: loops.term_weights(case.logits.double().tolist(), twice), twice=twice)
         yield Comparison(term, LOOP, ours, loop)
         pooling = SpladePooling("max", activation_function=theirs)
         yield Comparison(term, f"SpladePooling, {theirs}", ours, partial(their_weights, pooling=pooling))
@@ -329,42 +210,45 @@ def representations() -> Iterator[Comparison]:
 
 def comparisons() -> list[Comparison]:
     """Return everything that is compared."""
-    return [*contrastives(), *distillations(), *regularisers(), *representations()]
+    return [
+        *contrastives(),
+        *distillations(),
+        *regularisers(),
+        *representations(),
+        *compare_ranker_losses.comparisons(),
+    ]
 
 
 HEAD = f"""# What the losses were compared with
 
 Written by `python benchmarks/compare_losses.py --out docs/recipes/compared.md`. Every loss was computed on the same
-{len(SEEDS)} random batches of {B} queries with {C} candidates ({D} dimensions) as what stands beside it: a loop over
+{len(CASES)} random batches of {B} queries with {C} candidates ({D} dimensions) as what stands beside it: a loop over
 the formula in double precision, or a class of sentence-transformers {sentence_transformers.__version__}. A difference
 is the largest of the batches, relative to the value where that is above 1; ours are computed in float32.
 
-| term | compared with | largest difference |
-|---|---|---|
 """
 FOOT = """
-sentence-transformers' KL multiplies by the squared temperature, as ours does; the temperature of its sparse class is 2
-unless given, ours is 1. Its in-batch loss takes the whole batch as candidates: for the other two choices it was given
-one query at a time, with that query's candidates as columns. What has a loop alone has no counterpart there.
+What has a loop alone has no counterpart there. Where formulas differ, they were brought together:
+
+- Their KL multiplies by the squared temperature, as ours does; the temperature of their sparse class is 2 unless given,
+  ours is 1.
+- Their in-batch losses take the whole batch as candidates: for the other two choices, and for a ranker's softmax, they
+  were given one query at a time, with that query's candidates as columns. That of cross-encoders takes 10 times the
+  sigmoid of a score unless told otherwise; it was told to take the score.
+- Their BinaryCrossEntropyLoss is a mean over pairs, as ours is. A T5 ranker's score is the difference of two words'
+  logits, and `bce` of it is their CrossEntropyLoss on these two logits.
+- Their RankNetLoss counts in bits unless told otherwise, is a mean over all pairs whose labels differ, and has no
+  weights. In nats, with the label 1 for the positive and 0 for the others, it is `soft_margin`. Our `ranknet` weighs a
+  pair by the teacher's gap and adds up the pairs of a query: their LambdaLoss was given these weights, labels shifted
+  to be at least 0, and its mean multiplied by the number of pairs of a query.
+- Our `margin_mse` and `listnet` are theirs as they are.
 """
 
 
-def table() -> str:
+def page() -> str:
     """Return the page with one row per comparison."""
-    lines = [f"| {c.term} | {c.reference} | {c.difference():.0e} |\n" for c in comparisons()]
-    return HEAD + "".join(lines) + FOOT
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="where to write the table; unless given it is printed")
-    out = parser.parse_args().out
-    if out is None:
-        print(table(), end="")
-        return
-    with atomic(out) as temporary:
-        temporary.write_text(table(), encoding="utf-8")
+    return HEAD + table(comparisons(), CASES, "term") + FOOT
 
 
 if __name__ == "__main__":
-    main()
+    write(page, __doc__.splitlines()[0])
