@@ -177,7 +177,9 @@ def _pretrain_sizes(name: str, stage: Pretrain) -> Iterator[str]:
 
 def _representation(key: str, stage: Trained) -> Iterator[str]:
     """Check that what a stage says about its model goes together."""
-    if stage.load_in and stage.train and not stage.lora:
+    if stage.load_in and not stage.train:
+        yield f"{key}.load_in: train: false takes a model as it is, and what is written is float32; leave this key out"
+    elif stage.load_in and not stage.lora:
         yield f"{key}.load_in: weights in {stage.load_in} cannot be trained; add lora, whose adapters can"
     if isinstance(stage, Dense | Lexicon) and stage.query_init and not stage.untied:
         yield f"{key}.query_init: queries have an encoder of their own only with untied: true"

@@ -155,7 +155,7 @@ class Trained(AnyStage):
     extra_loss: Annotated[str, Field(pattern=own_code.PATTERN)] | None = None  # path/file.py:function, one more term
     extra_loss_weight: float = Field(1.0, ge=0)  # of that term
     lora: Lora | None = None  # train adapters instead of the weights; needs peft
-    load_in: Literal["8bit", "4bit"] | None = None  # the frozen weights in few bits; needs lora, bitsandbytes, a GPU
+    load_in: Literal["8bit", "4bit"] | None = None  # the frozen weights in few bits; needs lora and bitsandbytes
     query_prefix: str = ""  # put before every query, tokenised apart; query_length includes it
     passage_prefix: str = ""  # put before every passage, and before its title
     only_scored: bool = False  # draw negatives that every score file among the teachers has a score of

@@ -219,6 +219,7 @@ MISTAKES = [
     ),
     ({"stages.den.encoder": "mine.Class"}, "stages.den.encoder: expected path/to/file.py:Class, got 'mine.Class'"),
     ({"stages.den.load_in": "8bit"}, "stages.den.load_in: weights in 8bit cannot be trained; add lora, "),
+    ({"stages.den.load_in": "4bit", "stages.den.train": False}, "stages.den.load_in: train: false takes a model as it"),
     ({"stages.den.lora": {"rnak": 4}}, "stages.den.lora.rnak: no such key (did you mean rank?)"),
     ({"stages.led.query_init": "den"}, "stages.led.query_init: queries have an encoder of their own only with untied"),
     ({"stages.led.untied": True, "stages.led.query_init": "denn"}, "stages.led.query_init: no stage 'denn' (did you "),

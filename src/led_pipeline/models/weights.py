@@ -24,6 +24,8 @@ from transformers import (
 
 from led_pipeline.files import InputError
 
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
 
 def read_weights(source: str | Path, settings: Mapping[str, Any]) -> nn.Module:
     """Load the model that a stage's settings need, in float32 unless they say `load_in`.
@@ -34,21 +36,34 @@ def read_weights(source: str | Path, settings: Mapping[str, Any]) -> nn.Module:
     # Which heads of a published model go unused is no news; a wrong family shows in led.json and in the scores.
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    quantised = _quantisation(settings.get("load_in"))
+    quantised = _quantisation(str(source), settings) if settings.get("load_in") else None
     options: dict[str, Any] = {"dtype": "float32"} | ({"quantization_config": quantised} if quantised else {})
     try:
-        if settings["family"] == "lexicon":
-            return AutoModelForMaskedLM.from_pretrained(str(source), **options)
-        if settings["family"] == "ranker" and settings.get("scoring") == "true_false":
-            return AutoModelForSeq2SeqLM.from_pretrained(str(source), **options)
-        if settings["family"] == "ranker":
-            return AutoModelForSequenceClassification.from_pretrained(str(source), num_labels=1, **options)
-        return _encoder(str(source), settings, options)
+        model = _read(str(source), settings, options)
     except OSError as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"model '{source}': not a local folder with a model, nor reachable on the hub ({reason})"
         ) from error
+    for module in model.modules() if quantised else ():
+        module.register_state_dict_post_hook(_without_scales)
+    return model
+
+
+def _read(source: str, settings: Mapping[str, Any], options: dict[str, Any]) -> nn.Module:
+    if settings["family"] == "lexicon":
+        return AutoModelForMaskedLM.from_pretrained(source, **options)
+    if _has_classifier(settings):
+        return AutoModelForSequenceClassification.from_pretrained(source, num_labels=1, **options)
+    if settings["family"] == "ranker":
+        return AutoModelForSeq2SeqLM.from_pretrained(source, **options)
+    return _encoder(source, settings, options)
+
+
+def _without_scales(module: nn.Module, state: dict[str, Any], prefix: str, _: object) -> None:
+    """Leave the scales of 4-bit weights out of a state: they never change, and bitsandbytes cannot load them again."""
+    for key in [key for key in state if key.startswith(f"{prefix}weight.")]:
+        del state[key]
 
 
 def _encoder(source: str, settings: Mapping[str, Any], options: dict[str, Any]) -> nn.Module:
@@ -69,17 +84,40 @@ def _encoder(source: str, settings: Mapping[str, Any], options: dict[str, Any]) 
     return (AutoModelForTextEncoding if encoder_alone and not decoder else AutoModel).from_pretrained(source, **options)
 
 
-def _quantisation(load_in: str | None) -> BitsAndBytesConfig | None:
-    if load_in is None:
-        return None
+def _quantisation(source: str, settings: Mapping[str, Any]) -> BitsAndBytesConfig:
+    """Return how bitsandbytes holds the weights; what learns besides adapters stays as it is."""
+    load_in = settings["load_in"]
     if find_spec("bitsandbytes") is None:
         raise InputError(
-            f"load_in: {load_in} needs bitsandbytes, which is not installed; pip install bitsandbytes (and have a GPU),"
-            " or leave this key out"
+            f"load_in: {load_in} needs bitsandbytes, which is not installed; pip install bitsandbytes, or leave this"
+            " key out"
         )
+    skipped = _learning_modules(source) if _has_classifier(settings) else None
     if load_in == "8bit":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=HALVES.get(settings.get("precision"), torch.float32),
+        llm_int8_skip_modules=skipped,
+    )
+
+
+def _has_classifier(settings: Mapping[str, Any]) -> bool:
+    return settings["family"] == "ranker" and settings.get("scoring") != "true_false"
+
+
+def _learning_modules(source: str) -> list[str]:
+    """Return the modules of a sequence classifier that learn whole beside adapters: its head and its pooler."""
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(source))
+    names = [name for name, _ in model.named_modules()]
+    return [name for name in names if name and _is_head(name, model.base_model_prefix)]
+
+
+def _is_head(name: str, base: str) -> bool:
+    return not f"{name}.".startswith(f"{base}.") or ".pooler." in f"{name}."
 
 
 def add_adapter(backbone: nn.Module, source: str, settings: Mapping[str, Any]) -> None:
@@ -112,9 +150,10 @@ def add_adapter(backbone: nn.Module, source: str, settings: Mapping[str, Any]) -
             ) from error
     backbone.adapted_from = source
     for name, parameter in backbone.named_parameters():
-        is_head = not name.startswith(f"{backbone.base_model_prefix}.") or ".pooler." in name
-        if settings["family"] == "ranker" and settings.get("scoring") != "true_false" and is_head:
+        if _has_classifier(settings) and _is_head(name, backbone.base_model_prefix):
             parameter.requires_grad_(True)
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()  # beside weights of few bits peft takes those of the products
 
 
 def plain(backbone: nn.Module, settings: Mapping[str, Any]) -> nn.Module:
@@ -128,10 +167,10 @@ def plain(backbone: nn.Module, settings: Mapping[str, Any]) -> nn.Module:
 
     fresh = read_weights(backbone.adapted_from, dict(settings) | {"load_in": None})
     add_adapter(fresh, backbone.adapted_from, settings)
-    known = {
-        name: value.detach().cpu() for name, value in backbone.state_dict().items() if value.dtype == torch.float32
-    }
-    fresh.load_state_dict(known, strict=False)
+    learned = {name: p.detach().cpu() for name, p in backbone.named_parameters() if p.requires_grad}
+    unknown = fresh.load_state_dict(learned, strict=False).unexpected_keys
+    if unknown:
+        raise ValueError(f"the adapters of {backbone.adapted_from} cannot be merged: {', '.join(unknown)}")
     for name, module in list(fresh.named_modules()):
         if isinstance(module, BaseTunerLayer):
             module.merge(safe_merge=True)
