@@ -22,7 +22,7 @@ from transformers import (
     T5Model,
 )
 
-from led_pipeline import train
+from led_pipeline import objectives, train
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.files import InputError
 from led_pipeline.models import checkpoint, weights
@@ -205,6 +205,29 @@ def test_a_trained_adapter_gives_a_plain_folder_that_encodes_as_the_training_end
     changed = {name for name, p in model.named_parameters() if not torch.equal(p, first[name])}
     assert {name.partition(".")[0] for name in changed} == {"query", "passage"}
     assert all(".query." in name or ".value." in name for name in changed)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize(("dropout", "chunk"), [(0.3, None), (0.0, 7)])
+def test_gradient_checkpointing_reaches_the_adapters_and_changes_no_gradient(folder, family, dropout, chunk):
+    """A chunk of the gradient cache draws its own dropout, so the two are compared without any."""
+    objective, found = objectives.ranker_loss if family == "ranker" else objectives.retriever_loss, []
+    for changes in ({}, {"gradient_checkpointing": True, "gradient_cache": chunk}):
+        settings = tiny.settings(family, lora=LORA | {"dropout": dropout}, **changes)
+        data = objectives.TrainingData.read(
+            folder / "trainset.arrow", folder / "queries.arrow", [folder / "passages.arrow"]
+        )
+        encoder = checkpoint.load(folder / family, settings)[0]
+        stir(encoder)
+        module = train.trainable(encoder, settings).double().train()
+        torch.manual_seed(1)
+        loss, _ = objective(module, data, np.arange(4), slice(0, 4), settings, CPU)
+        loss.backward()
+        found.append({name: p.grad for name, p in encoder.named_parameters() if p.requires_grad})
+    assert sum("lora_" in name for name in found[1]) == 8, "two matrices beside two weights of each of two layers"
+    for name, value in found[1].items():
+        assert value is not None and value.any(), name
+        torch.testing.assert_close(value, found[0][name], rtol=1e-6, atol=1e-12, msg=name)
 
 
 def test_targets_that_a_model_lacks_are_named_with_those_it_has(folder):

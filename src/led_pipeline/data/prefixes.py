@@ -2,8 +2,9 @@
 
 The token store is made once for all stages that share a tokenizer, so a stage's prefix is not in it: its token ids are
 inserted when a batch is put together, behind [CLS] where there is one, and the text is cut to what room they leave.
-Prefix and text are tokenised apart. For word pieces and sentence pieces that is the same as together; a byte-level
-tokenizer marks the space before the first word of a text only when both are tokenised together.
+Prefix and text are tokenised apart, without the spaces at the prefix's end. For word pieces and sentence pieces that is
+the same as together; a byte-level tokenizer marks the space before the first word of a text only when both are
+tokenised together.
 """
 
 from dataclasses import replace
@@ -44,7 +45,7 @@ class PrefixedStore(TokenStore):
 def _ids(tokenizer: str, text: str) -> tuple[int, ...]:
     from transformers import AutoTokenizer  # slow to import, and only stages with a prefix need it
 
-    return tuple(AutoTokenizer.from_pretrained(tokenizer)(text.rstrip(), add_special_tokens=False)["input_ids"])
+    return tuple(AutoTokenizer.from_pretrained(tokenizer)(text.rstrip(" "), add_special_tokens=False)["input_ids"])
 
 
 def with_prefix(store: TokenStore, side: str, tokenizer: str, settings: dict[str, Any]) -> TokenStore:

@@ -1,0 +1,97 @@
+"""Prefixes and end tokens with a byte-level tokenizer, as GPT-2, Llama 3 and RoBERTa have one."""
+
+import numpy as np
+import pytest
+import tiny
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from led_pipeline.data.prefixes import with_prefix
+from led_pipeline.data.tokens import TokenStore, pairs
+
+TEXTS = ["deep sea", "sea shells by the shore", "  she sells", "über straße", "the", "x"]
+PREFIX = "Instruct: find it\nquery: "
+LENGTHS = [20, 40, 64]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A decoder's tokenizer, which begins texts with <s> if asked for special tokens, and RoBERTa's."""
+    folder = tmp_path_factory.mktemp("byte_level")
+    special = ["<pad>", "<s>", "</s>", "<unk>"]
+    for name in ("decoder", "roberta"):
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(vocab_size=320, special_tokens=special, initial_alphabet=alphabet)
+        tokenizer.train_from_iterator([*TEXTS * 3, PREFIX, "query: sea", "query: the"] * 5, trainer)
+        ends = "<s> $A </s>" if name == "roberta" else "<s> $A"
+        ids = [(token, tokenizer.token_to_id(token)) for token in special]
+        tokenizer.post_processor = processors.TemplateProcessing(single=ends, special_tokens=ids)
+        names = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+        names |= {"cls_token": "<s>", "sep_token": "</s>"} if name == "roberta" else {}
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder / name)
+        tiny.save_store(folder / f"{name}.arrow", folder / name, {"text": TEXTS})
+    return folder
+
+
+def read(
+    folder, name: str, length: int, prefix: str = "", **settings
+) -> tuple[PreTrainedTokenizerFast, list[list[int]]]:
+    """Return the tokenizer and the ids of every text as a stage reads them."""
+    settings = {"family": "dense", "query_prefix": prefix, "query_length": length} | settings
+    store = TokenStore.for_stage([folder / f"{name}.arrow"], settings)
+    batch = with_prefix(store, "query", folder / name, settings).texts(range(len(TEXTS)), length)
+    ids = [part.tolist() for part in np.split(batch.ids, np.cumsum(batch.lengths)[:-1])]
+    return AutoTokenizer.from_pretrained(folder / name), ids
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_decoder_reads_prefix_and_text_as_tokenised_apart_and_one_end_token(folder, length):
+    tokenizer, found = read(folder, "decoder", length, PREFIX, append_eos=True)
+    prefix = tokenizer(PREFIX.rstrip(" "), add_special_tokens=False)["input_ids"]
+    room = length - len(prefix) - 1
+    expected = [tokenizer(text, add_special_tokens=False)["input_ids"][:room] for text in TEXTS]
+    assert found == [[*prefix, *ids, tokenizer.eos_token_id] for ids in expected]
+    assert max(map(len, found)) <= length
+    assert all(tokenizer.bos_token_id not in ids for ids in found)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_roberta_reads_one_token_at_each_end_and_the_prefix_behind_the_first(folder, length):
+    tokenizer, found = read(folder, "roberta", length, PREFIX)
+    together = [f"{PREFIX.rstrip(' ')}{text}" for text in TEXTS]
+    for ids, text, whole in zip(found, TEXTS, together, strict=True):
+        assert (ids[0], ids[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
+        assert not {tokenizer.cls_token_id, tokenizer.sep_token_id} & set(ids[1:-1])
+        if len(ids) < length:
+            assert tokenizer.decode(ids[1:-1], clean_up_tokenization_spaces=False) == whole, text
+
+
+def test_the_first_word_behind_a_prefix_is_that_of_a_texts_beginning(folder):
+    """Tokenised as one text, the space would belong to the word; `PREFIX` ends with one that is taken off."""
+    tokenizer, found = read(folder, "decoder", 64, "query: ")
+    words = tokenizer.convert_ids_to_tokens(found[4])
+    assert words == [*tokenizer.tokenize("query:"), "the"]
+    assert tokenizer.tokenize("query: the") == [*tokenizer.tokenize("query:"), "Ġthe"]
+
+
+def test_a_line_break_at_the_end_of_a_prefix_is_kept(folder):
+    tokenizer, found = read(folder, "decoder", 64, "find it\n")
+    assert tokenizer.decode(found[4]) == "find it\nthe"
+
+
+def test_a_cut_text_keeps_its_end_token_and_a_space_at_its_beginning_stays(folder):
+    tokenizer, found = read(folder, "decoder", 4, append_eos=True)
+    for ids, text in zip(found, TEXTS, strict=True):
+        assert ids == [*tokenizer(text, add_special_tokens=False)["input_ids"][:3], tokenizer.eos_token_id]
+    assert tokenizer.decode(read(folder, "decoder", 64)[1][2]) == "  she sells"
+
+
+def test_a_pair_for_a_t5_like_ranker_has_the_end_token_of_neither_text(folder):
+    store = TokenStore.for_stage([folder / "decoder.arrow"], {"family": "ranker", "scoring": "true_false"})
+    tokenizer = AutoTokenizer.from_pretrained(folder / "decoder")
+    batch = pairs(store, np.array([0]), 16, store, np.array([1]), 32)
+    assert tokenizer.decode(batch.ids) == "deep seasea shells by the shore"
+    assert batch.types.tolist() == [0] * len(tokenizer.tokenize("deep sea")) + [1] * len(tokenizer.tokenize(TEXTS[1]))
