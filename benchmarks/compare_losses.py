@@ -224,7 +224,8 @@ HEAD = f"""# What the losses were compared with
 Written by `python benchmarks/compare_losses.py --out docs/recipes/compared.md`. Every loss was computed on the same
 {len(CASES)} random batches of {B} queries with {C} candidates ({D} dimensions) as what stands beside it: a loop over
 the formula in double precision, or a class of sentence-transformers {sentence_transformers.__version__}. A difference
-is the largest of the batches, relative to the value where that is above 1; ours are computed in float32.
+is the largest of the batches, relative to the value where that is above 1; ours are computed in float32. What a model
+makes of texts is compared in [compared-models.md](compared-models.md).
 
 """
 FOOT = """

@@ -1,0 +1,185 @@
+"""Small random models of every type with their tokenizers, and batches of texts, for compare_models.
+
+The models and tokenizers are those of the tests (`tests/tiny.py`), in folders as the pipeline and other libraries read
+them.
+"""
+
+import json
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import processors
+from torch import Tensor, nn
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    ElectraConfig,
+    ElectraModel,
+    GPT2Config,
+    GPT2Model,
+    LlamaConfig,
+    LlamaModel,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+    T5Config,
+    T5ForConditionalGeneration,
+    T5Model,
+)
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+
+import tiny
+
+from led_pipeline.data.prefixes import with_prefix
+from led_pipeline.data.tokens import TokenStore, pairs
+from led_pipeline.models import checkpoint
+from led_pipeline.models.backbone import to_texts
+from led_pipeline.models.sides import side
+
+HIDDEN, LENGTH = 16, 24  # the longer texts are cut to so many tokens
+WORDS = ["Query:", "Document:", "Relevant:", "true", "false"]
+CPU = torch.device("cpu")
+IDS = {"pad_token_id": 0, "eos_token_id": 1}
+T5 = {"d_model": HIDDEN, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "dropout_rate": 0.0} | IDS
+GPT2 = {"n_embd": HIDDEN, "n_layer": 2, "n_head": 2, "n_positions": 64} | IDS
+LLAMA = {"hidden_size": HIDDEN, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2} | IDS
+DISTILBERT = {"dim": HIDDEN, "n_layers": 2, "n_heads": 2, "hidden_dim": 32, "dropout": 0.0}
+DISTILBERT |= {"vocab_size": len(tiny.VOCABULARY), "max_position_embeddings": 64}
+ENCODERS = ("bert", "roberta", "distilbert", "electra")  # with [CLS] and [SEP]
+BARE = ("t5", "gpt2", "llama")  # texts that end with an end-of-sequence token
+MASKED = {"bert-mlm": "bert", "untied-mlm": "bert with untied output embeddings"}
+MASKED |= {"distilbert-mlm": "distilbert", "roberta-mlm": "roberta"}
+
+
+def _make(name: str, vocabulary: int) -> nn.Module:
+    """Return one of the models, in float32 and with random weights."""
+    if name in MASKED:
+        return tiny.lexicon_backbone(MASKED[name])
+    makers = {
+        "bert": lambda: tiny.backbone("dense"),
+        "other-bert": lambda: tiny.backbone("dense", seed=5),
+        "roberta": lambda: tiny.lexicon_backbone("roberta").roberta,
+        "distilbert": lambda: tiny.lexicon_backbone("distilbert").distilbert,
+        "electra": lambda: ElectraModel(ElectraConfig(**tiny.BERT, embedding_size=8)),
+        "t5": lambda: T5Model(T5Config(**T5, vocab_size=vocabulary, decoder_start_token_id=0)),
+        "gpt2": lambda: GPT2Model(GPT2Config(**GPT2, vocab_size=vocabulary)),
+        "llama": lambda: LlamaModel(LlamaConfig(**LLAMA, vocab_size=vocabulary)),
+        "bert-ranker": lambda: BertForSequenceClassification(BertConfig(**tiny.BERT, num_labels=1)),
+        "distilbert-ranker": lambda: DistilBertForSequenceClassification(DistilBertConfig(**DISTILBERT, num_labels=1)),
+        "roberta-ranker": lambda: RobertaForSequenceClassification(
+            RobertaConfig(**tiny.BERT, num_labels=1, pad_token_id=0, type_vocab_size=1)
+        ),
+        "t5-ranker": lambda: T5ForConditionalGeneration(
+            T5Config(**T5, vocab_size=vocabulary, decoder_start_token_id=0)
+        ),
+    }
+    return tiny.fill(makers[name](), seed=5 if name == "other-bert" else 0)
+
+
+@cache
+def _root() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="compared-")
+
+
+def root() -> Path:
+    """Return a folder that lasts as long as this process."""
+    return Path(_root().name)
+
+
+@cache
+def folder(name: str) -> Path:
+    """Return the folder of a model with its tokenizer."""
+    where = root() / name
+    if name.partition("-")[0] not in BARE:
+        tokenizer = tiny.save_tokenizer(where)
+        if name.startswith(("bert", "electra")):  # as the tokenizers published with them
+            config = where / "tokenizer_config.json"
+            names = {"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}
+            config.write_text(json.dumps(json.loads(config.read_text(encoding="utf-8")) | names), encoding="utf-8")
+    else:
+        tokenizer = tiny.save_bare_tokenizer(where, WORDS)
+        end = (tokenizer.eos_token, tokenizer.eos_token_id)
+        ending = processors.TemplateProcessing(single=f"$A {end[0]}", special_tokens=[end])
+        tokenizer.backend_tokenizer.post_processor = ending  # of other libraries; ours reads append_eos
+        tokenizer.save_pretrained(where)
+    _make(name, len(tokenizer)).eval().save_pretrained(where)
+    return where
+
+
+def settings(name: str, **changes: Any) -> dict[str, Any]:
+    """Return the settings of a stage with this model; texts are cut to LENGTH."""
+    kind = name.partition("-")[2]
+    family = {"mlm": "lexicon", "ranker": "ranker"}.get(kind, "dense")
+    own = {"append_eos": True} if name in BARE else {}
+    return tiny.settings(family, **{"query_length": LENGTH, "passage_length": LENGTH} | own | changes)
+
+
+@cache
+def _loaded(name: str, changes: tuple) -> nn.Module:
+    return checkpoint.load(folder(name), settings(name, **dict(changes)), folder(name))[0].eval()
+
+
+def load(name: str, **changes: Any) -> nn.Module:
+    """Return one of our modules around a model, as a stage with these settings has it."""
+    return _loaded(name, tuple(changes.items()))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A batch of queries, of 1 to 8 tokens, and passages, of 1 to 40."""
+
+    seed: int
+    count: int = 7
+
+    @cached_property
+    def queries(self) -> list[str]:
+        return tiny.texts(self.count, 8, seed=10 * self.seed)
+
+    @cached_property
+    def passages(self) -> list[str]:
+        return tiny.texts(self.count, 40, seed=10 * self.seed + 1)
+
+    @property
+    def texts(self) -> list[str]:
+        """Queries and passages in turn."""
+        return [text for pair in zip(self.queries, self.passages, strict=True) for text in pair]
+
+    def store(self, name: str, texts: list[str], chosen: dict[str, Any]) -> TokenStore:
+        """Return texts as a stage reads them."""
+        path = root() / f"{name}-{self.seed}-{hash(tuple(texts))}.arrow"
+        if not path.is_file():
+            tiny.save_store(path, folder(name), {"text": texts})
+        return TokenStore.for_stage([path], chosen)
+
+    @torch.no_grad()
+    def vectors(self, name: str, which: str = "passage", **changes: Any) -> Tensor:
+        """Return our vectors of the texts as one side encodes them."""
+        chosen = settings(name, **changes)
+        store = with_prefix(self.store(name, self.texts, chosen), which, folder(name), chosen)
+        batch = store.texts(np.arange(len(self.texts)), LENGTH)
+        return side(load(name, **changes), which)(to_texts(batch, CPU))
+
+    @torch.no_grad()
+    def scores(self, name: str, **changes: Any) -> Tensor:
+        """Return our scores of every query with its passage."""
+        chosen = settings(name, **changes)
+        stores = (self.store(name, texts, chosen) for texts in (self.queries, self.short))
+        rows = np.arange(self.count)
+        queries, passages = stores
+        return load(name, **changes)(to_texts(pairs(queries, rows, LENGTH, passages, rows, LENGTH), CPU))
+
+    @property
+    def short(self) -> list[str]:
+        """The passages, short enough not to be cut: of a pair, each library cuts another part."""
+        return [" ".join(passage.split()[: LENGTH - 2]) for passage in self.passages]
+
+
+CASES = [*map(Case, range(4))]
