@@ -98,6 +98,12 @@ def dense_models() -> Iterator[Comparison]:
         lambda case: encoded(case, "bert", "mean", normalize),
     )
     yield Comparison(
+        f"roberta, cls, head of {HEAD} dimensions",
+        "SentenceTransformer with Dense",
+        lambda case: projection() and case.vectors("roberta", head=HEAD),
+        lambda case: encoded(case, "roberta", "cls", projection()),
+    )
+    yield Comparison(
         f"roberta, cls, head of {HEAD} dimensions, normalize",
         "SentenceTransformer with Dense and Normalize",
         lambda case: projection() and case.vectors("roberta", head=HEAD, normalize=True),

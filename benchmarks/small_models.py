@@ -29,6 +29,7 @@ from transformers import (
     LlamaModel,
     RobertaConfig,
     RobertaForSequenceClassification,
+    RobertaModel,
     T5Config,
     T5ForConditionalGeneration,
     T5Model,
@@ -66,7 +67,8 @@ def _make(name: str, vocabulary: int) -> nn.Module:
     makers = {
         "bert": lambda: tiny.backbone("dense"),
         "other-bert": lambda: tiny.backbone("dense", seed=5),
-        "roberta": lambda: tiny.lexicon_backbone("roberta").roberta,
+        # Positions begin behind the id of the padding, which is 1 in the published models.
+        "roberta": lambda: RobertaModel(RobertaConfig(**tiny.BERT, pad_token_id=1)),
         "distilbert": lambda: tiny.lexicon_backbone("distilbert").distilbert,
         "electra": lambda: ElectraModel(ElectraConfig(**tiny.BERT, embedding_size=8)),
         "t5": lambda: T5Model(T5Config(**T5, vocab_size=vocabulary, decoder_start_token_id=0)),
