@@ -58,7 +58,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
         special_tokens=[("[CLS]", cls), ("[SEP]", sep)],
     )
     names = {f"{token.strip('[]').lower()}_token": token for token in SPECIAL}
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+    inputs = ["input_ids", "token_type_ids", "attention_mask"]  # other libraries give a ranker types only if named
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_input_names=inputs, **names)
 
 
 def _word_pieces(pieces: dict[str, int] | None = None) -> Tokenizer:

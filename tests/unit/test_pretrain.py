@@ -67,6 +67,11 @@ def test_special_tokens_stand_around_texts_and_pairs():
     assert tokenizer.decode(tokenizer("ab")["input_ids"]) == "[CLS] ab [SEP]"
 
 
+def test_other_libraries_tell_the_texts_of_a_pair_apart_as_our_rankers_do(made):
+    pair = AutoTokenizer.from_pretrained(made)("the pear", "the plum of iron")
+    assert pair["token_type_ids"] == [0] * 4 + [1] * 5
+
+
 def test_counts_are_those_of_each_text():
     tokenizer = train_tokenizer(iter(["ab ba"] * 20), 300)
     counts = count_matrix(tokenizer, iter(["ab ab ba", "", "ba"]), len(tokenizer)).toarray()
