@@ -233,6 +233,9 @@ def test_gradient_checkpointing_reaches_the_adapters_and_changes_no_gradient(fol
 def test_targets_that_a_model_lacks_are_named_with_those_it_has(folder):
     with pytest.raises(InputError, match=r"lora\.targets: \['q_proj'\] does not fit a bert model.* dense, key, query"):
         checkpoint.load(folder / "dense", tiny.settings("dense", lora=LORA | {"targets": ["q_proj"]}))
+    tiny.lexicon_backbone("distilbert").save_pretrained(folder / "distilbert")
+    with pytest.raises(InputError, match=r"lora\.targets: name some, since peft has no choice .* k_lin, lin1, lin2"):
+        checkpoint.load(folder / "distilbert", tiny.settings("lexicon", lora=LORA))
 
 
 @pytest.mark.parametrize(

@@ -144,9 +144,10 @@ def add_adapter(backbone: nn.Module, source: str, settings: Mapping[str, Any]) -
             inject_adapter_in_model(LoraConfig(**sizes, target_modules=lora["targets"]), backbone)
         except ValueError as error:
             names = sorted({n.rpartition(".")[2] for n, m in backbone.named_modules() if isinstance(m, nn.Linear)})
+            kind, targets = backbone.config.model_type, lora["targets"]
+            what = f"{targets} does not fit" if targets else "name some, since peft has no choice of its own for"
             raise InputError(
-                f"lora.targets: {lora['targets']} does not fit a {backbone.config.model_type} model, whose linear"
-                f" layers are called {', '.join(names)}"
+                f"lora.targets: {what} a {kind} model, whose linear layers are called {', '.join(names)}"
             ) from error
     backbone.adapted_from = source
     for name, parameter in backbone.named_parameters():
