@@ -2,30 +2,26 @@
 
 Run as `python benchmarks/compare_models.py --out docs/recipes/compared-models.md`: the table of what was compared and
 the largest difference. `tests/unit/test_compared_models.py` runs the same comparisons.
-
-# B = texts, T = token positions, V = vocabulary entries
 """
 
-import json
 from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import compare_lexicon_models
 import peft
 import sentence_transformers
 import torch
 import transformers
 from comparison import Comparison, table, write
 from safetensors.torch import save_file
-from sentence_transformers import CrossEncoder, SentenceTransformer, SparseEncoder
+from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
-from sentence_transformers.sparse_encoder.modules import MLMTransformer, SparseStaticEmbedding, SpladePooling
-from small_models import BARE, CASES, ENCODERS, HIDDEN, LENGTH, MASKED, Case, folder, root, settings
+from small_models import BARE, CASES, ENCODERS, HIDDEN, LENGTH, Case, folder, root, settings, tokens
 from torch import Tensor, nn
 from transformers import (
     AutoModel,
-    AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -35,19 +31,8 @@ from led_pipeline.models import checkpoint
 
 POOLINGS = {"cls": "cls", "mean": "mean", "last": "lasttoken"}
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "targets": None}
-TABLE = {"a": 3.5, "b": 0.25, "c": 7.0, "d": 0.0}
 HEAD = 6  # dimensions of a linear head
-KEPT = 8  # of the highest weights
-RATIO = 0.3
 QUESTION = {"template": "Query: {query} Document: {passage} Relevant:", "true_word": "true", "false_word": "false"}
-
-
-def tokens(name: str, *texts: list[str]) -> dict[str, Tensor]:
-    """Return what a tokenizer makes of texts or pairs, padded and cut."""
-    length = LENGTH * len(texts)
-    return AutoTokenizer.from_pretrained(folder(name))(
-        *texts, padding=True, truncation=True, max_length=length, return_tensors="pt"
-    )
 
 
 # --- dense
@@ -168,101 +153,6 @@ def adapters() -> Iterator[Comparison]:
     yield Comparison("bert, lora, as exported", "peft's model, not merged", merged, unmerged)
 
 
-# --- lexicon
-
-
-@cache
-def splade(name: str, activation: str = "relu") -> SparseEncoder:
-    parts = [MLMTransformer(str(folder(name)), max_seq_length=LENGTH), SpladePooling("max", activation)]
-    return SparseEncoder(modules=parts, device="cpu").eval()
-
-
-def sparse(case: Case, name: str, activation: str = "relu", **options: Any) -> Tensor:
-    return splade(name, activation).encode(case.texts, convert_to_sparse_tensor=False, **options)
-
-
-@torch.no_grad()
-def without_special_tokens(case: Case, name: str, activation: str) -> Tensor:
-    """Return their pooling of transformers' logits; the first and the last token do not count."""
-    inputs = tokens(name, case.texts)
-    logits = AutoModelForMaskedLM.from_pretrained(folder(name)).eval()(**inputs).logits
-    mask = inputs["attention_mask"].clone()
-    mask[torch.arange(len(mask)), mask.sum(dim=1) - 1] = 0
-    mask[:, 0] = 0
-    return SpladePooling("max", activation)({"token_embeddings": logits, "attention_mask": mask})["sentence_embedding"]
-
-
-def pruned(case: Case) -> list[list[float]]:
-    """Return their weights above a share of each text's highest one, by a plain loop."""
-    return [[w if w > RATIO * max(row) else 0.0 for w in row] for row in sparse(case, "bert-mlm").tolist()]
-
-
-def bag_of_words(case: Case, weights: dict[str, float] | None) -> Tensor:
-    """Return what their static embedding makes of the texts, which have no [UNK]."""
-    tokenizer = AutoTokenizer.from_pretrained(folder("bert-mlm"))
-    values = torch.ones(len(tokenizer))
-    for token, weight in (weights or {}).items():
-        values[tokenizer.convert_tokens_to_ids(token)] = weight
-    theirs = SparseStaticEmbedding(tokenizer, values, frozen=True)
-    texts = [" ".join(text.split()[: LENGTH - 2]) for text in case.texts]  # which it does not cut
-    return theirs(theirs.preprocess(texts))["sentence_embedding"]
-
-
-@cache
-def table_file() -> str:
-    path = root() / "idf.json"
-    path.write_text(json.dumps(TABLE), encoding="utf-8")
-    return str(path)
-
-
-def lexicon_models() -> Iterator[Comparison]:
-    for name, kind in MASKED.items():
-        for activation, theirs in (("log1p", "relu"), ("log1p_twice", "log1p_relu")):
-            ours = partial(
-                lambda case, name, **keys: case.vectors(name, keep_special_tokens=True, **keys),
-                name=name,
-                activation=activation,
-            )
-            reference = partial(sparse, name=name, activation=theirs)
-            yield Comparison(f"{kind}, {activation}, special tokens kept", "SparseEncoder", ours, reference)
-        yield Comparison(
-            f"{kind}, log1p, without special tokens",
-            "transformers' logits, SpladePooling",
-            partial(lambda case, name: case.vectors(name), name=name),
-            partial(without_special_tokens, name=name, activation="relu"),
-        )
-    yield Comparison(
-        f"top_k_passages {KEPT}",
-        f"SparseEncoder, max_active_dims {KEPT}",
-        lambda case: case.vectors("bert-mlm", keep_special_tokens=True, top_k_passages=KEPT),
-        lambda case: sparse(case, "bert-mlm", max_active_dims=KEPT),
-    )
-    yield Comparison(
-        f"top_k_queries {KEPT}",
-        f"SparseEncoder, max_active_dims {KEPT}",
-        lambda case: case.vectors("bert-mlm", "query", keep_special_tokens=True, top_k_queries=KEPT),
-        lambda case: sparse(case, "bert-mlm", max_active_dims=KEPT),
-    )
-    yield Comparison(
-        f"prune_ratio_passages {RATIO}",
-        "SparseEncoder, then a plain loop",
-        lambda case: case.vectors("bert-mlm", keep_special_tokens=True, prune_ratio_passages=RATIO),
-        pruned,
-    )
-    yield Comparison(
-        "queries as bag_of_words",
-        "SparseStaticEmbedding",
-        lambda case: case.vectors("bert-mlm", "query", query_encoder="bag_of_words"),
-        partial(bag_of_words, weights=None),
-    )
-    yield Comparison(
-        "queries with an idf table",
-        "SparseStaticEmbedding",
-        lambda case: case.vectors("bert-mlm", "query", query_encoder="idf", idf=table_file()),
-        partial(bag_of_words, weights=TABLE),
-    )
-
-
 # --- rankers
 
 
@@ -310,7 +200,7 @@ def rankers() -> Iterator[Comparison]:
 
 def comparisons() -> list[Comparison]:
     """Return everything that is compared."""
-    return [*dense_models(), *adapters(), *lexicon_models(), *rankers()]
+    return [*dense_models(), *adapters(), *compare_lexicon_models.comparisons(), *rankers()]
 
 
 HEAD_OF_PAGE = f"""# What the models were compared with

@@ -17,6 +17,7 @@ import torch
 from tokenizers import processors
 from torch import Tensor, nn
 from transformers import (
+    AutoTokenizer,
     BertConfig,
     BertForSequenceClassification,
     DistilBertConfig,
@@ -114,6 +115,14 @@ def folder(name: str) -> Path:
         tokenizer.save_pretrained(where)
     _make(name, len(tokenizer)).eval().save_pretrained(where)
     return where
+
+
+def tokens(name: str, *texts: list[str]) -> dict[str, Tensor]:
+    """Return what a tokenizer makes of texts or pairs, padded and cut."""
+    length = LENGTH * len(texts)
+    return AutoTokenizer.from_pretrained(folder(name))(
+        *texts, padding=True, truncation=True, max_length=length, return_tensors="pt"
+    )
 
 
 def settings(name: str, **changes: Any) -> dict[str, Any]:
