@@ -218,9 +218,8 @@ FOOT = """
 - Where special tokens do not count, ours leave out the first and the last token, as LED does; SPLADE's encoders in
   sentence-transformers count them. `[UNK]` counts in their static embedding and weighs nothing here.
 - T5, GPT-2 and Llama read texts with their end token (`append_eos`); the other library's tokenizer was told to add it.
-- A pair is `[CLS] query [SEP] passage [SEP]` for every classifier. RoBERTa's published tokenizer puts two separators
-  between the texts; the one used here, in both computations, puts one. Pairs were short enough not to be cut, for
-  query and passage are cut apart here and together there.
+- Pairs were short enough not to be cut, for query and passage are cut apart here and together there. Of RoBERTa two
+  separators stand between them.
 """
 
 

@@ -103,6 +103,11 @@ def folder(name: str) -> Path:
     where = root() / name
     if name.partition("-")[0] not in BARE:
         tokenizer = tiny.save_tokenizer(where)
+        if name.startswith("roberta"):  # two separators between the texts of a pair, as its published tokenizer has
+            cls, sep = ((token, tokenizer.convert_tokens_to_ids(token)) for token in ("[CLS]", "[SEP]"))
+            pairs_apart = processors.RobertaProcessing(sep, cls, trim_offsets=False, add_prefix_space=False)
+            tokenizer.backend_tokenizer.post_processor = pairs_apart
+            tokenizer.save_pretrained(where)
         if name.startswith(("bert", "electra")):  # as the tokenizers published with them
             config = where / "tokenizer_config.json"
             names = {"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}

@@ -9,7 +9,7 @@ VERSIONS = {
     "source": 1,
     "prepare": 1,
     "pretrain": 1,
-    "tokens": 1,
+    "tokens": 2,
     "bm25": 1,
     "search": 1,
     "pools": 1,

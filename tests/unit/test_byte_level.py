@@ -28,11 +28,13 @@ def folder(tmp_path_factory):
         tokenizer.train_from_iterator([*TEXTS * 3, PREFIX, "query: sea", "query: the"] * 5, trainer)
         ends = "<s> $A </s>" if name == "roberta" else "<s> $A"
         ids = [(token, tokenizer.token_to_id(token)) for token in special]
-        tokenizer.post_processor = processors.TemplateProcessing(single=ends, special_tokens=ids)
+        both = "<s> $A </s> </s> $B </s>" if name == "roberta" else "<s> $A $B"
+        tokenizer.post_processor = processors.TemplateProcessing(single=ends, pair=both, special_tokens=ids)
         names = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
         names |= {"cls_token": "<s>", "sep_token": "</s>"} if name == "roberta" else {}
         PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder / name)
         tiny.save_store(folder / f"{name}.arrow", folder / name, {"text": TEXTS})
+        tiny.save_store(folder / f"{name}.titled.arrow", folder / name, {"text": TEXTS, "title": ["", *TEXTS[1:]]})
     return folder
 
 
@@ -87,6 +89,26 @@ def test_a_cut_text_keeps_its_end_token_and_a_space_at_its_beginning_stays(folde
     for ids, text in zip(found, TEXTS, strict=True):
         assert ids == [*tokenizer(text, add_special_tokens=False)["input_ids"][:3], tokenizer.eos_token_id]
     assert tokenizer.decode(read(folder, "decoder", 64)[1][2]) == "  she sells"
+
+
+def test_roberta_reads_two_separators_between_title_and_text_and_between_query_and_passage(folder):
+    """As its tokenizer makes a pair of two texts; BERT's, with one, is in test_tokens.py."""
+    tokenizer = AutoTokenizer.from_pretrained(folder / "roberta")
+    queries, titled = (TokenStore([folder / f"roberta.{name}"]) for name in ("arrow", "titled.arrow"))
+    rows = np.arange(len(TEXTS))
+    for room in (64, 12):
+        found = titled.texts(rows, room)
+        ids = np.split(found.ids, found.starts[1:])
+        expected = [tokenizer(TEXTS[0])["input_ids"], *(tokenizer(text, text)["input_ids"] for text in TEXTS[1:])]
+        whole = [len(e) <= room for e in expected]
+        assert [list(i) for i, w in zip(ids, whole, strict=True) if w] == [
+            e for e, w in zip(expected, whole, strict=True) if w
+        ]
+        assert found.lengths.max() <= room and found.lengths.tolist() == titled.lengths(rows, room).tolist()
+        assert all(list(i).count(tokenizer.sep_token_id) == 3 for i in ids[1:])
+    both = pairs(queries, rows, 64, queries, rows[::-1], 64)
+    expected = [tokenizer(q, p)["input_ids"] for q, p in zip(TEXTS, TEXTS[::-1], strict=True)]
+    assert [list(i) for i in np.split(both.ids, both.starts[1:])] == expected
 
 
 def test_a_pair_for_a_t5_like_ranker_has_the_end_token_of_neither_text(folder):

@@ -4,9 +4,10 @@ Run as `python -m led_pipeline.data.tokens --texts passages.parquet --tokenizer 
 `--shard I --shards S` for a part of the texts.
 
 The store holds titles and texts apart, without special tokens; `TokenStore` puts together what a model reads:
-`[CLS] query [SEP]`, `[CLS] title [SEP] passage [SEP]`, or a query and a passage for a cross-encoder. A batch is put
-together without a loop over its texts, and without padding. Tokenizers without [CLS] and [SEP] (T5, decoders) give the
-bare text, title first, with the end-of-sequence token behind it if a stage asks for it (`append_eos`).
+`[CLS] query [SEP]`, `[CLS] title [SEP] passage [SEP]`, or a query and a passage for a cross-encoder; between two parts
+stand as many [SEP] as the tokenizer puts there, of RoBERTa two. A batch is put together without a loop over its texts,
+and without padding. Tokenizers without [CLS] and [SEP] (T5, decoders) give the bare text, title first, with the
+end-of-sequence token behind it if a stage asks for it (`append_eos`).
 
 # B = texts, N = tokens of all texts
 """
@@ -16,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -24,6 +25,9 @@ from numpy.typing import NDArray
 
 from led_pipeline.data.tables import Ragged, count_rows, places, read_arrow, read_rows, shard_range, write_arrow
 from led_pipeline.files import InputError, run_main
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 AT_ONCE = 4_096  # texts; what the tokenizer returns takes many times the memory of the ids
 SPECIAL = ("cls", "sep", "pad", "unk", "eos")
@@ -56,8 +60,17 @@ def tokenise(texts: Path, tokenizer: str, max_tokens: int, shard: int, shards: i
                 encoded = fast.encode_batch_fast(batch[name][first : first + AT_ONCE], add_special_tokens=False)
                 rows = [np.asarray(e.ids[:max_tokens], dtype=dtype) for e in encoded]
                 parts[name].append(Ragged.from_rows(rows, dtype))
-    metadata = {name: str(value) for name, value in special.items()} | {"vocabulary": str(len(loaded))}
+    counts = {"vocabulary": len(loaded), "between": separators(loaded)}
+    metadata = {name: str(value) for name, value in (special | counts).items()}
     write_arrow(out, {name: Ragged.joined(parts.pop(name), dtype) for name in names}, metadata)
+
+
+def separators(tokenizer: "PreTrainedTokenizerBase") -> int:
+    """Return how many separators a tokenizer puts between two texts: one, or two as of RoBERTa; 0 without any."""
+    if tokenizer.sep_token_id is None:
+        return 0
+    # The last one ends the second text; one that knows no pairs puts none.
+    return min(2, max(1, tokenizer("a", "a")["input_ids"].count(tokenizer.sep_token_id) - 1))
 
 
 def title_and_text(titles: NDArray, texts: NDArray, room: int) -> tuple[NDArray, NDArray]:
@@ -106,6 +119,7 @@ class TokenStore:
         self.cls, self.sep, self.pad, self.unk, self.eos = special
         self.vocabulary = int(parts[0][1]["vocabulary"])
         self.bracketed = self.cls != NONE  # by [CLS] and [SEP]
+        self.between = int(parts[0][1]["between"])  # separators between title and text, query and passage
         self.append_eos = append_eos
 
     @classmethod
@@ -148,14 +162,14 @@ class TokenStore:
 
     def _specials(self, tokens: NDArray, titled: NDArray) -> NDArray[np.int64]:
         """Return how many special tokens each text gets; a bare text without any token gets its eos in any case."""
-        return titled + 2 if self.bracketed else np.where(tokens == 0, 1, int(self.append_eos))
+        return titled * self.between + 2 if self.bracketed else np.where(tokens == 0, 1, int(self.append_eos))
 
     def _cut(self, rows: NDArray[np.int64], length: int) -> tuple[NDArray, NDArray, NDArray]:
         """Return how many tokens of each row's title and text are read, and whether it has a title."""
         titles, texts = (self._stored[name][rows].astype(np.int64) for name in ("title", "text"))
         titled = titles > 0
-        ends, middle = (2, 1) if self.bracketed else (int(self.append_eos), 0)
-        both = title_and_text(titles, texts, max(0, length - ends - middle))
+        ends = 2 if self.bracketed else int(self.append_eos)
+        both = title_and_text(titles, texts, max(0, length - ends - self.between))
         return both[0], np.where(titled, both[1], np.minimum(texts, length - ends)), titled
 
     def texts(self, rows: Sequence[int] | NDArray, length: int) -> Batch:
@@ -173,7 +187,8 @@ class TokenStore:
         if self.bracketed:
             ids[ends - lengths] = self.cls
             ids[ends - 1] = self.sep
-            ids[(ends - texts - 2)[titled]] = self.sep
+            for place in range(self.between):
+                ids[(ends - texts - 2 - place)[titled]] = self.sep
         else:
             ids[(ends - 1)[specials > 0]] = self.eos
         shards = np.searchsorted(self._starts, rows, side="right") - 1
@@ -191,8 +206,8 @@ class TokenStore:
 
 
 def shared_tokens(store: TokenStore) -> int:
-    """Return how many tokens a passage loses behind a query: its [CLS], where it has one."""
-    return int(store.bracketed)
+    """Return how many tokens a passage loses behind a query: its [CLS], unless a second separator takes its place."""
+    return int(store.between == 1)
 
 
 def pairs(
@@ -205,7 +220,8 @@ def pairs(
 ) -> Batch:
     """Return `[CLS] query [SEP] title [SEP] passage [SEP]` for a cross-encoder, each side cut as for a bi-encoder.
 
-    Without such tokens: query, title and passage, told apart by their types alone.
+    As many [SEP] stand between the parts as the tokenizer puts there. Without such tokens: query, title and passage,
+    told apart by their types alone.
     """
     left, right = queries.texts(query_rows, query_length), passages.texts(passage_rows, passage_length)
     lengths = left.lengths + right.lengths - shared_tokens(queries)
@@ -213,7 +229,9 @@ def pairs(
     ids, types = np.empty(lengths.sum(), dtype=np.int64), np.ones(lengths.sum(), dtype=np.int64)
     ids[places(ends - right.lengths, right.lengths)] = right.ids
     of_query = places(ends - lengths, left.lengths)
-    ids[of_query], types[of_query] = left.ids, 0  # the query's [SEP] takes the place of the passage's [CLS]
+    ids[of_query], types[of_query] = left.ids, 0  # the query's [SEP] takes the place of the passage's [CLS], or
+    if queries.between == 2:  # a second one does
+        ids[ends - right.lengths] = queries.sep
     return Batch(ids, lengths, types)
 
 
