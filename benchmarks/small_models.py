@@ -20,6 +20,8 @@ from transformers import (
     AutoTokenizer,
     BertConfig,
     BertForSequenceClassification,
+    CamembertConfig,
+    CamembertModel,
     DistilBertConfig,
     DistilBertForSequenceClassification,
     ElectraConfig,
@@ -34,6 +36,8 @@ from transformers import (
     T5Config,
     T5ForConditionalGeneration,
     T5Model,
+    XLMRobertaConfig,
+    XLMRobertaModel,
 )
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
@@ -55,7 +59,7 @@ GPT2 = {"n_embd": HIDDEN, "n_layer": 2, "n_head": 2, "n_positions": 64} | IDS
 LLAMA = {"hidden_size": HIDDEN, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2} | IDS
 DISTILBERT = {"dim": HIDDEN, "n_layers": 2, "n_heads": 2, "hidden_dim": 32, "dropout": 0.0}
 DISTILBERT |= {"vocab_size": len(tiny.VOCABULARY), "max_position_embeddings": 64}
-ENCODERS = ("bert", "roberta", "distilbert", "electra")  # with [CLS] and [SEP]
+ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra")  # with [CLS] and [SEP]
 BARE = ("t5", "gpt2", "llama")  # texts that end with an end-of-sequence token
 MASKED = {"bert-mlm": "bert", "untied-mlm": "bert with untied output embeddings"}
 MASKED |= {"distilbert-mlm": "distilbert", "roberta-mlm": "roberta"}
@@ -70,6 +74,8 @@ def _make(name: str, vocabulary: int) -> nn.Module:
         "other-bert": lambda: tiny.backbone("dense", seed=5),
         # Positions begin behind the id of the padding, which is 1 in the published models.
         "roberta": lambda: RobertaModel(RobertaConfig(**tiny.BERT, pad_token_id=1)),
+        "xlm-roberta": lambda: XLMRobertaModel(XLMRobertaConfig(**tiny.BERT, pad_token_id=1)),
+        "camembert": lambda: CamembertModel(CamembertConfig(**tiny.BERT, pad_token_id=1)),
         "distilbert": lambda: tiny.lexicon_backbone("distilbert").distilbert,
         "electra": lambda: ElectraModel(ElectraConfig(**tiny.BERT, embedding_size=8)),
         "t5": lambda: T5Model(T5Config(**T5, vocab_size=vocabulary, decoder_start_token_id=0)),
@@ -103,7 +109,9 @@ def folder(name: str) -> Path:
     where = root() / name
     if name.partition("-")[0] not in BARE:
         tokenizer = tiny.save_tokenizer(where)
-        if name.startswith("roberta"):  # two separators between the texts of a pair, as its published tokenizer has
+        if name.startswith(
+            ("roberta", "xlm-roberta", "camembert")
+        ):  # two separators between the texts of a pair, as its published tokenizer has
             cls, sep = ((token, tokenizer.convert_tokens_to_ids(token)) for token in ("[CLS]", "[SEP]"))
             pairs_apart = processors.RobertaProcessing(sep, cls, trim_offsets=False, add_prefix_space=False)
             tokenizer.backend_tokenizer.post_processor = pairs_apart

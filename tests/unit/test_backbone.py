@@ -3,7 +3,18 @@ import pytest
 import tiny
 import torch
 from torch import nn
-from transformers import DistilBertConfig, DistilBertModel, ElectraConfig, ElectraModel, MPNetConfig, MPNetModel
+from transformers import (
+    CamembertConfig,
+    CamembertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    ElectraConfig,
+    ElectraModel,
+    MPNetConfig,
+    MPNetModel,
+    XLMRobertaConfig,
+    XLMRobertaModel,
+)
 
 from led_pipeline.data.tokens import Batch
 from led_pipeline.models import backbone
@@ -26,6 +37,8 @@ MODELS = {
     "distilbert": distilbert,
     "electra": lambda: tiny.fill(ElectraModel(ElectraConfig(**tiny.BERT, embedding_size=16))),
     "roberta": lambda: tiny.lexicon_backbone("roberta").roberta,
+    "xlm-roberta": lambda: tiny.fill(XLMRobertaModel(XLMRobertaConfig(**tiny.BERT, pad_token_id=1))),
+    "camembert": lambda: tiny.fill(CamembertModel(CamembertConfig(**tiny.BERT, pad_token_id=1))),
     "mpnet, which is padded": lambda: tiny.fill(MPNetModel(MPNetConfig(**tiny.BERT))),
 }
 

@@ -25,7 +25,7 @@ from led_pipeline.data.tokens import Batch, places
 
 ATTENTION = "within_texts"
 # The number of a text's first position by type of model; RoBERTa begins after the id of its padding.
-FIRST_POSITION = {"bert": 0, "distilbert": 0, "electra": 0, "roberta": 1}
+FIRST_POSITION = {"bert": 0, "distilbert": 0, "electra": 0, "roberta": 1, "xlm-roberta": 1, "camembert": 1}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from led_pipeline.recipe_stages import Pretrain, Trained
 
 Kind = Literal["bert", "distilbert", "gpt2", "llama", "t5"]
 
-WITHOUT_PADDING = ("bert", "distilbert", "electra", "roberta")  # types of models: FIRST_POSITION in models/backbone.py
+# Types of models: FIRST_POSITION in models/backbone.py.
+WITHOUT_PADDING = ("bert", "distilbert", "electra", "roberta", "xlm-roberta", "camembert")
 T5_TYPES = ("t5", "mt5", "umt5")
 T5_BUCKETS = 32  # distances that a T5 has a weight for, per head
 NAMES = {  # our name -> those in config.json
