@@ -109,9 +109,8 @@ def folder(name: str) -> Path:
     where = root() / name
     if name.partition("-")[0] not in BARE:
         tokenizer = tiny.save_tokenizer(where)
-        if name.startswith(
-            ("roberta", "xlm-roberta", "camembert")
-        ):  # two separators between the texts of a pair, as its published tokenizer has
+        # Two separators between the texts of a pair, as in the published tokenizers.
+        if name.startswith(("roberta", "xlm-roberta", "camembert")):
             cls, sep = ((token, tokenizer.convert_tokens_to_ids(token)) for token in ("[CLS]", "[SEP]"))
             pairs_apart = processors.RobertaProcessing(sep, cls, trim_offsets=False, add_prefix_space=False)
             tokenizer.backend_tokenizer.post_processor = pairs_apart
