@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from led_pipeline import sharding
 from led_pipeline.files import atomic, read_json, remove, write_json
 
 
@@ -74,10 +75,11 @@ class Checkpoints:
         return self.folder / f"best.{step}.pt"
 
     def save_best(self, model: nn.Module, step: int) -> None:
+        weights = sharding.weights(self.accelerator, model)
         if self.accelerator.is_main_process:
             with atomic(self._best(step)) as temporary:
-                torch.save(self.accelerator.unwrap_model(model).state_dict(), temporary)
+                torch.save(weights, temporary)
 
     def load_best(self, model: nn.Module, step: int) -> None:
         weights = torch.load(self._best(step), map_location="cpu", weights_only=True)
-        self.accelerator.unwrap_model(model).load_state_dict(weights)
+        sharding.load_weights(self.accelerator, model, weights)

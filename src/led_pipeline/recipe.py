@@ -144,6 +144,11 @@ class Recipe(Section):
         resources = self.job("train", stage)
         return resources.nodes * max(1, resources.gpu)
 
+    def running(self, name: str) -> dict[str, Any]:
+        """Return the settings of a stage's training that no result depends on, those of its machine included."""
+        said = {"accelerate": self.job("train", name).accelerate}
+        return self.settings("running", name) | {key: value for key, value in said.items() if value}
+
     def settings(self, step: str, name: str) -> dict[str, Any]:
         """Return exactly the settings of a stage that a step's output depends on."""
         stage = self.stages[name]

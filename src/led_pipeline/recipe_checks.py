@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
-from led_pipeline import recipe_teachers
+from led_pipeline import recipe_sharding, recipe_teachers
 from led_pipeline.recipe_data import Dataset
 from led_pipeline.recipe_errors import nearest
 from led_pipeline.recipe_schema import JUDGED
@@ -25,6 +25,7 @@ def faults(recipe: "Recipe") -> list[str]:
     """Return one sentence per fault; sizes are looked at once all names are right."""
     found = [*_dataset(recipe), *_names(recipe)] or [*_cycle(recipe), *_depths(recipe)]
     if not found:
+        found += recipe_sharding.faults(recipe)
         for name, stage in recipe.stages.items():
             if isinstance(stage, Pretrain):
                 found += _pretrain_sizes(name, stage)

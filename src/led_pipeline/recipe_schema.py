@@ -69,6 +69,7 @@ class TrainingResources(JobResources):
     """What a training asks for: gpu, threads and mem_mb of each node."""
 
     nodes: Positive = 1  # more than one only under SLURM
+    accelerate: str | None = None  # a file of `accelerate config` that shards the weights: FSDP or DeepSpeed
 
 
 class Resources(Section):

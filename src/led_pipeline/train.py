@@ -18,7 +18,7 @@ from accelerate.utils import is_tensorboard_available, is_wandb_available, set_s
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from led_pipeline import own_code
+from led_pipeline import own_code, recipe_sharding, sharding
 from led_pipeline.checkpoints import Checkpoints
 from led_pipeline.data.prefixes import with_prefixes
 from led_pipeline.data.trainset import batch_rows, total_steps
@@ -99,7 +99,8 @@ def fingerprint_of(a: argparse.Namespace, processes: int) -> str:
     if a.validation:
         files += filter(None, [a.validation_ranking, a.validation_queries, a.validation_qrels])
     files += [path for _, *paths in a.teacher_vectors for path in paths] + own_code.files(a.settings)
-    return fingerprint([VERSIONS["train"], a.settings, a.validation, a.init, [digest(f) for f in files], processes])
+    what = [VERSIONS["train"], a.settings, a.validation, a.init, [digest(f) for f in files], processes]
+    return fingerprint(what + recipe_sharding.kind(a.running.get("accelerate")))
 
 
 def start_trackers(accelerator: Accelerator, a: argparse.Namespace) -> None:
@@ -122,8 +123,8 @@ def new_accelerator(a: argparse.Namespace) -> Accelerator:
     precision = {"float32": "no"}.get(a.settings["precision"], a.settings["precision"])
     # The encoder runs twice in one step; its buffers (positions) never change and need no broadcast.
     kwargs = DistributedDataParallelKwargs(broadcast_buffers=False)
-    tracking = {"log_with": a.running.get("tracking") or None, "project_dir": a.checkpoints}
-    return Accelerator(mixed_precision=precision, kwargs_handlers=[kwargs], **tracking)
+    options = {"log_with": a.running.get("tracking") or None, "project_dir": a.checkpoints, "kwargs_handlers": [kwargs]}
+    return sharding.accelerator_of(a.running.get("accelerate"), a.settings, mixed_precision=precision, **options)
 
 
 def train(a: argparse.Namespace) -> None:
@@ -136,7 +137,13 @@ def train(a: argparse.Namespace) -> None:
     vectors = {name: StoredVectors.read(*map(Path, files)) for name, *files in a.teacher_vectors}
     data = TrainingData.read(a.trainset, a.queries, a.passages, settings, vectors)
     data = with_prefixes(data, a.tokenizer, settings)
-    encoder, _ = load(a.init, settings | {"query_init": a.query_init}, a.tokenizer, a.passages)
+
+    def start() -> tuple[nn.Module, nn.Module]:
+        encoder, _ = load(a.init, settings | {"query_init": a.query_init}, a.tokenizer, a.passages)
+        return encoder, trainable(encoder, settings)
+
+    encoder, model = start()
+    sharding.make_ready(accelerator, model, settings["precision"])
     objective = ranker_loss if settings["family"] == "ranker" else retriever_loss
     own = slice(rank * size // world, (rank + 1) * size // world)
 
@@ -144,16 +151,21 @@ def train(a: argparse.Namespace) -> None:
         return objective(model, data, batch_rows(step, data.examples, size), own, settings, accelerator.device, step)
 
     reranking = with_prefixes(Reranking.read(a, accelerator), a.tokenizer, settings) if a.validation else None
-    validate = (lambda model: reranking.mean(getattr(model, "encoder", model), settings)) if reranking else None
+
+    def whole() -> nn.Module:
+        return sharding.whole(accelerator, encoder, model, start)
+
+    validate = (lambda _: reranking.mean(whole(), settings)) if reranking else None
     owner = fingerprint_of(a, world) if accelerator.is_main_process else ""
     checkpoints = Checkpoints(a.checkpoints, owner, accelerator)
     start_trackers(accelerator, a)
     plan = build_plan(settings, a.running, data.examples, a.validation)
-    fit(accelerator, trainable(encoder, settings), step_loss, plan, checkpoints, validate)
+    fit(accelerator, model, step_loss, plan, checkpoints, validate)
+    trained = whole()
     if accelerator.is_main_process:
         with atomic(a.out) as folder:
             folder.mkdir()
-            save(encoder, settings, a.tokenizer, folder)
+            save(trained, settings, a.tokenizer, folder)
             (folder / "train.jsonl").write_bytes((a.checkpoints / "train.jsonl").read_bytes())
             (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     accelerator.wait_for_everyone()

@@ -556,7 +556,8 @@ def test_another_depth_of_the_validation_ranks_for_it_alone_and_trains_again(fin
 
 NO_CHANGES = {
     # another machine
-    "resources.train": {"nodes": 2, "gpu": 4, "threads": 8, "mem_mb": 64_000, "runtime_min": 600},
+    "resources.train": {"nodes": 2, "gpu": 4, "threads": 8, "mem_mb": 64_000, "runtime_min": 600}
+    | {"accelerate": "config/accelerate/fsdp.yaml"},
     "resources.encode.gpu": 0,
     "resources.score.threads": 1,
     "resources.cpu.threads": 2,

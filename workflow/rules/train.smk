@@ -97,7 +97,7 @@ rule train:
         vectors=vector_arguments,
         checkpoints=f"{ROOT}/checkpoints/{{stage}}",
         # What a function makes from `threads` or `output` does not re-run a rule when it changes.
-        running=lambda wildcards, threads: as_json(RECIPE.settings("running", wildcards.stage)),
+        running=lambda wildcards, threads: as_json(RECIPE.running(wildcards.stage)),
         gpu=gpus_of_a_node,
         version=version("train"),
     shell:
