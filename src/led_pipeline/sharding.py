@@ -12,9 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, DeepSpeedPlugin, FullyShardedDataParallelPlugin
-from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils import DistributedType, broadcast, is_deepspeed_available
-from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.fsdp import MixedPrecisionPolicy
@@ -34,6 +32,10 @@ def environment(path: str) -> dict[str, str]:
     Raises:
         InputError: the file is not there, accelerate cannot read it, or it asks for what trainings here cannot do.
     """
+    # Not public, so a training without shards does not depend on them.
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
+
     config = recipe_sharding.read(path)
     ours = ["--num_processes=1", "--num_machines=1", "--mixed_precision=no", "--main_process_port=0"]
     arguments = launch_command_parser().parse_args([f"--config_file={path}", *ours, "train"])
