@@ -49,6 +49,7 @@ TEACHER = {"weight": 1.0, "temperature": 1.0, "margin": 0.0, "min_confidence": 0
     "normalize": False,
     "scale": 1.0,
     "candidates": "own",
+    "own_offset": 0.0,
 }
 
 

@@ -206,7 +206,9 @@ def _stored(teacher: dict[str, Any], data: TrainingData, rows: NDArray) -> Tenso
         found = [np.take_along_axis(matrix, columns.numpy(), axis=1) for matrix in scores]
     normalize = teacher["normalize"] or len(systems) > 1
     weights = teacher["weights"] or [1.0] * len(systems)
-    return losses.ensemble([*map(torch.from_numpy, found)], weights, normalize=normalize, scale=teacher["scale"])
+    scores = losses.ensemble([*map(torch.from_numpy, found)], weights, normalize=normalize, scale=teacher["scale"])
+    scores[:, : data.groups("passages", rows).shape[1]] += teacher["own_offset"]  # a query's own candidates come first
+    return scores
 
 
 def _of_the_batch(system: str, data: TrainingData, rows: NDArray) -> NDArray[np.float32]:

@@ -46,6 +46,7 @@ class Teacher(Section):
     normalize: bool = False  # bring a single system's scores to 0..1 per query, as those of several always are
     scale: float = Field(1.0, gt=0)  # the teacher's scores times this are what the loss sees
     candidates: Candidates = "own"  # own: scores of the trainset; batch...: from stored vectors, see the stage's key
+    own_offset: float = 0.0  # added to the scores of a query's own candidates alone, after the scale
 
     @property
     def systems(self) -> list[str]:

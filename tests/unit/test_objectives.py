@@ -157,18 +157,20 @@ def test_several_systems_teach_as_one_over_the_own_group_from_the_trainset(data,
     assert terms["kl_lex_den"].item() == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1.0])
 @pytest.mark.parametrize("among", ["batch", "batch_negatives"])
-def test_graded_labels_of_other_queries_passages_are_0(data, among):
+def test_graded_labels_of_other_queries_passages_are_0_whatever_is_added_to_the_own_ones(data, among, offset):
     stored = data.columns["score_lex"]
     grades = (np.arange(len(stored.values)) % 4).astype(np.float32)
     columns = data.columns | {"score_labels": type(stored)(grades, stored.offsets)}
     with_labels = objectives.TrainingData(data.queries, data.passages, columns, data.examples)
-    teacher = tiny.TEACHER | {"stage": "labels", "loss": "kl", "candidates": among, "scale": 2.0}
+    teacher = {"stage": "labels", "loss": "kl", "candidates": among, "scale": 2.0, "own_offset": offset}
+    teacher = tiny.TEACHER | teacher
     _, terms, scores = loss_of(with_labels, teachers=[teacher])
     labels, student = [], []
     for i, row in enumerate(ROWS):
         whole = [0.0] * (B * C)
-        whole[i * C : (i + 1) * C] = [2.0 * grade for grade in columns["score_labels"][row].tolist()]
+        whole[i * C : (i + 1) * C] = [2.0 * grade + offset for grade in columns["score_labels"][row].tolist()]
         labels.append(candidates(whole, i, among))
         student.append(candidates(scores[i], i, among))
     expected = losses.kl(torch.tensor(student), torch.tensor(labels)).item()
