@@ -23,7 +23,7 @@ from led_pipeline.data.tables import Ragged, Ranking, write_ranking
 
 STEPS = 6
 FILE_EVENTS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir")
-VALIDATION = {"queries": 5, "depth": 6, "every": 2}
+VALIDATION = {"queries": 5, "depth": 6, "every": 2, "measure": "MRR@10", "exclude_query_id": False}
 
 
 def save(folder: Path, epochs: int = 3) -> None:

@@ -134,7 +134,14 @@ def train_and_validate(folder: Path, out: Path) -> None:
     arguments.validation = {"queries": 1, "depth": 8}
     value = Reranking.read(arguments, Accelerator(cpu=True)).mean(load(folder / "dense", settings)[0], settings)
     write_json(out / "one_query.json", value)
-    arguments.validation = {"queries": 7, "depth": 6, "every": 2, "keep": "best"}
+    arguments.validation = {
+        "queries": 7,
+        "depth": 6,
+        "every": 2,
+        "keep": "best",
+        "measure": "MRR@10",
+        "exclude_query_id": False,
+    }
     train.train(arguments)
 
 

@@ -201,22 +201,23 @@ def _stored(teacher: dict[str, Any], data: TrainingData, rows: NDArray) -> Tenso
     if among == "own":
         found = [data.groups(f"score_{system}", rows) for system in systems]
     else:
-        columns = candidate_columns(len(rows), data.groups("passages", rows).size, among)
-        scores = [_of_the_batch(system, data, rows) for system in systems]
-        found = [np.take_along_axis(matrix, columns.numpy(), axis=1) for matrix in scores]
+        passages = data.groups("passages", rows)
+        columns = candidate_columns(len(rows), passages.size, among).numpy()
+        scores = [_of_the_batch(system, data, rows, passages) for system in systems]
+        found = [np.take_along_axis(matrix, columns, axis=1) for matrix in scores]
     normalize = teacher["normalize"] or len(systems) > 1
     weights = teacher["weights"] or [1.0] * len(systems)
     scores = losses.ensemble([*map(torch.from_numpy, found)], weights, normalize=normalize, scale=teacher["scale"])
-    scores[:, : data.groups("passages", rows).shape[1]] += teacher["own_offset"]  # a query's own candidates come first
+    own = len(data.columns["passages"][rows[0]])  # a query's own candidates come first
+    scores[:, :own] += teacher["own_offset"]
     return scores
 
 
-def _of_the_batch(system: str, data: TrainingData, rows: NDArray) -> NDArray[np.float32]:
-    """Return a teacher's scores of all passages of the batch, (B, N).
+def _of_the_batch(system: str, data: TrainingData, rows: NDArray, passages: NDArray) -> NDArray[np.float32]:
+    """Return a teacher's scores of all passages of the batch, given as groups (B, C), as (B, N).
 
     Without vectors the teacher is the judgements' grades: those of other queries' passages are 0.
     """
-    passages = data.groups("passages", rows)
     if system in data.vectors:
         return data.vectors[system].scores(data.columns["query"][rows], passages.ravel())
     scores = np.zeros((len(rows), passages.size), dtype=np.float32)

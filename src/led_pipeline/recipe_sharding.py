@@ -104,26 +104,21 @@ def _deepspeed(said: Mapping[str, Any]) -> Iterator[str]:
 
 def faults(recipe: "Recipe") -> Iterator[str]:
     """Check what trainings are sharded by, and that they can be."""
-    checked: dict[str, str | None] = {}
+    checked: set[str] = set()
     for name, stage in recipe.stages.items():
         job = recipe.job("train", name)
         if not (isinstance(stage, Trained) and stage.train and job.accelerate):
             continue
         key = f"stages.{name}.resources" if stage.resources else "resources.train"
         if key not in checked:
-            checked[key] = _unreadable(job.accelerate)
-            yield from [f"{key}.accelerate: {checked[key]}"] if checked[key] else []
+            checked.add(key)
+            try:
+                read(job.accelerate)
+            except InputError as error:
+                yield f"{key}.accelerate: {error}"
             if not job.gpu:
                 yield f"{key}.accelerate: weights are sharded over GPUs; set gpu, or leave this key out"
         if stage.precision == "fp16":
             yield f"stages.{name}.precision: fp16 cannot be sharded ({key}.accelerate); use bf16 or float32"
         if stage.load_in:
             yield f"stages.{name}.load_in: weights in few bits cannot be sharded ({key}.accelerate)"
-
-
-def _unreadable(path: str) -> str | None:
-    try:
-        read(path)
-    except InputError as error:
-        return str(error)
-    return None

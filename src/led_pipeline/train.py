@@ -29,7 +29,7 @@ from led_pipeline.models.backbone import Texts
 from led_pipeline.models.checkpoint import load, save
 from led_pipeline.objectives import TrainingData, ranker_loss, retriever_loss
 from led_pipeline.teachers import StoredVectors
-from led_pipeline.validation import DEFAULT_MEASURE, Reranking
+from led_pipeline.validation import Reranking
 from led_pipeline.versions import VERSIONS
 
 
@@ -80,13 +80,13 @@ def build_plan(settings: dict[str, Any], running: dict[str, Any], examples: int,
     steps = total_steps(examples, settings)
     own_rates = {"query.weights_V": rate} if (rate := settings.get("idf_learning_rate")) else {}
     keys = ("learning_rate", "weight_decay", "warmup_fraction", "clip_norm", "batch_size")
+    looks = {"validate_every": validation["every"], "measure": validation["measure"]} if validation else {}
     return Plan(
         steps=steps,
         log_every=max(1, min(100, steps // 50)),
-        validate_every=validation["every"] if validation else 0,
         keep=validation["keep"] if validation else "last",
         own_rates=own_rates,
-        measure=(validation or {}).get("measure", DEFAULT_MEASURE),
+        **looks,
         **{key: settings[key] for key in keys},
         **{key: running[key] for key in ("checkpoint_min", "checkpoint_steps") if key in running},
     )

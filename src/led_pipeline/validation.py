@@ -13,14 +13,12 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from led_pipeline.data.pools import judged_grades, with_own
+from led_pipeline.data.pools import judged_grades, unjudged, with_own
 from led_pipeline.data.tables import Ragged, Ranking, read_ranking
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.models import inference
 from led_pipeline.models.sides import side
 from led_pipeline.validation_measures import values
-
-DEFAULT_MEASURE = "MRR@10"
 
 
 def judged_alone(grades: dict[int, dict[int, int]]) -> Ranking:
@@ -53,9 +51,8 @@ class Reranking:
         sample = np.arange(min(a.validation["queries"], len(ranking)))
         stores = [TokenStore.for_stage(shards, a.settings) for shards in ([a.validation_queries], a.passages)]
         depth = a.validation["depth"] if a.validation_ranking else None
-        measure = a.validation.get("measure", DEFAULT_MEASURE)
-        own = with_own({}, *a.validation_ids) if a.validation.get("exclude_query_id") else {}
-        return cls(*stores, ranking, grades, sample, depth, measure, accelerator, own)
+        own = with_own({}, *a.validation_ids) if a.validation["exclude_query_id"] else {}
+        return cls(*stores, ranking, grades, sample, depth, a.validation["measure"], accelerator, own)
 
     def mean(self, model: nn.Module, settings: dict) -> float:
         """Return the measure's mean over the sampled queries; one whose relevant passages are no candidates counts."""
@@ -70,7 +67,7 @@ class Reranking:
         """Return the sum of the values of some queries, given as positions in the ranking."""
         queries = self.ranking.queries[mine]
         listed = zip(queries, (self.ranking.passages[i] for i in mine), strict=True)
-        candidates = [rows[~np.isin(rows, list(self.left_out.get(query, ())))][: self.depth] for query, rows in listed]
+        candidates = [rows[unjudged(rows, self.left_out.get(query, ()), self.depth)] for query, rows in listed]
         lengths = [len(rows) for rows in candidates]
         pair_rows = np.repeat(queries, lengths), np.concatenate(candidates)
         if settings["family"] == "ranker":

@@ -57,7 +57,7 @@ def dataset(tmp_path_factory):
 def reranking(folder, queries: int, ranking: str | None = "ranking.parquet", names=None, **validation) -> Reranking:
     names = {"queries": "queries.parquet", "qrels": "dev.qrels"} | (names or {})
     arguments = argparse.Namespace(
-        validation={"queries": queries, "depth": DEPTH} | validation,
+        validation={"queries": queries, "depth": DEPTH, "measure": "MRR@10", "exclude_query_id": False} | validation,
         validation_ranking=ranking and folder / ranking,
         validation_queries=folder / "queries.arrow",
         validation_qrels=folder / names["qrels"],

@@ -27,9 +27,12 @@ LOOKED_UP = 4_000_000  # published negatives or scores whose rows are looked up 
 _ENTRY = np.dtype([("row", np.int32), ("score", np.float32)])
 
 
-def unjudged(passages: NDArray[np.int32], judged: Collection[int], depth: int) -> NDArray[np.int64]:
-    """Return the positions of the first `depth` passages of a ranking (best first) that are not judged."""
-    if depth < 1:
+def unjudged(passages: NDArray[np.int32], judged: Collection[int], depth: int | None) -> NDArray[np.int64]:
+    """Return the positions of the first `depth` passages of a ranking (best first) that are not judged, or of all.
+
+    What is to be left out for another reason may stand in place of the judged ones.
+    """
+    if depth is not None and depth < 1:
         raise ValueError(f"depth must be at least 1, got {depth}")
     return np.flatnonzero(~np.isin(passages, list(judged)))[:depth]
 
@@ -160,9 +163,9 @@ def main() -> None:
     a = parser.parse_args()
     a.out.parent.mkdir(parents=True, exist_ok=True)
     grades = judged_grades(a.qrels, a.queries, a.passages)
-    left_out = {} if a.kind == "judged" else {query: set(found) for query, found in grades.items()}
+    left_out = {query: set(found) for query, found in grades.items()}
     if a.kind == "judged":
-        rankings = judged_lists(grades)
+        rankings, left_out = judged_lists(grades), {}
     elif a.kind == "published":
         rankings = published(a.negatives, a.queries, a.passages, a.out.parent)
     else:

@@ -88,8 +88,8 @@ def draw_trainset(pairs: NDArray[np.int32], candidates: Candidates, settings: di
     usable = pairs[available[pairs[:, 0]] > 0] if len(pairs) else pairs
     if not len(usable):
         raise InputError(
-            f"{out}: no judged query has negatives; check that the pools belong to the split 'train', and where `labels`"
-            " is the only one, that passages are judged below the positives"
+            f"{out}: no judged query has negatives; check that the pools belong to the split 'train', and where"
+            " `labels` is the only one, that passages are judged below the positives"
         )
     count, size, seed = settings["negatives_per_query"], settings["batch_size"], settings["seed"]
     one = settings.get("positives_per_epoch", "all") == "one"

@@ -9,6 +9,7 @@ from led_pipeline.plan.jobs import Needs, teachers
 from led_pipeline.plan.stage_models import StageModel
 from led_pipeline.plan.workload import Workload
 from led_pipeline.recipe import Recipe
+from led_pipeline.recipe_stages import Trained
 
 KINDS = ("train", "encode", "score", "search")
 
@@ -51,6 +52,11 @@ def tokens_of(text: str) -> float:
     return len(re.sub(r"\{\w+\}", "", text).encode()) / given.BYTES_PER_TOKEN
 
 
+def question(stage: Trained) -> float:
+    """Return about how many tokens stand around the texts that a ranker is asked about."""
+    return tokens_of(stage.template) if getattr(stage, "scoring", "") == "true_false" else 0
+
+
 class Computer:
     """The cost of every stage of a recipe, on GPUs of one type of which at most `limit` go to one job."""
 
@@ -89,19 +95,16 @@ class Computer:
         stage = self.recipe.stages[name]
         query = self.load.query_tokens + 2 + tokens_of(stage.query_prefix)
         passage = self.load.passage_tokens + 3 + tokens_of(stage.passage_prefix)
-        asked = tokens_of(stage.template) if getattr(stage, "scoring", "") == "true_false" else 0
-        return min(query, stage.query_length) + asked, min(passage, stage.passage_length)
+        return min(query, stage.query_length) + question(stage), min(passage, stage.passage_length)
 
     def _longest(self, name: str) -> tuple[float, float]:
         """Return the tokens of a query and a passage that are as long as they may be."""
         stage = self.recipe.stages[name]
-        asked = tokens_of(stage.template) if getattr(stage, "scoring", "") == "true_false" else 0
-        return stage.query_length + asked, stage.passage_length
+        return stage.query_length + question(stage), stage.passage_length
 
     def _train(self, name: str) -> None:
         stage, model = self.recipe.stages[name], self.models[name]
-        steps = -(-self.load.of_epoch(stage) // stage.batch_size) * stage.epochs
-        steps = min(steps, stage.max_steps or steps)
+        steps = self.load.steps(stage)
         candidates = stage.negatives_per_query + 1
         passages = stage.batch_size * candidates * (2 if getattr(stage, "dual_weight", 0) else 1)
         queries = stage.batch_size * (candidates if stage.family == "ranker" else 1)  # one with every passage

@@ -150,9 +150,8 @@ def _rankings(recipe: Recipe, load: Workload, needs: Needs) -> Iterator[Artefact
 def trained_examples(recipe: Recipe, stage: str, load: Workload) -> int:
     """Return the examples of all epochs that a training reaches."""
     settings, examples = recipe.stages[stage], load.of_epoch(recipe.stages[stage])
-    steps = -(-examples // settings.batch_size)
-    total = min(settings.epochs * steps, settings.max_steps or settings.epochs * steps)
-    return -(-total // max(steps, 1)) * examples
+    steps_per_epoch = -(-examples // settings.batch_size)
+    return -(-load.steps(settings) // max(steps_per_epoch, 1)) * examples
 
 
 def _trainsets(recipe: Recipe, load: Workload, needs: Needs) -> Iterator[Artefact]:

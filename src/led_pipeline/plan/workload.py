@@ -36,6 +36,11 @@ class Workload:
         each_query_once = stage.positives_per_epoch == "one"
         return min(self.examples, self.queries.get("train", 0)) if each_query_once else self.examples
 
+    def steps(self, stage: Trained) -> int:
+        """Return the optimizer steps of a stage's whole training."""
+        steps = -(-self.of_epoch(stage) // stage.batch_size) * stage.epochs
+        return min(steps, stage.max_steps or steps)
+
 
 def workload(recipe: Recipe, results: Path) -> Workload:
     """Return the counts of a dataset: as prepared, or as published, or from a look at its files."""
