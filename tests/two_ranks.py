@@ -131,17 +131,11 @@ def train_and_validate(folder: Path, out: Path) -> None:
     values |= {"validation_ids": [folder / "queries.parquet", folder / "passages.parquet"]}
     settings = CASES["led"] | {"max_steps": STEPS}
     arguments = tiny.arguments(folder, settings, out / "trained", **values)
-    arguments.validation = {"queries": 1, "depth": 8}
+    measured = {"measure": "MRR@10", "exclude_query_id": False}
+    arguments.validation = {"queries": 1, "depth": 8} | measured
     value = Reranking.read(arguments, Accelerator(cpu=True)).mean(load(folder / "dense", settings)[0], settings)
     write_json(out / "one_query.json", value)
-    arguments.validation = {
-        "queries": 7,
-        "depth": 6,
-        "every": 2,
-        "keep": "best",
-        "measure": "MRR@10",
-        "exclude_query_id": False,
-    }
+    arguments.validation = {"queries": 7, "depth": 6, "every": 2, "keep": "best"} | measured
     train.train(arguments)
 
 
