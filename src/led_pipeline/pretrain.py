@@ -30,7 +30,11 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, s
 from led_pipeline.files import InputError, atomic, run_main
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+# Characters of a word: the search for its pieces takes time in their third power. Texts without blanks are cut to it.
+LONGEST = 100
+MARKS = 10  # of them at most are marks on the last letter, which a cut does not part from it
 RESERVED = 2
+RESOLUTION = 1e-3  # of the largest singular value: what is smaller may be 0, in float32 and from the matrix's square
 LENGTH = 4.0  # of an average token's vector: well above the layers' initial noise, well below the constant
 LOGIT = 10.0  # of an average token for itself
 THRESHOLD = 0.75  # cosine of hidden state and embedding from which on a term gets a weight above 0
@@ -44,7 +48,11 @@ def read_texts(passages: Path) -> Iterator[str]:
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """Train lower-cased word pieces; camelCase is split first, and so are dotted and underscored names."""
+    """Train lower-cased word pieces that keep all accents, vowel signs and tone marks.
+
+    camelCase is split first, and so are dotted and underscored names. A Chinese character is a word; other text without
+    blanks is one long word, whose pieces the trainer finds.
+    """
     texts = list(texts)
     # The trainer numbers continuing letters (##a) in an order that differs from run to run, and breaks ties by number.
     # So a first round only finds these letters, and the second is given them in order.
@@ -63,16 +71,22 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
 
 
 def _word_pieces(pieces: dict[str, int] | None = None) -> Tokenizer:
-    tokenizer = Tokenizer(models.WordPiece(pieces, unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordPiece(pieces, unk_token="[UNK]", max_input_chars_per_word=LONGEST))
     tokenizer.normalizer = normalizers.Sequence(
         [
-            normalizers.NFD(),
-            normalizers.StripAccents(),
-            normalizers.Replace(Regex(r"(?<=[a-z0-9])(?=[A-Z])"), " "),
-            normalizers.Lowercase(),
+            # One code for what looks the same. No mark is dropped: it may be a vowel, a tone or another letter.
+            normalizers.NFKC(),
+            normalizers.Replace(Regex(r"\u200b|(?<=[a-z0-9])(?=[A-Z])"), " "),  # the space that Khmer and Thai hide
+            normalizers.Replace(Regex(r"[\u00ad\u2060\ufeff]"), ""),  # hyphenation and byte-order marks: no letters
+            normalizers.BertNormalizer(
+                clean_text=False, handle_chinese_chars=True, strip_accents=False, lowercase=True
+            ),
         ]
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    longer = Regex(rf".{{{LONGEST - MARKS}}}\p{{M}}{{0,{MARKS}}}")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Split(longer, "isolated")]
+    )
     return tokenizer
 
 
@@ -98,7 +112,10 @@ def lsa_embeddings(counts_PV: sp.csr_matrix, dimensions: int, seed: int) -> NDAr
     """Return one vector per token (V, dimensions), as long as the token is informative.
 
     The matrix holds log(1 + count) x idf with rows of unit length. A token's vector is its row of V S^(1/2) of the
-    truncated SVD, scaled to the length idf / mean idf.
+    truncated SVD, scaled to the length idf / mean idf; what no passage holds has the vector 0.
+
+    Raises:
+        InputError: there are fewer passages or tokens than dimensions, or the passages do not differ.
     """
     passages = counts_PV.shape[0]
     frequency = np.bincount(counts_PV.indices, minlength=counts_PV.shape[1])
@@ -109,10 +126,16 @@ def lsa_embeddings(counts_PV: sp.csr_matrix, dimensions: int, seed: int) -> NDAr
     weighted = sp.diags(1 / np.maximum(lengths, 1e-6)).astype(np.float32) @ weighted
     if min(weighted.shape) <= dimensions:
         raise InputError(
-            f"pretrain: {passages} passages are too few for {dimensions} dimensions; lower stages.*.hidden"
+            f"pretrain: {passages} passages with {weighted.shape[1]} word pieces are too few for {dimensions}"
+            " dimensions; lower stages.*.hidden"
+        )
+    if not weighted.data.any():
+        raise InputError(
+            f"pretrain: nothing can be learned from these {passages} passages, all of them hold the same word pieces;"
+            " are these the texts that are meant?"
         )
     _, values, right = svds(weighted, k=dimensions, rng=np.random.default_rng(seed))
-    vectors = right.T * np.sqrt(values)
+    vectors = right.T * np.sqrt(np.where(values > RESOLUTION * values.max(), values, 0))
     # The sign of a singular vector is arbitrary; fix it, so that equal input gives equal output.
     vectors *= np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(dimensions)])
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -8,7 +8,7 @@ VERSIONS = {
     "hub": 1,
     "source": 1,
     "prepare": 1,
-    "pretrain": 1,
+    "pretrain": 2,
     "tokens": 2,
     "bm25": 1,
     "search": 1,

@@ -1,5 +1,6 @@
 import json
 import sys
+import unicodedata
 
 import numpy as np
 import pytest
@@ -50,6 +51,71 @@ def made(tmp_path_factory):
 def test_camel_case_is_split_before_lower_casing():
     tokenizer = train_tokenizer(iter(["readFile read file"] * 20), 300)
     assert tokenizer.tokenize("readFile") == tokenizer.tokenize("read file")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "कुल काल कील कूल कल",
+        "かぎ かき パンダ ハンダ バンダ",
+        "ma má mà mả mã mạ",
+        "мой мои всё все",
+        "ไม่ ไม้ ไม๊ ไหม ไม",
+        "كتب كتّب كَتب كتاب",
+        "ngon ngọn ngôn nên nền",
+        "schon schön cote coté côté",
+    ],
+)
+def test_words_that_differ_in_a_mark_are_different_words(words):
+    tokenizer = train_tokenizer([words] * 20, 300)
+    decomposed = [unicodedata.normalize("NFD", word) for word in words.split()]
+    pieces = [tuple(tokenizer.tokenize(word)) for word in words.split()]
+    assert len(set(pieces)) == len(pieces) and all("[UNK]" not in each for each in pieces)
+    assert [tuple(tokenizer.tokenize(word)) for word in decomposed] == pieces
+
+
+def test_one_text_in_two_codings_has_one_spelling():
+    tokenizer = train_tokenizer(["ガス abc 가 fi x y"] * 20, 300)
+    for text, other in [("ｶﾞｽ", "ガス"), ("ＡＢＣ", "abc"), ("ﬁ", "fi"), ("a\u00adbc", "abc"), ("x\u200by", "x y")]:
+        assert tokenizer.tokenize(text) == tokenizer.tokenize(other)
+
+
+@pytest.mark.parametrize(
+    "text", ["中文句子没有标点", "ประเทศไทยมีเมืองหลวงชื่อกรุงเทพ", "ភាសាខ្មែរគ្មានដកឃ្លា", "မြန်မာဘာသာ", "かぎをさがしている"]
+)
+def test_long_text_without_blanks_keeps_all_its_letters(text):
+    """Also marks stay with their letters, wherever a long run is cut."""
+    tokenizer = train_tokenizer([text * 60, text], 300)
+    for count in (1, 7, 60):
+        pieces = tokenizer.tokenize(text * count)
+        joined = "".join(piece.removeprefix("##") for piece in pieces)
+        assert joined == unicodedata.normalize("NFKC", text * count)
+        assert not any(unicodedata.category(piece[0]).startswith("M") for piece in pieces)
+
+
+def test_a_letter_with_too_many_marks_is_no_endless_word():
+    tokenizer = train_tokenizer(["a" + "\u0301" * 500, "b" * 500], 300)
+    assert "[UNK]" not in tokenizer.tokenize("a" + "\u0301" * 500) + tokenizer.tokenize("b" * 500)
+
+
+def test_passages_that_do_not_differ_are_an_error():
+    same = ["one text"] * 40
+    tokenizer = train_tokenizer(same, 300)
+    with pytest.raises(InputError, match="nothing can be learned from these 40 passages"):
+        lsa_embeddings(count_matrix(tokenizer, iter(same), len(tokenizer)), 3, seed=0)
+
+
+def test_few_different_passages_have_no_vectors_of_noise():
+    """Two dimensions are there to be found; the others must not give a vector to what no passage holds."""
+    few = ["apple pear", "iron zinc", "flute drum"] * 30
+    tokenizer = train_tokenizer(few, 300)
+    counts = count_matrix(tokenizer, iter(few), len(tokenizer))
+    vectors = lsa_embeddings(counts, 12, seed=0)
+    unused = np.bincount(counts.indices, minlength=len(tokenizer)) == 0
+    assert unused.sum() > len(SPECIAL) and not vectors[unused].any()
+    apple, pear, iron = (vectors[tokenizer.convert_tokens_to_ids(word)] for word in ("apple", "pear", "iron"))
+    np.testing.assert_allclose(apple, pear, atol=1e-3)
+    assert abs(apple @ iron) < 1e-3 * (apple @ apple)
 
 
 def test_the_vocabulary_is_the_same_every_time():
@@ -105,7 +171,9 @@ def test_words_of_a_topic_lie_together_and_rare_ones_are_longer():
 
 def test_too_few_passages_are_an_error_with_the_key_to_change():
     tokenizer = train_tokenizer(iter(texts(4)), 300)
-    with pytest.raises(InputError, match=r"4 passages are too few for 14 dimensions; lower stages\.\*\.hidden"):
+    with pytest.raises(
+        InputError, match=r"4 passages with \d+ word pieces are too few for 14 dimensions; lower stages\.\*\.hidden"
+    ):
         lsa_embeddings(count_matrix(tokenizer, iter(texts(4)), len(tokenizer)), 14, seed=0)
 
 
