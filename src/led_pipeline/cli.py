@@ -9,13 +9,11 @@ import argparse
 import sys
 from pathlib import Path
 
-import yaml
-
 from led_pipeline.files import InputError, run_main, write_json
+from led_pipeline.files_yaml import read_yaml
 from led_pipeline.plan.checks import Site
 from led_pipeline.plan.preflight import elsewhere, look, report, status
 from led_pipeline.recipe import Recipe
-from led_pipeline.recipe_errors import repeated_keys
 from led_pipeline.recipe_reference import page
 
 CONFIG = Path("config/config.yaml")
@@ -29,15 +27,7 @@ def read_recipe(path: Path) -> Recipe:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; name a config with --configfile")
-    try:
-        faults = list(repeated_keys(path))
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InputError(f"{path}:{line}: not valid YAML ({error.problem})") from error
-    if faults:
-        raise InputError("\n".join(faults))
-    return Recipe.load(config or {})
+    return Recipe.load(read_yaml(path) or {})
 
 
 def beside(name: str) -> Path:

@@ -14,10 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-
-class InputError(Exception):
-    """Something the user gave is wrong; the message names file, line or key, what was expected and what to do."""
-
+from led_pipeline.files_errors import InputError
+from led_pipeline.files_reading import NotJson, parse_json, read_text
 
 # What says that a disk is full, a quota used up or a file larger than allowed, by number and in words of libraries.
 _FULL = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded", errno.EFBIG: "File too large"}
@@ -112,10 +110,11 @@ def write_json(path: Path | str, value: Any) -> None:
 
 def read_json(path: Path | str) -> Any:
     """Read a JSON file; an unreadable one is an `InputError` that names the line."""
+    text = read_text(path, "a JSON file")
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from error
+        return parse_json(text)
+    except NotJson as error:
+        raise InputError(f"{path}:{error.line}: {error}") from error
 
 
 def digest(path: Path | str, algorithm: str = "sha256") -> str:

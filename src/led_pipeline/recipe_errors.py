@@ -1,11 +1,9 @@
 """Turn what is wrong with a config into sentences that name the key and the nearest right one."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -92,21 +90,3 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 def _choices(known: list[str]) -> str:
     return f"; there are {', '.join(known)}" if known else ""
-
-
-def repeated_keys(path: Path) -> Iterator[str]:
-    """Yield a sentence per key that stands twice in one mapping of a YAML file; its parser would keep the last one."""
-    root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    nodes = [("", root)] if root else []
-    while nodes:
-        prefix, node = nodes.pop()
-        if isinstance(node, yaml.SequenceNode):
-            nodes += [(f"{prefix}[{i}]", child) for i, child in enumerate(node.value)]
-        elif isinstance(node, yaml.MappingNode):
-            lines: dict[str, int] = {}
-            for key, child in node.value:
-                name, line = f"{prefix}.{key.value}".lstrip("."), key.start_mark.line + 1
-                if key.value in lines:
-                    yield f"{path}:{line}: {name} stands already in line {lines[key.value]}, rename or remove one"
-                lines[key.value] = line
-                nodes.append((name, child))

@@ -4,9 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from led_pipeline.files import InputError
+from led_pipeline.files_yaml import read_yaml
 from led_pipeline.recipe_stages import Trained
 
 if TYPE_CHECKING:
@@ -42,11 +41,7 @@ def kind(path: str | None) -> list[str]:
 def _mapping(path: str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise InputError(f"no file '{path}' here ({Path.cwd()}); give its path from the working directory")
-    try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # JSON, too
-    except yaml.YAMLError as error:
-        place = getattr(error, "problem_mark", None)
-        raise InputError(f"{path}:{place.line + 1 if place else 1}: not valid YAML or JSON") from error
+    found = read_yaml(path, "a YAML or JSON file")  # JSON is YAML, too
     if not isinstance(found, Mapping):
         raise InputError(f"{path}: expected a mapping of keys")
     return dict(found)

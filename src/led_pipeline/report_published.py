@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from led_pipeline.files import InputError
+from led_pipeline.files_yaml import read_yaml
 
 SCALE = 100  # publications print 39.6 where we have 0.396
 
@@ -81,11 +81,9 @@ def load_published(path: Path, dataset: str) -> Published | None:
     Raises:
         InputError: the file is not valid YAML, or a key or value of this dataset's section is wrong.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InputError(f"{path}:{line}: not valid YAML ({error.problem})") from error
+    content = read_yaml(path, "the list of published numbers") or {}
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path}: expected a mapping of datasets to what is published about them")
     if dataset not in content:
         return None
     try:

@@ -8,8 +8,8 @@ import pytest
 from configs import RECIPES, changed
 
 from led_pipeline.files import InputError
+from led_pipeline.files_yaml import repeated_keys
 from led_pipeline.recipe import Recipe
-from led_pipeline.recipe_errors import repeated_keys
 from led_pipeline.recipe_stages import FAMILIES, READS
 
 PAPER = RECIPES["config.yaml"]

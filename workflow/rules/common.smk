@@ -23,8 +23,8 @@ shell.prefix(
 
 from led_pipeline import hub, own_code
 from led_pipeline.files import InputError
+from led_pipeline.files_yaml import repeated_keys
 from led_pipeline.recipe import Recipe
-from led_pipeline.recipe_errors import repeated_keys
 from led_pipeline.recipe_stages import LABELS, READS
 from led_pipeline.versions import VERSIONS
 
