@@ -1,13 +1,31 @@
-"""What all tests share: no GPU, no network, and the option that renews the golden files."""
+"""What all tests share: no GPU unless asked for, no network, and the options.
+
+`pytest --gpu` runs the tests marked `gpu`, on the machine's GPU, and no others.
+"""
 
 import os
 
 import pytest
 
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a test's numbers must not depend on the machine
-os.environ["ACCELERATE_USE_CPU"] = "true"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--renew-golden", action="store_true", help="write the golden files anew instead of comparing")
+    parser.addoption("--gpu", action="store_true", help="run the tests marked gpu, and no others")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("--gpu"):  # a test's numbers must not depend on the machine
+        os.environ |= {"CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--gpu"):
+        others = [item for item in items if not item.get_closest_marker("gpu")]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs a GPU: pytest --gpu"))

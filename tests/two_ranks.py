@@ -137,6 +137,8 @@ def train_and_validate(folder: Path, out: Path) -> None:
     write_json(out / "one_query.json", value)
     arguments.validation = {"queries": 7, "depth": 6, "every": 2, "keep": "best"} | measured
     train.train(arguments)
+    rank = Accelerator(cpu=True).process_index
+    write_json(out / f"seed.rank{rank}.json", torch.initial_seed())
 
 
 def main() -> None:

@@ -161,11 +161,18 @@ def _step(
     # gradients are averaged, so the factor makes their sum.
     accelerator.backward(loss * accelerator.num_processes)
     accelerator.clip_grad_norm_(model.parameters(), plan.clip_norm)
+    scale = _loss_scale(accelerator)
     optimizer.step()
     optimizer.zero_grad()
-    progress["updates"] += not accelerator.optimizer_step_was_skipped
+    # accelerate's `optimizer_step_was_skipped` does not see that a fused optimizer has left out an overflow.
+    progress["updates"] += not (accelerator.optimizer_step_was_skipped or _loss_scale(accelerator) < scale)
     progress["step"] += 1
     return {"loss": loss.detach(), **terms}
+
+
+def _loss_scale(accelerator: Accelerator) -> float:
+    """Return what losses are scaled by in fp16, which falls exactly when gradients overflow; elsewhere 1."""
+    return accelerator.scaler.get_scale() if accelerator.scaler is not None else 1.0
 
 
 def _healthy(terms: dict[str, Tensor], step: int, watch: Watch) -> dict[str, float]:

@@ -15,7 +15,7 @@ VERSIONS = {
     "pools": 1,
     "trainset": 1,
     "score": 1,
-    "train": 1,
+    "train": 2,
     "encode": 1,
     "index": 1,
     "evaluate": 1,

@@ -13,6 +13,9 @@ import torch
 import two_ranks
 
 from led_pipeline.data.tables import Ragged, Ranking, read_arrow, read_ranking, write_ranking
+from led_pipeline.data.tokens import TokenStore
+from led_pipeline.models.backbone import to_texts
+from led_pipeline.models.checkpoint import load
 
 pytestmark = pytest.mark.ranks
 
@@ -24,7 +27,7 @@ def results(tmp_path_factory) -> tuple[Path, Path]:
     """Return the folders with what one process and two processes made of the same input."""
     folder = tmp_path_factory.mktemp("two_ranks")
     tiny.save_dataset(folder, batch_size=4, epochs=2)
-    tiny.save_store(folder / "one.arrow", folder / "tokenizer", {"text": ["a b c"]})
+    tiny.save_store(folder / "one.arrow", folder / "tokenizer", {"text": ["a b c d e f g h i j"]})
     random = np.random.default_rng(0)
     rows = [random.permutation(30)[:8] for _ in range(9)]
     lists = Ragged.from_rows(rows, np.int32), Ragged.from_rows([-np.arange(8) for _ in rows], np.float32)
@@ -86,6 +89,16 @@ def test_dense_vectors_are_those_of_one_process(results, file):
     np.testing.assert_allclose(two, one, rtol=2e-3, atol=1e-4)
 
 
+def test_a_query_is_cut_at_the_length_of_queries(results):
+    """It has 12 tokens; the longest query has 8, the longest passage 20."""
+    folder = results[0].parent
+    model, store = load(folder / "dense", tiny.settings("dense"))[0].eval(), TokenStore([folder / "one.arrow"])
+    texts = to_texts(store.texts([0], 8), torch.device("cpu"))
+    assert store.lengths([0], 20).tolist() == [12] and texts.ids_N.tolist()[-1] == 3
+    with torch.no_grad():
+        np.testing.assert_allclose(np.load(results[1] / "one.npy"), model(texts).numpy(), rtol=2e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("file", ["passages.arrow", "one.arrow"])
 def test_sparse_vectors_are_those_of_one_process(results, file):
     (one, metadata), (two, same) = (read_arrow(folder / file) for folder in results)
@@ -116,6 +129,11 @@ def test_no_part_of_a_rank_is_left_behind(results):
 def test_a_rank_without_queries_to_validate_waits_for_the_other(results):
     one, two = (json.loads((folder / "one_query.json").read_text()) for folder in results)
     assert one == two > 0
+
+
+def test_each_rank_draws_its_dropout_from_a_seed_of_its_own(results):
+    seeds = [json.loads((results[1] / f"seed.rank{rank}.json").read_text()) for rank in (0, 1)]
+    assert seeds == [42, 43]
 
 
 def test_a_whole_training_logs_what_one_process_logs(results):

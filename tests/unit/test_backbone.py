@@ -152,7 +152,7 @@ def test_the_kernel_for_gpus_takes_the_arguments_it_is_given():
     ]  # fmt: skip
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_on_a_gpu_vectors_are_those_of_the_padded_way(dtype):
     device = torch.device("cuda")

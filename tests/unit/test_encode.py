@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 import tiny
@@ -11,7 +13,7 @@ from led_pipeline.models.backbone import to_texts
 from led_pipeline.models.checkpoint import load
 
 CPU = torch.device("cpu")
-ROWS = np.array([4, 29, 0, 13, 13, 7])
+ROWS = np.array([10, 29, 2, 13, 13, 23, 6])  # of different lengths, some cut at 20 tokens
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +33,7 @@ def one_by_one(model, store) -> np.ndarray:
 def test_rows_are_those_of_each_text_alone_in_the_given_order(folder, monkeypatch, family, budget):
     monkeypatch.setitem(inference.TOKENS_PER_BATCH, "cpu", budget)
     model, store = load(folder / family, tiny.settings(family))[0].eval(), TokenStore([folder / "passages.arrow"])
+    assert store.lengths(ROWS, 20).tolist() == [7, 20, 12, 20, 20, 9, 16]
     expected = one_by_one(model, store)
     if family == "dense":
         found = encode.dense_rows(model, store, ROWS, 20, CPU)
@@ -42,6 +45,27 @@ def test_rows_are_those_of_each_text_alone_in_the_given_order(folder, monkeypatc
             assert (np.diff(rows["terms"][i].astype(int)) > 0).all() and (rows["weights"][i] > 0).all()
             found[i, rows["terms"][i]] = rows["weights"][i]
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-3 if family == "dense" else 1e-5)
+
+
+@pytest.mark.parametrize("side", ["query", "passage"])
+def test_the_command_encodes_without_dropout_and_cuts_each_side_at_its_length(folder, tmp_path, monkeypatch, side):
+    """Also a model that arrives in training mode, as one of the user's classes may."""
+    settings, length = tiny.settings("dense"), {"query": 8, "passage": 20}[side]
+    tiny.backbone("dense", hidden_dropout_prob=0.5).save_pretrained(tmp_path / "model")
+    model, store = load(tmp_path / "model", settings)[0].eval(), TokenStore([folder / "passages.arrow"])
+    with torch.no_grad():
+        expected = torch.cat([model(to_texts(store.texts([row], length), CPU)) for row in range(len(store))]).numpy()
+    monkeypatch.setattr(encode, "load", lambda _: (load(tmp_path / "model", settings)[0].train(), settings))
+    options = {
+        "model": tmp_path / "model",
+        "tokens": folder / "passages.arrow",
+        "side": side,
+        "out": tmp_path / "v.npy",
+    }
+    command = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    monkeypatch.setattr(sys, "argv", ["encode", *command])
+    encode.main()
+    np.testing.assert_allclose(np.load(tmp_path / "v.npy"), expected, rtol=2e-3, atol=1e-3)
 
 
 def dense_matrix(vectors, width: int) -> np.ndarray:

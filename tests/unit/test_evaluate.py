@@ -183,6 +183,11 @@ def test_the_randomisation_test_depends_on_the_seed_alone_and_not_on_the_directi
     assert compare(b, a, "MRR@10", seed=7).difference == -first.difference
 
 
+def test_p_is_never_0_since_the_observed_difference_counts_as_one_of_the_exchanges():
+    a, b = table([1.0] * 60), table([0.0] * 60)  # one exchange in 2^59 reaches this
+    assert compare(a, b, "MRR@10", permutations=999).p_randomisation == 1 / 1_000
+
+
 def test_equal_systems_have_p_1_and_no_t():
     test = compare(table([0.5, 1.0]), table([0.5, 1.0]), "MRR@10")
     assert (test.p_randomisation, test.p_t, test.difference, test.ties) == (1.0, None, 0.0, 2)

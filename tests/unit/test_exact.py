@@ -53,6 +53,18 @@ def test_a_query_without_terms_has_no_hits_and_depth_may_exceed_the_collection()
     assert [(p.tolist(), s.tolist()) for _, p, s in exact_sparse(queries, passages, 100)] == [([], []), ([0], [1.0])]
 
 
+def test_large_impacts_rank_by_their_exact_sums():
+    """A float16 knows no 2,049, and a sum of float32 products no 16,777,217."""
+    impacts = [[2_048, 1], [2_049, 1], [4_096, 4_097]]
+    rows = Ragged.from_rows([np.array([0, 1])] * 3, np.uint16), Ragged.from_rows(impacts, np.uint16)
+    query = Ragged.from_rows([np.array([0, 1])], np.uint16), Ragged.from_rows([[1, 1]], np.uint16)
+    (found,) = exact_sparse(SparseVectors(*query), SparseVectors(*rows), 3)
+    assert (found[1].tolist(), found[2].tolist()) == ([2, 1, 0], [8_193.0, 2_050.0, 2_049.0])
+    query = Ragged.from_rows([np.array([0, 1])], np.uint16), Ragged.from_rows([[4_096, 1]], np.uint16)
+    products = SparseVectors(*query).matrix(2) @ SparseVectors(*rows).matrix(2).T
+    assert int(products.toarray()[0, 2]) == 16_781_313
+
+
 @pytest.mark.parametrize("order", ["grouped", "shuffled"])
 def test_sparse_pairs_score_as_their_dense_dot_products(monkeypatch, order):
     monkeypatch.setattr(exact, "QUERY_BLOCK", 3)

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from led_pipeline import checkpoints, watch
+from led_pipeline import checkpoints, loop, watch
 from led_pipeline.checkpoints import Checkpoints
 from led_pipeline.files import InputError
 from led_pipeline.loop import Plan, fit, learning_rate, optimizer_for
@@ -200,7 +200,7 @@ def test_another_owner_starts_anew(run, tmp_path):
     steps = Steps()
     run(network(), steps, plan, owner="somebody else")
     assert steps.seen == list(range(12))
-    assert not (tmp_path / "checkpoints/state.part").exists()
+    assert [path.name for path in (tmp_path / "checkpoints").glob("state.*")] == ["state.11"]
 
 
 def test_half_a_line_that_a_kill_left_behind_is_dropped(run, tmp_path):
@@ -351,8 +351,9 @@ def test_checkpoints_come_by_steps_too_and_change_no_bit(run, tmp_path, monkeypa
     assert_equal(often, whole.state_dict())
 
 
-def test_the_loss_scaler_goes_on_where_it_was(run, monkeypatch):
-    """On the CPU accelerate makes none, so it is given one that grows every second step and overflows once."""
+@pytest.fixture
+def scalers(monkeypatch):
+    """Give each training a loss scaler that grows every second step, since accelerate makes none on the CPU."""
     prepare, scalers = Accelerator.prepare, []
 
     def with_scaler(self, *modules):
@@ -360,22 +361,37 @@ def test_the_loss_scaler_goes_on_where_it_was(run, monkeypatch):
         scalers.append(self.scaler)
         return prepare(self, *modules)
 
-    def overflowing(stop):
-        def loss(model, step):
-            value, terms = step_loss(model, step)
-            if step == stop:
-                raise Killed
-            return value * (float("inf") if step == 4 else 1.0), terms
-
-        return loss
-
     monkeypatch.setattr(Accelerator, "prepare", with_scaler)
+    return scalers
+
+
+def overflowing(stop=None):
+    """Return a `step_loss` whose gradients overflow once."""
+
+    def loss(model, step):
+        value, terms = step_loss(model, step)
+        if step == stop:
+            raise Killed
+        return value * (float("inf") if step == 4 else 1.0), terms
+
+    return loss
+
+
+def test_a_step_that_the_loss_scaler_skips_takes_no_step_of_the_schedule(run, monkeypatch, scalers):
+    rates = []
+    monkeypatch.setattr(loop, "learning_rate", lambda *a: rates.append(learning_rate(*a)) or rates[-1])
+    run(network(), overflowing(), replace(PLAN, log_every=100))
+    assert rates[::2] == rates[1::2], "two groups of parameters"
+    assert rates[::2] == [learning_rate(update, PLAN) for update in (0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 9, 10)]
+
+
+def test_the_loss_scaler_goes_on_where_it_was(run, scalers):
     plan, whole = replace(PLAN, checkpoint_steps=3, log_every=100), network()
-    run(whole, overflowing(None), plan, folder="whole")
+    run(whole, overflowing(), plan, folder="whole")
     with pytest.raises(Killed):
         run(network(), overflowing(8), plan)
     resumed = network(seed=5)
-    run(resumed, overflowing(None), plan)
+    run(resumed, overflowing(), plan)
     # Steps 1 to 4 double it twice, step 5 halves it, steps 6 to 11 double it three times, and step 12 is the next half.
     assert [scaler.get_scale() for scaler in (scalers[0], scalers[-1])] == [8 * 2**4, 8 * 2**4]
     assert_equal(resumed, whole.state_dict())

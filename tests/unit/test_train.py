@@ -1,3 +1,4 @@
+import argparse
 import json
 import math
 
@@ -237,12 +238,47 @@ def test_a_trained_stage_is_a_checkpoint_with_its_log_and_settings(folder, tmp_p
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
-def test_the_same_training_gives_the_same_bits(folder, tmp_path, family):
-    """Dropout is on, so the seed must decide it."""
+def test_a_seed_decides_the_bits_of_a_training(folder, tmp_path, family):
+    """Dropout is on, so another seed gives other weights."""
     tiny.backbone(family, hidden_dropout_prob=0.2).save_pretrained(tmp_path / "initial")
-    for name in ("a", "b"):
-        arguments = tiny.arguments(folder, tiny.settings(family, max_steps=3), tmp_path / name)
+    for name, seed in (("a", 42), ("b", 42), ("c", 43)):
+        arguments = tiny.arguments(folder, tiny.settings(family, max_steps=3, seed=seed), tmp_path / name)
         arguments.init = str(tmp_path / "initial")
         train.train(arguments)
-    first, second = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("a", "b"))
-    assert first == second
+    first, second, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("a", "b", "c"))
+    assert first == second != other
+
+
+MODEL_FILES = ["dense/weights", "query/weights"]
+DATA_FILES = ["trainset.arrow", "queries.arrow", "passages.arrow", "ranking", "dev.arrow", "dev.qrels", "lex.arrow"]
+
+
+@pytest.fixture
+def fingerprinted(tmp_path) -> argparse.Namespace:
+    """Return a command line whose files hold a word each."""
+    for name in MODEL_FILES:
+        (tmp_path / name).parent.mkdir()
+    for name in MODEL_FILES + DATA_FILES:
+        (tmp_path / name).write_text(name)
+    a = tiny.arguments(tmp_path, tiny.settings("dense"), tmp_path / "out", validation={"every": 2})
+    a.query_init, a.teacher_vectors = str(tmp_path / "query"), [["lex", str(tmp_path / "lex.arrow")]]
+    a.validation_ranking, a.validation_qrels = tmp_path / "ranking", tmp_path / "dev.qrels"
+    a.validation_queries = tmp_path / "dev.arrow"
+    return a
+
+
+@pytest.mark.parametrize("file", MODEL_FILES + DATA_FILES)
+def test_a_checkpoint_belongs_to_the_content_of_every_file_that_decides_the_weights(fingerprinted, tmp_path, file):
+    before = train.fingerprint_of(fingerprinted, 1)
+    assert train.fingerprint_of(fingerprinted, 1) == before
+    (tmp_path / file).write_text("something else")
+    assert train.fingerprint_of(fingerprinted, 1) != before
+
+
+def test_a_checkpoint_belongs_to_settings_validation_and_number_of_processes(fingerprinted):
+    before = train.fingerprint_of(fingerprinted, 1)
+    assert train.fingerprint_of(fingerprinted, 2) != before
+    for changes in ({"settings": tiny.settings("dense", seed=43)}, {"validation": {"every": 3}}):
+        assert train.fingerprint_of(argparse.Namespace(**vars(fingerprinted) | changes), 1) != before
+    running = argparse.Namespace(**vars(fingerprinted) | {"running": {"checkpoint_min": 5}})
+    assert train.fingerprint_of(running, 1) == before
