@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from led_pipeline.recipe_schema import Name, Positive, Section
 
-Defect = Literal["empty_text", "duplicate_id", "bad_utf8", "qrel_without_passage", "qrel_without_query"]
+Defect = Literal["empty_text", "duplicate_id", "bad_utf8", "header_line", "qrel_without_passage", "qrel_without_query"]
 
 
 TEMPLATE_FIELD = r"\{([A-Za-z_][\w-]*(?:\.[A-Za-z_][\w-]*)*)\}"  # {name}, or {outer.inner} of nested records

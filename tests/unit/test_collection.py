@@ -212,7 +212,7 @@ def test_a_beir_split_reads_json_queries_and_qrels_with_a_header(source, split):
     [
         ("q9\t0\tp1\t1\n", "qrel_without_query", "query 'q9' is judged but not among the queries"),
         ("q1\t0\tp9\t1\n", "qrel_without_passage", "passage 'p9' is judged but not in the collection"),
-        ("q4\t0\tp1\t1\n", "duplicate_id", "query 'q4' and passage 'p1' stand on an earlier line too"),
+        ("q4\t0\tp1\t0\n", "duplicate_id", "query 'q4' and passage 'p1' have grade 0 here and 1 in line 1"),
     ],
 )
 def test_a_dangling_or_repeated_judgement_is_a_defect_that_may_be_skipped(source, split, line, kind, message):

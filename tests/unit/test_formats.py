@@ -44,11 +44,12 @@ def test_beir_qrels_have_three_columns_under_their_header(tmp_path):
         ("q1\t0\tp1\t1.0\n", ":1: grade '1.0'"),
         ("q1\t0\tp1\t1_0\n", ":1: grade '1_0'"),
         ("query\tdoc\trelevance\nq1\tp1\t1\n", r":1: 3 column\(s\), .*in BEIR's format, the header query-id"),
+        ("query_id\titer\tdoc_id\trelevance\nq1\t0\tp1\t1\n", r":1: the line reads 'query_id TAB iter .*header_line"),
         (BEIR_HEADER + "q 1\tp1\t1\n", ":2: there is 'q 1', expected an id"),
         (BEIR_HEADER + "q1\t\t1\n", ":2: there is '', expected an id"),
         (
             "q1\t0\tp1\t1\nq2\t0\tp1\t1\nq1\t0\tp1\t0\n",
-            r":3: query 'q1' and passage 'p1' stand on an earlier.*duplicate_id",
+            r":3: query 'q1' and passage 'p1' have grade 0 here and 1 in line 1, expected one grade.*duplicate_id",
         ),
     ],
 )
@@ -56,6 +57,16 @@ def test_a_bad_judgement_is_named(tmp_path, content, message):
     (tmp_path / "qrels").write_text(content)
     with pytest.raises(InputError, match="qrels" + message):
         load_qrels(tmp_path / "qrels")
+
+
+@pytest.mark.parametrize("again", ["q1 0 p1 1\n", "q1 Q0 p1 01\r\n"])
+def test_a_judgement_that_is_repeated_word_for_word_counts_once_and_is_noted(tmp_path, again):
+    (tmp_path / "qrels").write_text("q1 0 p1 1\nq2 0 p1 1\n" + 2 * again)
+    problems = Problems()
+    assert list(read_qrels(tmp_path / "qrels", problems)) == [(1, "q1", "p1", 1), (2, "q2", "p1", 1)]
+    problems.check()
+    assert problems.noted == {str(tmp_path / "qrels"): {"repeated_judgement": 2}} and not problems.skipped
+    assert load_qrels(tmp_path / "qrels") == {"q1": {"p1": 1}, "q2": {"p1": 1}}
 
 
 def test_the_first_of_two_judgements_counts_when_duplicates_are_skipped(tmp_path):
@@ -196,8 +207,8 @@ def test_negatives_come_as_lists(tmp_path):
 
 
 def test_negatives_come_as_triples_whose_positives_are_ignored(tmp_path):
-    (tmp_path / "t.tsv").write_text("1\t3\t9\n1\t3\t8\n1\t4\t9\n2\t3\t5\n")
-    assert list(read_negatives(tmp_path / "t.tsv")) == [("1", ["9", "8"]), ("2", ["5"])]
+    (tmp_path / "t.tsv").write_text("1\t3\t9\n1\t3\t8\n1\t4\t9\n2\t3\t5\n1\t3\t7\n")
+    assert list(read_negatives(tmp_path / "t.tsv")) == [("1", ["9", "8"]), ("2", ["5"]), ("1", ["7"])]
 
 
 @pytest.mark.parametrize(
@@ -209,8 +220,8 @@ def test_negatives_come_as_triples_whose_positives_are_ignored(tmp_path):
         ("1\t2,,3\n", ":1: there is '', expected an id"),
         ("1\t\n", ":1: there is '', expected an id"),
         ("1\t2, 3\n", ":1: there is ' 3'"),
-        ("1\t2\t3\n2\t2\t3\n1\t2\t4\n", ":3: query '1' comes again"),
-        ("1\t2\n2\t2\n1\t4\n", ":3: query '1' comes again"),
+        ("qid\tpositive\tnegative\n1\t2\t3\n", ":1: the line reads 'qid TAB positive TAB negative', names of columns"),
+        ("qid\tnegatives\n1\t2,3\n", ":1: the line reads 'qid TAB negatives'"),
     ],
 )
 def test_bad_negatives_are_named(tmp_path, content, message):

@@ -216,7 +216,7 @@ def test_huge_scores_of_a_lexicon_stage_are_clamped(folder, data):
     assert terms["contrastive"] == pytest.approx(math.log(16))
 
 
-@pytest.mark.parametrize(("steps", "log_every"), [(10, 1), (99, 1), (100, 2), (4_000, 80), (99_894, 100)])
+@pytest.mark.parametrize(("steps", "log_every"), [(10, 1), (99, 1), (100, 2), (4_000, 80), (99_891, 100)])
 def test_a_training_logs_about_fifty_times_and_at_least_every_hundred_steps(steps, log_every):
     settings = tiny.settings("dense", batch_size=1, epochs=1)
     plan = train.build_plan(settings, {"checkpoint_min": 5.0}, steps, {"every": 7, "keep": "best", "measure": "MRR@10"})

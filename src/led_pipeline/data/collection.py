@@ -17,14 +17,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from led_pipeline.data.characters import is_blank, look_alikes, spelled
 from led_pipeline.data.formats import Judgement, read_qrels, write_qrels
-from led_pipeline.data.lines import DEFECTS, Problems
+from led_pipeline.data.lines import DEFECTS, NOTES, Problems
 from led_pipeline.data.repair import Repair
 from led_pipeline.data.selection import Selection, select
 from led_pipeline.data.streams import on_disk
-from led_pipeline.data.tables import ROW_GROUP, rows_of, write_strings
+from led_pipeline.data.tables import ROW_GROUP, every_id, rows_of, write_strings
 from led_pipeline.data.templates import MissingFieldError, Template
-from led_pipeline.data.texts import Text, read_corpus, read_queries, read_titles, read_tsv
+from led_pipeline.data.texts import Text, empty, read_corpus, read_queries, read_tsv
+from led_pipeline.data.titles import Titles
 from led_pipeline.files import InputError, digest, run_main, write_json
 
 Reader = Callable[..., Iterator[Text]]
@@ -46,6 +48,18 @@ def filled(template: Template, path: Path, columns: dict[str, list[str]]) -> lis
         raise InputError(f"{path}: {error}") from error
 
 
+def shown(rows: Iterable[tuple[int, str, str]], path: Path, problems: Problems) -> tuple[list[str], list[str]]:
+    """Return the ids and texts of those (line, id, text) whose text shows something; the others are a defect."""
+    ids, texts = [], []
+    for line, name, text in rows:
+        if is_blank(text):
+            problems.add("empty_text", path, line, f"{empty(name, text)} after dataset.templates")
+        else:
+            ids.append(name)
+            texts.append(text)
+    return ids, texts
+
+
 def distinct(rows: Iterable[Text], path: Path, problems: Problems, seen: set[str]) -> Iterator[Text]:
     """Pass on the texts whose id is new, and add it to `seen`."""
     for row in rows:
@@ -55,48 +69,6 @@ def distinct(rows: Iterable[Text], path: Path, problems: Problems, seen: set[str
         else:
             seen.add(row[1])
             yield row
-
-
-class Titles:
-    """The titles of a collection by passage id, read only as far as the passages need.
-
-    If both files are in the same order, one title is held at a time; otherwise those that were passed over.
-    """
-
-    def __init__(self, path: Path, problems: Problems) -> None:
-        self._path, self._problems = path, problems
-        self._rows = read_titles(path, problems)
-        self._ahead: dict[str, tuple[int, str]] = {}
-
-    def take(self, pid: str) -> str:
-        """Return the title of a passage, empty if it has none; a second call would not find it."""
-        while pid not in self._ahead and self._advance():
-            pass
-        return self._ahead.pop(pid, (0, ""))[1]
-
-    def finish(self, passages: Collection[str]) -> int:
-        """Read the rest, given the ids of all passages; return how many titles belong to no passage."""
-        while self._advance():
-            pass
-        again = [pid for pid in self._ahead if pid in passages]
-        for pid in again:
-            self._report_duplicate(self._ahead[pid][0], pid)
-        return len(self._ahead) - len(again)
-
-    def _advance(self) -> bool:
-        row = next(self._rows, None)
-        if row is None:
-            return False
-        line, pid, title = row
-        if pid in self._ahead:
-            self._report_duplicate(line, pid)
-        else:
-            self._ahead[pid] = line, title
-        return True
-
-    def _report_duplicate(self, line: int, pid: str) -> None:
-        fault = f"passage '{pid}' has a title on an earlier line too, expected one title"
-        self._problems.add("duplicate_id", self._path, line, fault)
 
 
 def prepare_passages(
@@ -123,20 +95,23 @@ def prepare_passages(
         texts_read = read_texts(PASSAGES[form], collection, problems, template)
         rows = distinct(texts_read, collection, problems, seen)
         while batch := list(islice(rows, ROW_GROUP)):
-            _, ids, own_titles, texts = (list(column) for column in zip(*batch, strict=True))
+            lines, ids, own_titles, texts = (list(column) for column in zip(*batch, strict=True))
             column = [joined.take(pid) for pid in ids] if joined else own_titles
             counts["passages_without_title"] += column.count("")
+            counts.update({"titles_of_a_dash": column.count("-")} if "-" in column else {})
             if template and form == "msmarco":
                 texts = filled(template, collection, {"id": ids, "title": column, "text": texts})
+                ids, texts = shown(zip(lines, ids, texts, strict=True), collection, problems)
                 column = [""] * len(texts)
+            counts["passages"] += len(ids)
             yield {"id": ids, "title": repair(column, "titles"), "text": repair(texts, "passages")}
         counts["titles_without_passage"] = joined.finish(seen) if joined else 0
         # Inside the stream, so that a bad line keeps the file from being published.
         problems.check()
-        if not seen:
+        if not counts["passages"]:
             raise InputError(f"{collection}: no passage in it, expected at least one; check dataset.collection")
 
-    counts["passages"] = write_strings(out, batches(), ["id", "title", "text"])
+    write_strings(out, batches(), ["id", "title", "text"])
     made = provenance([collection, titles], counts, problems, repair)
     return made | {"titles": made["inputs"][1] if titles else None}
 
@@ -146,16 +121,22 @@ def judgements(
 ) -> dict[str, dict[str, int]]:
     """Return the grades by qid and pid; a judgement whose query or passage is missing is a defect."""
     known = rows_of(passages, {pid for _, _, pid, _ in rows})
+    lost = {pid for _, _, pid, _ in rows} - known.keys()
+    twins = {"query": look_alikes({qid for _, qid, _, _ in rows} - set(queries), queries)}
+    twins["passage"] = look_alikes(lost, every_id(passages))
     grades: dict[str, dict[str, int]] = {}
     for line, qid, pid, grade in rows:
-        if qid not in queries:
-            fault = f"query '{qid}' is judged but not among the queries, expected its text there"
-            problems.add("qrel_without_query", qrels, line, fault)
-        elif pid not in known:
-            fault = f"passage '{pid}' is judged but not in the collection, expected its text there"
-            problems.add("qrel_without_passage", qrels, line, fault)
-        else:
+        if qid in queries and pid not in lost:
             grades.setdefault(qid, {})[pid] = grade
+            continue
+        name, what, where = (pid, "passage", "in the collection")
+        if qid not in queries:
+            name, what, where = (qid, "query", "among the queries")
+        fault, twin = f"{what} {spelled(name)} is judged but not {where}", twins[what].get(name)
+        hint = f", which has {spelled(twin)}, that only looks the same; write both alike" if twin else ""
+        problems.add(f"qrel_without_{what}", qrels, line, fault + (hint or ", expected its text there"))
+        if twin and problems.skips(f"qrel_without_{what}"):
+            problems.note("look_alike", qrels)
     return grades
 
 
@@ -178,10 +159,12 @@ def prepare_split(
     problems = Problems(skip)
     seen: set[str] = set()
     texts_read = read_texts(QUERIES[form], queries, problems, template)
-    texts = {qid: text for _, qid, _, text in distinct(texts_read, queries, problems, seen)}
+    read = [(line, qid, text) for line, qid, _, text in distinct(texts_read, queries, problems, seen)]
     if template and form == "msmarco":
-        made = filled(template, queries, {"id": list(texts), "text": list(texts.values())})
-        texts = dict(zip(texts, made, strict=True))
+        lines, ids, texts = zip(*read, strict=True) if read else ((), (), ())
+        made = filled(template, queries, {"id": list(ids), "text": list(texts)})
+        read = [*zip(lines, ids, made, strict=True)]
+    texts = dict(zip(*shown(read, queries, problems), strict=True))
     rows = list(read_qrels(qrels, problems)) if qrels else []
     grades = judgements(rows, qrels, texts, passages, problems) if qrels else None
     problems.check()
@@ -214,6 +197,9 @@ def provenance(
     for path, kinds in problems.skipped.items():
         for kind, count in kinds.items():
             print(f"{path}: skipped {count:,} line(s) with {kind}")
+    for path, kinds in problems.noted.items():
+        for kind, count in kinds.items():
+            print(f"{path}: {count:,} {NOTES[kind]}")
     return {
         "inputs": [
             {"path": str(path), "bytes": on_disk(path).stat().st_size, "sha256": digest(on_disk(path))}
@@ -222,6 +208,7 @@ def provenance(
         ],
         "counts": dict(sorted(counts.items())),
         "skipped": problems.skipped,
+        "noted": problems.noted,
         "repair_encoding": repair.method,
     }
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from led_pipeline.data.headers import header_fault, is_header
 from led_pipeline.data.lines import MALFORMED, Problems, bad_id, is_id, read_lines
 from led_pipeline.files import InputError, atomic
 
@@ -34,9 +35,10 @@ _INFINITY_BITS = 0x7F80_0000  # of a 32-bit float
 def read_qrels(path: Path | str, problems: Problems) -> Iterator[Judgement]:
     """Yield judgements from TREC's four columns, or from BEIR's three if the first line is BEIR's header.
 
-    A passage that is judged twice for one query is a duplicate_id; the first of the two counts.
+    A pair that comes again with the same grade is noted and left out, as ten of MS MARCO's training judgements; one
+    with another grade is a duplicate_id, and the first of the two counts.
     """
-    seen: dict[str, set[str]] = {}
+    seen: dict[str, dict[str, tuple[int, int]]] = {}
     beir: bool | None = None
     for number, line in read_lines(path, problems):
         if beir is None:
@@ -44,6 +46,9 @@ def read_qrels(path: Path | str, problems: Problems) -> Iterator[Judgement]:
             if beir:
                 continue
         columns = line.split("\t") if beir else line.split()
+        if number == 1 and len(columns) == 4 and is_header(columns):
+            problems.add("header_line", path, number, header_fault(columns, "a judgement"))
+            continue
         if len(columns) != (3 if beir else 4):
             wanted = "3 between tabs, as in the header" if beir else f"4: qid 0 pid grade ({_BEIR_HINT})"
             problems.add(MALFORMED, path, number, f"{len(columns)} column(s), expected {wanted}")
@@ -53,12 +58,18 @@ def read_qrels(path: Path | str, problems: Problems) -> Iterator[Judgement]:
             problems.add(MALFORMED, path, number, bad_id(pid if is_id(qid) else qid, "there is"))
         elif not _is_integer(grade):
             problems.add(MALFORMED, path, number, f"grade {grade!r}, expected a whole number")
-        elif pid in seen.setdefault(qid, set()):
-            fault = f"query '{qid}' and passage '{pid}' stand on an earlier line too, expected every pair once"
-            problems.add("duplicate_id", path, number, fault)
-        else:
-            seen[qid].add(pid)
+        elif pid not in seen.setdefault(qid, {}):
+            seen[qid][pid] = number, int(grade)
             yield number, qid, pid, int(grade)
+        elif seen[qid][pid][1] == int(grade):
+            problems.note("repeated_judgement", path)
+        else:
+            line_before, before = seen[qid][pid]
+            fault = (
+                f"query '{qid}' and passage '{pid}' have grade {int(grade)} here and {before} in line {line_before},"
+                " expected one grade for every pair"
+            )
+            problems.add("duplicate_id", path, number, fault)
 
 
 def _is_integer(text: str) -> bool:
@@ -179,24 +190,19 @@ def _read_run_rows(path: Path | str, problems: Problems) -> Iterator[tuple[int, 
 def read_negatives(path: Path | str) -> Iterator[tuple[str, list[str]]]:
     """Yield each query of published negatives with its passages, in file order and without repetition.
 
-    The first line tells lists (2 columns) from triples (3 columns), whose rows of one query stand together.
+    The first line tells lists (2 columns) from triples (3 columns). A query comes once for each run of its lines: that
+    they all stand together is nowhere promised for MS MARCO's triples.
 
     Raises:
-        InputError: at the end, if a line is malformed or a query comes again after another one.
+        InputError: at the end, if a line is malformed.
     """
     problems = Problems()
-    seen: set[str] = set()
-    for qid, group in groupby(_read_negative_rows(path, problems), key=itemgetter(1)):
-        rows = list(group)
-        if qid in seen:
-            fault = f"query '{qid}' comes again, expected its lines next to one another"
-            problems.add(MALFORMED, path, rows[0][0], fault)
-        seen.add(qid)
-        yield qid, list(dict.fromkeys(pid for row in rows for pid in row[2]))
+    for qid, group in groupby(_read_negative_rows(path, problems), key=itemgetter(0)):
+        yield qid, list(dict.fromkeys(pid for row in group for pid in row[1]))
     problems.check()
 
 
-def _read_negative_rows(path: Path | str, problems: Problems) -> Iterator[tuple[int, str, list[str]]]:
+def _read_negative_rows(path: Path | str, problems: Problems) -> Iterator[tuple[str, list[str]]]:
     width = 0
     for number, line in read_lines(path, problems):
         columns = line.split("\t")
@@ -205,9 +211,12 @@ def _read_negative_rows(path: Path | str, problems: Problems) -> Iterator[tuple[
             wanted = "3: qid TAB positive TAB negative" if width == 3 else "2: qid TAB pid,pid,..."
             problems.add(MALFORMED, path, number, f"{len(columns)} column(s), expected {wanted}")
             continue
+        if number == 1 and is_header(columns):
+            problems.add(MALFORMED, path, number, header_fault(columns, "a query's negatives"))
+            continue
         pids = columns[2:] if width == 3 else columns[1].split(",")
         wrong = next((name for name in (columns[0], *pids) if not is_id(name)), None)
         if wrong is None:
-            yield number, columns[0], pids
+            yield columns[0], pids
         else:
             problems.add(MALFORMED, path, number, bad_id(wrong, "there is"))

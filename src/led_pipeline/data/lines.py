@@ -18,7 +18,17 @@ from led_pipeline.recipe_data import Defect
 DEFECTS: tuple[str, ...] = get_args(Defect)
 MALFORMED = "malformed"  # the one kind that cannot be skipped: nobody knows what such a line should say
 
+# What is no fault, and still something to know: counted in the provenance and said in the log.
+NOTES = {
+    "repeated_judgement": "judgement(s) that an earlier line has with the same grade; each pair counts once",
+    "quoted_field": 'line(s) quoted as CSV ("" for "); quotes are read as part of ids and texts, so write them without',
+    "look_alike": "judgement(s) left out whose id looks like one that is there, and differs in code points or in case",
+    "byte_order_mark": "byte order mark(s) inside the file, where files were joined; dropped",
+}
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_UTF_16 = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}  # how such a file begins
+_PACKED = {b"\x1f\x8b": ("gzip", ".gz"), b"\x28\xb5\x2f\xfd": ("zstd", ".zst"), b"PK\x03\x04": ("zip", ".zip")}
 
 
 class Problems:
@@ -31,20 +41,34 @@ class Problems:
         self._first: tuple[str, str] | None = None  # kind, sentence
         self._found: Counter[str] = Counter()
         self._skipped: dict[str, Counter[str]] = {}
+        self._noted: dict[str, Counter[str]] = {}
+
+    def note(self, kind: str, path: Path | str) -> None:
+        """Count a line that is read although it is odd; `kind` is one of NOTES."""
+        self._noted.setdefault(str(path), Counter())[kind] += 1
 
     def add(self, kind: str, path: Path | str, line: int, fault: str) -> None:
         """Report a line that the caller leaves out; `fault` says what is wrong and what was expected."""
-        if kind in self._skip:
+        if self.skips(kind):
             self._skipped.setdefault(str(path), Counter())[kind] += 1
             return
         self._found[kind] += 1
         if self._first is None:
             self._first = kind, f"{path}:{line}: {fault}"
 
+    def skips(self, kind: str) -> bool:
+        """Tell whether lines with this defect are left out and counted."""
+        return kind in self._skip
+
     @property
     def skipped(self) -> dict[str, dict[str, int]]:
         """How many lines were left out, by file and kind of defect."""
         return {path: dict(counts) for path, counts in self._skipped.items()}
+
+    @property
+    def noted(self) -> dict[str, dict[str, int]]:
+        """How many lines were odd and read, by file and kind of NOTES."""
+        return {path: dict(counts) for path, counts in self._noted.items()}
 
     def check(self) -> None:
         """Raise one `InputError` for everything that was found and not skipped; return if there is nothing."""
@@ -65,11 +89,11 @@ class Problems:
 def read_lines(path: Path | str, problems: Problems) -> Iterator[tuple[int, str]]:
     """Yield line numbers (from 1) and lines without their end.
 
-    Lines end in LF or CR LF, a byte order mark at the start is dropped, and so are blank lines at the end of the file;
-    any other blank line is malformed.
+    Lines end in LF or CR LF, a byte order mark at the start is dropped (and noted at the start of another line), and so
+    are blank lines at the end of the file; any other blank line is malformed.
 
     Raises:
-        InputError: the file cannot be opened, or its compressed stream is damaged or cut off.
+        InputError: the file cannot be opened, its compressed stream is damaged or cut off, or it is not UTF-8 text.
     """
     number = 0
     blank: list[int] = []
@@ -77,7 +101,11 @@ def read_lines(path: Path | str, problems: Problems) -> Iterator[tuple[int, str]
         try:
             for number, raw in enumerate(file, start=1):
                 if number == 1:
+                    _check_encoding(path, raw)
+                if raw.startswith(_BYTE_ORDER_MARK):
                     raw = raw.removeprefix(_BYTE_ORDER_MARK)
+                    if number > 1:
+                        problems.note("byte_order_mark", path)
                 raw = raw.rstrip(b"\r\n")
                 if not raw:
                     blank.append(number)
@@ -93,6 +121,24 @@ def read_lines(path: Path | str, problems: Problems) -> Iterator[tuple[int, str]
                 yield number, line
         except DAMAGED as error:
             raise damage(path, error, number + 1) from error
+
+
+def _check_encoding(path: Path | str, first: bytes) -> None:
+    """Raise an `InputError` where the first line of a file says that the file is packed or UTF-16."""
+    for start, (name, ending) in _PACKED.items():
+        if first.startswith(start):
+            raise InputError(
+                f"{path}: {name} data, expected lines of text under this name; unpack the file, or let its name end in"
+                f" {ending} here and in the config"
+            )
+    encoding = _UTF_16.get(first[:2], "")
+    if not encoding and first[:2].count(0) == 1:  # ASCII letters without a byte order mark
+        encoding = "UTF-16BE" if first[0] == 0 else "UTF-16LE"
+    if encoding:
+        raise InputError(
+            f"{path}: {encoding} text, expected UTF-8; convert it with"
+            f" `iconv -f {encoding} -t UTF-8 {Path(path).name} > NEW` and name the new file in the config"
+        )
 
 
 def is_id(value: object) -> bool:

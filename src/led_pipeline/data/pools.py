@@ -7,6 +7,7 @@ With `judged` there, the judged passages make the pool, with their grades as sco
 
 import argparse
 import tempfile
+from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
@@ -18,8 +19,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from led_pipeline.data.characters import look_alikes, spelled
 from led_pipeline.data.formats import load_qrels, read_negatives
-from led_pipeline.data.tables import Ranked, Ranking, read_column, read_rankings, rows_of, write_rankings
+from led_pipeline.data.tables import Ranked, Ranking, every_id, read_column, read_rankings, rows_of, write_rankings
 from led_pipeline.files import InputError, run_main, write_json
 
 LOOKED_UP = 4_000_000  # published negatives or scores whose rows are looked up at once
@@ -70,10 +72,12 @@ def judged_lists(grades: dict[int, dict[int, int]]) -> Iterator[Ranked]:
 def published(path: Path, queries: Path, passages: Path, folder: Path) -> Iterator[Ranked]:
     """Yield the passages of a published file, best first, in row order; scores fall by 1, since such files hold none.
 
-    Errors and the temporary file are those of `in_row_order`.
+    A passage that comes again for a query is left out. Errors and the temporary file are those of `in_row_order`.
     """
-    lists = ((qid, pids, -np.arange(len(pids), dtype=np.float32)) for qid, pids in read_negatives(path))
-    return in_row_order(lists, path, queries, passages, folder)
+    lists = ((qid, pids, np.zeros(len(pids), dtype=np.float32)) for qid, pids in read_negatives(path))
+    for query, rows, _ in in_row_order(lists, path, queries, passages, folder):
+        once = rows[np.sort(np.unique(rows, return_index=True)[1])]
+        yield query, once, -np.arange(len(once), dtype=np.float32)
 
 
 def in_row_order(lists: Iterable[Named], path: Path, queries: Path, passages: Path, folder: Path) -> Iterator[Ranked]:
@@ -81,12 +85,13 @@ def in_row_order(lists: Iterable[Named], path: Path, queries: Path, passages: Pa
 
     Queries that are not in the dataset are left out (a subset of the queries is common); a passage that is not there
     is an error, since it means that file and collection do not belong together. What is read waits in a temporary file
-    in `folder`, 8 bytes a passage, since the file may have an order of its own.
+    in `folder`, 8 bytes a passage, since the file may have an order of its own; the lists of a query that comes several
+    times are joined.
     """
     query_rows = {name: row for row, name in enumerate(read_column(queries, "id"))}
     known = (part for part in lists if part[0] in query_rows)
     ids = pq.read_table(passages, columns=["id"])["id"].combine_chunks()
-    found, first = [], 0
+    places, first = array("q"), 0  # query row, first entry and number of entries of each list
     with tempfile.TemporaryFile(dir=folder) as file:
         for names, pids, scores in _looked_up(known):
             rows = pc.index_in(pa.array(list(chain.from_iterable(pids)), type=pa.string()), value_set=ids)
@@ -94,20 +99,25 @@ def in_row_order(lists: Iterable[Named], path: Path, queries: Path, passages: Pa
             if rows.null_count:
                 missing = int(np.flatnonzero(rows.is_null())[0])
                 name = names[int(np.searchsorted(np.cumsum(lengths), missing, side="right"))]
-                raise InputError(
-                    f"{path}: passage '{list(chain.from_iterable(pids))[missing]}' of query '{name}' is not in"
-                    " the collection; take the file made for this collection"
-                )
+                pid = list(chain.from_iterable(pids))[missing]
+                twin = look_alikes([pid], every_id(passages)).get(pid)
+                advice = "; take the file made for this collection"
+                if twin:
+                    advice = f", which has {spelled(twin)}, that only looks the same; write both alike"
+                raise InputError(f"{path}: passage {spelled(pid)} of query '{name}' is not in the collection{advice}")
             entries = np.empty(len(rows), dtype=_ENTRY)
             entries["row"], entries["score"] = rows.to_numpy(), np.fromiter(chain.from_iterable(scores), np.float32)
             file.write(entries.tobytes())
             for name, length in zip(names, lengths, strict=True):
-                found.append((query_rows[name], first, length))
+                places.extend((query_rows[name], first, length))
                 first += length
         file.flush()
         entries = np.memmap(file, dtype=_ENTRY, mode="r") if first else np.empty(0, dtype=_ENTRY)
-        for query, start, length in sorted(found):
-            part = np.asarray(entries[start : start + length])
+        lists_read = np.frombuffer(places, dtype=np.int64).reshape(-1, 3)
+        lists_read = lists_read[np.argsort(lists_read[:, 0], kind="stable")]
+        row_of_list, starts = np.unique(lists_read[:, 0], return_index=True)
+        for query, low, high in zip(row_of_list.tolist(), starts, np.append(starts[1:], len(lists_read)), strict=True):
+            part = np.concatenate([entries[start : start + length] for _, start, length in lists_read[low:high]])
             yield query, np.ascontiguousarray(part["row"]), np.ascontiguousarray(part["score"])
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 import ftfy
 
+from led_pipeline.data.characters import is_blank
+
 # A sequence that has lost a byte cannot be restored, so it is left for people to see.
 CONFIG = ftfy.TextFixerConfig(replace_lossy_sequences=False)
 METHOD = f"ftfy {ftfy.__version__} fix_encoding"
@@ -18,7 +20,7 @@ METHOD = f"ftfy {ftfy.__version__} fix_encoding"
 def repaired(text: str) -> str:
     """Return a text with its doubly encoded places decoded; one that would become blank is left as it is."""
     fixed = ftfy.fix_encoding(text, CONFIG)
-    return text if not fixed or fixed.isspace() else fixed
+    return text if is_blank(fixed) else fixed
 
 
 class Repair:

@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from led_pipeline.data.formats import read_run
+from led_pipeline.data.headers import header_fault, is_header
 from led_pipeline.data.lines import MALFORMED, Problems, bad_id, is_id, read_lines
 from led_pipeline.data.pickles import read_pickle
 from led_pipeline.data.score_pairs import by_query, solve
@@ -129,6 +130,9 @@ def _read_tsv(path: Path | str) -> Iterator[Scored]:
     def rows() -> Iterator[tuple]:
         for number, line in chain([first], lines):
             *ids, value = line.split("\t")
+            if number == 1 and is_header([*ids, value]):
+                problems.add(MALFORMED, path, number, header_fault([*ids, value], shape))
+                continue
             try:
                 score = float(value)
             except ValueError:

@@ -139,6 +139,11 @@ def read_ids(path: Path | str) -> Iterator[tuple[int, pa.ChunkedArray]]:
             first += len(ids)
 
 
+def every_id(path: Path | str) -> Iterator[str]:
+    """Yield the ids of a Parquet file in order."""
+    return (name for _, column in read_ids(path) for name in column.to_pylist())
+
+
 def rows_of(path: Path | str, ids: Collection[str]) -> dict[str, int]:
     """Return the rows of those of some ids that a Parquet file has; the file's other ids pass by."""
     wanted = pa.array(list(ids), type=pa.string())

@@ -17,6 +17,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from led_pipeline.data.characters import is_blank
+from led_pipeline.data.headers import header_fault, is_header, is_quoted, opens_quote
 from led_pipeline.data.lines import MALFORMED, Problems, bad_id, is_id, read_lines
 from led_pipeline.data.streams import plain_name
 from led_pipeline.data.templates import MissingFieldError, Template
@@ -26,22 +28,34 @@ _IDS = ("_id", "docid", "id")  # BEIR's name, Tevatron's, and a common one
 Text = tuple[int, str, str, str]  # line number, id, title, text
 
 
-def _is_blank(text: str) -> bool:
-    return not text or text.isspace()
-
-
 def read_tsv(path: Path | str, problems: Problems) -> Iterator[Text]:
     """Yield the texts of an MS MARCO collection or queries file; the title is empty."""
+    open_quote = None
     for number, line in read_lines(path, problems):
         columns = line.split("\t")
         if len(columns) != 2:
-            problems.add(MALFORMED, path, number, f"{len(columns)} column(s), expected 2: id TAB text")
+            why = "; its lines end in CR alone, write them with LF" if number == 1 and "\r" in line else ""
+            if open_quote == number - 1:
+                why = f"; line {open_quote} opens a quote, write a text without quotes and line breaks on one line"
+            problems.add(MALFORMED, path, number, f"{len(columns)} column(s), expected 2: id TAB text{why}")
+            continue
+        open_quote = number if opens_quote(columns[1]) else None
+        if number == 1 and is_header(columns):
+            problems.add("header_line", path, number, header_fault(columns, "a text"))
         elif not is_id(columns[0]):
             problems.add(MALFORMED, path, number, bad_id(columns[0], "column 1 is"))
-        elif _is_blank(columns[1]):
-            problems.add("empty_text", path, number, f"the text of '{columns[0]}' is empty, expected some text")
+        elif is_blank(columns[1]):
+            problems.add("empty_text", path, number, empty(columns[0], columns[1]))
         else:
+            if is_quoted(*columns):
+                problems.note("quoted_field", path)
             yield number, columns[0], "", columns[1]
+
+
+def empty(identifier: str, text: str) -> str:
+    """Return the sentence about a text that shows nothing."""
+    what = f"shows nothing ({text[:20]!r})" if text.strip() else "is empty"
+    return f"the text of '{identifier}' {what}, expected some text"
 
 
 def read_titles(path: Path | str, problems: Problems) -> Iterator[tuple[int, str, str]]:
@@ -54,16 +68,20 @@ def read_titles(path: Path | str, problems: Problems) -> Iterator[tuple[int, str
         columns = line.split("\t", 2)
         if len(columns) < 2:
             problems.add(MALFORMED, path, number, "1 column, expected at least 2: pid TAB title")
+        elif number == 1 and is_header(line.split("\t")):
+            problems.add("header_line", path, number, header_fault(line.split("\t"), "a title"))
         elif not is_id(columns[0]):
             problems.add(MALFORMED, path, number, bad_id(columns[0], "column 1 is"))
         else:
+            if is_quoted(*columns[:2]):
+                problems.note("quoted_field", path)
             yield number, columns[0], columns[1]
 
 
 def read_corpus(path: Path | str, problems: Problems, template: Template | None = None) -> Iterator[Text]:
     """Yield the documents of a BEIR corpus.jsonl; one that has only a title is not empty."""
     for row in _read_json_texts(path, problems, template=template):
-        if _is_blank(row[2]) and _is_blank(row[3]):
+        if is_blank(row[2]) and is_blank(row[3]):
             fault = f"the title and the text of '{row[1]}' are empty, expected some text"
             problems.add("empty_text", path, row[0], fault)
         else:
@@ -73,8 +91,8 @@ def read_corpus(path: Path | str, problems: Problems, template: Template | None 
 def read_queries(path: Path | str, problems: Problems, template: Template | None = None) -> Iterator[Text]:
     """Yield the queries of a BEIR queries.jsonl."""
     for row in _read_json_texts(path, problems, template=template):
-        if _is_blank(row[3]):
-            problems.add("empty_text", path, row[0], f"the text of '{row[1]}' is empty, expected some text")
+        if is_blank(row[3]):
+            problems.add("empty_text", path, row[0], empty(row[1], row[3]))
         else:
             yield row
 

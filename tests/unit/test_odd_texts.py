@@ -1,0 +1,247 @@
+"""Texts that are not what their reader takes them for: headers, quotes, other encodings, ids that only look alike."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from led_pipeline.data import collection, pools
+from led_pipeline.data.characters import is_blank, look_alikes, spelled
+from led_pipeline.data.headers import is_header, is_quoted
+from led_pipeline.data.repair import Repair
+from led_pipeline.data.score_files import read_scores
+from led_pipeline.data.selection import Selection
+from led_pipeline.data.tables import write_strings
+from led_pipeline.data.templates import Template
+from led_pipeline.files import InputError
+
+
+@pytest.fixture
+def passages(tmp_path):
+    """Prepare passages; return their ids and texts, and the provenance."""
+
+    def call(content: str | bytes, *skip: str, titles: str | None = None, template: Template | None = None):
+        encoded = content if isinstance(content, bytes) else content.encode()
+        (tmp_path / "c.tsv").write_bytes(encoded)
+        (tmp_path / "t.tsv").write_text(titles or "")
+        files = tmp_path / "c.tsv", tmp_path / "t.tsv" if titles else None
+        made = collection.prepare_passages(*files, "msmarco", skip, tmp_path / "p.parquet", Repair(False), template)
+        rows = pq.read_table(tmp_path / "p.parquet").to_pylist()
+        return [(row["id"], row["text"]) for row in rows], made
+
+    return call
+
+
+@pytest.fixture
+def split(tmp_path, passages):
+    """Prepare a split over given passages, queries and judgements; return the qrels and the provenance."""
+
+    def call(texts: str, qrels: str, *skip: str, queries: str = "q1\tone\nq2\ttwo\n"):
+        passages(texts)
+        (tmp_path / "q.tsv").write_text(queries)
+        (tmp_path / "r.tsv").write_text(qrels)
+        files, out = (tmp_path / "q.tsv", tmp_path / "r.tsv", tmp_path / "p.parquet"), tmp_path / "out.qrels"
+        outputs = tmp_path / "q.parquet", out
+        made = collection.prepare_split(files, "msmarco", skip, Selection(), outputs, Repair(False))
+        return out.read_text(), made
+
+    return call
+
+
+# --- headers
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *[
+            "pid\tpassage",
+            "id\ttext",
+            "_id\tcontents",
+            "query_id\tquery",
+            "docid\tbody",
+            "#DocNo\tText",
+            '"pid"\t"text"',
+        ],
+        *["corpus-id\ttitle", "qid\tpid\tscore", "query_id\titer\tdoc_id\trelevance", "qid\tpositive\tnegative"],
+    ],
+)
+def test_a_line_of_column_names_is_a_header(line):
+    assert is_header(line.split("\t"))
+
+
+@pytest.mark.parametrize(
+    "line", ["0\ttext", "id\tWhat is a text?", "id", "pid\t", "q1\tp1\tscore", "text\tmessage", "a\tb"]
+)
+def test_a_line_with_anything_else_is_none(line):
+    assert not is_header(line.split("\t"))
+
+
+def test_a_header_never_becomes_a_passage_a_query_or_a_title(tmp_path, passages, split):
+    header = r"c\.tsv:1: the line reads 'pid TAB passage', names of columns.*dataset\.skip: \[header_line\]"
+    with pytest.raises(InputError, match=header):
+        passages("pid\tpassage\np1\tone\n")
+    rows, made = passages("pid\tpassage\np1\tone\npid\tpassage\n", "header_line")
+    assert rows == [("p1", "one"), ("pid", "passage")]  # only in the first line
+    assert made["skipped"] == {str(tmp_path / "c.tsv"): {"header_line": 1}}
+    with pytest.raises(InputError, match=r"t\.tsv:1: the line reads 'pid TAB title TAB text'"):
+        passages("p1\tone\n", titles="pid\ttitle\ttext\np1\tOne\tone\n")
+    with pytest.raises(InputError, match=r"q\.tsv:1: the line reads 'qid TAB query'"):
+        split("p1\tone\n", "q1 0 p1 1\n", queries="qid\tquery\nq1\tone\n")
+
+
+@pytest.mark.parametrize("header", ["qid\tpid\tscore", "query_id\tpositive\tnegative\tmargin"])
+def test_a_header_of_a_score_file_is_named(tmp_path, header):
+    columns = header.count("\t") - 1
+    (tmp_path / "s.tsv").write_text(f"{header}\nq1" + "".join(f"\tp{i}" for i in range(columns)) + "\t1.5\n")
+    with pytest.raises(InputError, match=r"s\.tsv:1: the line reads .*names of columns, expected"):
+        list(read_scores(tmp_path / "s.tsv"))
+
+
+# --- quotes
+
+
+@pytest.mark.parametrize(
+    ("identifier", "text", "expected"),
+    [
+        ("1", '"a ""quoted"" word"', True),
+        ('"1"', '"a"', True),
+        ("1", '"yes" and "no"', False),
+        ("1", '"a whole quote"', False),
+        ("1", 'he said ""hi""', False),
+        ("1", '"', False),
+        ("1", '""', False),
+    ],
+)
+def test_quotes_of_csv_are_told_from_those_of_a_text(identifier, text, expected):
+    assert is_quoted(identifier, text) is expected
+
+
+def test_quoted_lines_are_read_as_they_are_and_said(tmp_path, passages, capsys):
+    rows, made = passages('p1\t"a ""quoted"" word"\np2\t"own"\n')
+    assert rows == [("p1", '"a ""quoted"" word"'), ("p2", '"own"')]
+    assert made["noted"] == {str(tmp_path / "c.tsv"): {"quoted_field": 1}}
+    assert 'c.tsv: 1 line(s) quoted as CSV ("" for ")' in capsys.readouterr().out
+
+
+def test_a_quoted_text_with_a_line_break_is_named_as_such(passages):
+    with pytest.raises(InputError, match=r"c\.tsv:2: 1 column\(s\).*; line 1 opens a quote, write a text without"):
+        passages('p1\t"first line\nsecond line"\n')
+
+
+# --- encodings
+
+
+@pytest.mark.parametrize(
+    ("encoding", "named"), [("utf-16", "UTF-16"), ("utf-16-le", "UTF-16LE"), ("utf-16-be", "UTF-16BE")]
+)
+def test_utf_16_is_named_with_what_converts_it(passages, encoding, named):
+    with pytest.raises(InputError, match=rf"c\.tsv: {named} text, expected UTF-8.*`iconv -f {named} -t UTF-8 c\.tsv"):
+        passages("p1\tone\np2\tzwei für Ärzte\n".encode(encoding), "bad_utf8")
+
+
+@pytest.mark.parametrize(
+    ("start", "named"), [(b"\x1f\x8b\x08", "gzip"), (b"PK\x03\x04", "zip"), (b"\x28\xb5\x2f\xfd", "zstd")]
+)
+def test_packed_data_under_a_plain_name_is_named(passages, start, named):
+    with pytest.raises(InputError, match=rf"c\.tsv: {named} data, expected lines of text"):
+        passages(start + b"\x00\x00\n")
+
+
+def test_a_byte_order_mark_where_files_were_joined_is_dropped_and_said(tmp_path, split):
+    qrels, made = split("p1\tone\n\ufeffp2\ttwo\n", "q1 0 p1 1\n\ufeffq2 0 p2 1\n")
+    assert qrels == "q1\t0\tp1\t1\nq2\t0\tp2\t1\n"
+    assert made["noted"] == {str(tmp_path / "r.tsv"): {"byte_order_mark": 1}}
+
+
+# --- ids that look alike
+
+
+@pytest.mark.parametrize(
+    ("here", "judged", "message"),
+    [
+        (
+            "p1\u200b",
+            "p1",
+            r"passage 'p1' is judged but not in the collection, which has 'p1\\u200b' \(U\+0070 U\+0031 U\+200B\)",
+        ),
+        (
+            "e\u0301",
+            "\u00e9",
+            r"passage 'é' \(U\+00E9\) is judged .* which has '.*' \(U\+0065 U\+0301\), that only looks the",
+        ),
+        ("P1", "p1", "passage 'p1' is judged but not in the collection, which has 'P1', that only looks the same"),
+        ("p2", "p1", "passage 'p1' is judged but not in the collection, expected its text there"),
+    ],
+)
+def test_an_id_that_only_looks_like_another_is_spelled(split, here, judged, message):
+    with pytest.raises(InputError, match=message):
+        split(f"{here}\tone\n", f"q1 0 {judged} 1\n")
+
+
+def test_an_id_of_a_query_is_spelled_too_and_noted_where_it_is_skipped(tmp_path, split):
+    texts, qrels = "p1\tone\n", "q\u0301 0 p1 1\nq1\ufeff 0 p1 1\nq2 0 p1 1\n"
+    with pytest.raises(
+        InputError, match=r"query 'q1\\ufeff' \(U\+0071 U\+0031 U\+FEFF\) is judged but not among the queries, which"
+    ):
+        split(texts, qrels.split("\n", 1)[1])
+    _, made = split(texts, qrels, "qrel_without_query")
+    assert made["noted"] == {str(tmp_path / "r.tsv"): {"look_alike": 1}}
+
+
+def test_an_id_of_a_published_negative_is_spelled_too(tmp_path):
+    write_strings(tmp_path / "p.parquet", [{"id": ["e\u0301"]}], ["id"])
+    write_strings(tmp_path / "q.parquet", [{"id": ["q1"]}], ["id"])
+    (tmp_path / "n.tsv").write_text("q1\t\u00e9\n")
+    with pytest.raises(
+        InputError, match=r"n\.tsv: passage 'é' \(U\+00E9\) of query 'q1' is not .* \(U\+0065 U\+0301\)"
+    ):
+        list(pools.published(tmp_path / "n.tsv", tmp_path / "q.parquet", tmp_path / "p.parquet", tmp_path))
+
+
+def test_ids_are_compared_by_what_is_seen_of_them():
+    others = ["x", "A\u00adB", "ﬁn", "straße"]
+    assert look_alikes(["ab", "FIN", "strasse", "y"], others) == {"ab": "A\u00adB", "FIN": "ﬁn", "strasse": "straße"}
+    assert spelled("a-1") == "'a-1'" and spelled("模") == "'模' (U+6A21)"
+    assert spelled("\u00e9" * 30).endswith("U+00E9 ...)")
+
+
+# --- texts that show nothing
+
+
+@pytest.mark.parametrize("text", ["", " \u00a0", "\x00", "\x01\x02", "\u200b", "\u00ad\ufeff", "\u2028\x85\t"])
+def test_a_text_of_what_is_not_seen_is_blank(text):
+    assert is_blank(text) and not is_blank(f"{text}.")
+
+
+@pytest.mark.parametrize("text", ["?", "\u0e01", "क़", "\U0001f600", "\ufffd"])
+def test_a_text_with_anything_to_see_is_not(text):
+    assert not is_blank(text)
+
+
+def test_a_passage_of_control_characters_is_an_empty_text(tmp_path, passages):
+    with pytest.raises(InputError, match=r"c\.tsv:2: the text of 'p2' shows nothing \('\\x01\\x02'\).*\[empty_text\]"):
+        passages("p1\tone\np2\t\x01\x02\np3\t\x00\n")
+    rows, made = passages("p1\tone\x00\x01\np2\t\x01\x02\np3\t\x00\n", "empty_text")
+    assert rows == [("p1", "one\x00\x01")]
+    assert made["skipped"] == {str(tmp_path / "c.tsv"): {"empty_text": 2}}
+
+
+def test_a_template_that_leaves_nothing_is_an_empty_text(tmp_path, passages):
+    template = Template("{title}", "empty")
+    with pytest.raises(
+        InputError, match=r"c\.tsv:2: the text of 'p2' is empty, expected some text after dataset\.templ"
+    ):
+        passages("p1\tone\np2\ttwo\n", titles="p1\tOne\n", template=template)
+    rows, made = passages("p1\tone\np2\ttwo\n", "empty_text", titles="p1\tOne\n", template=template)
+    assert rows == [("p1", "One")] and made["counts"]["passages"] == 1
+    with pytest.raises(InputError, match="no passage in it"):
+        passages("p2\ttwo\n", "empty_text", titles="p1\tOne\n", template=template)
+
+
+def test_a_beir_document_of_control_characters_is_an_empty_text(tmp_path):
+    path = tmp_path / "corpus.jsonl"
+    path.write_text(json.dumps({"_id": "a", "title": "\x00", "text": "\u200b"}) + "\n")
+    with pytest.raises(InputError, match=r"corpus\.jsonl:1: the title and the text of 'a' are empty"):
+        collection.prepare_passages(path, None, "beir", (), Path(tmp_path / "p.parquet"), Repair(False))
