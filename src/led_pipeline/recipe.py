@@ -24,6 +24,7 @@ from led_pipeline.recipe_schema import (
     Resources,
     Search,
     Section,
+    Seed,
     Validation,
 )
 from led_pipeline.recipe_stages import FAMILIES, LABELS, READS, Ranker, Stage, Trained
@@ -34,7 +35,7 @@ class Recipe(Section):
 
     dataset: Dataset  # where texts and judgements come from
     tokenizer: str = "bert-base-uncased"  # a stage, a local folder or a hub id; stages may name their own
-    seed: int = 42  # of every draw and every training that names none of its own
+    seed: Seed = 42  # of every draw and every training that names none of its own
     bm25: Bm25 = Bm25()  # parameters of BM25
     mining: Mining = Mining()  # how many passages are kept to draw negatives from
     validation: Validation | None = None  # what trainings are measured by on the way; null: not at all

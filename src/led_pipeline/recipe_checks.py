@@ -29,10 +29,10 @@ def faults(recipe: "Recipe") -> list[str]:
         for name, stage in recipe.stages.items():
             if isinstance(stage, Pretrain):
                 found += _pretrain_sizes(name, stage)
-            elif stage.train:
-                found += _training_sizes(recipe, name, stage)
-            if isinstance(stage, Trained):
-                found += _representation(f"stages.{name}", stage)
+            else:
+                found += [*_lengths(recipe, name, stage), *_representation(f"stages.{name}", stage)]
+                if stage.train:
+                    found += [*_batch(recipe, name, stage), *_nothing_to_learn(f"stages.{name}", stage)]
     return found
 
 
@@ -195,6 +195,18 @@ def _representation(key: str, stage: Trained) -> Iterator[str]:
         query, passage = stage.template.find("{query}"), stage.template.find("{passage}")
         if not 0 <= query < passage:
             yield f"{key}.template: expected {{query}} and then {{passage}} in it, got {stage.template!r}"
+        if stage.true_word == stage.false_word:
+            yield f"{key}.false_word: '{stage.false_word}' is true_word, too, so that every passage would score 0"
+
+
+def _nothing_to_learn(key: str, stage: Trained) -> Iterator[str]:
+    extra = stage.extra_loss_weight if stage.extra_loss else 0.0
+    if not (stage.contrastive_weight or extra or any(teacher.weight for teacher in stage.teachers)):
+        yield f"{key}.contrastive_weight: with 0 here and no teacher or extra_loss, there is nothing to learn from"
+    for i, source in enumerate(stage.negatives):
+        limits = () if isinstance(source, str) else (source.min_score, source.max_score)
+        if limits and None not in limits and limits[0] >= limits[1]:
+            yield f"{key}.negatives[{i}].max_score: no score is below {limits[1]} and at least {limits[0]}"
 
 
 def _query_table(key: str, stage: Lexicon) -> Iterator[str]:
@@ -209,7 +221,7 @@ def _query_table(key: str, stage: Lexicon) -> Iterator[str]:
         yield f"{key}.flops_queries: queries are not encoded by a model that could be made sparser; set it to 0"
 
 
-def _training_sizes(recipe: "Recipe", name: str, stage: Trained) -> Iterator[str]:
+def _batch(recipe: "Recipe", name: str, stage: Trained) -> Iterator[str]:
     key = f"stages.{name}"
     processes = recipe.processes(name)
     if stage.batch_size % processes:
@@ -219,9 +231,21 @@ def _training_sizes(recipe: "Recipe", name: str, stage: Trained) -> Iterator[str
             f"{key}.batch_size: {stage.batch_size} queries cannot be split evenly over {processes} processes"
             f" (resources.train: nodes x gpu); nearest sizes: {sizes}"
         )
-    if stage.passage_length > recipe.dataset.max_tokens:
-        limit = recipe.dataset.max_tokens
-        yield f"{key}.passage_length: {stage.passage_length} is more than dataset.max_tokens ({limit})"
+
+
+def _lengths(recipe: "Recipe", name: str, stage: Trained) -> Iterator[str]:
+    """Check that texts of the stage's lengths fit, and that they hold more than a prefix and special tokens."""
+    key = f"stages.{name}"
+    for side, special in (("query", 2), ("passage", 3)):
+        length, prefix = getattr(stage, f"{side}_length"), getattr(stage, f"{side}_prefix")
+        if prefix and length <= len(prefix.split()) + special:  # a word is one token at least
+            yield (
+                f"{key}.{side}_length: {length} tokens leave no room for a text behind {side}_prefix,"
+                f" {len(prefix.split())} words, and {special} special tokens; raise it or shorten the prefix"
+            )
+        if length > recipe.dataset.max_tokens:
+            limit = recipe.dataset.max_tokens
+            yield f"{key}.{side}_length: {length} is more than dataset.max_tokens ({limit}), which is all that is kept"
     start = recipe.stages[name]
     while isinstance(start, Trained) and start.init in recipe.stages:
         start = recipe.stages[start.init]

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from led_pipeline.recipe_schema import Name, Positive, Section
+from led_pipeline.recipe_schema import Name, Positive, Score, Section, Seed, Weight
 
 Defect = Literal["empty_text", "duplicate_id", "bad_utf8", "header_line", "qrel_without_passage", "qrel_without_query"]
 
@@ -37,7 +37,7 @@ class Docstrings(Section):
 
     passages: Positive = 12_000  # of the collection
     dev_queries: Positive = 1_000  # held out of the training
-    seed: int = 17  # which docstrings; the recipe's seed does not change the data
+    seed: Seed = 17  # which docstrings; the recipe's seed does not change the data
 
 
 class Templates(Section):
@@ -52,8 +52,8 @@ class ScoreFile(Section):
     """Scores of the train queries' passages that somebody computed; the ending says the format."""
 
     file: str  # relative to the folder of the dataset
-    scale: float = Field(1.0, ge=0)  # scores are multiplied by this, ...
-    offset: float = 0.0  # ... and this is added; scale 0 makes them constant
+    scale: Weight = 1.0  # scores are multiplied by this, ...
+    offset: Score = 0.0  # ... and this is added; scale 0 makes them constant
 
 
 def _score_file(value: Any) -> Any:
@@ -73,7 +73,8 @@ class Dataset(Section):
     negatives: dict[Name, str] = {}  # published negatives of the train queries: system name -> file
     docstrings: Docstrings = Docstrings()  # source: docstrings
     max_tokens: Positive = 512  # what the token store keeps of a passage, at least every passage_length
-    shards: Positive = 1  # parts of the collection and of the training queries, a job each; no result depends on it
+    # Parts of the collection and of the training queries, a job each; no result depends on it.
+    shards: int = Field(1, ge=1, le=10_000)
     repair_encoding: bool = False  # decode text that was encoded twice ("cafÃ©"); published numbers are without
     skip: list[Defect] = []  # known defects of a published file to skip and count instead of stopping
     # A system of that name, to take negatives from and to learn from as a teacher: name -> file, or its mapping.

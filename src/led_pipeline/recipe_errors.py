@@ -1,11 +1,24 @@
 """Turn what is wrong with a config into sentences that name the key and the nearest right one."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+
+from led_pipeline.recipe_schema import LARGEST
+
+LIMITS = {  # of a JSON schema, and of an error of pydantic
+    "minimum": "at least",
+    "ge": "at least",
+    "exclusiveMinimum": "above",
+    "gt": "above",
+    "maximum": "at most",
+    "le": "at most",
+    "exclusiveMaximum": "below",
+    "lt": "below",
+}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -41,8 +54,18 @@ def _sentence(details: ErrorDetails, root: type[BaseModel], config: Mapping[str,
             expected = str((details.get("ctx") or {}).get("expected", ""))
             options = [option.strip(" '") for option in expected.replace(" or ", ", ").split(",")]
             return f"{key}: {given!r} is not one of {', '.join(options)}{nearest(given, options)}"
+        case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
+            return f"{key}: expected a number that is {_bounds(root, details)}, got {_shown(given)}"
         case _:
-            return f"{key}: {details['msg'][0].lower()}{details['msg'][1:]}, got {given!r}"
+            return f"{key}: {details['msg'][0].lower()}{details['msg'][1:]}, got {_shown(given)}"
+
+
+def _shown(given: Any) -> str:
+    try:
+        text = repr(given)
+    except ValueError:  # Python writes no integers of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:60]}... ({len(text):,} characters)"
 
 
 def _without_tags(location: tuple[int | str, ...], config: Any) -> list[int | str]:
@@ -67,8 +90,24 @@ def _dotted(location: list[int | str]) -> str:
     return text.lstrip(".") or "the config"
 
 
-def _fields(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+def _bounds(root: type[BaseModel], details: ErrorDetails) -> str:
+    """Return both bounds of a number in words; the largest whole number only where it was exceeded."""
+    *place, name = details["loc"]
+    schemas = [m.model_json_schema()["properties"][name] for m in _sections(root, place) if name in m.model_fields]
+    options = [option for schema in schemas for option in schema.get("anyOf", [schema])] + [details.get("ctx", {})]
+    limits = next(found for option in options if (found := {w: option[k] for k, w in LIMITS.items() if k in option}))
+    if details["type"].startswith("greater") and limits.get("at most") == LARGEST:
+        del limits["at most"]
+    return " and ".join(f"{words} {limit}" for words, limit in limits.items())
+
+
+def _fields(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
     """Return the field names of the section that a location leads to."""
+    return sorted({name for section in _sections(model, location) for name in section.model_fields})
+
+
+def _sections(model: type[BaseModel], location: Sequence[int | str]) -> list[type[BaseModel]]:
+    """Return the sections that a location may lead to."""
     section: Any = model
     for part in location:
         if isinstance(section, type) and issubclass(section, BaseModel):
@@ -77,8 +116,7 @@ def _fields(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str
             models = _models(section)
             tagged = [m for m in models if part in get_args(getattr(m.model_fields.get("family"), "annotation", None))]
             section = (tagged or models or [section])[0] if tagged or len(models) == 1 else section
-    models = [section] if isinstance(section, type) and issubclass(section, BaseModel) else _models(section)
-    return sorted({name for m in models for name in m.model_fields})
+    return [section] if isinstance(section, type) and issubclass(section, BaseModel) else _models(section)
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

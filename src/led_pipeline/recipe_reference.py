@@ -20,19 +20,20 @@ from pydantic.fields import FieldInfo
 
 from led_pipeline.files import InputError
 from led_pipeline.recipe import Recipe
-from led_pipeline.recipe_schema import Name
+from led_pipeline.recipe_schema import LARGEST, Name
 from led_pipeline.recipe_stages import READS
 
-INTRODUCTION = """\
+INTRODUCTION = f"""\
 # Every key of a recipe
 
 Made by `led reference` from `src/led_pipeline/recipe*.py`; a test keeps the two equal. Edit the comments there.
 
-NAME stands for a name of your own: a letter, then letters, digits and underscores. The last column of stages names the
-settings (`READS`) that hold a key: changing it re-runs the rules that read them (`trainset`: `draw`; `train`; `import`:
-`import_model`; `inference`: vectors, and what a ranker scores; `pretrain`) and what follows. `running`: the training
-takes it up, nothing re-runs. A dash: the key acts through what it names (`init`, `rerank`: other files are read),
-through one rule alone (`quantisation`: the impact index), or on no result (`resources`)."""
+NAME stands for a name of your own: a letter, then letters, digits and underscores. Where no other bound is named, a
+whole number is at most {LARGEST}; no number is infinite. The last column of stages names the settings (`READS`) that
+hold a key: changing it re-runs the rules that read them (`trainset`: `draw`; `train`; `import`: `import_model`;
+`inference`: vectors, and what a ranker scores; `pretrain`) and what follows. `running`: the training takes it up,
+nothing re-runs. A dash: the key acts through what it names (`init`, `rerank`: other files are read), through one rule
+alone (`quantisation`: the impact index), or on no result (`resources`)."""
 NAME = TypeAdapter(Name).json_schema()["pattern"]
 LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 PLAIN = {"integer": "int", "number": "float", "string": "text", "boolean": "true, false", "null": "null", None: "any"}
@@ -123,8 +124,13 @@ def _kind(schema: dict[str, Any]) -> str:
         return f"NAME: {_kind(inner if isinstance(inner, dict) else {})}"
     if "pattern" in schema:
         return "NAME" if schema["pattern"] == NAME else f"text like `{schema['pattern'].strip('^$')}`"
-    bounds = [f"{sign} {schema[limit]:g}" for limit, sign in LIMITS.items() if limit in schema]
+    limits = {sign: schema[limit] for limit, sign in LIMITS.items() if limit in schema}
+    bounds = [f"{sign} {_number(limit)}" for sign, limit in limits.items() if limit != LARGEST]
     return " ".join([PLAIN[schema.get("type")], ", ".join(bounds)]).strip()
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def default(field: FieldInfo) -> str:

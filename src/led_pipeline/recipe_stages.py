@@ -18,7 +18,23 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from led_pipeline import own_code
-from led_pipeline.recipe_schema import Fraction, Name, Positive, Section, TrainingResources
+from led_pipeline.recipe_schema import (
+    LARGEST,
+    Count,
+    Depth,
+    Factor,
+    Fraction,
+    LearningRate,
+    Name,
+    Positive,
+    Score,
+    Section,
+    Seed,
+    Share,
+    Temperature,
+    TrainingResources,
+    Weight,
+)
 
 LABELS = "labels"  # the judgements' grades as a system: a teacher's scores, and a pool of judged passages
 Candidates = Literal["batch", "batch_negatives", "own"]
@@ -36,17 +52,17 @@ class Teacher(Section):
     # A stage, a name under dataset.scores, or `labels` for the grades of the judgements; this or `stages`.
     stage: Name | None = None
     loss: Annotated[Distillation, WrapValidator(_or_own), PlainSerializer(str)]  # or an own one, path/file.py:function
-    weight: float = Field(1.0, ge=0)  # of this term
-    temperature: float = Field(1.0, gt=0)  # kl: both sides are divided by it, and the loss multiplied by its square
-    margin: float = Field(0.0, ge=0)  # rank: how far apart two passages must score
-    min_confidence: float = Field(0.0, ge=0)  # rank: least gap between the teacher's scores of a pair
+    weight: Weight = 1.0  # of this term
+    temperature: Temperature = 1.0  # kl: both sides are divided by it, and the loss multiplied by its square
+    margin: Weight = 0.0  # rank: how far apart two passages must score
+    min_confidence: Weight = 0.0  # rank: least gap between the teacher's scores of a pair
     with_positive: bool = True  # whether the positive takes part
     stages: list[Name] = []  # several systems as one: the weighted mean of their scores, each brought to 0..1 per query
-    weights: list[Annotated[float, Field(gt=0)]] = []  # of the systems under `stages`; equal unless given
+    weights: list[Factor] = []  # of the systems under `stages`; equal unless given
     normalize: bool = False  # bring a single system's scores to 0..1 per query, as those of several always are
-    scale: float = Field(1.0, gt=0)  # the teacher's scores times this are what the loss sees
+    scale: Factor = 1.0  # the teacher's scores times this are what the loss sees
     candidates: Candidates = "own"  # own: scores of the trainset; batch...: from stored vectors, see the stage's key
-    own_offset: float = 0.0  # added to the scores of a query's own candidates alone, after the scale
+    own_offset: Score = 0.0  # added to the scores of a query's own candidates alone, after the scale
 
     @property
     def systems(self) -> list[str]:
@@ -59,9 +75,9 @@ class NegativeSource(Section):
 
     # bm25, a stage, a name under dataset.negatives or dataset.scores, or `labels`: judged ones that are no positives.
     system: Name
-    min_score: float | None = None  # candidates score at least this ...
-    max_score: float | None = None  # ... and less than this, by the system's own scores
-    skip: int = Field(0, ge=0)  # the best so many are left out
+    min_score: Score | None = None  # candidates score at least this ...
+    max_score: Score | None = None  # ... and less than this, by the system's own scores
+    skip: Count = 0  # the best so many are left out
     first: Positive | None = None  # the best so many of the others; one of first, last and random at most
     last: Positive | None = None  # the worst so many
     random: Positive | None = None  # so many, the same in every epoch
@@ -71,7 +87,7 @@ class MorePositives(Section):
     """Positives besides the judged ones: passages that a score file gives a high score."""
 
     scores: Name  # a name under dataset.scores
-    min_score: float  # positives score at least this, after scale and offset
+    min_score: Score  # positives score at least this, after scale and offset
 
 
 def _kind(source: Any) -> str:
@@ -93,7 +109,7 @@ Grade = Annotated[Positive | Literal["highest"], WrapValidator(_grade)]
 
 
 class AnyStage(Section):
-    seed: int | None = None  # the recipe's seed unless given
+    seed: Seed | None = None  # the recipe's seed unless given
     resources: TrainingResources | None = None  # of its training; resources.train unless given
 
 
@@ -101,22 +117,22 @@ class Pretrain(AnyStage):
     """A word-piece vocabulary and a small BERT made from the collection itself, where no hub is at hand."""
 
     family: Literal["pretrain"]
-    vocabulary: int = Field(8_192, ge=300)  # word pieces
-    hidden: Positive = 128  # size of the hidden states
+    vocabulary: int = Field(8_192, ge=300, le=10_000_000)  # word pieces
+    hidden: int = Field(128, ge=3, le=LARGEST)  # size of the hidden states, two of which hold a constant
     layers: Positive = 2  # transformer layers
     heads: Positive = 2  # attention heads
     intermediate: Positive = 512  # size between the two products of a layer
     positions: Positive = 128  # the longest text in tokens
-    dropout: Fraction = 0.0  # also that of the stages that start from here
-    output_scale: float = Field(0.1, gt=0)  # how far the layers start from the identity
+    dropout: Share = 0.0  # also that of the stages that start from here
+    output_scale: Factor = 0.1  # how far the layers start from the identity
 
 
 class Lora(Section):
     """Low-rank adapters, which are trained in place of the weights and merged into them on export."""
 
     rank: Positive = 16  # of the two matrices whose product is added to a weight
-    alpha: float = Field(32, gt=0)  # the adapters' output counts alpha / rank
-    dropout: Fraction = 0.05  # of what goes into the adapters
+    alpha: Factor = 32  # the adapters' output counts alpha / rank
+    dropout: Share = 0.05  # of what goes into the adapters
     targets: list[str] | None = None  # names of linear layers; unless given, peft's choice for the type of model
 
 
@@ -136,25 +152,25 @@ class Trained(AnyStage):
     negatives_depth: Positive = 200  # the first so many of each system's pool
     deduplicate: bool = False  # draw from a passage that several pools hold as if one held it
     teachers: list[Teacher] = []  # systems whose scores it learns from
-    contrastive_weight: float = Field(1.0, ge=0)  # of the cross-entropy over the candidates
+    contrastive_weight: Weight = 1.0  # of the cross-entropy over the candidates
     batch_size: Positive = 16  # queries per optimizer step over all processes
-    epochs: Positive = 3  # passes over the training queries
+    epochs: int = Field(3, ge=1, le=10_000)  # passes over the training queries
     max_steps: Positive | None = None  # end after so many optimizer steps, unless the epochs end before
-    learning_rate: float = Field(1e-5, gt=0)  # of AdamW, at the end of the warm-up
-    weight_decay: float = Field(0.0, ge=0)  # of AdamW; biases and norms have none
+    learning_rate: LearningRate = 1e-5  # of AdamW, at the end of the warm-up
+    weight_decay: float = Field(0.0, ge=0, le=100)  # of AdamW; biases and norms have none
     warmup_fraction: Fraction = 0.01  # share of the steps in which the rate rises from 0; then it falls to 0
-    clip_norm: float = Field(1.0, gt=0)  # largest norm of the gradient
+    clip_norm: float = Field(1.0, gt=0, le=1e9)  # largest norm of the gradient
     precision: Literal["float32", "bf16", "fp16"] = "bf16"  # of the products; weights stay float32
     gradient_checkpointing: bool = False  # keeps the layers' inputs only: less memory, a second pass
     gradient_cache: Positive | None = None  # texts whose activations are kept at a time: big batches, a second pass
-    query_length: Positive = 32  # tokens, the special ones included
-    passage_length: Positive = 128  # tokens, title and special ones included
-    checkpoint_min: float = Field(30, gt=0)  # minutes between checkpoints
+    query_length: int = Field(32, ge=3, le=LARGEST)  # tokens, the special ones included
+    passage_length: int = Field(128, ge=5, le=LARGEST)  # tokens, title and special ones included
+    checkpoint_min: Factor = 30  # minutes between checkpoints
     checkpoint_steps: Positive | None = None  # also after every so many steps
     tracking: list[Literal["tensorboard", "wandb"]] = []  # besides train.jsonl; the package must be installed
     validation: bool = True  # false: not measured on the way
     extra_loss: Annotated[str, Field(pattern=own_code.PATTERN)] | None = None  # path/file.py:function, one more term
-    extra_loss_weight: float = Field(1.0, ge=0)  # of that term
+    extra_loss_weight: Weight = 1.0  # of that term
     lora: Lora | None = None  # train adapters instead of the weights; needs peft
     load_in: Literal["8bit", "4bit"] | None = None  # the frozen weights in few bits; needs lora and bitsandbytes
     query_prefix: str = ""  # put before every query, tokenised apart; query_length includes it
@@ -180,8 +196,8 @@ class Dense(Trained):
     # The first token's vector, the mean, the last token's, or file.py:function of the user's.
     pooling: Annotated[str, AfterValidator(lambda v: _own(v, "cls", "mean", "last", kind="function"))] = "cls"
     normalize: bool = False  # vectors of length 1, for cosine similarity
-    temperature: float = Field(1.0, gt=0)  # scores are divided by it in training
-    dual_weight: float = Field(0.0, ge=0)  # symmetric KL between two dropout passes over the passages
+    temperature: Temperature = 1.0  # scores are divided by it in training
+    dual_weight: Weight = 0.0  # symmetric KL between two dropout passes over the passages
     contrastive_candidates: Candidates = "batch"  # batch: all its passages; batch_negatives: not others' positives
     head: Positive | None = None  # project the pooled vector to so many dimensions, without a bias
     untied: bool = False  # queries get an encoder of their own
@@ -196,16 +212,16 @@ class Dense(Trained):
 class Lexicon(Trained):
     family: Literal["lexicon"]
     keep_special_tokens: bool = False  # pool over the first and the last token, too
-    flops_passages: float = Field(8e-4, ge=0)  # weight of the FLOPS term of passages
-    flops_queries: float = Field(6e-4, ge=0)  # weight of the FLOPS term of queries
-    quantisation: Positive = 100  # impact = round(weight x this), on the way into Anserini only
-    temperature: float = Field(1.0, gt=0)  # divides the scores in training
+    flops_passages: Weight = 8e-4  # weight of the FLOPS term of passages
+    flops_queries: Weight = 6e-4  # weight of the FLOPS term of queries
+    quantisation: int = Field(100, ge=1, le=10_000)  # impact = round(weight x this), on the way into Anserini only
+    temperature: Temperature = 1.0  # divides the scores in training
     contrastive_candidates: Candidates = "batch"  # as of a dense stage
-    l1_passages: float = Field(0.0, ge=0)  # weight of the mean sum of a passage's weights
-    l1_queries: float = Field(0.0, ge=0)  # the same of queries
-    anti_zero: float = Field(0.0, ge=0)  # weight of 1/(sum of all weights)^2, both sides; not warmed up
-    regulariser_warmup: int = Field(0, ge=0)  # optimizer steps in which FLOPS and L1 weights grow quadratically
-    flops_threshold: int | None = Field(None, ge=0)  # FLOPS takes passages of at most so many terms as empty
+    l1_passages: Weight = 0.0  # weight of the mean sum of a passage's weights
+    l1_queries: Weight = 0.0  # the same of queries
+    anti_zero: Weight = 0.0  # weight of 1/(sum of all weights)^2, both sides; not warmed up
+    regulariser_warmup: Count = 0  # optimizer steps in which FLOPS and L1 weights grow quadratically
+    flops_threshold: Count | None = None  # FLOPS takes passages of at most so many terms as empty
     flops_grouped: bool = False  # FLOPS of passages by their place among a query's candidates, added up
     activation: Literal["log1p", "log1p_twice"] = "log1p"  # of the highest logit, after relu
     untied: bool = False  # queries get an encoder of their own
@@ -214,18 +230,18 @@ class Lexicon(Trained):
     query_encoder: Literal["model", "bag_of_words", "idf"] = "model"
     idf: str | None = None  # the table: a JSON file from token to weight, or `collection`; that of init unless given
     idf_trained: bool = False  # whether the table learns
-    idf_learning_rate: float | None = Field(None, gt=0)  # the table's own; learning_rate unless given
+    idf_learning_rate: LearningRate | None = None  # the table's own; learning_rate unless given
     top_k_queries: Positive | None = None  # keep a query's highest so many weights, in training and afterwards
     top_k_passages: Positive | None = None  # the same of passages
-    prune_ratio_queries: float = Field(0.0, ge=0, lt=1)  # keep what is above this share of the text's highest weight
-    prune_ratio_passages: float = Field(0.0, ge=0, lt=1)  # the same of passages
+    prune_ratio_queries: Share = 0.0  # keep what is above this share of the text's highest weight
+    prune_ratio_passages: Share = 0.0  # the same of passages
 
 
 class Rerank(Section):
     """What a ranker is evaluated on: the first passages of another system's run."""
 
     system: Name = "bm25"  # bm25 or any stage that ranks
-    depth: Positive = 100  # its first so many passages
+    depth: Depth = 100  # its first so many passages
 
 
 class Ranker(Trained):
@@ -233,7 +249,7 @@ class Ranker(Trained):
     rerank: Rerank = Rerank()  # what it ranks in the evaluation
     # Among all candidates of a query the positive; every pair by itself; the positive above each negative by a margin.
     ranking_loss: Literal["softmax", "bce", "margin", "soft_margin"] = "softmax"
-    ranking_margin: float = Field(1.0, ge=0)  # margin: by how much
+    ranking_margin: Weight = 1.0  # margin: by how much
     scoring: Literal["classifier", "true_false"] = "classifier"  # true_false: two words' logits of a T5 (monoT5)
     # true_false: what stands around the texts, outside their lengths.
     template: str = "Query: {query} Document: {passage} Relevant:"

@@ -133,7 +133,7 @@ def train(a: argparse.Namespace) -> None:
     size, world, rank = settings["batch_size"], accelerator.num_processes, accelerator.process_index
     if size % world:
         raise ValueError(f"batch_size {size} cannot be split over {world} processes")
-    set_seed(settings["seed"] + rank)
+    set_seed((settings["seed"] + rank) % 2**32)
     vectors = {name: StoredVectors.read(*map(Path, files)) for name, *files in a.teacher_vectors}
     data = TrainingData.read(a.trainset, a.queries, a.passages, settings, vectors)
     data = with_prefixes(data, a.tokenizer, settings)

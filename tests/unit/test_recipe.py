@@ -174,7 +174,10 @@ MISTAKES = [
     ({"dataset.skip": ["empty"]}, "dataset.skip[0]: 'empty' is not one of empty_text, "),
     # types and bounds
     ({"stages.led.batch_size": "many"}, "stages.led.batch_size: input should be a valid integer, "),
-    ({"stages.led.learning_rate": 0}, "stages.led.learning_rate: input should be greater than 0, got 0"),
+    (
+        {"stages.led.learning_rate": 0},
+        "stages.led.learning_rate: expected a number that is above 0 and at most 1, got 0",
+    ),
     ({"stages.led.teachers": {"stage": "lex"}}, "stages.led.teachers: input should be a valid list, got {'stage': "),
     ({"defaults.epochs": "two"}, "defaults.epochs: input should be a valid integer, "),
     ({"stages.led": None}, "stages.led: expected a mapping of keys to values, got nothing"),
@@ -197,7 +200,7 @@ MISTAKES = [
         "stages.den.batch_size: 16 queries cannot be split evenly over 6 processes (resources.train: nodes x gpu); "
         "nearest sizes: 12, 18",
     ),
-    ({"stages.den.resources": {"nodes": 0}}, "stages.den.resources.nodes: input should be greater than or equal to 1"),
+    ({"stages.den.resources": {"nodes": 0}}, "stages.den.resources.nodes: expected a number that is at least 1, got 0"),
     (
         {"resources": {"encode": {"nodes": 2}}},
         "resources.encode.nodes: no such key; there are gpu, mem_mb, runtime_min, threads",
