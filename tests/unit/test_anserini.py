@@ -1,4 +1,5 @@
 import math
+import re
 import sys
 from functools import partial
 from itertools import chain
@@ -92,7 +93,10 @@ def test_bm25_ranks_as_its_formula_with_ties_by_row(tmp_path, monkeypatch):
     rng = np.random.default_rng(1)
     words = ["alpha", "beta", "gamma", "delta", "kappa", "sigma"]
     texts = [" ".join(rng.choice(words, rng.integers(1, 6))) for _ in range(120)]
-    passages = write_texts(tmp_path / "passages.parquet", texts, title="omega")
+    # Control characters and ends of lines part words as blanks do, and break neither an index nor a run.
+    odd = [" ", "\x00", "\x01", "\x1c", "\r\n", "\u2028", "\x85"]
+    stored = [text.replace(" ", odd[row % len(odd)]) for row, text in enumerate(texts)]
+    passages = write_texts(tmp_path / "passages.parquet", stored, title="omega")
     # Words of the index, then traps: blank, stop words, no letters, control characters, an unknown word.
     asked = ["alpha", "beta sigma", "gamma delta kappa", " \t ", "the of", "?!", "alpha\tbeta\r\n\x00", "unknown"]
     queries = write_texts(tmp_path / "queries.parquet", asked)
@@ -113,8 +117,26 @@ def test_bm25_ranks_as_its_formula_with_ties_by_row(tmp_path, monkeypatch):
         np.testing.assert_allclose(ranking.scores[row], scores[expected], atol=2e-4)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\x00\u200b", "passage 'id 1' shows nothing; dataset.skip: [empty_text] leaves it out"),
+        ("a" * 19, "passage 'id 1' has 21 characters with its title, and Anserini reads at most 20; cut it"),
+        ("\U0001f600" * 10, "passage 'id 1' has 22 characters with its title"),  # two UTF-16 units each
+    ],
+)
+def test_a_passage_that_anserini_cannot_read_is_named_before_an_index_is_built(tmp_path, monkeypatch, text, message):
+    monkeypatch.setattr(anserini, "LONGEST_TEXT", 20)
+    monkeypatch.setattr(anserini, "run_java", lambda *_: pytest.fail("Java was started"))
+    passages = write_texts(tmp_path / "passages.parquet", ["b" * 18, text], title=" " if text[0] == "\x00" else "t")
+    with pytest.raises(InputError, match=re.escape(message)):
+        bm25_index(passages, tmp_path / "index", threads=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["passages.parquet"]
+
+
 @pytest.mark.java
-def test_a_passage_that_anserini_drops_is_an_error_and_no_index_is_left(tmp_path):
+def test_a_passage_that_anserini_drops_is_an_error_and_no_index_is_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(anserini, "is_blank", lambda text: False)
     passages = write_texts(tmp_path / "passages.parquet", ["alpha", "\x01", "beta"], title="")
     with pytest.raises(InputError, match=r"2 of 3 passages were indexed"):
         bm25_index(passages, tmp_path / "index", threads=1)

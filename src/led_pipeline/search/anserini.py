@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from led_pipeline.data.characters import is_blank
 from led_pipeline.data.tables import Ragged, Ranking, count_rows, read_rows, shard_range
 from led_pipeline.files import InputError, atomic, run_main, write_json
 from led_pipeline.search.exact import SparseVectors
@@ -35,6 +36,7 @@ CHUNK_HITS = 5_000_000
 CHUNK_CHARACTERS = 200_000_000
 HEAP_MB = 4_096
 IMPACT_FLAGS = ["-impact", "-pretokenized"]
+LONGEST_TEXT = 20_000_000  # UTF-16 units of one string that Jackson, which reads JSON for Anserini, takes
 
 # Lucene refuses a query of more than 1,024 terms unless the program raises the limit before it searches. The jar
 # carries Jetty, which makes the static calls that a file lists; it knows the DTD by its name and fetches nothing.
@@ -51,12 +53,29 @@ _CALLS = """<!DOCTYPE Configure PUBLIC "-//Jetty//Configure//EN" "https://www.ec
 def bm25_index(passages: Path, out: Path, threads: int, heap_mb: int = HEAP_MB) -> None:
     """Index title and text of all passages with Anserini's analysis of English: Porter stemming, stop words dropped."""
     rows = count_rows(passages)
-    documents = (
-        '"contents":' + json.dumps(f"{title} {text}")
-        for batch in read_rows(passages, 0, rows, ["title", "text"])
-        for title, text in zip(batch["title"], batch["text"], strict=True)
-    )
+    documents = ('"contents":' + json.dumps(text) for text in _contents(passages, rows))
     _build(out, documents, {"kind": "bm25", "passages": rows}, ["-collection", "JsonCollection"], threads, heap_mb)
+
+
+def _contents(passages: Path, rows: int) -> Iterator[str]:
+    """Yield title and text of each passage as one.
+
+    Raises:
+        InputError: one shows nothing, which Anserini leaves out, or is longer than it can read.
+    """
+    for batch in read_rows(passages, 0, rows, ["id", "title", "text"]):
+        for name, title, text in zip(batch["id"], batch["title"], batch["text"], strict=True):
+            both = f"{title} {text}"
+            if is_blank(both):
+                raise InputError(
+                    f"{passages}: passage '{name}' shows nothing; dataset.skip: [empty_text] leaves it out"
+                )
+            if 2 * len(both) > LONGEST_TEXT and (length := len(both.encode("utf-16-le")) // 2) > LONGEST_TEXT:
+                raise InputError(
+                    f"{passages}: passage '{name}' has {length:,} characters with its title, and Anserini reads at most"
+                    f" {LONGEST_TEXT:,}; cut it into several passages in dataset.collection, or take it out"
+                )
+            yield both
 
 
 def bm25_search(
