@@ -165,6 +165,8 @@ class Trained(AnyStage):
     gradient_cache: Positive | None = None  # texts whose activations are kept at a time: big batches, a second pass
     query_length: int = Field(32, ge=3, le=LARGEST)  # tokens, the special ones included
     passage_length: int = Field(128, ge=5, le=LARGEST)  # tokens, title and special ones included
+    # A passage without a title: [CLS] text [SEP], or [CLS] [SEP] text [SEP] with an empty one, as LED's code reads it.
+    untitled: Literal["text", "empty_title"] = "text"
     checkpoint_min: Factor = 30  # minutes between checkpoints
     checkpoint_steps: Positive | None = None  # also after every so many steps
     tracking: list[Literal["tensorboard", "wandb"]] = []  # besides train.jsonl; the package must be installed
@@ -265,7 +267,7 @@ _REPRESENTATION = (
     "activation", "head", "untied", "encoder_decoder", "append_eos", "encoder", "query_encoder", "idf", "top_k_queries",
     "top_k_passages", "prune_ratio_queries", "prune_ratio_passages", "scoring", "template", "true_word", "false_word",
 )  # fmt: skip
-_LENGTHS = ("query_length", "passage_length", "query_prefix", "passage_prefix")
+_LENGTHS = ("query_length", "passage_length", "untitled", "query_prefix", "passage_prefix")
 READS: dict[str, tuple[str, ...]] = {
     "trainset": (
         "negatives", "negatives_per_query", "negatives_depth", "deduplicate", "epochs", "max_steps", "batch_size",

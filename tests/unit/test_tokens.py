@@ -86,6 +86,24 @@ def test_a_passage_without_title_is_a_single_text(tmp_path, folder, tokenizer):
     assert ids_of(store.texts([0, 1], 10)) == [tokenizer("b c")["input_ids"], tokenizer("a", "b c")["input_ids"]]
 
 
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_passage_without_title_may_be_read_with_an_empty_one(tmp_path, folder, tokenizer, length):
+    columns = {"title": ["", TITLES[1], ""], "text": [TEXTS[0], TEXTS[1], ""]}
+    tiny.save_store(tmp_path / "p.arrow", folder / "tokenizer", columns)
+    store = TokenStore.for_stage([tmp_path / "p.arrow"], {"family": "dense", "untitled": "empty_title"})
+    cut = {"truncation": "longest_first", "max_length": length}
+    # What a pair of an empty text and a text is to transformers: [CLS] [SEP] text [SEP].
+    assert ids_of(store.texts(range(3), length)) == tokenizer(columns["title"], columns["text"], **cut)["input_ids"]
+    assert store.lengths(range(3), length).tolist() == store.texts(range(3), length).lengths.tolist()
+    queries = TokenStore.for_stage([folder / "queries.arrow"], {"family": "dense", "untitled": "empty_title"})
+    assert ids_of(queries.texts([0], length)) == [
+        tokenizer(QUERIES[0], truncation=True, max_length=length)["input_ids"]
+    ]
+    crossed = pairs(queries, [0], 64, store, [0], length)
+    expected = tokenizer(QUERIES[0])["input_ids"] + tokenizer("", TEXTS[0], **cut)["input_ids"][1:]
+    assert ids_of(crossed) == [expected]
+
+
 def test_an_empty_query_is_its_special_tokens(tmp_path, folder):
     store = tiny.save_store(tmp_path / "q.arrow", folder / "tokenizer", {"text": ["", "a"]})
     assert ids_of(store.texts([0], 10)) == [[2, 3]]

@@ -5,9 +5,10 @@ Run as `python -m led_pipeline.data.tokens --texts passages.parquet --tokenizer 
 
 The store holds titles and texts apart, without special tokens; `TokenStore` puts together what a model reads:
 `[CLS] query [SEP]`, `[CLS] title [SEP] passage [SEP]`, or a query and a passage for a cross-encoder; between two parts
-stand as many [SEP] as the tokenizer puts there, of RoBERTa two. A batch is put together without a loop over its texts,
-and without padding. Tokenizers without [CLS] and [SEP] (T5, decoders) give the bare text, title first, with the
-end-of-sequence token behind it if a stage asks for it (`append_eos`).
+stand as many [SEP] as the tokenizer puts there, of RoBERTa two. A passage without a title is `[CLS] passage [SEP]`, or
+`[CLS] [SEP] passage [SEP]` with `untitled: empty_title`, as LED's code reads it. A batch is put together without a loop
+over its texts, and without padding. Tokenizers without [CLS] and [SEP] (T5, decoders) give the bare text, title first,
+with the end-of-sequence token behind it if a stage asks for it (`append_eos`).
 
 # B = texts, N = tokens of all texts
 """
@@ -109,7 +110,7 @@ class Batch:
 class TokenStore:
     """Token ids of all texts of one kind, in one or more shards in order, as memory maps."""
 
-    def __init__(self, shards: Sequence[Path | str], append_eos: bool = False):
+    def __init__(self, shards: Sequence[Path | str], append_eos: bool = False, empty_title: bool = False):
         if not shards:
             raise ValueError("a token store needs at least one shard")
         parts = [read_arrow(path) for path in shards]
@@ -121,6 +122,7 @@ class TokenStore:
         self.bracketed = self.cls != NONE  # by [CLS] and [SEP]
         self.between = int(parts[0][1]["between"])  # separators between title and text, query and passage
         self.append_eos = append_eos
+        self._empty_title = empty_title and all("title" in columns for columns in self._columns)  # not of queries
 
     @classmethod
     def for_stage(cls, shards: Sequence[Path | str], settings: Mapping[str, Any]) -> "TokenStore":
@@ -129,7 +131,8 @@ class TokenStore:
         Raises:
             InputError: its tokenizer has not the special tokens that the stage needs.
         """
-        store, append = cls(shards, bool(settings.get("append_eos"))), settings.get("append_eos")
+        append = bool(settings.get("append_eos"))
+        store = cls(shards, append, settings.get("untitled") == "empty_title")
         if append and (store.bracketed or store.eos == NONE):
             what = "ends every text with [SEP]" if store.bracketed else "has no eos token"
             raise InputError(f"append_eos: the tokenizer {what}; leave this key out")
@@ -165,9 +168,9 @@ class TokenStore:
         return titled * self.between + 2 if self.bracketed else np.where(tokens == 0, 1, int(self.append_eos))
 
     def _cut(self, rows: NDArray[np.int64], length: int) -> tuple[NDArray, NDArray, NDArray]:
-        """Return how many tokens of each row's title and text are read, and whether it has a title."""
+        """Return how many tokens of each row's title and text are read, and whether it is read with a title."""
         titles, texts = (self._stored[name][rows].astype(np.int64) for name in ("title", "text"))
-        titled = titles > 0
+        titled = (titles > 0) | self._empty_title
         ends = 2 if self.bracketed else int(self.append_eos)
         both = title_and_text(titles, texts, max(0, length - ends - self.between))
         return both[0], np.where(titled, both[1], np.minimum(texts, length - ends)), titled
@@ -175,7 +178,8 @@ class TokenStore:
     def texts(self, rows: Sequence[int] | NDArray, length: int) -> Batch:
         """Return `[CLS] text [SEP]`, or `[CLS] title [SEP] text [SEP]` where there is a title, cut to `length`.
 
-        Without such tokens: the title and the text, and the eos token if it is appended; it is never cut off.
+        With `empty_title` the latter for every passage. Without such tokens: the title and the text, and the eos token
+        if it is appended; it is never cut off.
         """
         rows = np.asarray(rows, dtype=np.int64)
         titles, texts, titled = self._cut(rows, length)

@@ -25,9 +25,9 @@ from led_pipeline.models.weights import plain
 
 KEPT = (
     "family", "pooling", "normalize", "temperature", "keep_special_tokens", "query_length", "passage_length",
-    "query_prefix", "passage_prefix", "activation", "head", "untied", "encoder_decoder", "append_eos", "encoder",
-    "query_encoder", "top_k_queries", "top_k_passages", "prune_ratio_queries", "prune_ratio_passages", "scoring",
-    "template", "true_word", "false_word",
+    "untitled", "query_prefix", "passage_prefix", "activation", "head", "untied", "encoder_decoder", "append_eos",
+    "encoder", "query_encoder", "top_k_queries", "top_k_passages", "prune_ratio_queries", "prune_ratio_passages",
+    "scoring", "template", "true_word", "false_word",
 )  # fmt: skip
 
 
