@@ -4,8 +4,11 @@
 """
 
 import os
+from collections.abc import Callable, Iterator
 
 import pytest
+
+from led_pipeline.files_limits import limits
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -29,3 +32,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="needs a GPU: pytest --gpu"))
+
+
+@pytest.fixture
+def set_limits(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Set LED_LIMITS, as a process is started with it."""
+
+    def change(text: str) -> None:
+        monkeypatch.setenv("LED_LIMITS", text)
+        limits.cache_clear()
+
+    yield change
+    monkeypatch.undo()
+    limits.cache_clear()

@@ -32,20 +32,16 @@ _HIGHEST = {"nesting": 200, "grade": 1_000_000}  # what Python's stack and trec_
 FREE_EXPANSION = 256_000_000  # bytes that a compressed file may always become
 
 
+@cache
 def limits() -> Limits:
     """Return the limits of this process.
 
     Raises:
         InputError: LED_LIMITS names a limit that there is not, or no number for it.
     """
-    return _parsed(os.environ.get(VARIABLE, ""))
-
-
-@cache
-def _parsed(text: str) -> Limits:
     known = [field.name for field in fields(Limits)]
     values = {}
-    for part in filter(None, map(str.strip, text.split(","))):
+    for part in filter(None, map(str.strip, os.environ.get(VARIABLE, "").split(","))):
         name, _, number = (piece.strip() for piece in part.partition("="))
         if name not in known or not (number.isascii() and number.isdecimal() and len(number) < 19 and int(number)):
             raise InputError(f"{VARIABLE}: '{part}', expected name=number with one of {', '.join(known)}")

@@ -90,13 +90,13 @@ def test_many_lists_are_not_deep_ones():
     assert parse_json(deep) == json.loads(deep)
 
 
-def test_limits_come_from_the_environment(monkeypatch):
+def test_limits_come_from_the_environment(set_limits):
     assert limits() == Limits()
-    monkeypatch.setenv("LED_LIMITS", "nesting=2, grade=5000")
+    set_limits("nesting=2, grade=5000")
     assert limits() == Limits(nesting=2, grade=5000)
     with pytest.raises(NotJson, match="more than the 2 that LED_LIMITS allows"):
         parse_json("[[[]]]")
     for wrong in ("depth=3", "grade", "grade=-1", "grade=0", "grade=99999999", "nesting=1e3"):
-        monkeypatch.setenv("LED_LIMITS", wrong)
+        set_limits(wrong)
         with pytest.raises(InputError, match=f"LED_LIMITS: '{wrong}', expected"):
             limits()

@@ -188,8 +188,8 @@ def test_an_empty_run_has_no_queries(tmp_path):
     ("content", "message"),
     [
         ("q Q0 a 1 2.5\n", r":1: 5 column\(s\), expected 6: qid Q0 pid rank score tag"),
-        ("q Q0 a 1 x x\n", ":1: score 'x', expected a finite number"),
-        ("q Q0 a 1 nan x\n", ":1: score 'nan'"),
+        ("q Q0 a 1 x x\n", ":1: score 'x', expected a number"),
+        ("q Q0 a 1 nan x\n", ":1: the score is nan"),
         ("q Q0 a 1 2 x\nq Q0 a 2 1 x\n", ":1: a passage of query 'q' comes twice"),
         ("q Q0 a 1 1 x\nq Q0 b 2 2 x\n", ":1: the scores of query 'q' rise"),
         ("q Q0 a 1 1 x\nr Q0 a 1 1 x\nq Q0 b 2 1 x\n", ":3: query 'q' comes again"),

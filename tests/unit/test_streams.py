@@ -70,7 +70,7 @@ def test_a_missing_member_is_named_with_those_there_are(tmp_path):
 
 def test_what_is_no_archive_is_refused(tmp_path):
     (tmp_path / "a.zip").write_text("text")
-    with pytest.raises(InputError, match=r"a\.zip: not a zip archive"):
+    with pytest.raises(InputError, match=r"a\.zip/corpus\.jsonl: File is not a zip file, expected a complete archive"):
         open_bytes(tmp_path / "a.zip" / "corpus.jsonl")
 
 

@@ -12,7 +12,6 @@ Readers stream, plain or .gz. `read_qrels` reports to a `Problems` (module `line
 raise its one `InputError` after the last line.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
 from operator import itemgetter
@@ -23,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from led_pipeline.data.headers import header_fault, is_header
 from led_pipeline.data.lines import MALFORMED, Problems, bad_id, is_id, read_lines
+from led_pipeline.data.numbers import as_score, grade_fault, read_grade, read_score, score_fault
 from led_pipeline.files import InputError, atomic
 
 Judgement = tuple[int, str, str, int]  # line number, qid, pid, grade
@@ -56,8 +56,8 @@ def read_qrels(path: Path | str, problems: Problems) -> Iterator[Judgement]:
         qid, pid, grade = columns[0], columns[-2], columns[-1]
         if not (is_id(qid) and is_id(pid)):
             problems.add(MALFORMED, path, number, bad_id(pid if is_id(qid) else qid, "there is"))
-        elif not _is_integer(grade):
-            problems.add(MALFORMED, path, number, f"grade {grade!r}, expected a whole number")
+        elif read_grade(grade) is None:
+            problems.add(MALFORMED, path, number, grade_fault(grade))
         elif pid not in seen.setdefault(qid, {}):
             seen[qid][pid] = number, int(grade)
             yield number, qid, pid, int(grade)
@@ -70,10 +70,6 @@ def read_qrels(path: Path | str, problems: Problems) -> Iterator[Judgement]:
                 " expected one grade for every pair"
             )
             problems.add("duplicate_id", path, number, fault)
-
-
-def _is_integer(text: str) -> bool:
-    return text.isascii() and text.removeprefix("-").isdecimal()
 
 
 def load_qrels(path: Path | str) -> dict[str, dict[str, int]]:
@@ -177,14 +173,13 @@ def _read_run_rows(path: Path | str, problems: Problems) -> Iterator[tuple[int, 
             fault = f"{len(columns)} column(s), expected 6: qid Q0 pid rank score tag"
             problems.add(MALFORMED, path, number, fault)
             continue
-        try:
-            score = float(columns[4])
-        except ValueError:
-            score = math.nan
-        if math.isfinite(score):
-            yield number, columns[0], columns[2], score
+        score = read_score(columns[4])
+        if not (is_id(columns[0]) and is_id(columns[2])):
+            problems.add(MALFORMED, path, number, bad_id(columns[2] if is_id(columns[0]) else columns[0], "there is"))
+        elif as_score(score) is None:
+            problems.add(MALFORMED, path, number, score_fault(score))
         else:
-            problems.add(MALFORMED, path, number, f"score {columns[4]!r}, expected a finite number")
+            yield number, columns[0], columns[2], score
 
 
 def read_negatives(path: Path | str) -> Iterator[tuple[str, list[str]]]:

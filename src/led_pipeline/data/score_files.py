@@ -15,8 +15,6 @@ A query's lines stand together, but for pairs in a .tsv. All but Parquet may be 
 pair's margin says of scores: module `score_pairs`. SPLADE publishes gzip pickles, GPL makes a .tsv of pairs.
 """
 
-import json
-import math
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, groupby
 from operator import itemgetter
@@ -29,14 +27,17 @@ import pyarrow.parquet as pq
 
 from led_pipeline.data.formats import read_run
 from led_pipeline.data.headers import header_fault, is_header
-from led_pipeline.data.lines import MALFORMED, Problems, bad_id, is_id, read_lines
+from led_pipeline.data.lines import MALFORMED, Problems, bad_id, is_id, read_lines, shown
+from led_pipeline.data.numbers import as_score, read_score, score_fault
 from led_pipeline.data.pickles import read_pickle
 from led_pipeline.data.score_pairs import by_query, solve
-from led_pipeline.data.streams import DAMAGED, damage, open_bytes, plain_name
+from led_pipeline.data.streams import plain_name, read_whole
 from led_pipeline.files import InputError
+from led_pipeline.files_reading import NotJson, check_regular, parse_json, reading
 
 Scored = tuple[str, list[str], list[float]]  # query id; passage ids and their scores, in file order
 
+_LARGEST_ID = 10**18  # of an integer
 _KEYS = {  # of a line of JSON: our name -> the names it has in published files
     "query": ("query", "qid", "query_id"),
     "docs": ("docs", "docid", "docids", "passages"),
@@ -62,20 +63,25 @@ def read_scores(path: Path | str) -> Iterator[Scored]:
             raise InputError(f"{path}: query '{qid}' comes again, expected its passages next to one another; sort it")
         seen.add(qid)
         if len(set(pids)) != len(pids):
-            raise InputError(f"{path}: a passage of query '{qid}' comes twice, expected one score for each; remove one")
+            raise InputError(_twice(path, qid))
         yield qid, pids, scores
 
 
 def _as_id(value: Any) -> str | None:
     """Return an id, which may be an integer, as a string; None if it is none."""
     if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+        return str(value) if abs(value) < _LARGEST_ID else None
     return value if is_id(value) else None
 
 
-def _as_score(value: Any) -> float | None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if number else None
+def _fault(qid: Any, pids: Iterable[Any], scores: Iterable[Any]) -> str:
+    """Return what is wrong with ids and scores of which one is."""
+    if _as_id(qid) is None:
+        return bad_id(qid, "a query is")
+    for pid in pids:
+        if _as_id(pid) is None:
+            return bad_id(pid, f"a passage of query '{qid}' is")
+    return f"query '{qid}': {next(score_fault(score) for score in scores if as_score(score) is None)}"
 
 
 def _nested(path: Path | str, content: Any) -> Iterator[Scored]:
@@ -85,37 +91,41 @@ def _nested(path: Path | str, content: Any) -> Iterator[Scored]:
         raise InputError(f"{path}: it holds a {type(content).__name__}, expected {shape}")
     for query, scores in content.items():
         qid = _as_id(query)
-        if qid is None or not isinstance(scores, dict):
-            what = bad_id(query, "a query is") if qid is None else f"query '{qid}' has {str(scores)[:40]!r}"
-            raise InputError(f"{path}: {what}; expected {shape}")
-        pids, values = [_as_id(pid) for pid in scores], [_as_score(score) for score in scores.values()]
-        if None in pids or None in values:
-            pid, score = list(scores.items())[(pids if None in pids else values).index(None)]
-            raise InputError(f"{path}: query '{qid}' has passage {pid!r} with score {score!r}; expected {shape}")
+        if not isinstance(scores, dict):
+            raise InputError(f"{path}: query {shown(query)} has {shown(scores)}; expected {shape}")
+        pids, values = [_as_id(pid) for pid in scores], [as_score(score) for score in scores.values()]
+        if qid is None or None in pids or None in values:
+            raise InputError(f"{path}: {_fault(query, scores, scores.values())}; expected {shape}")
         yield qid, pids, values
 
 
 def _read_pickle(path: Path | str) -> Iterator[Scored]:
-    with open_bytes(path) as file:
-        content = read_pickle(file, str(path))
-    yield from _nested(path, content)
+    yield from _nested(path, read_pickle(path))
 
 
 def _read_json(path: Path | str) -> Iterator[Scored]:
-    with open_bytes(path) as file:
-        try:
-            content = json.load(file)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: not valid JSON ({error}); write it again") from error
-        except DAMAGED as error:
-            raise damage(path, error) from error
+    raw = read_whole(path)
+    with reading(path, "UTF-8 text; write it again"):
+        text = raw.decode("utf-8-sig")
+    try:
+        content = parse_json(text)
+    except NotJson as error:
+        raise InputError(f"{path}:{error.line}: {error}; write it again") from error
     yield from _nested(path, content)
 
 
 def _together(path: Path | str, rows: Iterable[tuple[str, str, float]]) -> Iterator[Scored]:
     for qid, group in groupby(rows, key=itemgetter(0)):
-        _, pids, scores = zip(*group, strict=True)
-        yield qid, list(pids), list(scores)
+        scores: dict[str, float] = {}
+        for _, pid, score in group:
+            if pid in scores:  # at once: a few bytes of Parquet may say a row a billion times
+                raise InputError(_twice(path, qid))
+            scores[pid] = score
+        yield qid, list(scores), list(scores.values())
+
+
+def _twice(path: Path | str, qid: str) -> str:
+    return f"{path}: a passage of query '{qid}' comes twice, expected one score for each; remove one"
 
 
 def _read_tsv(path: Path | str) -> Iterator[Scored]:
@@ -133,12 +143,11 @@ def _read_tsv(path: Path | str) -> Iterator[Scored]:
             if number == 1 and is_header([*ids, value]):
                 problems.add(MALFORMED, path, number, header_fault([*ids, value], shape))
                 continue
-            try:
-                score = float(value)
-            except ValueError:
-                score = math.nan
-            if len(ids) != names or not math.isfinite(score) or not all(map(is_id, ids)):
+            score = as_score(read_score(value))
+            if len(ids) != names or not all(map(is_id, ids)):
                 problems.add(MALFORMED, path, number, f"{line[:60]!r}, expected {shape}")
+            elif score is None:
+                problems.add(MALFORMED, path, number, f"{score_fault(read_score(value))} ({shape})")
             elif names == 3 and ids[1] == ids[2]:
                 problems.add(MALFORMED, path, number, f"passage '{ids[1]}' is paired with itself, expected two")
             else:
@@ -157,18 +166,14 @@ def _read_json_lines(path: Path | str) -> Iterator[Scored]:
     def lines() -> Iterator[tuple[str, list[str], list[float], bool]]:
         for number, line in read_lines(path, problems):
             try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                problems.add(MALFORMED, path, number, f"not valid JSON ({error.msg}), expected one object a line")
-                continue
-            found = _record(record) if isinstance(record, dict) else None
-            if found:
-                yield found
-            else:
-                fault = (
-                    "expected the keys query, docs and scores (as many of both), or query, positive, negative, score"
-                )
-                problems.add(MALFORMED, path, number, f"{line[:60]!r}: {fault}")
+                record = parse_json(line)
+                if not isinstance(record, dict):
+                    raise _NoRecord(_SHAPES)
+                yield _record(record)
+            except NotJson as error:
+                problems.add(MALFORMED, path, number, f"{error}, expected one object a line")
+            except _NoRecord as error:
+                problems.add(MALFORMED, path, number, f"{line[:60]!r}: {error}")
 
     for (qid, paired), group in groupby(lines(), key=itemgetter(0, 3)):
         parts = list(group)
@@ -179,44 +184,63 @@ def _read_json_lines(path: Path | str) -> Iterator[Scored]:
     problems.check()
 
 
-def _record(record: dict) -> tuple[str, list[str], list[float], bool] | None:
-    """Return one line's query, passages and scores, and whether it is a pair; None if it is neither kind."""
+class _NoRecord(ValueError):
+    """A line of JSON is no record of scores; the message says why."""
+
+
+_SHAPES = "expected the keys query, docs and scores (as many of both), or query, positive, negative, score"
+
+
+def _record(record: dict) -> tuple[str, list[str], list[float], bool]:
+    """Return one line's query, passages and scores, and whether it is a pair."""
     query, docs, scores = (next((record[k] for k in names if k in record), None) for names in _KEYS.values())
-    qid = _as_id(query)
-    if "positive" in record and "negative" in record:
-        pids, margin = [_as_id(record["positive"]), _as_id(record["negative"])], _as_score(scores)
-        return None if None in (qid, margin, *pids) or pids[0] == pids[1] else (qid, pids, [0.0, -margin], True)
-    if not isinstance(docs, list) or not isinstance(scores, list) or len(docs) != len(scores):
-        return None
-    pids, values = [_as_id(pid) for pid in docs], [_as_score(score) for score in scores]
-    return None if None in (qid, *pids, *values) else (qid, pids, values, False)
+    paired = "positive" in record and "negative" in record
+    if paired:
+        docs, scores = [record["positive"], record["negative"]], [scores]
+    elif not isinstance(docs, list) or not isinstance(scores, list) or len(docs) != len(scores):
+        raise _NoRecord(_SHAPES)
+    qid, pids, values = _as_id(query), [_as_id(pid) for pid in docs], [as_score(score) for score in scores]
+    if qid is None or None in pids or None in values:
+        raise _NoRecord(_fault(query, docs, scores))
+    if paired and pids[0] == pids[1]:
+        raise _NoRecord(f"passage '{pids[0]}' is paired with itself, expected two")
+    return qid, pids, [0.0, -values[0]] if paired else values, paired
 
 
 def _read_parquet(path: Path | str) -> Iterator[Scored]:
     columns = ["query", "passage", "score"]
-    try:
-        file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path}: {error}, expected a Parquet file with the columns {', '.join(columns)}") from error
-    with file:
-        missing = [name for name in columns if name not in file.schema_arrow.names]
-        if missing:
-            raise InputError(f"{path}: no column {missing[0]}, expected the columns {', '.join(columns)}")
-        kinds = [file.schema_arrow.field(name).type for name in columns[:2]]
-        if not all(pa.types.is_integer(t) or pa.types.is_string(t) or pa.types.is_large_string(t) for t in kinds):
+    what = f"a Parquet file with the columns {', '.join(columns)}"
+    check_regular(path, what)
+    with reading(path, what):
+        yield from _together(path, _parquet_rows(path, _parquet_batches(path, columns)))
+
+
+def _parquet_batches(path: Path | str, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the columns of a file as strings and floats of 64 bits."""
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        schema = file.schema_arrow
+        for name in columns:
+            if (count := schema.names.count(name)) != 1:
+                what = f"{count} columns {name}" if count else f"no column {name}"
+                raise InputError(f"{path}: {what}, expected the columns {', '.join(columns)}")
+        kinds = [schema.field(name).type for name in columns]
+        if not all(pa.types.is_integer(t) or pa.types.is_string(t) or pa.types.is_large_string(t) for t in kinds[:2]):
             raise InputError(f"{path}: ids of the types {kinds[0]} and {kinds[1]}, expected strings or integers")
+        if not (pa.types.is_integer(kinds[2]) or pa.types.is_floating(kinds[2])):
+            raise InputError(f"{path}: scores of the type {kinds[2]}, expected floats or integers")
+        for batch in file.iter_batches(columns=columns):
+            ids = [pc.cast(batch[name], pa.string()) for name in columns[:2]]
+            scores = pc.cast(batch["score"], pa.float64(), safe=False)
+            yield pa.record_batch([*ids, scores], columns)
 
-        def rows() -> Iterator[tuple[str, str, float]]:
-            for batch in file.iter_batches(columns=columns):
-                ids = [pc.cast(batch[name], pa.string()).to_pylist() for name in columns[:2]]
-                scores = pc.cast(batch["score"], pa.float64()).to_pylist()
-                for qid, pid, score in zip(*ids, scores, strict=True):
-                    if not (is_id(qid) and is_id(pid)) or score is None or not math.isfinite(score):
-                        fault = f"query {qid!r}, passage {pid!r}, score {score!r}"
-                        raise InputError(f"{path}: a row with {fault}; expected ids and a finite score")
-                    yield qid, pid, score
 
-        yield from _together(path, rows())
+def _parquet_rows(path: Path | str, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, str, float]]:
+    for batch in batches:
+        for qid, pid, score in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            if not (is_id(qid) and is_id(pid)) or as_score(score) is None:
+                fault = f"a row with query {shown(qid)} and passage {shown(pid)}: {_fault(qid, [pid], [score])}"
+                raise InputError(f"{path}: {fault}")
+            yield qid, pid, score
 
 
 _READERS: dict[tuple[str, ...], Callable[[Path | str], Iterator[Scored]]] = {

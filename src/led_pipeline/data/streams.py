@@ -2,22 +2,28 @@
 
 A member is named by a path through its archive, `folder.zip/corpus.jsonl`; the archive may hold it in one folder of its
 own, as BEIR's do (`arguana.zip` has `arguana/corpus.jsonl`). Nothing is unpacked to disk.
+
+Checksums are verified where there are any (gzip and zip have them, zstd may): a reader that wants to be sure reads to
+the end. Bytes after the compressed stream that are none of it are damage, too.
 """
 
 import gzip
 import io
 import zipfile
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from led_pipeline.files import InputError
+from led_pipeline.files_limits import FREE_EXPANSION, limits, over
+from led_pipeline.files_reading import check_regular, raised, reading, reason
 
 COMPRESSED = (".gz", ".zst")
 BUFFER_BYTES = 1 << 20
-# What reading a damaged or cut file raises; pyarrow's and gzip's OSErrors have no number, those of the system do.
-DAMAGED = (EOFError, zlib.error, zipfile.BadZipFile, OSError)
+# By what zipfile reports an archive that it cannot read, besides BadZipFile: passwords, unknown methods, odd numbers.
+_ZIP = (RuntimeError, NotImplementedError, ValueError, KeyError, IndexError)
 
 
 def in_archive(path: Path | str) -> tuple[Path, str] | None:
@@ -63,10 +69,18 @@ def is_there(path: Path | str) -> bool:
     if inside is None:
         return Path(path).is_file()
     try:
-        with zipfile.ZipFile(inside[0]) as archive:
+        with _archive(inside[0]) as archive:
             return bool(member(archive, inside[1]))
-    except (OSError, zipfile.BadZipFile, InputError):
+    except InputError:
         return False
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip archive; what its directory or a member says wrongly is an `InputError`."""
+    check_regular(path, "a zip archive")
+    with reading(path, "a zip archive without a password; download it again", also=_ZIP), zipfile.ZipFile(path) as file:
+        yield file
 
 
 class _GzipFile(gzip.GzipFile):
@@ -75,76 +89,139 @@ class _GzipFile(gzip.GzipFile):
     readinto = gzip.GzipFile.readinto1
 
 
+class _Unpacked(io.RawIOBase):
+    """The bytes of a compressed stream, which may not become unreasonably more than they were."""
+
+    def __init__(self, path: Path | str, inner: Any, packed: int, closing: ExitStack) -> None:
+        self._path, self._inner, self._packed, self._closing, self._given = path, inner, packed, closing, 0
+        self._read = inner.readinto1 if isinstance(inner, zipfile.ZipExtFile) else inner.readinto
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._read(buffer)
+        self._given += count
+        if self._given > max(FREE_EXPANSION, limits().expansion * self._packed):
+            grown = f"{self._packed:,} bytes become {self._given:,} and more"
+            raise InputError(f"{self._path}: {grown}, a factor of {over('expansion')}")
+        return count
+
+    def close(self) -> None:
+        self._closing.close()
+        super().close()
+
+
+def _unpacked(path: Path | str, inside: tuple[Path, str] | None, closing: ExitStack) -> tuple[Any, int]:
+    """Return a file of decompressed bytes, which `closing` closes, and how many there are before that."""
+    raw: Any = None
+    packed = check_regular(inside[0] if inside else path, "a text file; check the file names under `dataset`")
+    if inside:
+        archive = closing.enter_context(zipfile.ZipFile(inside[0]))
+        name = member(archive, inside[1])
+        packed = archive.getinfo(name).file_size and archive.getinfo(name).compress_size
+        raw = closing.enter_context(archive.open(name))
+    if str(path).endswith(".gz"):
+        return closing.enter_context(_GzipFile(fileobj=raw) if raw else _GzipFile(path)), packed
+    if str(path).endswith(".zst"):
+        import pyarrow as pa  # slow to import, and only this needs it
+
+        source = pa.PythonFile(raw, mode="r") if raw else pa.OSFile(str(path))
+        return closing.enter_context(pa.CompressedInputStream(source, "zstd")), packed
+    return raw, packed
+
+
 def open_bytes(path: Path | str) -> BinaryIO:
     """Open a file for reading its bytes, decompressed.
 
+    What its reading raises is one of `files_reading.RAISED`, and an `InputError` where it grows beyond the limit.
+
     Raises:
-        InputError: it cannot be opened.
+        InputError: it cannot be opened, or it is no file: nothing is read of a pipe or a device.
     """
     inside = in_archive(path)
-    name = str(path)
-    try:
-        if inside:
-            archive = zipfile.ZipFile(inside[0])
-            raw = archive.open(member(archive, inside[1]))
-            if name.endswith(".gz"):
-                return io.BufferedReader(_GzipFile(fileobj=raw), BUFFER_BYTES)
-            return io.BufferedReader(raw, BUFFER_BYTES)
-        if name.endswith(".gz"):
-            # Iterating a GzipFile calls Python once per line; a buffer on top of it does not.
-            return io.BufferedReader(_GzipFile(path), BUFFER_BYTES)
-        if name.endswith(".zst"):
-            import pyarrow as pa  # slow to import, and only this needs it
+    if inside is None and plain_name(path) == str(path):
+        check_regular(path, "a text file; check the file names under `dataset` in the config")
+        with reading(path, "a file that can be read"):
+            return Path(path).open("rb", buffering=BUFFER_BYTES)
+    with ExitStack() as closing:
+        with reading(path, "a complete archive without a password; download it again", also=_ZIP if inside else ()):
+            raw, packed = _unpacked(path, inside, closing)
+        if not packed and plain_name(path) != str(path):
+            raise InputError(f"{path}: an empty file, expected a compressed one; download it again")
+        return io.BufferedReader(_Unpacked(path, raw, packed, closing.pop_all()), BUFFER_BYTES)
 
-            Path(path).stat()  # its error says no more than that the file is not there
-            return io.BufferedReader(pa.CompressedInputStream(pa.OSFile(name), "zstd"), BUFFER_BYTES)
-        return Path(path).open("rb", buffering=BUFFER_BYTES)
-    except OSError as error:
-        raise InputError(
-            f"{path}: {error.strerror}, expected a text file; check the file names under `dataset` in the config"
-        ) from error
-    except zipfile.BadZipFile as error:
-        raise InputError(f"{inside[0]}: not a zip archive ({error}); download it again") from error
+
+def read_whole(path: Path | str) -> bytes:
+    """Return all bytes of a file, decompressed.
+
+    Raises:
+        InputError: it is damaged, or larger than the limit for files that are read at once.
+    """
+    parts, count = [], 0
+    with open_bytes(path) as file, damaged(path):
+        while part := file.read(BUFFER_BYTES):
+            parts.append(part)
+            count += len(part)
+            if count > limits().whole:
+                raise InputError(f"{path}: a file of {over('whole')} bytes that has to be read at once")
+    return b"".join(parts)
 
 
 def beginning(path: Path | str, count: int) -> tuple[bytes, int]:
-    """Return the first `count` bytes, decompressed, and about how many there are in all."""
+    """Return the first `count` bytes, decompressed, and about how many there are in all.
+
+    Raises:
+        InputError: the file is damaged in its beginning.
+    """
     inside = in_archive(path)
-    with open_bytes(path) as file:
+    with open_bytes(path) as file, damaged(path):
         head = file.read(count)
     if len(head) < count:
         return head, len(head)
     if inside:
-        with zipfile.ZipFile(inside[0]) as archive:
+        with _archive(inside[0]) as archive:
             return head, archive.getinfo(member(archive, inside[1])).file_size
     packed = Path(path).stat().st_size
     if plain_name(path) == str(path):
         return head, packed
-    with Path(path).open("rb") as file:
+    with damaged(path), Path(path).open("rb") as file:
         sample = file.read(count)
-    return head, round(packed * _growth(sample, str(path).endswith(".zst")))
+        return head, round(packed * _growth(sample, str(path).endswith(".zst")))
 
 
 def _growth(sample: bytes, zstd: bool) -> float:
-    """Return how many bytes one byte of the beginning of a compressed file stands for."""
+    """Return how many bytes one byte of the beginning of a compressed file stands for, at most the limit."""
+    most = limits().expansion * len(sample)
     if zstd:
         import pyarrow as pa
 
         made = 0
         with suppress(OSError), pa.CompressedInputStream(pa.BufferReader(sample), "zstd") as file:
-            while part := file.read(BUFFER_BYTES):
+            while made < most and (part := file.read(BUFFER_BYTES)):
                 made += len(part)
         return max(made, 1) / len(sample)
-    return len(zlib.decompressobj(wbits=31).decompress(sample)) / len(sample)
+    return len(zlib.decompressobj(wbits=31).decompress(sample, most)) / len(sample)
 
 
-def damage(path: Path | str, error: Exception, line: int | None = None) -> InputError:
-    """Return the sentence about a file whose reading failed with one of DAMAGED; an error of the system is raised."""
-    if isinstance(error, OSError) and error.errno:
-        raise error
-    kind = "zip" if in_archive(path) else "zstd" if str(path).endswith(".zst") else "gzip"
+@contextmanager
+def damaged(path: Path | str) -> Iterator[None]:
+    """Turn what reading a damaged or cut file raises into an `InputError`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except raised() as error:
+        raise damage(path, error) from error
+
+
+def damage(path: Path | str, error: BaseException, line: int | None = None) -> InputError:
+    """Return the sentence about a file whose reading failed."""
     where = f"{path}:{line}" if line else str(path)
+    kind = "zip" if in_archive(path) else "zstd" if str(path).endswith(".zst") else "gzip"
+    if (isinstance(error, OSError) and error.errno) or (kind == "gzip" and not str(path).endswith(".gz")):
+        return InputError(f"{where}: {reason(error)}, expected a file that can be read to its end")
     return InputError(
-        f"{where}: the {kind} stream is damaged or cut off here ({error}), expected a complete {kind} file; download or"
-        " compress it again"
+        f"{where}: the {kind} stream is damaged or cut off here ({reason(error)}), expected a complete {kind} file;"
+        " download or compress it again"
     )

@@ -13,15 +13,15 @@ all fields of a line, and there is no title. Readers stream, compressed or not (
 `Problems` (module `lines`). That no id comes twice is the caller's to check, who keeps the ids anyway.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from led_pipeline.data.characters import is_blank
 from led_pipeline.data.headers import header_fault, is_header, is_quoted, opens_quote
-from led_pipeline.data.lines import MALFORMED, Problems, bad_id, is_id, read_lines
+from led_pipeline.data.lines import MALFORMED, Problems, bad_id, is_encodable, is_id, read_lines, shown
 from led_pipeline.data.streams import plain_name
 from led_pipeline.data.templates import MissingFieldError, Template
+from led_pipeline.files_reading import NotJson, parse_json
 
 _IDS = ("_id", "docid", "id")  # BEIR's name, Tevatron's, and a common one
 
@@ -103,14 +103,9 @@ def _read_json_texts(
     """Yield the texts of a file of JSON lines; `no_text` stands for one that is missing, which None does not allow."""
     for number, line in read_lines(path, problems):
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            problems.add(
-                MALFORMED,
-                path,
-                number,
-                f"not valid JSON at column {error.colno} ({error.msg}), expected one object a line",
-            )
+            record = parse_json(line)
+        except NotJson as error:
+            problems.add(MALFORMED, path, number, f"{error}, expected one object a line")
             continue
         if not isinstance(record, dict):
             problems.add(MALFORMED, path, number, "not an object, expected one with the keys _id and text")
@@ -129,12 +124,8 @@ def _read_json_texts(
             problems.add(MALFORMED, path, number, bad_id(identifier, "_id is"))
         elif not isinstance(text, str) or not isinstance(title, str):
             key, value = ("title", title) if isinstance(text, str) else ("text", text)
-            problems.add(MALFORMED, path, number, f"{key} is {value!r}, expected a string")
-        elif ("\\ud" in line or "\\uD" in line) and not _is_encodable(identifier + title + text):
+            problems.add(MALFORMED, path, number, f"{key} is {shown(value)}, expected a string")
+        elif ("\\ud" in line or "\\uD" in line) and not is_encodable(title + text):
             problems.add("bad_utf8", path, number, "a \\u escape names half a surrogate pair, expected both halves")
         else:
             yield number, identifier, title, text
-
-
-def _is_encodable(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
