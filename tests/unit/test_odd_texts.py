@@ -164,14 +164,16 @@ def test_a_byte_order_mark_where_files_were_joined_is_dropped_and_said(tmp_path,
         (
             "p1\u200b",
             "p1",
-            r"passage 'p1' is judged but not in the collection, which has 'p1\\u200b' \(U\+0070 U\+0031 U\+200B\)",
+            r"passage 'p1' is judged but not in the collection, where 'p1\\u200b' \(U\+0070 U\+0031 U\+200B\)",
         ),
         (
             "e\u0301",
             "\u00e9",
-            r"passage 'é' \(U\+00E9\) is judged .* which has '.*' \(U\+0065 U\+0301\), that only looks the",
+            r"passage 'é' \(U\+00E9\) is judged .*, where '.*' \(U\+0065 U\+0301\) is; write ids",
         ),
-        ("P1", "p1", "passage 'p1' is judged but not in the collection, which has 'P1', that only looks the same"),
+        ("P1", "p1", "passage 'p1' is judged but not in the collection, where 'P1' is; write ids in one way"),
+        ("7", "007", "passage '007' is judged but not in the collection, where '7' is; write ids in one way"),
+        ("7", "7.0", "passage '7.0' is judged but not in the collection, where '7' is"),
         ("p2", "p1", "passage 'p1' is judged but not in the collection, expected its text there"),
     ],
 )
@@ -183,11 +185,21 @@ def test_an_id_that_only_looks_like_another_is_spelled(split, here, judged, mess
 def test_an_id_of_a_query_is_spelled_too_and_noted_where_it_is_skipped(tmp_path, split):
     texts, qrels = "p1\tone\n", "q\u0301 0 p1 1\nq1\ufeff 0 p1 1\nq2 0 p1 1\n"
     with pytest.raises(
-        InputError, match=r"query 'q1\\ufeff' \(U\+0071 U\+0031 U\+FEFF\) is judged but not among the queries, which"
+        InputError, match=r"query 'q1\\ufeff' \(U\+0071 U\+0031 U\+FEFF\) is judged but not among the queries, where"
     ):
         split(texts, qrels.split("\n", 1)[1])
     _, made = split(texts, qrels, "qrel_without_query")
     assert made["noted"] == {str(tmp_path / "r.tsv"): {"look_alike": 1}}
+
+
+def test_queries_of_a_file_that_are_none_of_ours_are_counted(tmp_path, capsys):
+    write_strings(tmp_path / "p.parquet", [{"id": ["p"]}], ["id"])
+    write_strings(tmp_path / "q.parquet", [{"id": ["1", "q2"]}], ["id"])
+    (tmp_path / "n.tsv").write_text("1\tp\n1.0\tp\nq3\tp\nq3\tp\nQ2\tp\n")
+    files = tmp_path / "n.tsv", tmp_path / "q.parquet", tmp_path / "p.parquet", tmp_path
+    assert [query for query, _, _ in pools.published(*files)] == [0]
+    said = "n.tsv: 3 queries passed over, since they are none of the dataset's; 2 of them are written in another way ('"
+    assert said in capsys.readouterr().out
 
 
 def test_an_id_of_a_published_negative_is_spelled_too(tmp_path):
@@ -205,6 +217,13 @@ def test_ids_are_compared_by_what_is_seen_of_them():
     assert look_alikes(["ab", "FIN", "strasse", "y"], others) == {"ab": "A\u00adB", "FIN": "ﬁn", "strasse": "straße"}
     assert spelled("a-1") == "'a-1'" and spelled("模") == "'模' (U+6A21)"
     assert spelled("\u00e9" * 30).endswith("U+00E9 ...)")
+
+
+def test_titles_of_another_collection_are_an_error(passages):
+    with pytest.raises(
+        InputError, match=r"t\.tsv: none of its 2 ids is in .*c\.tsv; take the titles that were made for it"
+    ):
+        passages("p1\tone\n", titles="0\tOne\n1\tTwo\n")
 
 
 # --- texts that show nothing
@@ -237,7 +256,7 @@ def test_a_template_that_leaves_nothing_is_an_empty_text(tmp_path, passages):
     rows, made = passages("p1\tone\np2\ttwo\n", "empty_text", titles="p1\tOne\n", template=template)
     assert rows == [("p1", "One")] and made["counts"]["passages"] == 1
     with pytest.raises(InputError, match="no passage in it"):
-        passages("p2\ttwo\n", "empty_text", titles="p1\tOne\n", template=template)
+        passages("p2\ttwo\n", "empty_text", titles="p2\t\n", template=template)
 
 
 def test_a_beir_document_of_control_characters_is_an_empty_text(tmp_path):

@@ -1,12 +1,15 @@
-"""Characters: what a text shows, and how ids differ that look the same.
+"""Characters: what a text shows, and how ids differ that mean the same.
 
-`é` is one code point in one file and two in another, and a zero-width space is seen by nobody; as strings they differ.
+`é` is one code point in one file and two in another, a zero-width space is seen by nobody, and a table of numbers makes
+`7` of `007` or `7.0` of `7`; as strings they differ.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
 _UNSEEN = frozenset({"Cc", "Cf"})  # Unicode's categories of control and format characters
+_NUMBER = re.compile(r"0*([0-9]+)(?:\.0)?")
 _SPELLED = 24  # code points of an id that a message spells out
 
 
@@ -28,7 +31,13 @@ def spelled(text: str) -> str:
 
 
 def look(text: str) -> str:
-    """Return what texts that look the same have in common: compatible forms, lower case, without what is not seen."""
+    """Return what ids have in common that mean the same to people.
+
+    That is their compatible forms in lower case, without what is not seen; of a number without zeros in front and `.0`
+    behind, which spreadsheets and pandas add and drop.
+    """
+    if number := _NUMBER.fullmatch(text):
+        return number[1]
     if text.isascii() and text.isprintable() and " " not in text:
         return text.lower()
     seen = "".join(character for character in unicodedata.normalize("NFKC", text) if not _hidden(character))
@@ -36,7 +45,7 @@ def look(text: str) -> str:
 
 
 def look_alikes(names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
-    """Return, for those names that look like one of `others`, which lacks them, the first that they look like."""
+    """Return, for those names that mean the same as one of `others`, which lacks them, the first such other one."""
     wanted: dict[str, list[str]] = {}
     for name in names:
         wanted.setdefault(look(name), []).append(name)

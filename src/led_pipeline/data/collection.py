@@ -106,6 +106,10 @@ def prepare_passages(
             counts["passages"] += len(ids)
             yield {"id": ids, "title": repair(column, "titles"), "text": repair(texts, "passages")}
         counts["titles_without_passage"] = joined.finish(seen) if joined else 0
+        if joined and joined.read and not joined.taken:
+            raise InputError(
+                f"{titles}: none of its {joined.read:,} ids is in {collection}; take the titles that were made for it"
+            )
         # Inside the stream, so that a bad line keeps the file from being published.
         problems.check()
         if not counts["passages"]:
@@ -133,7 +137,7 @@ def judgements(
         if qid not in queries:
             name, what, where = (qid, "query", "among the queries")
         fault, twin = f"{what} {spelled(name)} is judged but not {where}", twins[what].get(name)
-        hint = f", which has {spelled(twin)}, that only looks the same; write both alike" if twin else ""
+        hint = f", where {spelled(twin)} is; write ids in one way" if twin else ""
         problems.add(f"qrel_without_{what}", qrels, line, fault + (hint or ", expected its text there"))
         if twin and problems.skips(f"qrel_without_{what}"):
             problems.note("look_alike", qrels)

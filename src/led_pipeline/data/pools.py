@@ -83,13 +83,14 @@ def published(path: Path, queries: Path, passages: Path, folder: Path) -> Iterat
 def in_row_order(lists: Iterable[Named], path: Path, queries: Path, passages: Path, folder: Path) -> Iterator[Ranked]:
     """Yield the lists of a file by row numbers, in the order of the query rows.
 
-    Queries that are not in the dataset are left out (a subset of the queries is common); a passage that is not there
-    is an error, since it means that file and collection do not belong together. What is read waits in a temporary file
-    in `folder`, 8 bytes a passage, since the file may have an order of its own; the lists of a query that comes several
-    times are joined.
+    Queries that are not in the dataset are left out and counted (a subset of the queries is common); a passage that is
+    not there is an error, since it means that file and collection do not belong together. What is read waits in a
+    temporary file in `folder`, 8 bytes a passage, since the file may have an order of its own; the lists of a query
+    that comes several times are joined.
     """
     query_rows = {name: row for row, name in enumerate(read_column(queries, "id"))}
-    known = (part for part in lists if part[0] in query_rows)
+    strangers: set[str] = set()
+    known = (part for part in lists if part[0] in query_rows or strangers.add(part[0]))
     ids = pq.read_table(passages, columns=["id"])["id"].combine_chunks()
     places, first = array("q"), 0  # query row, first entry and number of entries of each list
     with tempfile.TemporaryFile(dir=folder) as file:
@@ -103,7 +104,7 @@ def in_row_order(lists: Iterable[Named], path: Path, queries: Path, passages: Pa
                 twin = look_alikes([pid], every_id(passages)).get(pid)
                 advice = "; take the file made for this collection"
                 if twin:
-                    advice = f", which has {spelled(twin)}, that only looks the same; write both alike"
+                    advice = f", where {spelled(twin)} is; write ids in one way"
                 raise InputError(f"{path}: passage {spelled(pid)} of query '{name}' is not in the collection{advice}")
             entries = np.empty(len(rows), dtype=_ENTRY)
             entries["row"], entries["score"] = rows.to_numpy(), np.fromiter(chain.from_iterable(scores), np.float32)
@@ -115,10 +116,23 @@ def in_row_order(lists: Iterable[Named], path: Path, queries: Path, passages: Pa
         entries = np.memmap(file, dtype=_ENTRY, mode="r") if first else np.empty(0, dtype=_ENTRY)
         lists_read = np.frombuffer(places, dtype=np.int64).reshape(-1, 3)
         lists_read = lists_read[np.argsort(lists_read[:, 0], kind="stable")]
+        if strangers:
+            print(passed_over(path, strangers, query_rows))
         row_of_list, starts = np.unique(lists_read[:, 0], return_index=True)
-        for query, low, high in zip(row_of_list.tolist(), starts, np.append(starts[1:], len(lists_read)), strict=True):
+        ends = np.append(starts, len(lists_read))[1:]
+        for query, low, high in zip(row_of_list.tolist(), starts, ends, strict=True):
             part = np.concatenate([entries[start : start + length] for _, start, length in lists_read[low:high]])
             yield query, np.ascontiguousarray(part["row"]), np.ascontiguousarray(part["score"])
+
+
+def passed_over(path: Path, strangers: set[str], queries: Iterable[str]) -> str:
+    """Return the sentence about the queries of a file that are none of the dataset's."""
+    twins = look_alikes(strangers, queries)
+    said = f"{path}: {len(strangers):,} queries passed over, since they are none of the dataset's"
+    if twins:
+        one, other = next(iter(twins.items()))
+        said += f"; {len(twins):,} of them are written in another way ({spelled(one)} for {spelled(other)})"
+    return said
 
 
 def _looked_up(lists: Iterable[Named]) -> Iterator[tuple[list[str], list[list[str]], list[Sequence[float]]]]:

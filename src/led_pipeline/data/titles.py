@@ -17,11 +17,13 @@ class Titles:
         self._path, self._problems = path, problems
         self._rows = read_titles(path, problems)
         self._ahead: dict[str, tuple[int, str]] = {}
+        self.read = self.taken = 0  # titles
 
     def take(self, pid: str) -> str:
         """Return the title of a passage, empty if it has none; a second call would not find it."""
         while pid not in self._ahead and self._advance():
             pass
+        self.taken += pid in self._ahead
         return self._ahead.pop(pid, (0, ""))[1]
 
     def finish(self, passages: Collection[str]) -> int:
@@ -37,6 +39,7 @@ class Titles:
         row = next(self._rows, None)
         if row is None:
             return False
+        self.read += 1
         line, pid, title = row
         if pid in self._ahead:
             self._report_duplicate(line, pid)
