@@ -33,6 +33,8 @@ from led_pipeline.data.formats import load_qrels, read_run, write_run
 from led_pipeline.data.tables import Ranking, read_column, read_ids, read_rankings
 from led_pipeline.evaluate_sparsity import sparsity
 from led_pipeline.files import InputError, atomic, run_main, write_json
+from led_pipeline.files_limits import limits
+from led_pipeline.files_reading import check_regular, reading
 
 TREC_NAMES = {
     "MRR@10": "recip_rank",  # cut at 10 by `_at_10`
@@ -142,8 +144,8 @@ def measure(run: Iterable[Result], qrels: dict[str, dict[str, int]], relevant_fr
     """
     if not qrels:
         raise InputError("the qrels name no query, expected at least one to measure against")
-    if relevant_from < 1:
-        raise InputError(f"--relevant-from: expected a grade of 1 or higher, got {relevant_from}")
+    if not 1 <= relevant_from <= limits().grade:
+        raise InputError(f"--relevant-from: expected a grade from 1 to {limits().grade:,}, got {relevant_from}")
     evaluator = pytrec_eval.RelevanceEvaluator(qrels, _REQUESTED, relevance_level=relevant_from)
     measured: PerQuery = {}
     unjudged = 0
@@ -172,7 +174,11 @@ def write_per_query(path: Path, per_query: PerQuery) -> None:
 
 def read_per_query(path: Path) -> PerQuery:
     """Read what `write_per_query` wrote."""
-    with path.open(encoding="utf-8", newline="") as file:
+    check_regular(path, "measures per query")
+    with (
+        reading(path, "what `measure` writes; measure the run again", also=(ValueError,)),
+        path.open(encoding="utf-8", newline="") as file,
+    ):
         lines = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         header = next(lines, [])
         if header[:1] != ["qid"]:

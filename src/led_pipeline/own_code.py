@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from led_pipeline.files import InputError
+from led_pipeline.files_reading import read_text
 
 PATTERN = r"^.+\.py:[A-Za-z_]\w*$"
 
@@ -41,9 +42,13 @@ def fault(reference: str) -> str | None:
     if not Path(path).is_file():
         return f"no file '{path}' here ({Path.cwd()}); give its path from the working directory, or a whole one"
     try:
-        tree = ast.parse(Path(path).read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError) as error:
-        return f"{path}:{getattr(error, 'lineno', 1)}: not valid Python ({getattr(error, 'msg', error)})"
+        tree = ast.parse(read_text(path, "a file of Python", "config"))
+    except InputError as error:
+        return str(error)
+    except SyntaxError as error:
+        return f"{path}:{error.lineno or 1}: not valid Python ({error.msg})"
+    except (ValueError, RecursionError, MemoryError) as error:  # a NUL, or thousands of brackets
+        return f"{path}: not valid Python ({error or type(error).__name__})"
     defined = [node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
     if name not in defined:
         return f"{path}: no function or class '{name}' at its top level; there are {', '.join(defined) or 'none'}"

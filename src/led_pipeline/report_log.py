@@ -1,12 +1,12 @@
 """Training logs: the lines of a stage's train.jsonl as curves and a summary."""
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from led_pipeline.files import InputError
+from led_pipeline.files_reading import NotJson, parse_json, read_text
 
 _NOT_A_TERM = {"step", "learning_rate", "seconds", "speed", "health"}
 
@@ -45,26 +45,28 @@ def read_train_log(path: Path) -> TrainLog:
     """
     log = TrainLog()
     finished = None
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            entry = _entry(line, f"{path}:{number}")
-            if entry.get("finished"):
-                finished = entry
-                continue
-            if "step" not in entry:
-                raise InputError(f"{path}:{number}: a log line needs a step; train the stage again")
-            curves = log.validation if "validation" in entry else log.terms
-            values = entry.get("validation") or {key: v for key, v in entry.items() if key not in _NOT_A_TERM}
-            for name, value in values.items():
-                curves.setdefault(name, {})[entry["step"]] = float(value)
+    for number, line in enumerate(read_text(path, "the log of a training").splitlines(), 1):
+        where = f"{path}:{number}"
+        entry = _entry(line, where)
+        if entry.get("finished"):
+            finished = entry
+            continue
+        if type(entry.get("step")) is not int:
+            raise InputError(f"{where}: a log line needs a step; train the stage again")
+        curves = log.validation if "validation" in entry else log.terms
+        values = entry.get("validation") or {key: v for key, v in entry.items() if key not in _NOT_A_TERM}
+        for name, value in values.items() if isinstance(values, dict) else [("validation", None)]:
+            if type(value) not in (int, float):
+                raise InputError(f"{where}: {name} is {str(value)[:40]!r}, expected a number; train the stage again")
+            curves.setdefault(name, {})[entry["step"]] = float(value)
     return TrainLog(_sorted(log.terms), _sorted(log.validation), finished)
 
 
 def _entry(line: str, where: str) -> dict[str, Any]:
     try:
-        entry = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where}: not valid JSON ({error.msg}); train the stage again") from error
+        entry = parse_json(line)
+    except NotJson as error:
+        raise InputError(f"{where}: {error}; train the stage again") from error
     if not isinstance(entry, dict):
         raise InputError(f"{where}: expected a JSON object, got {line.strip()[:40]!r}; train the stage again")
     return entry

@@ -14,6 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from led_pipeline.files import atomic
+from led_pipeline.files_reading import reading
 from led_pipeline.health import SIGNS
 
 # Dense bf16 TFLOP/s as the manufacturers state them (T4 and V100 have no bf16: fp16), by a part of the device's name.
@@ -51,8 +52,9 @@ def cut_log(path: Path, step: int, validated: int) -> None:
         return line["step"] <= (validated if "validation" in line else step) and "finished" not in line
 
     if path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and stays(json.loads(line))]
+        with reading(path, "the log of this training; remove it", also=(KeyError, TypeError)):
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and stays(json.loads(line))]
         with atomic(path) as temporary:
             temporary.write_text("".join(kept), encoding="utf-8")
 

@@ -629,7 +629,8 @@ def test_a_gate_is_one_more_job_and_makes_nothing_else_again(finished):
 
 def test_a_preflight_that_fails_starts_no_job_and_costs_no_result(tmp_path):
     workflow = WorkflowCopy(tmp_path)
-    workflow.run_fake_jobs(SHORT, FAIL_AT="led_pipeline.plan.preflight", status=1)
+    answer = workflow.run_fake_jobs(SHORT, FAIL_AT="led_pipeline.plan.preflight", status=1)
+    assert "Cannot restore" not in answer.stderr, "there was none"
     made = [path.name for path in (tmp_path / "results").rglob("*") if path.is_file()]
     assert made in ([], ["recipe.json"])
     workflow.run_fake_jobs(SHORT)

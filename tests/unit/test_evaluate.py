@@ -116,7 +116,7 @@ def test_results_of_unjudged_queries_are_dropped_and_counted():
 def test_empty_qrels_and_a_grade_cut_of_0_are_refused():
     with pytest.raises(InputError, match="name no query"):
         measure([], {})
-    with pytest.raises(InputError, match="1 or higher, got 0"):
+    with pytest.raises(InputError, match="from 1 to 1,000, got 0"):
         measure([], {"q": {"a": 1}}, relevant_from=0)
 
 

@@ -7,15 +7,21 @@ import pickle
 import socket
 import struct
 import zlib
+from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
 
+from led_pipeline import own_code
+from led_pipeline.data.tables import Ragged, count_rows, read_arrow, read_column, read_ids, write_arrow, write_strings
+from led_pipeline.evaluate import read_per_query
 from led_pipeline.files import read_json
 from led_pipeline.files_errors import InputError
 from led_pipeline.files_limits import Limits, limits
 from led_pipeline.files_reading import NotJson, check_regular, parse_json, reading
+from led_pipeline.report_log import read_train_log
 
 
 @pytest.mark.parametrize(
@@ -100,3 +106,47 @@ def test_limits_come_from_the_environment(set_limits):
         set_limits(wrong)
         with pytest.raises(InputError, match=f"LED_LIMITS: '{wrong}', expected"):
             limits()
+
+
+# --- what the pipeline itself wrote, and was damaged since
+
+
+def cut(path: Path) -> Path:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+def test_damaged_tables_are_named(tmp_path):
+    write_strings(tmp_path / "a.parquet", [{"id": ["p1", "p2"]}], ["id"])
+    write_arrow(tmp_path / "a.arrow", {"text": Ragged.from_rows([np.arange(3)], np.int32)})
+    for path, read in (
+        (tmp_path / "a.parquet", lambda path: read_column(path, "id")),
+        (tmp_path / "a.parquet", count_rows),
+        (tmp_path / "a.parquet", lambda path: list(read_ids(path))),
+        (tmp_path / "a.arrow", read_arrow),
+    ):
+        with pytest.raises(InputError, match=rf"{path.name}: .*of this pipeline; remove it to have it made again"):
+            read(cut(path))
+
+
+@pytest.mark.parametrize("text", ["qid\tMRR@10\nq1\tx\n", "qid\tMRR@10\nq1\t1\t2\n", "qid\tMRR@10\nq\xff\t1\n"])
+def test_damaged_measures_are_named(tmp_path, text):
+    (tmp_path / "a.tsv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=r"a\.tsv: .*measure the run again"):
+        read_per_query(tmp_path / "a.tsv")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["{", "[1]", '{"loss": 1}', '{"step": "x", "loss": 1}', '{"step": 1, "loss": "x"}', '{"step": 1, "step": 2}'],
+)
+def test_a_damaged_training_log_is_named_with_its_line(tmp_path, line):
+    (tmp_path / "train.jsonl").write_text('{"step": 1, "loss": 0.5}\n' + line + "\n")
+    with pytest.raises(InputError, match=r"train\.jsonl:2: .*train the stage again"):
+        read_train_log(tmp_path / "train.jsonl")
+
+
+def test_a_file_of_own_code_that_cannot_be_parsed_is_named(tmp_path):
+    for content in (b"x = '\0'\n", b"# caf\xe9\n", b"x = " + b"(" * 10_000, b"x = [1,\n"):
+        (tmp_path / "own.py").write_bytes(content)
+        assert "own.py" in own_code.fault(f"{tmp_path / 'own.py'}:loss")

@@ -5,7 +5,8 @@ rule preflight:
     """Estimate the recipe and check this machine: a run that cannot end well ends here, in seconds."""
     output:
         # A check that fails leaves the file of an earlier one: without it, all that was made since would be made again.
-        update(PREFLIGHT),
+        # Where there is none, Snakemake would say that it cannot be restored.
+        update(PREFLIGHT) if os.path.exists(PREFLIGHT) else PREFLIGHT,
     log:
         f"{LOGS}/preflight.log",
     retries: 0

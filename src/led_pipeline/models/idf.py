@@ -86,18 +86,16 @@ def read_table(path: Path, tokenizer: PreTrainedTokenizerBase, size: int) -> Ten
     """
     if not path.is_file():
         raise InputError(f"idf: no file '{path}'; name a JSON file from token to weight, or 'collection'")
-    try:
-        table = read_json(path)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from error
+    table = read_json(path)
     if not isinstance(table, dict):
         raise InputError(f"{path}: expected a JSON object from token to weight, got a {type(table).__name__}")
     vocabulary, weights = tokenizer.get_vocab(), torch.ones(size)
     for token, weight in table.items():
         if vocabulary.get(token, size) >= size:
             raise InputError(f"{path}: token {token!r} is not in the stage's tokenizer; make the table with that one")
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not np.isfinite(weight):
-            raise InputError(f"{path}: the weight of {token!r} is {weight!r}, expected a finite number")
+        number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+        if not (number and abs(weight) <= torch.finfo(torch.float32).max):
+            raise InputError(f"{path}: the weight of {token!r} is {repr(weight)[:40]}, expected a finite number")
         weights[vocabulary[token]] = weight
     return weights
 

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from led_pipeline.data.streams import beginning, is_there, plain_name
 from led_pipeline.files import read_json
+from led_pipeline.files_reading import reading
 from led_pipeline.plan import assumptions as given
 from led_pipeline.recipe import Recipe
 from led_pipeline.recipe_stages import Trained
@@ -63,6 +65,13 @@ def _prepared(recipe: Recipe, folder: Path) -> Workload | None:
     if not all(path.is_file() for path in needed):
         return None
     notes = {path.stem: read_json(path) for path in needed}
+    damaged = (KeyError, TypeError, AttributeError, ZeroDivisionError)
+    with reading(folder, "what preparing the dataset writes; remove it and start again", also=damaged):
+        return _counted(recipe, notes)
+
+
+def _counted(recipe: Recipe, notes: dict[str, Any]) -> Workload:
+    """Return the counts that the provenance of a prepared dataset says."""
     passages = notes["passages"]["counts"]["passages"]
     plain = [i for i in notes["passages"]["inputs"] if i["path"] == plain_name(i["path"]) and ".zip/" not in i["path"]]
     ids = given.DOCSTRING_ID_BYTES if recipe.dataset.source == "docstrings" else given.ID_BYTES
