@@ -65,6 +65,7 @@ def split(tmp_path, passages):
             '"pid"\t"text"',
         ],
         *["corpus-id\ttitle", "qid\tpid\tscore", "query_id\titer\tdoc_id\trelevance", "qid\tpositive\tnegative"],
+        *["wiki_id\twiki_text", "passage_id\tpassage_text", "Query ID\tQ0\tDoc ID\tRel", "id\tquestion\tsim_score"],
     ],
 )
 def test_a_line_of_column_names_is_a_header(line):
@@ -72,7 +73,18 @@ def test_a_line_of_column_names_is_a_header(line):
 
 
 @pytest.mark.parametrize(
-    "line", ["0\ttext", "id\tWhat is a text?", "id", "pid\t", "q1\tp1\tscore", "text\tmessage", "a\tb"]
+    "line",
+    [
+        "0\ttext",
+        "id\tWhat is a text?",
+        "id",
+        "pid\t",
+        "q1\tp1\tscore",
+        "id\t0\tpid\t1",
+        "id\t0",
+        "text\tmessage",
+        "a\tb",
+    ],
 )
 def test_a_line_with_anything_else_is_none(line):
     assert not is_header(line.split("\t"))

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from configs import FOLDER, RECIPES
+from configs import FOLDER, RECIPES, changed
 
 from led_pipeline.data import collection, pools, scores
 from led_pipeline.data.download import Places, obtain
@@ -173,6 +173,13 @@ def test_a_shipped_recipe_is_prepared_from_ms_marcos_files_as_they_are(source, t
     assert not any(each["skipped"] for each in made.values())
 
 
+def test_tevatrons_titles_are_those_of_rocketqa(source, tmp_path):
+    recipe = Recipe.load(changed(RECIPES["config.yaml"], {"dataset.titles": "titles.tevatron.jsonl.gz"}))
+    made = prepare(recipe, source, tmp_path)["passages"]["counts"]
+    assert (made["titles_of_a_dash"], made["titles_without_passage"], made["passages_without_title"]) == (1, 0, 4)
+    assert pq.read_table(tmp_path / "passages.parquet")["title"].to_pylist()[:4] == ["Introduction", "", "", "-"]
+
+
 def ranked(path: Path) -> dict[str, list[str]]:
     """Return a ranking or pool of the training queries by ids."""
     queries, passages = (pq.read_table(path.parent / f"{name}.parquet")["id"].to_pylist() for name in ("q", "p"))
@@ -247,3 +254,24 @@ def test_what_the_beir_recipe_skips_stops_another_one(beir, tmp_path, kind):
     }
     with pytest.raises(InputError, match=rf"set dataset\.skip: \[.*{kind}"):
         prepare(Recipe.load(RECIPES["recipes/beir.yaml"] | {"dataset": dataset}), beir, tmp_path)
+
+
+def test_a_set_of_sets_is_read_from_its_one_archive(tmp_path):
+    """CQADupStack's archive holds twelve datasets, a folder each."""
+    with zipfile.ZipFile(tmp_path / "cqadupstack.zip", "w") as packed:
+        for name in ("android", "english"):
+            packed.writestr(f"cqadupstack/{name}/corpus.jsonl", json.dumps({"_id": "1", "text": name}) + "\n")
+            packed.writestr(f"cqadupstack/{name}/queries.jsonl", json.dumps({"_id": "1", "text": name}) + "\n")
+            packed.writestr(f"cqadupstack/{name}/qrels/test.tsv", "query-id\tcorpus-id\tscore\n1\t1\t1\n")
+    files = {"queries": "english/queries.jsonl", "qrels": "english/qrels/test.tsv"}
+    keys = {
+        "folder": str(tmp_path / "cqadupstack.zip"),
+        "collection": "english/corpus.jsonl",
+        "splits": {"test": files},
+    }
+    recipe = Recipe.load(
+        changed(RECIPES["recipes/beir.yaml"], {f"dataset.{key}": value for key, value in keys.items()})
+    )
+    made = prepare(recipe, tmp_path / "cqadupstack.zip", tmp_path)
+    assert pq.read_table(tmp_path / "passages.parquet")["text"].to_pylist() == ["english"]
+    assert made["test"]["counts"]["judgements"] == 1

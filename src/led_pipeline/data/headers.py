@@ -7,23 +7,20 @@ Such a line would become a passage named `pid`.
 import re
 from collections.abc import Sequence
 
-_IDS = {
-    "id", "pid", "qid", "did", "uid", "docid", "docno", "doc", "query", "queryid", "passageid", "documentid",
-    "corpusid", "textid", "topic", "topicid", "topicno", "index", "idx", "positive", "positiveid", "negative",
-    "negativeid", "pids", "negatives", "iter", "iteration",
-}  # fmt: skip
-_VALUES = {
-    "text", "passage", "passages", "passagetext", "body", "content", "contents", "query", "querytext", "title",
-    "titles", "question", "sentence", "paragraph", "abstract", "document", "documenttext", "doctext", "pid", "docid",
-    "pids", "passageid", "corpusid", "negative", "negatives", "score", "scores", "grade", "label", "labels", "rel",
-    "relevance", "relevant", "margin", "rating",
-}  # fmt: skip
+# Names of columns, in lower case and without what parts words: those that hold ids, and what stands behind them.
+_ID = re.compile(r"\w*ids?|doc(no|ument)?|query|passage|topic(no)?|index|idx|positives?|negatives?|pos|neg")
+_VALUE = re.compile(
+    r"\w*(text|passage|query|question|title|sentence|paragraph|abstract|document|content)s?|body|doc|\w*ids?"
+    r"|iter(ation)?|q?0|positives?|negatives?|pos|neg|\w*scores?|grades?|labels?|rel(evan(ce|t))?|margins?|rating"
+)
 
 
 def is_header(columns: Sequence[str]) -> bool:
-    """Tell whether the columns of a first line are names of columns: of ids, and at the end of what belongs to them."""
-    names = [re.sub(r"[\W_]+", "", column.casefold()) for column in columns]
-    return len(names) > 1 and names[0] in _IDS and names[-1] in _VALUES and set(names) <= _IDS | _VALUES
+    """Tell whether the columns of a first line are names of columns: first of ids, then of what belongs to them."""
+    first, *others = (re.sub(r"[\W_]+", "", column.casefold()) for column in columns)
+    short = all(len(column.split()) < 3 for column in columns)  # names, not sentences that end in such a word
+    named = others and not others[-1].isdigit() and all(map(_VALUE.fullmatch, others))
+    return bool(short and named and _ID.fullmatch(first))
 
 
 def header_fault(columns: Sequence[str], what: str) -> str:
