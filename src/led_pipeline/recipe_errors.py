@@ -1,7 +1,7 @@
 """Turn what is wrong with a config into sentences that name the key and the nearest right one."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -27,9 +27,25 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {match[0]}?)" if match else ""
 
 
-def sentences(error: ValidationError, root: type[BaseModel], config: Mapping[str, Any]) -> list[str]:
-    """Return one sentence per fault of a config, as its author wrote it; what several places share, once."""
-    return list(dict.fromkeys(_sentence(details, root, config) for details in error.errors()))
+class _NotShown:
+    def __repr__(self) -> str:
+        return "a value that is not shown here"
+
+
+def sentences(
+    error: ValidationError, root: type[BaseModel], config: Mapping[str, Any], secret: Collection[str] = ()
+) -> list[str]:
+    """Return one sentence per fault of a config, as its author wrote it; what several places share, once.
+
+    Args:
+        secret: keys whose values, and whatever holds them, are not shown.
+    """
+    details = error.errors()
+    for each in details:
+        given = each.get("input")
+        if secret and (isinstance(given, (Mapping, list)) or not set(secret).isdisjoint(each["loc"])):
+            each["input"] = _NotShown()
+    return list(dict.fromkeys(_sentence(each, root, config) for each in details))
 
 
 def _sentence(details: ErrorDetails, root: type[BaseModel], config: Mapping[str, Any]) -> str:

@@ -20,10 +20,17 @@ class Expected:
     def __init__(self, source: Source, records: Path) -> None:
         self.record = records / f"{source.served_as}.json"
         self._source = source
-        seen = read_json(self.record) if not source.verified and self.record.exists() else {}
+        seen = self._read_record() if not source.verified and self.record.exists() else {}
         self.bytes: int | None = source.bytes or seen.get("bytes")
         self.checksums: dict[str, str] = source.checksums or {k: seen[k] for k in ("sha256",) if k in seen}
         self._recorded = seen.get("recorded")
+
+    def _read_record(self) -> dict[str, Any]:
+        seen = read_json(self.record)
+        numbers = isinstance(seen, dict) and (type(seen.get("bytes")), type(seen.get("sha256"))) == (int, str)
+        if not numbers:
+            raise InputError(f"{self.record}: expected bytes and sha256 of a first download; delete this file")
+        return seen
 
     @property
     def known(self) -> bool:

@@ -12,6 +12,7 @@ The environment variable LED_MIRROR names a folder of your own, as an https:, ht
 import argparse
 import errno
 import fcntl
+import gzip
 import os
 import shutil
 import sys
@@ -24,6 +25,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from led_pipeline.data.addresses import Address
 from led_pipeline.data.checksums import Expected
 from led_pipeline.data.progress import megabytes
 from led_pipeline.data.sources import MIRROR, Source, read_source
@@ -48,7 +50,7 @@ class Places:
 
 
 def fetch(source: Source, places: Places, out: Path) -> tuple[Path, str]:
-    """Download a file and check it; return the finished .part file and the URL that it came from.
+    """Download a file and check it; return the finished .part file and the URL that it came from, without secrets.
 
     Raises:
         InputError: one line per URL with what was wrong, and what to do.
@@ -57,12 +59,12 @@ def fetch(source: Source, places: Places, out: Path) -> tuple[Path, str]:
     expected = Expected(source, places.records)
     part = Part(places.kept(source).with_name(f"{source.served_as}.part"))
     room = partial(_make_room, source, part, out)
-    wanted = Wanted(source.headers, expected.known, expected.bytes, expected.check_size, room)
     if expected.bytes:
         room(expected.bytes, expected.bytes - part.size)
     faults = []
     for url in source.urls(places.mirror):
         try:
+            wanted = Wanted(source.headers_for(url), expected.known, expected.bytes, expected.check_size, room)
             _fetch_from(url, part, wanted, expected, places.patience)
         except NoRoom:
             raise
@@ -70,23 +72,23 @@ def fetch(source: Source, places: Places, out: Path) -> tuple[Path, str]:
             print(error, file=sys.stderr, flush=True)
             faults.append(str(error))
             continue
-        return part.path, url
+        return part.path, str(url)
     raise InputError("\n  ".join([f"{source.name} could not be downloaded:", *faults, _advice(source, places)]))
 
 
-def _fetch_from(url: str, part: Part, wanted: Wanted, expected: Expected, patience: Patience) -> None:
+def _fetch_from(url: Address, part: Part, wanted: Wanted, expected: Expected, patience: Patience) -> None:
     """Complete the part from one URL; where a part that was continued turns out wrong, once more from the start."""
     resumed = transfer(url, part, wanted, patience)
     try:
         try:
-            expected.check(part.path, url)
+            expected.check(part.path, str(url))
         except InputError as error:
             if not resumed:
                 raise
             print(f"{error}; it was put together from several transfers, so once more from the start", file=sys.stderr)
             part.clear()
             transfer(url, part, wanted, patience)
-            expected.check(part.path, url)
+            expected.check(part.path, str(url))
     except InputError:
         part.clear()
         raise
@@ -133,19 +135,26 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def extract(archive: Path, member: str, out: Path) -> None:
-    """Publish one file of a tar.gz archive; a leading ./ in the archive's names does not matter."""
+def extract(archive: Path, member: str, out: Path, verify: bool = True) -> None:
+    """Publish one file of a tar.gz archive; a leading ./ in the archive's names does not matter.
+
+    Args:
+        verify: read the archive to its end, where the checksum is that gzip verifies; not needed for an archive that
+            had the published one.
+    """
     names = []
     try:
-        with tarfile.open(archive, "r|gz") as tar:
+        with gzip.open(archive) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as tar:
             for entry in tar:
                 if entry.isfile() and PurePosixPath(entry.name) == PurePosixPath(member):
                     require(member, [(out.parent, entry.size)])
                     with atomic(out) as temporary, temporary.open("wb") as file:
                         shutil.copyfileobj(tar.extractfile(entry), file, CHUNK)
+                        while verify and unpacked.read(CHUNK):
+                            pass
                     return
                 names.append(entry.name)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError, gzip.BadGzipFile) as error:
         raise InputError(f"{archive}: expected a tar.gz archive ({error}); delete it and start again") from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -186,7 +195,7 @@ def _unpack(source: Source, places: Places, out: Path, url: str) -> None:
     with locked(places.archives / f".{source.name}.lock"):
         for left in out.parent.glob(f".{out.name}.*.part"):  # of a process that was killed
             left.unlink()
-        extract(places.kept(source), source.member, out)
+        extract(places.kept(source), source.member, out, verify=not source.verified)
     with locked(places.kept(source).with_name(f".{source.served_as}.lock")):
         Expected(source, places.records).remember(places.kept(source), url)
 

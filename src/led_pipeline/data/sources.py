@@ -4,16 +4,23 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from led_pipeline.data.addresses import Address
 from led_pipeline.files import InputError
+from led_pipeline.files_yaml import read_yaml
 from led_pipeline.recipe_errors import nearest, sentences
 
 MIRROR = "LED_MIRROR"  # environment variable: a URL prefix that is tried before the published URLs
 SCHEMES = ("https", "http", "file")
 
 Bytes = Annotated[int, Field(ge=1)]
+
+
+def is_url(text: str) -> bool:
+    """Return whether a text is a URL of a kind that is downloaded from."""
+    scheme, host, _ = Address(text).origin
+    return scheme in SCHEMES and (bool(host) or scheme == "file")
 
 
 class Source(BaseModel):
@@ -23,7 +30,7 @@ class Source(BaseModel):
 
     name: str
     url: Annotated[list[str], Field(min_length=1)]
-    headers: dict[str, str] = {}  # sent with every request
+    headers: dict[str, str] = {}  # sent to the host of the first URL, and to no other
     member: str | None = None
     bytes: Bytes | None
     unpacked_bytes: Bytes | None = None  # of the member, rounded up; for the check of free disk space only
@@ -48,20 +55,26 @@ class Source(BaseModel):
         """The known checksums by algorithm."""
         return {name: value for name in ("md5", "sha256") if (value := getattr(self, name)) is not None}
 
-    def urls(self, mirror: str | None) -> list[str]:
+    def urls(self, mirror: str | None) -> list[Address]:
         """Return where to look, in order: in the user's own mirror, if there is one, then where it is published.
 
         Raises:
             InputError: the mirror is not a URL.
         """
+        published = [Address(url) for url in self.url]
         if not mirror:
-            return self.url
-        if urlsplit(mirror).scheme not in SCHEMES:
+            return published
+        if not is_url(mirror):
+            named = "its value" if "@" in mirror or "?" in mirror else f"'{mirror}'"  # a secret may be in it
             raise InputError(
-                f"{MIRROR}: '{mirror}' is not a URL, expected the folder of the files, such as"
+                f"{MIRROR}: {named} is not a URL, expected the folder of the files, such as"
                 f" https://host/msmarco or file:/data/msmarco; correct or unset this environment variable"
             )
-        return [f"{mirror.rstrip('/')}/{self.served_as}", *self.url]
+        return [Address(mirror).beside(self.served_as), *published]
+
+    def headers_for(self, url: Address) -> dict[str, str]:
+        """Return the headers of a request: those of the entry are for the publisher alone, not for mirrors."""
+        return self.headers if url.origin == Address(self.url[0]).origin else {}
 
 
 class Sources(BaseModel):
@@ -86,15 +99,12 @@ def read_source(path: Path, name: str) -> Source:
     Raises:
         InputError: the list is not valid, or has no such entry.
     """
+    content = read_yaml(path, "the list of published files")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
         files = Sources.model_validate(content).files
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}, expected the list of published files") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML ({error})") from error
     except ValidationError as error:
-        raise InputError("\n".join(f"{path}: {fault}" for fault in sentences(error, Sources, content))) from error
+        faults = sentences(error, Sources, content, secret=("url", "headers"))
+        raise InputError("\n".join(f"{path}: {fault}" for fault in faults)) from error
     found = [source for source in files if source.name == name]
     if len(found) != 1:
         known = sorted({source.name for source in files})

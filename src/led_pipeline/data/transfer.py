@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 import requests
@@ -21,8 +20,11 @@ from requests import exceptions
 from urllib3.exceptions import HTTPError, InvalidHeader, ReadTimeoutError
 from urllib3.util import Retry
 
+from led_pipeline.data.addresses import Address
+from led_pipeline.data.own_headers import OwnHeaders
 from led_pipeline.data.progress import Progress, megabytes
 from led_pipeline.files import InputError, read_json, write_json
+from led_pipeline.files_reading import check_regular
 
 CHUNK = 1 << 18
 SLOWEST = 1 << 14  # bytes per `stall_s`; a connection that brings less counts as stalled
@@ -79,7 +81,9 @@ class Part:
     @property
     def note(self) -> dict[str, Any]:
         """The URL, total size, entity tag and date that came with the first byte; nothing where there is no part."""
-        return read_json(self._note) if self.size and self._note.exists() else {}
+        note = read_json(self._note) if self.size and self._note.exists() else {}
+        whole = isinstance(note, dict) and note.keys() >= {"url", "total", "etag", "modified"}
+        return note if whole else {}
 
     def begin(self, note: dict[str, Any]) -> None:
         """Start over."""
@@ -96,26 +100,25 @@ class Part:
 class Wanted:
     """One file: what is known about it and what to do once its size is."""
 
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)  # for the host that is asked, not for another it points to
     has_checksum: bool = False
     bytes: int | None = None
-    check_size: Callable[[int, str], None] = lambda size, url: None  # raises an InputError
+    check_size: Callable[[int, str], None] = lambda size, origin: None  # raises an InputError
     make_room: Callable[[int, int], None] = lambda total, missing: None  # raises NoRoom
 
 
-def transfer(url: str, part: Part, wanted: Wanted, patience: Patience) -> bool:
+def transfer(url: Address, part: Part, wanted: Wanted, patience: Patience) -> bool:
     """Fetch what a part lacks; return whether it holds bytes of more than one response.
 
     Raises:
         InputError: the URL does not serve such a file, or not within the patience; what was received is kept.
         NoRoom: the disk is full or too small.
     """
-    scheme = urlsplit(url).scheme
-    if scheme == "file":
+    if url.parts.scheme == "file":
         _copy_local(url, part, wanted)
         return False
     resumed, failures = part.size > 0, 0
-    with requests.Session() as session:
+    with OwnHeaders(wanted.headers) as session:
         while True:
             before = part.size
             try:
@@ -130,7 +133,7 @@ def transfer(url: str, part: Part, wanted: Wanted, patience: Patience) -> bool:
                 sleep(wait_s)
 
 
-def _pause(url: str, fault: Interrupted, failures: int, patience: Patience) -> float:
+def _pause(url: Address, fault: Interrupted, failures: int, patience: Patience) -> float:
     """Return the seconds to wait before the next attempt, or give up."""
     if failures >= patience.attempts:
         raise InputError(f"{url}: gave up after {failures} attempt(s) without progress, the last one: {fault}")
@@ -143,29 +146,29 @@ def _pause(url: str, fault: Interrupted, failures: int, patience: Patience) -> f
 
 
 @contextmanager
-def _as_interruption(url: str, patience: Patience) -> Iterator[None]:
+def _as_interruption(url: Address, patience: Patience) -> Iterator[None]:
     """Turn what requests and urllib3 raise into an interruption, or into an error where waiting is no use."""
     try:
         yield
     except HOPELESS as error:
-        raise InputError(f"{url}: {_reason(error)}") from error
-    except exceptions.ConnectTimeout as error:
-        raise Interrupted(f"no connection within {patience.connect_s:g} s") from error
+        raise InputError(f"{url}: {_reason(error, url)}") from None
+    except exceptions.ConnectTimeout:
+        raise Interrupted(f"no connection within {patience.connect_s:g} s") from None
     except (exceptions.ReadTimeout, ReadTimeoutError) as error:
         raise Interrupted(f"the server was silent for {patience.stall_s:g} s") from error
     except (requests.RequestException, HTTPError) as error:
-        raise Interrupted(_reason(error)) from error
+        raise Interrupted(_reason(error, url)) from None
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, url: Address) -> str:
     """Return the innermost reason of an error of requests, which otherwise repeats host and URL several times."""
     inner = error
     while causes := [cause for cause in (getattr(inner, "reason", None), *inner.args) if isinstance(cause, Exception)]:
         inner = causes[0]
-    return f"{type(error).__name__}: {str(inner).rpartition('): ')[2] or inner}"
+    return url.hide(f"{type(error).__name__}: {str(inner).rpartition('): ')[2] or inner}")
 
 
-def _attempt(session: requests.Session, url: str, part: Part, wanted: Wanted, patience: Patience) -> None:
+def _attempt(session: requests.Session, url: Address, part: Part, wanted: Wanted, patience: Patience) -> None:
     """Ask once for what is missing and append it to the part."""
     note, start = part.note, part.size
     if start and note.get("total") == start:
@@ -173,7 +176,7 @@ def _attempt(session: requests.Session, url: str, part: Part, wanted: Wanted, pa
     ask = _range(url, note, start, wanted.has_checksum)
     headers = {"Accept-Encoding": "identity"} | wanted.headers | ask
     timeout = (patience.connect_s, patience.stall_s)
-    with session.get(url, stream=True, timeout=timeout, headers=headers) as response:
+    with session.get(url.url, stream=True, timeout=timeout, headers=headers) as response:
         _check_status(url, response, bool(ask), part)
         if response.status_code == requests.codes.partial_content:
             total = _continued(url, response, part, wanted.has_checksum)
@@ -185,26 +188,26 @@ def _attempt(session: requests.Session, url: str, part: Part, wanted: Wanted, pa
             if total is None:
                 total = wanted.bytes
             else:
-                wanted.check_size(total, url)
+                wanted.check_size(total, str(url))
             tag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
-            part.begin({"url": url, "total": total, "etag": tag, "modified": modified})
+            part.begin({"url": str(url), "total": total, "etag": tag, "modified": modified})
         wanted.make_room(total or 0, (total or 0) - start)
         _receive(response, part, Progress(part.path.stem, start, total), patience)
     if total is not None and part.size != total:
         raise Interrupted(f"the connection was closed after {part.size:,} of {total:,} bytes")
 
 
-def _range(url: str, note: dict[str, Any], start: int, has_checksum: bool) -> dict[str, str]:
+def _range(url: Address, note: dict[str, Any], start: int, has_checksum: bool) -> dict[str, str]:
     """Return the headers that ask for the rest only, or none where the part cannot be continued."""
     if not start or not note:
         return {}
     tag = note["etag"] if note["etag"] and not note["etag"].startswith("W/") else None
-    if note["url"] != url or not (tag or note["modified"]):
+    if note["url"] != str(url) or not (tag or note["modified"]):
         return {"Range": f"bytes={start}-"} if has_checksum and note["total"] else {}
     return {"Range": f"bytes={start}-", "If-Range": tag or note["modified"]}
 
 
-def _check_status(url: str, response: requests.Response, asked_for_range: bool, part: Part) -> None:
+def _check_status(url: Address, response: requests.Response, asked_for_range: bool, part: Part) -> None:
     status = response.status_code
     if status in TRANSIENT:
         asked = response.headers.get("Retry-After")
@@ -220,12 +223,12 @@ def _check_status(url: str, response: requests.Response, asked_for_range: bool, 
         raise InputError(f"{url}: expected HTTP 200, got {status} {response.reason}")
 
 
-def _continued(url: str, response: requests.Response, part: Part, has_checksum: bool) -> int | None:
+def _continued(url: Address, response: requests.Response, part: Part, has_checksum: bool) -> int | None:
     """Return the total size if the rest that a server sends belongs to the part; some servers ignore If-Range."""
     note, match = part.note, RANGE.fullmatch(response.headers.get("Content-Range", ""))
     fits = match is not None and int(match[1]) == part.size and match[2] in (str(note["total"]), "*")
     # Tags and dates of different servers do not compare.
-    known = {"ETag": note["etag"], "Last-Modified": note["modified"]} if note["url"] == url else {}
+    known = {"ETag": note["etag"], "Last-Modified": note["modified"]} if note["url"] == str(url) else {}
     same = [response.headers[name] == value for name, value in known.items() if value and name in response.headers]
     if not fits or not all(same) or not (same or has_checksum):
         part.clear()
@@ -266,12 +269,12 @@ def _write(file: BinaryIO, chunk: bytes) -> None:
         ) from error
 
 
-def _copy_local(url: str, part: Part, wanted: Wanted) -> None:
+def _copy_local(url: Address, part: Part, wanted: Wanted) -> None:
     """Copy the file that a file: URL names."""
-    path = Path(url2pathname(urlsplit(url).path))
+    path = Path(url2pathname(url.parts.path))
     try:
-        total = path.stat().st_size
-        wanted.check_size(total, url)
+        total = check_regular(path, "a file that can be read") if path.exists() else path.stat().st_size
+        wanted.check_size(total, str(url))
         wanted.make_room(total, total)
         part.clear()
         progress = Progress(part.path.stem, 0, total)
