@@ -89,6 +89,9 @@ def plain(padded: bool):
         yield
 
 
+failed: list[str] = []
+
+
 def attempt(name: str, measure: Callable[[], list[object]]) -> None:
     """Print a row, or why there is none."""
     if torch.cuda.is_available():
@@ -97,6 +100,7 @@ def attempt(name: str, measure: Callable[[], list[object]]) -> None:
     try:
         workload.row([name, *measure()])
     except Exception as error:  # one row's failure must not cost the others
+        failed.append(name)
         workload.row(
             [name, f"failed: {type(error).__name__}: {str(error).splitlines()[0][:150] if str(error) else ''}"]
         )
@@ -236,6 +240,8 @@ def main() -> None:
         workload.head(["modelled: training and encoding of config/config.yaml, without mining", "hours"])
         for gpus in (1, 8):
             attempt(f"{gpus} GPU", lambda gpus=gpus: [f"{hours(b, gpus):.1f}"])
+    if failed:
+        raise SystemExit(f"{len(failed)} rows failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

@@ -67,6 +67,8 @@ def extrapolated_table(sizes: list[dict], steps: Iterable, shards: int, negative
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for step in steps:
         took = [size for size in sizes if step.name in size["steps"]]
+        if len(took) < 2:
+            continue  # no line through one point
 
         def points(kind: str, step: Any = step, took: list[dict] = took) -> list:
             return [(variables(size, shards, negatives), size["steps"][step.name][kind]) for size in took]

@@ -127,11 +127,13 @@ def write_vectors(path: Path, texts: int, side: str, seed: int) -> None:
 
 
 def write_random_ranking(path: Path, queries: int, shard: int, shards: int, passages: int, hits: int) -> None:
-    """Write the ranking of a shard of queries as a search would, with random passages."""
+    """Write the ranking of a shard of queries as a search would, with random passages, none of them twice."""
     random = np.random.default_rng(shard)
     start, stop = shard_range(queries, shard, shards)
     hits = min(hits, passages)
-    rows = random.integers(0, passages, ((stop - start), hits), dtype=np.int32)
+    strides = np.array([stride for stride in range(1, 10_000) if np.gcd(stride, passages) == 1])
+    places = random.choice(strides, (stop - start, 1)) * np.arange(hits)
+    rows = ((random.integers(0, passages, (stop - start, 1)) + places) % passages).astype(np.int32)
     scores = -np.sort(-random.random((stop - start, hits), dtype=np.float32), axis=1)
     offsets = np.arange(stop - start + 1, dtype=np.int64) * hits
     numbers = np.arange(start, stop, dtype=np.int32)

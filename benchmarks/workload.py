@@ -39,7 +39,7 @@ def store(path: Path, count: int, mean: float, longest: int, seed: int, vocabula
     """Write and open a token store of random texts."""
     tokens = lengths(count, mean, longest, seed) - 2
     ids = np.random.default_rng(seed).integers(5, vocabulary, tokens.sum(), dtype=np.uint16)
-    special = {"cls": CLS, "sep": SEP, "pad": PAD, "unk": UNK, "vocabulary": vocabulary}
+    special = {"cls": CLS, "sep": SEP, "pad": PAD, "unk": UNK, "vocabulary": vocabulary, "between": 1}
     column = Ragged(ids, np.concatenate([[0], np.cumsum(tokens)]))
     write_arrow(path, {"text": column}, {name: str(value) for name, value in special.items()})
     return TokenStore([path])

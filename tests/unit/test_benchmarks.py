@@ -1,0 +1,180 @@
+"""The benchmarks at their smallest: that they run, not what they measure."""
+
+import importlib
+import io
+import logging
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import demo_seeds  # noqa: E402
+import gpu  # noqa: E402
+import memory  # noqa: E402
+import processes  # noqa: E402
+import scale  # noqa: E402
+import trainer_worker  # noqa: E402
+import trainers  # noqa: E402
+
+from led_pipeline.evaluate import MEASURES, write_per_query  # noqa: E402
+from led_pipeline.recipe import Recipe  # noqa: E402
+
+
+def run(monkeypatch, module, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
+    module.main()
+
+
+def rows(output: str) -> list[list[str]]:
+    """Return the cells of all rows of Markdown tables, without heads."""
+    lines = [line[2:-2].split(" | ") for line in output.splitlines() if line.startswith("|")]
+    heads = [i for i, cells in enumerate(lines) if not "".join(cells).strip("-|")]
+    return [cells for i, cells in enumerate(lines) if i not in heads and i + 1 not in heads]
+
+
+def test_every_row_of_the_gpu_benchmark_is_measured(monkeypatch, capsys):
+    run(monkeypatch, gpu, "--tiny")
+    found = rows(capsys.readouterr().out)
+    assert len(found) == 18 and not [row for row in found if "failed" in row[1]]
+
+
+def test_a_row_of_the_gpu_benchmark_that_fails_costs_no_other_and_is_remembered(monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "failed", [])
+    gpu.attempt("fine", lambda: ["1"])
+    gpu.attempt("odd", lambda: [1 / 0])
+    assert gpu.failed == ["odd"]
+    assert rows(capsys.readouterr().out) == [["fine", "1"], ["odd", "failed: ZeroDivisionError: division by zero"]]
+
+
+def test_peers_are_measured_with_the_same_vectors(monkeypatch, capsys):
+    pytest.importorskip("sentence_transformers", reason="needs sentence-transformers")
+    import peers
+
+    sizes = ["--layers", 1, "--hidden", 64, "--texts", 6, "--queries", 2, "--negatives", 1, "--rounds", 1]
+    run(monkeypatch, peers, *sizes, "--threads", 1)
+    run(monkeypatch, peers, *sizes, "--threads", 1, "--precision")
+    whats = [row[0].split(":")[0] for row in rows(capsys.readouterr().out)]
+    assert whats == ["encode", "training step, 2 x 2", "dense", "lexicon"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("train", 1, "plain"), ("train", 2, "gradient cache of 32"), ("encode", 3, "dense")]
+)
+def test_memory_is_the_peak_of_a_process(monkeypatch, capsys, arguments):
+    run(monkeypatch, memory, *arguments)
+    assert int(capsys.readouterr().out.splitlines()[-1]) > 100
+
+
+def test_memory_of_a_pickle_of_scores(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(memory, "PASSAGES", 1_000)
+    run(monkeypatch, memory, "make-scores", 3, tmp_path)
+    assert int(capsys.readouterr().out) > 3 * memory.PASSAGES_PER_QUERY[0]
+    run(monkeypatch, memory, "store", 3, tmp_path)
+    assert (tmp_path / "out").exists()
+
+
+TEVATRON = """
+from torch import nn
+from types import SimpleNamespace
+
+class DenseModel(nn.Module):
+    def __init__(self, encoder, pooling):
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, query, passage):
+        sides = [self.encoder(**side).last_hidden_state[:, 0] for side in (query, passage)]
+        return SimpleNamespace(loss=(sides[0] @ sides[1].T).mean())
+"""
+
+
+def test_a_step_of_ours_and_of_a_peer_take_the_same_batch(monkeypatch, capsys, tmp_path):
+    """The peer is a stand-in with the names of Tevatron's, in this process."""
+    package = tmp_path / "src/tevatron/retriever"
+    package.mkdir(parents=True)
+    (package / "modeling.py").write_text(TEVATRON)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(logging, "disable", lambda level: None)
+
+    class Peer(trainers.Peer):
+        def __init__(self, name, checkout, batch, a):
+            self.arguments = [name, checkout, batch, "--layers", a.layers, "--hidden", a.hidden, "--threads", 1]
+
+        def step(self):
+            monkeypatch.setattr(sys, "stdin", io.StringIO("step\n"))
+            with monkeypatch.context() as patch:
+                output = io.StringIO()
+                patch.setattr(sys, "stdout", output)
+                run(patch, trainer_worker, *self.arguments)
+            return tuple(map(float, output.getvalue().split()))
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(trainers, "Peer", Peer)
+    run(monkeypatch, trainers, "--tevatron", tmp_path, "--layers", 1, "--hidden", 64, "--rounds", 1, "--threads", 1)
+    ((what, ours, theirs, *_),) = rows(capsys.readouterr().out)
+    assert what == "tevatron: 16 x 8" and float(ours.split()[0]) > 0 < float(theirs.split()[0])
+
+
+def in_this_process(command: str, folder: Path, environment: dict[str, str], grows: Path) -> dict[str, float]:
+    """Run a command of the workflow as `processes.run_measured` does, without a start of Python and its imports."""
+    words = shlex.split(command.removeprefix("set -euo pipefail; "))
+    # What `led_pipeline.launch` starts takes the place of its process.
+    start, end = words.index("--" if "led_pipeline.launch" in words else "-m") + 1, words.index(">")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run(patch, importlib.import_module(words[start]), *words[start + 1 : end])
+    return dict.fromkeys(("wall_s", "cpu_s", "anonymous", "mapped", "disk_peak"), 1)
+
+
+def test_every_step_but_javas_runs_on_a_synthetic_collection(monkeypatch, capsys, tmp_path):
+    plan, planned = scale.planned_commands, []
+
+    def once(*arguments):  # one dry run, since the commands are the same for every size
+        planned.append(planned[0] if planned else plan(*arguments))
+        return planned[0]
+
+    monkeypatch.setattr(scale, "planned_commands", once)
+    monkeypatch.setattr(scale, "run_measured", in_this_process)
+    monkeypatch.setattr(scale, "machine", lambda threads: {})
+    run(
+        monkeypatch, scale, "--sizes", 400, 800, "--without-java", "--folder", tmp_path / "data",
+        "--out", tmp_path / "scale.json",
+    )  # fmt: skip
+    measured, extrapolated = (tmp_path / "scale.md").read_text().split("\n\n")
+    whole = [row[0] for row in rows(measured) if row[1].strip()]
+    assert whole == [step.name for step in scale.STEPS if not step.output.startswith(scale.JAVA)]
+    assert [row[0] for row in rows(extrapolated)] == whole
+
+
+def test_what_a_command_takes_is_measured(tmp_path):
+    took = processes.run_measured("head -c 5000 /dev/zero > made", tmp_path, {"PATH": "/bin:/usr/bin"}, tmp_path)
+    assert took["disk_peak"] == 5_000 and 0 <= took["cpu_s"] < 5
+    with pytest.raises(SystemExit, match="exit status 3: exit 3"):
+        processes.run_measured("exit 3", tmp_path, {"PATH": "/bin:/usr/bin"}, tmp_path)
+
+
+def test_seeds_of_a_recipe_are_compared_and_then_their_means(monkeypatch, capsys, tmp_path):
+    def made(config, seed):
+        (tmp_path / "eval").mkdir(exist_ok=True)
+        for name, shift in (("led", 0.5), ("den_continue", 0.25)):
+            values = {f"q{i}": dict.fromkeys(MEASURES, shift * (i % 2)) for i in range(seed)}
+            write_per_query(tmp_path / f"eval/{name}.dev.per_query.tsv", values)
+        return tmp_path, 1.0
+
+    monkeypatch.setattr(demo_seeds, "run", made)
+    run(monkeypatch, demo_seeds, "--seeds", 10, 10)
+    lines = [line.split()[:4] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert lines == [[label, "0.2500", "0.1250", "+0.1250"] for label in ("10", "10", "mean")]
+
+
+def test_the_demo_in_bf16_is_a_recipe():
+    demo, more = (yaml.safe_load((ROOT / n).read_text()) for n in ("config/demo.yaml", "benchmarks/demo_bf16.yaml"))
+    recipe = Recipe.load(demo | {"stages": demo["stages"] | more["stages"]})
+    assert recipe.stages["led_bf16"].inference_precision == "bf16"
