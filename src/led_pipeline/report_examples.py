@@ -59,12 +59,14 @@ def examples(recipe: Recipe, results: Path) -> list[dict[str, Any]]:
     ids = passage_ids(
         found, np.array([row for side in hits for ranked in side.values() for row, _ in ranked], dtype=np.int32)
     )
-    passages = read_passages(found, {row for side in hits for ranked in side.values() for row, _ in ranked[:SHOWN]})
     qrels = load_qrels(results / "prepared" / f"{split}.qrels")
-    cut = recipe.dataset.splits[split].relevant_from
+    least = recipe.dataset.splits[split].relevant_from
+    cut = wanted.depth, recipe.dataset.exclude_query_id
+    hits = [{qid: as_in_the_run(qid, ranked, ids, *cut) for qid, ranked in side.items()} for side in hits]
+    passages = read_passages(found, {row for side in hits for ranked in side.values() for row, _ in ranked[:SHOWN]})
     shown = []
     for qid in chosen:
-        relevant = {pid: grade for pid, grade in qrels[qid].items() if grade >= cut}
+        relevant = {pid: grade for pid, grade in qrels[qid].items() if grade >= least}
         sides = [
             {"system": system, "value": table[qid][MEASURE], **_side(side.get(qid, []), ids, passages, relevant)}
             for system, table, side in zip(systems, measured, hits, strict=True)
@@ -80,6 +82,11 @@ def results_of(ranking: Ranking, rows: Mapping[int, str]) -> dict[str, list[Hit]
         for query, passages, scores in ranking
         if query in rows
     }
+
+
+def as_in_the_run(qid: str, ranked: list[Hit], ids: Mapping[int, str], depth: int, drop_same_id: bool) -> list[Hit]:
+    """Return what the run file has of a query's results: so many, without the query itself if that is left out."""
+    return [hit for hit in ranked if not (drop_same_id and ids[hit[0]] == qid)][:depth]
 
 
 def read_passages(path: Path, rows: Iterable[int]) -> dict[int, dict[str, str]]:

@@ -22,7 +22,7 @@ from led_pipeline import own_code, recipe_sharding, sharding
 from led_pipeline.checkpoints import Checkpoints
 from led_pipeline.data.prefixes import with_prefixes
 from led_pipeline.data.trainset import batch_rows, total_steps
-from led_pipeline.files import InputError, atomic, digest, fingerprint, run_main
+from led_pipeline.files import InputError, atomic, digest, fingerprint, run_main, write_json
 from led_pipeline.loop import Plan, fit
 from led_pipeline.models import sides
 from led_pipeline.models.backbone import Texts
@@ -30,7 +30,7 @@ from led_pipeline.models.checkpoint import load, save
 from led_pipeline.objectives import TrainingData, ranker_loss, retriever_loss
 from led_pipeline.teachers import StoredVectors
 from led_pipeline.validation import Reranking
-from led_pipeline.versions import VERSIONS
+from led_pipeline.versions import VERSIONS, installed
 
 
 class Retriever(nn.Module):
@@ -168,6 +168,7 @@ def train(a: argparse.Namespace) -> None:
             save(trained, settings, a.tokenizer, folder)
             (folder / "train.jsonl").write_bytes((a.checkpoints / "train.jsonl").read_bytes())
             (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+            write_json(folder / "software.json", installed())
     accelerator.wait_for_everyone()
     accelerator.end_training()
 

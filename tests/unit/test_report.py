@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from led_pipeline import report_graph
+from led_pipeline import report_data, report_examples, report_graph
 from led_pipeline.data.formats import write_qrels, write_run
 from led_pipeline.data.tables import Ragged, Ranking, write_ranking, write_strings
 from led_pipeline.evaluate import MEASURES, measure, write_per_query
@@ -24,6 +24,7 @@ from led_pipeline.report_layout import crossings, lay_out, spread
 from led_pipeline.report_log import read_train_log
 from led_pipeline.report_published import Published, beside_ours, load_published
 from led_pipeline.report_text import aligned, number, p_value, signed
+from led_pipeline.versions import installed
 
 PUBLISHED = Path(__file__).parents[2] / "config" / "published.yaml"
 
@@ -429,6 +430,36 @@ def test_the_page_shows_every_section_of_a_finished_run(page):
     assert re.findall(r'<span class="dim">query (\d+),', page.content) == ["40", "20", "30"]
     assert page.classes.count("relevant") == 5  # of query 40 led alone finds it, of 20 and 30 both do
     assert "not finished" in page.content
+
+
+def test_side_by_side_shows_what_the_run_files_have(made):
+    """Queries are passages here: the one with a query's id is left out of the runs."""
+    results, evaluation = made / "results", {"depth": 1, "side_by_side": ["led", "bm25"]}
+    excluded = config(evaluation=evaluation)
+    excluded["dataset"]["exclude_query_id"] = True
+    excluded["stages"] = STAGES | {"ranker": STAGES["ranker"] | {"rerank": {"depth": 1}}}
+    queries = results / "prepared/dev.queries.parquet"
+    renamed = {"id": ["p0", "20", "30", "p4"], "text": ["a", "b", "c", "d"]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report_examples, "read_column", lambda path, name: renamed[name] if path == queries else 1 / 0)
+        patch.setattr(report_examples, "choose", lambda *_: ["p0", "20", "p4"])
+        values = {qid: {"nDCG@10": 0.5} for qid in renamed["id"]}
+        patch.setattr(report_examples, "read_per_query", lambda path: values)
+        patch.setattr(report_examples, "load_qrels", lambda path: {qid: {"p1": 1} for qid in renamed["id"]})
+        shown = report_examples.examples(Recipe.load(excluded), results)
+    found = {e["qid"]: [([p["pid"] for p in s["passages"]], s["first_relevant"]) for s in e["sides"]] for e in shown}
+    assert found["p0"] == [(["p1"], 1), (["p1"], 1)]
+    assert found["20"] == [(["p0"], None), (["p1"], 1)]
+    assert found["p4"] == [(["p3"], None), ([], None)]
+
+
+def test_stages_that_were_trained_with_other_versions_are_said(made):
+    results, recipe = made / "results", Recipe.load(config())
+    folder = results / "models" / "led_rt"
+    folder.mkdir(parents=True)
+    write_json(folder / "software.json", installed() | {"torch": "1.13.1"})
+    assert report_data.software(recipe, results)["trained"] == {"led_rt": {"torch": "1.13.1"}}
+    assert set(report_data.software(recipe, results)["packages"]) >= {"torch", "transformers", "numpy", "pyserini"}
 
 
 def test_numbers_are_those_of_the_evaluation_and_missing_ones_are_none(made):

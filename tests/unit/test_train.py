@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+import transformers
 
 from led_pipeline import health, losses, objectives, ranker_losses, train
 from led_pipeline.data import tokens
@@ -228,6 +229,7 @@ def test_a_trained_stage_is_a_checkpoint_with_its_log_and_settings(folder, tmp_p
     settings = tiny.settings("dense", max_steps=3, teachers=[RANK])
     train.train(tiny.arguments(folder, settings, tmp_path / "model"))
     assert read_json(tmp_path / "model/settings.json") == settings
+    assert read_json(tmp_path / "model/software.json")["transformers"] == transformers.__version__
     lines = [json.loads(line) for line in (tmp_path / "model/train.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 3]
     trained, kept = load(tmp_path / "model")
