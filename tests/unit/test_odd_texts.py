@@ -1,6 +1,9 @@
 """Texts that are not what their reader takes them for: headers, quotes, other encodings, ids that only look alike."""
 
+import bz2
+import gzip
 import json
+import lzma
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -52,51 +55,28 @@ def split(tmp_path, passages):
 # --- headers
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        *[
-            "pid\tpassage",
-            "id\ttext",
-            "_id\tcontents",
-            "query_id\tquery",
-            "docid\tbody",
-            "#DocNo\tText",
-            '"pid"\t"text"',
-        ],
-        *["corpus-id\ttitle", "qid\tpid\tscore", "query_id\titer\tdoc_id\trelevance", "qid\tpositive\tnegative"],
-        *["wiki_id\twiki_text", "passage_id\tpassage_text", "Query ID\tQ0\tDoc ID\tRel", "id\tquestion\tsim_score"],
-    ],
-)
-def test_a_line_of_column_names_is_a_header(line):
-    assert is_header(line.split("\t"))
+NAMES = ["pid\tpassage", "id\ttext", "_id\tcontents", "query_id\tquery", "docid\tbody", "#DocNo\tText"]
+NAMES += ['"pid"\t"text"', "corpus-id\ttitle", "qid\tpid\tscore", "query_id\titer\tdoc_id\trelevance"]
+NAMES += ["qid\tpositive\tnegative", "Query ID\tQ0\tDoc ID\tRel", "id\tquestion\tsim_score", "passage_id\tpassage_text"]
+FIRST = ["wiki_id\twiki_text", "index\ttext", "query\tpassage", "topic no\ttopic title"]
+OTHERS = ["0\ttext", "id\tWhat is a text?", "id", "pid\t", "q1\tp1\tscore", "id\t0\tpid\t1", "id\t0", "text\tmessage"]
+OTHERS += ["a\tb", "acid\tdocument", "paid\tcontent", "id\ta text of words"]
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "0\ttext",
-        "id\tWhat is a text?",
-        "id",
-        "pid\t",
-        "q1\tp1\tscore",
-        "id\t0\tpid\t1",
-        "id\t0",
-        "text\tmessage",
-        "a\tb",
-    ],
-)
-def test_a_line_with_anything_else_is_none(line):
-    assert not is_header(line.split("\t"))
+@pytest.mark.parametrize("line", NAMES + FIRST + OTHERS)
+def test_a_line_of_column_names_is_a_header_and_no_other(line):
+    columns = line.split("\t")
+    assert is_header(columns, 1) is (line not in OTHERS)
+    assert is_header(columns, 2) is (line in NAMES)  # where files were joined, only what nothing else can be
 
 
 def test_a_header_never_becomes_a_passage_a_query_or_a_title(tmp_path, passages, split):
     header = r"c\.tsv:1: the line reads 'pid TAB passage', names of columns.*dataset\.skip: \[header_line\]"
     with pytest.raises(InputError, match=header):
         passages("pid\tpassage\np1\tone\n")
-    rows, made = passages("pid\tpassage\np1\tone\npid\tpassage\n", "header_line")
-    assert rows == [("p1", "one"), ("pid", "passage")]  # only in the first line
-    assert made["skipped"] == {str(tmp_path / "c.tsv"): {"header_line": 1}}
+    rows, made = passages("pid\tpassage\np1\tone\npid\tpassage\nindex\ttext\n", "header_line")
+    assert rows == [("p1", "one"), ("index", "text")]
+    assert made["skipped"] == {str(tmp_path / "c.tsv"): {"header_line": 2}}
     with pytest.raises(InputError, match=r"t\.tsv:1: the line reads 'pid TAB title TAB text'"):
         passages("p1\tone\n", titles="pid\ttitle\ttext\np1\tOne\tone\n")
     with pytest.raises(InputError, match=r"q\.tsv:1: the line reads 'qid TAB query'"):
@@ -146,19 +126,34 @@ def test_a_quoted_text_with_a_line_break_is_named_as_such(passages):
 
 
 @pytest.mark.parametrize(
-    ("encoding", "named"), [("utf-16", "UTF-16"), ("utf-16-le", "UTF-16LE"), ("utf-16-be", "UTF-16BE")]
+    ("encoding", "named"),
+    [
+        ("utf-16", "UTF-16"),
+        ("utf-16-le", "UTF-16LE"),
+        ("utf-16-be", "UTF-16BE"),
+        ("utf-32", "UTF-32"),
+        ("utf-32-le", "UTF-32LE"),
+        ("utf-32-be", "UTF-32BE"),
+    ],
 )
-def test_utf_16_is_named_with_what_converts_it(passages, encoding, named):
+def test_other_encodings_are_named_with_what_converts_it(passages, encoding, named):
     with pytest.raises(InputError, match=rf"c\.tsv: {named} text, expected UTF-8.*`iconv -f {named} -t UTF-8 c\.tsv"):
         passages("p1\tone\np2\tzwei für Ärzte\n".encode(encoding), "bad_utf8")
 
 
-@pytest.mark.parametrize(
-    ("start", "named"), [(b"\x1f\x8b\x08", "gzip"), (b"PK\x03\x04", "zip"), (b"\x28\xb5\x2f\xfd", "zstd")]
-)
-def test_packed_data_under_a_plain_name_is_named(passages, start, named):
-    with pytest.raises(InputError, match=rf"c\.tsv: {named} data, expected lines of text"):
-        passages(start + b"\x00\x00\n")
+def test_packed_data_under_a_plain_name_is_named_with_what_to_do(passages):
+    packed = {
+        "bzip2": bz2.compress(b"p1\tone\n"),
+        "xz": lzma.compress(b"p1\tone\n"),
+        "gzip": gzip.compress(b"p1\tone\n"),
+    }
+    packed |= {"zip": b"PK\x03\x04\x14\x00", "zstd": b"\x28\xb5\x2f\xfd\x04", "Parquet": b"PAR1\x15\x04"}
+    for name, content in packed.items():
+        with pytest.raises(
+            InputError, match=rf"c\.tsv: {name} data, expected lines of text under this name; (unp|write)"
+        ):
+            passages(content, "bad_utf8")
+    assert passages("PAR1\tone\nBZh\ttwo\n")[0] == [("PAR1", "one"), ("BZh", "two")]
 
 
 def test_a_byte_order_mark_where_files_were_joined_is_dropped_and_said(tmp_path, split):

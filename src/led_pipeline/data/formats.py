@@ -46,7 +46,7 @@ def read_qrels(path: Path | str, problems: Problems) -> Iterator[Judgement]:
             if beir:
                 continue
         columns = line.split("\t") if beir else line.split()
-        if number == 1 and len(columns) == 4 and is_header(columns):
+        if (beir or len(columns) == 4) and is_header(columns, number):
             problems.add("header_line", path, number, header_fault(columns, "a judgement"))
             continue
         if len(columns) != (3 if beir else 4):
@@ -206,7 +206,7 @@ def _read_negative_rows(path: Path | str, problems: Problems) -> Iterator[tuple[
             wanted = "3: qid TAB positive TAB negative" if width == 3 else "2: qid TAB pid,pid,..."
             problems.add(MALFORMED, path, number, f"{len(columns)} column(s), expected {wanted}")
             continue
-        if number == 1 and is_header(columns):
+        if is_header(columns, number):
             problems.add(MALFORMED, path, number, header_fault(columns, "a query's negatives"))
             continue
         pids = columns[2:] if width == 3 else columns[1].split(",")

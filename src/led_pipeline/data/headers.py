@@ -7,25 +7,33 @@ Such a line would become a passage named `pid`.
 import re
 from collections.abc import Sequence
 
-# Names of columns, in lower case and without what parts words: those that hold ids, and what stands behind them.
-_ID = re.compile(r"\w*ids?|doc(no|ument)?|query|passage|topic(no)?|index|idx|positives?|negatives?|pos|neg")
+# Names of columns, in lower case: those of ids, and without what parts words those of what stands behind them.
+_ID = re.compile(r"_?((p|q|d|u|doc|document|query|passage|corpus|topic|text)[\W_]*)?ids?|doc[\W_]*no")
+_FIRST = re.compile(r"\w+[\W_]+ids?|doc(ument)?|query|passage|topic([\W_]*no)?|index|idx|positives?|negatives?|pos|neg")
 _VALUE = re.compile(
     r"\w*(text|passage|query|question|title|sentence|paragraph|abstract|document|content)s?|body|doc|\w*ids?"
     r"|iter(ation)?|q?0|positives?|negatives?|pos|neg|\w*scores?|grades?|labels?|rel(evan(ce|t))?|margins?|rating"
 )
 
 
-def is_header(columns: Sequence[str]) -> bool:
-    """Tell whether the columns of a first line are names of columns: first of ids, then of what belongs to them."""
-    first, *others = (re.sub(r"[\W_]+", "", column.casefold()) for column in columns)
+def is_header(columns: Sequence[str], number: int) -> bool:
+    """Tell whether the columns of line `number` are names of columns: first of ids, then of what belongs to them.
+
+    In a later line, where files were joined, fewer names are known: a collection of words may have any as its ids.
+    """
+    if number > 1 and columns[0][:1].isdigit():  # at once, where there are millions
+        return False
+    first = columns[0].casefold().strip('"#')
+    if len(columns) < 2 or not (_ID.fullmatch(first) or (number == 1 and _FIRST.fullmatch(first))):
+        return False
     short = all(len(column.split()) < 3 for column in columns)  # names, not sentences that end in such a word
-    named = others and not others[-1].isdigit() and all(map(_VALUE.fullmatch, others))
-    return bool(short and named and _ID.fullmatch(first))
+    others = [re.sub(r"[\W_]+", "", column.casefold()) for column in columns[1:]]
+    return short and not others[-1].isdigit() and all(map(_VALUE.fullmatch, others))
 
 
 def header_fault(columns: Sequence[str], what: str) -> str:
-    """Return the sentence about a first line that is a header; `what` is what a line of this file holds."""
-    return f"the line reads {' TAB '.join(columns)!r}, names of columns, expected {what} from line 1 on"
+    """Return the sentence about a line that is a header; `what` is what a line of this file holds."""
+    return f"the line reads {' TAB '.join(columns)!r}, names of columns, expected {what} in every line"
 
 
 def is_quoted(identifier: str, text: str) -> bool:

@@ -31,8 +31,21 @@ NOTES = {
 }
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_UTF_16 = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}  # how such a file begins
-_PACKED = {b"\x1f\x8b": ("gzip", ".gz"), b"\x28\xb5\x2f\xfd": ("zstd", ".zst"), b"PK\x03\x04": ("zip", ".zip")}
+# How files begin that hold no UTF-8 text: what they hold, and what to do.
+_ENCODINGS = {
+    b"\xff\xfe\x00\x00": "UTF-32",
+    b"\x00\x00\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+_PACKED = {
+    b"\x1f\x8b": ("gzip", "unpack it, or let its name end in .gz here and in the config"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unpack it, or let its name end in .zst here and in the config"),
+    b"PK\x03\x04": ("zip", "unpack it, or name the file inside in the config, as ARCHIVE.zip/NAME"),
+    b"BZh91AY&SY": ("bzip2", "unpack it"),
+    b"\xfd7zXZ": ("xz", "unpack it"),
+    b"PAR1\x15": ("Parquet", "write it as lines of text"),
+}
 
 
 class Problems:
@@ -125,7 +138,9 @@ def read_lines(path: Path | str, problems: Problems) -> Iterator[tuple[int, str]
                     line = raw.decode()
                 except UnicodeDecodeError as error:
                     fault = f"byte {error.start + 1} of the line, 0x{raw[error.start]:02x}, is not UTF-8"
-                    problems.add("bad_utf8", path, number, f"{fault}, expected UTF-8 text")
+                    problems.add(
+                        "bad_utf8", path, number, f"{fault}, expected UTF-8 text (iconv converts other encodings)"
+                    )
                     continue
                 yield number, line
         except raised() as error:
@@ -133,16 +148,14 @@ def read_lines(path: Path | str, problems: Problems) -> Iterator[tuple[int, str]
 
 
 def _check_encoding(path: Path | str, first: bytes) -> None:
-    """Raise an `InputError` where the first line of a file says that the file is packed or UTF-16."""
-    for start, (name, ending) in _PACKED.items():
+    """Raise an `InputError` where the first line of a file says that the file is packed or in another encoding."""
+    for start, (name, advice) in _PACKED.items():
         if first.startswith(start):
-            raise InputError(
-                f"{path}: {name} data, expected lines of text under this name; unpack the file, or let its name end in"
-                f" {ending} here and in the config"
-            )
-    encoding = _UTF_16.get(first[:2], "")
-    if not encoding and first[:2].count(0) == 1:  # ASCII letters without a byte order mark
-        encoding = "UTF-16BE" if first[0] == 0 else "UTF-16LE"
+            raise InputError(f"{path}: {name} data, expected lines of text under this name; {advice}")
+    encoding = next((name for start, name in _ENCODINGS.items() if first.startswith(start)), "")
+    if not encoding and first[:4].count(0) in (2, 3):  # letters of ASCII without a byte order mark
+        bits = 16 if first[:4].count(0) == 2 else 32
+        encoding = f"UTF-{bits}{'BE' if first[0] == 0 else 'LE'}"
     if encoding:
         raise InputError(
             f"{path}: {encoding} text, expected UTF-8; convert it with"

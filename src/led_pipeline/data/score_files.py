@@ -140,7 +140,7 @@ def _read_tsv(path: Path | str) -> Iterator[Scored]:
     def rows() -> Iterator[tuple]:
         for number, line in chain([first], lines):
             *ids, value = line.split("\t")
-            if number == 1 and is_header([*ids, value]):
+            if is_header([*ids, value], number):
                 problems.add(MALFORMED, path, number, header_fault([*ids, value], shape))
                 continue
             score = as_score(read_score(value))

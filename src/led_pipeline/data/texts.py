@@ -40,7 +40,7 @@ def read_tsv(path: Path | str, problems: Problems) -> Iterator[Text]:
             problems.add(MALFORMED, path, number, f"{len(columns)} column(s), expected 2: id TAB text{why}")
             continue
         open_quote = number if opens_quote(columns[1]) else None
-        if number == 1 and is_header(columns):
+        if is_header(columns, number):
             problems.add("header_line", path, number, header_fault(columns, "a text"))
         elif not is_id(columns[0]):
             problems.add(MALFORMED, path, number, bad_id(columns[0], "column 1 is"))
@@ -68,7 +68,7 @@ def read_titles(path: Path | str, problems: Problems) -> Iterator[tuple[int, str
         columns = line.split("\t", 2)
         if len(columns) < 2:
             problems.add(MALFORMED, path, number, "1 column, expected at least 2: pid TAB title")
-        elif number == 1 and is_header(line.split("\t")):
+        elif is_header(line.split("\t"), number):
             problems.add("header_line", path, number, header_fault(line.split("\t"), "a title"))
         elif not is_id(columns[0]):
             problems.add(MALFORMED, path, number, bad_id(columns[0], "column 1 is"))
