@@ -10,7 +10,7 @@ from led_pipeline.data.tokens import TokenStore
 from led_pipeline.files import InputError
 from led_pipeline.models import inference
 from led_pipeline.models.backbone import to_texts
-from led_pipeline.models.checkpoint import load
+from led_pipeline.models.checkpoint import load, save
 
 CPU = torch.device("cpu")
 ROWS = np.array([10, 29, 2, 13, 13, 23, 6])  # of different lengths, some cut at 20 tokens
@@ -66,6 +66,31 @@ def test_the_command_encodes_without_dropout_and_cuts_each_side_at_its_length(fo
     monkeypatch.setattr(sys, "argv", ["encode", *command])
     encode.main()
     np.testing.assert_allclose(np.load(tmp_path / "v.npy"), expected, rtol=2e-3, atol=1e-3)
+
+
+def test_a_model_reads_passages_without_a_title_as_it_was_trained_to(folder, tmp_path, monkeypatch):
+    settings = tiny.settings("dense", untitled="empty_title")
+    tiny.save_store(tmp_path / "p.arrow", folder / "tokenizer", {"title": ["", "a"], "text": ["b c", "b c"]})
+    (tmp_path / "model").mkdir()
+    model = load(folder / "dense", settings)[0].eval()
+    save(model, settings, folder / "tokenizer", tmp_path / "model")
+    command = [
+        "--model",
+        tmp_path / "model",
+        "--tokens",
+        tmp_path / "p.arrow",
+        "--side",
+        "passage",
+        "--out",
+        tmp_path / "v",
+    ]
+    monkeypatch.setattr(sys, "argv", ["encode", *map(str, command)])
+    encode.main()
+    store = TokenStore([tmp_path / "p.arrow"], empty_title=True)
+    assert store.texts([0], 20).ids.tolist() == [2, 3, 6, 7, 3]  # [CLS] [SEP] b c [SEP]
+    with torch.no_grad():
+        expected = torch.cat([model(to_texts(store.texts([row], 20), CPU)) for row in range(2)]).numpy()
+    np.testing.assert_allclose(np.load(tmp_path / "v"), expected, rtol=2e-3, atol=1e-3)
 
 
 def dense_matrix(vectors, width: int) -> np.ndarray:

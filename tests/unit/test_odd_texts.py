@@ -226,6 +226,12 @@ def test_ids_are_compared_by_what_is_seen_of_them():
     assert spelled("\u00e9" * 30).endswith("U+00E9 ...)")
 
 
+def test_titles_whose_ids_only_look_like_a_passages_are_noted(tmp_path, passages):
+    _, made = passages("p1\tone\n2\ttwo\n", titles="p1\tOne\n2.0\tTwo\nx\tOther\n")
+    assert made["counts"]["titles_without_passage"] == 2
+    assert made["noted"] == {str(tmp_path / "t.tsv"): {"look_alike": 1}}
+
+
 def test_titles_of_another_collection_are_an_error(passages):
     with pytest.raises(
         InputError, match=r"t\.tsv: none of its 2 ids is in .*c\.tsv; take the titles that were made for it"

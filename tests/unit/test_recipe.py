@@ -552,3 +552,10 @@ def test_opensearch_bounds_what_a_search_returns():
     assert Recipe.load(changed(RECIPES["config.yaml"], node)).search.backend == "opensearch"
     with pytest.raises(InputError, match=r"evaluation\.depth: 20000 is more than OpenSearch returns"):
         Recipe.load(changed(RECIPES["config.yaml"], node | {"evaluation.depth": 20_000}))
+
+
+def test_how_passages_without_a_title_are_read_belongs_to_a_model():
+    for given, expected in ({}, "text"), ({"defaults.untitled": "empty_title"}, "empty_title"):
+        recipe = Recipe.load(changed(PAPER, given))
+        assert recipe.settings("train", "led")["untitled"] == expected
+        assert recipe.settings("import", "ranker")["untitled"] == expected

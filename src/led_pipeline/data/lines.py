@@ -26,7 +26,7 @@ MALFORMED = "malformed"  # the one kind that cannot be skipped: nobody knows wha
 NOTES = {
     "repeated_judgement": "judgement(s) that an earlier line has with the same grade; each pair counts once",
     "quoted_field": 'line(s) quoted as CSV ("" for "); quotes are read as part of ids and texts, so write them without',
-    "look_alike": "judgement(s) left out whose id differs from one that is there in code points, case or zeros only",
+    "look_alike": "line(s) left out whose id differs from one that is there in code points, case or zeros only",
     "byte_order_mark": "byte order mark(s) inside the file, where files were joined; dropped",
 }
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
+from led_pipeline.data.characters import look_alikes
 from led_pipeline.data.lines import Problems
 from led_pipeline.data.texts import read_titles
 
@@ -30,10 +31,13 @@ class Titles:
         """Read the rest, given the ids of all passages; return how many titles belong to no passage."""
         while self._advance():
             pass
-        again = [pid for pid in self._ahead if pid in passages]
-        for pid in again:
-            self._report_duplicate(self._ahead[pid][0], pid)
-        return len(self._ahead) - len(again)
+        strangers = [pid for pid in self._ahead if pid not in passages]
+        for pid in self._ahead:
+            if pid in passages:
+                self._report_duplicate(self._ahead[pid][0], pid)
+        for _ in look_alikes(strangers, passages):
+            self._problems.note("look_alike", self._path)
+        return len(strangers)
 
     def _advance(self) -> bool:
         row = next(self._rows, None)
