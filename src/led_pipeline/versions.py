@@ -17,7 +17,7 @@ VERSIONS = {
     "search": 1,
     "pools": 1,
     "trainset": 1,
-    "score": 1,
+    "score": 2,
     "train": 2,
     "encode": 1,
     "index": 1,

@@ -11,6 +11,7 @@ longest text, is `padded_hidden_states`: the reference of the tests, and the way
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -121,6 +122,19 @@ def to_texts(batch: Batch, device: torch.device) -> Texts:
 def at_least_float32(values: Tensor) -> Tensor:
     """Return values of half precision in float32, all others as they are."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def in_float32(module: nn.Module) -> None:
+    """Let a module compute in float32 wherever it is called, under autocast too, from whatever it is given."""
+    forward = module.forward
+
+    def wide(*arguments: Any, **options: Any) -> Any:
+        arguments = [at_least_float32(a) if torch.is_tensor(a) and a.is_floating_point() else a for a in arguments]
+        device = next((a.device.type for a in arguments if torch.is_tensor(a)), "cpu")
+        with torch.autocast(device, enabled=False):
+            return forward(*arguments, **options)
+
+    module.forward = wide
 
 
 def use_attention_within_texts(backbone: nn.Module) -> None:

@@ -8,15 +8,24 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from led_pipeline.models.backbone import Texts, hidden_states, padded, use_attention_within_texts
+from led_pipeline.models.backbone import Texts, hidden_states, in_float32, padded, use_attention_within_texts
 
 
 class Ranker(nn.Module):
-    """A sequence classifier with one logit over `[CLS] query [SEP] title [SEP] passage [SEP]`."""
+    """A sequence classifier with one logit over `[CLS] query [SEP] title [SEP] passage [SEP]`.
+
+    Its head (all layers behind the body, and a pooler) computes in float32 under autocast too: a score of half
+    precision has so few values that passages tie, and ties fall back to the order of the ranking before.
+    """
 
     def __init__(self, backbone: nn.Module):
         super().__init__()
         self.backbone = backbone
+        for name, part in backbone.named_children():
+            if name != backbone.base_model_prefix:
+                in_float32(part)
+        if getattr(backbone.base_model, "pooler", None) is not None:
+            in_float32(backbone.base_model.pooler)
         self.has_types = getattr(backbone.config, "type_vocab_size", 0) > 1
         use_attention_within_texts(backbone)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from led_pipeline.files import InputError
-from led_pipeline.models.backbone import Texts, start_token
+from led_pipeline.models.backbone import Texts, in_float32, start_token
 
 TEMPLATE = re.compile(r"(.*)\{query\}(.*)\{passage\}(.*)", re.DOTALL)
 
@@ -75,6 +75,7 @@ class TrueFalseRanker(nn.Module):
     def __init__(self, backbone: nn.Module, question: Question):
         super().__init__()
         self.backbone, self.question = backbone, question
+        in_float32(backbone.get_output_embeddings())  # as of the other rankers, or scores tie
 
     def forward(self, texts: Texts) -> Tensor:
         """Return one float32 score per pair (P,)."""
