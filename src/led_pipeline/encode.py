@@ -69,13 +69,30 @@ def sparse_rows(
     return {name: Ragged(values, offsets).take(given) for name, values in (("terms", terms), ("weights", weights))}
 
 
-def write_vectors(vectors: NDArray[np.float16] | dict[str, Ragged], vocabulary: int, out: Path) -> None:
-    """Write one rank's rows; a vector that is not finite is an error, since it would spoil every ranking in silence."""
+def write_vectors(
+    vectors: NDArray[np.float16] | dict[str, Ragged], vocabulary: int, out: Path, trained: bool = True
+) -> None:
+    """Write one rank's rows.
+
+    Args:
+        trained: whether a stage of the recipe made the model, and did not take it over as it is.
+
+    Raises:
+        InputError: a value is not finite, which would spoil every ranking in silence.
+    """
     values = vectors["weights"].values if isinstance(vectors, dict) else vectors
     if not np.isfinite(values).all():
-        raise InputError(
-            f"{out}: the model gives values that are not finite in {values.dtype}; it has diverged, train it anew"
-        )
+        bad = int(np.count_nonzero(~np.isfinite(values)))
+        nans = int(np.count_nonzero(np.isnan(values)))
+        what = f"{bad:,} of the {values.size:,} values that the model gives are not finite in {values.dtype}"
+        what += f" ({nans:,} are no numbers, {bad - nans:,} beyond {np.finfo(values.dtype).max:,.0f})"
+        if trained:
+            mend = "it has diverged, train it again with a lower learning_rate"
+        elif nans:
+            mend = "it was taken over as it is (train: false), so it is damaged or of another kind; name another one"
+        else:
+            mend = "it was taken over as it is (train: false); say normalize: true, or name another one"
+        raise InputError(f"{out}: {what}; {mend}")
     if isinstance(vectors, dict):
         write_arrow(out, vectors, {"vocabulary": str(vocabulary)})
     else:
@@ -118,7 +135,7 @@ def main() -> None:
     encode = sparse_rows if settings["family"] == "lexicon" else dense_rows
     vectors = encode(model, store, np.arange(start, stop), settings[f"{a.side}_length"], state.device, a.precision)
     part = a.out.with_name(f"{a.out.name}.rank{state.process_index}")
-    write_vectors(vectors, store.vocabulary, part)
+    write_vectors(vectors, store.vocabulary, part, (a.model / "train.jsonl").is_file())
     state.wait_for_everyone()
     if state.is_main_process:
         join_parts(

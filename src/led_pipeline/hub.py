@@ -11,7 +11,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from led_pipeline.files import InputError, atomic, run_main, write_json
+from led_pipeline.files import InputError, atomic, run_main, tree_bytes, write_json
 from led_pipeline.recipe import Recipe
 from led_pipeline.recipe_stages import Trained
 
@@ -171,13 +171,17 @@ def fetch(model: HubModel, out: Path) -> None:
     source = snapshot(model)
     weights = [pattern for pattern in WEIGHTS if any(source.glob(pattern))] if model.weights else []
     files = {path for pattern in [*DESCRIPTIONS, *weights[:1]] for path in source.glob(pattern)}
+    modules = set(source.glob("*_*/config.json")) if (source / "modules.json").is_file() else set()
     with atomic(out) as temporary:
         temporary.mkdir()
         for path in sorted(files):
             shutil.copyfile(path, temporary / path.name)  # what a cache links to is copied
+        for path in sorted(modules):  # what sentence-transformers does behind the model
+            (temporary / path.parent.name).mkdir()
+            shutil.copyfile(path, temporary / path.parent.name / path.name)
         write_json(temporary / NOTE, {"id": model.repository, "asked": model.revision, "commit": source.name})
-    size = sum(path.stat().st_size for path in out.iterdir())
-    print(f"{model.name}: commit {source.name}, {len(files)} files, {size / 1e6:,.1f} MB")
+    size = tree_bytes(out)
+    print(f"{model.name}: commit {source.name}, {len(files | modules)} files, {size / 1e6:,.1f} MB")
 
 
 def main() -> None:

@@ -186,6 +186,7 @@ class Trained(AnyStage):
     sampling: Literal["random", "window"] = "random"  # anew in every epoch, or a window that moves through a shuffle
     # Of vectors, and of a ranker's scores: precision of the products; unless given, bf16 on a GPU, float32 elsewhere.
     inference_precision: Literal["float32", "bf16"] | None = None
+    reinterpret: bool = False  # use an init that sentence-transformers saved in another way than its folder says
 
     @property
     def negative_systems(self) -> list[str]:
@@ -214,6 +215,7 @@ class Dense(Trained):
 class Lexicon(Trained):
     family: Literal["lexicon"]
     keep_special_tokens: bool = False  # pool over the first and the last token, too
+    new_head: bool = False  # begin a masked-LM head at random where init has none; otherwise that is an error
     flops_passages: Weight = 8e-4  # weight of the FLOPS term of passages
     flops_queries: Weight = 6e-4  # weight of the FLOPS term of queries
     quantisation: int = Field(100, ge=1, le=10_000)  # impact = round(weight x this), on the way into Anserini only
@@ -282,9 +284,13 @@ READS: dict[str, tuple[str, ...]] = {
         "contrastive_candidates", "l1_passages", "l1_queries", "anti_zero", "regulariser_warmup", "flops_threshold",
         "flops_grouped", "extra_loss", "extra_loss_weight",
         *_REPRESENTATION, "lora", "load_in", "idf_trained", "idf_learning_rate", "ranking_loss", "ranking_margin",
+        "new_head", "reinterpret",
     ),
     "running": ("checkpoint_min", "checkpoint_steps", "tracking"),  # a training's own; no result depends on them
-    "import": ("family", "pooling", "normalize", "temperature", "keep_special_tokens", *_LENGTHS, *_REPRESENTATION),
+    "import": (
+        "family", "pooling", "normalize", "temperature", "keep_special_tokens", *_LENGTHS, *_REPRESENTATION,
+        "reinterpret",
+    ),
     "inference": ("inference_precision",),  # vectors, and a ranker's scores
     "pretrain": (
         "vocabulary", "hidden", "layers", "heads", "intermediate", "positions", "dropout", "output_scale", "seed",

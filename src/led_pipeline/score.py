@@ -66,6 +66,12 @@ def score_share(
     scores = inference.score(
         model, *stores, (queries[start:stop], passages[start:stop]), settings, state.device, precision
     )
+    if not np.isfinite(scores).all():
+        bad = np.count_nonzero(~np.isfinite(scores))
+        raise InputError(
+            f"{out}: the ranker gives {bad:,} of {len(scores):,} pairs no finite score; train it again, or"
+            " name another model"
+        )
     parts = [out.with_name(f"{out.name}.rank{rank}") for rank in range(state.num_processes)]
     write_matrix(parts[state.process_index], scores)
     state.wait_for_everyone()

@@ -21,12 +21,13 @@ from torch.utils.checkpoint import checkpoint
 from led_pipeline import own_code, recipe_sharding, sharding
 from led_pipeline.checkpoints import Checkpoints
 from led_pipeline.data.prefixes import with_prefixes
+from led_pipeline.data.tokens import shared_tokens
 from led_pipeline.data.trainset import batch_rows, total_steps
 from led_pipeline.files import InputError, atomic, digest, fingerprint, run_main, write_json
 from led_pipeline.loop import Plan, fit
-from led_pipeline.models import sides
+from led_pipeline.models import limits, sides
 from led_pipeline.models.backbone import Texts
-from led_pipeline.models.checkpoint import load, save
+from led_pipeline.models.checkpoint import load, origins, save
 from led_pipeline.objectives import TrainingData, ranker_loss, retriever_loss
 from led_pipeline.teachers import StoredVectors
 from led_pipeline.validation import Reranking
@@ -127,6 +128,18 @@ def new_accelerator(a: argparse.Namespace) -> Accelerator:
     return sharding.accelerator_of(a.running.get("accelerate"), a.settings, mixed_precision=precision, **options)
 
 
+def look_at_start(encoder: nn.Module, data: TrainingData, a: argparse.Namespace, accelerator: Accelerator) -> None:
+    """Check that texts fit the model that is trained, and say what of it is not what the recipe names.
+
+    Raises:
+        InputError: it has too few embeddings or positions.
+    """
+    limits.check_vocabulary(encoder, data.queries.vocabulary, a.tokenizer)
+    limits.check_lengths(encoder, a.settings, shared_tokens(data.queries))
+    for text in origins(encoder) if accelerator.is_main_process else ():
+        print(text, flush=True)
+
+
 def train(a: argparse.Namespace) -> None:
     settings = a.settings
     accelerator = new_accelerator(a)
@@ -139,10 +152,11 @@ def train(a: argparse.Namespace) -> None:
     data = with_prefixes(data, a.tokenizer, settings)
 
     def start() -> tuple[nn.Module, nn.Module]:
-        encoder, _ = load(a.init, settings | {"query_init": a.query_init}, a.tokenizer, a.passages)
+        encoder, _ = load(a.init, settings | {"query_init": a.query_init}, a.tokenizer, a.passages, trained=True)
         return encoder, trainable(encoder, settings)
 
     encoder, model = start()
+    look_at_start(encoder, data, a, accelerator)
     sharding.make_ready(accelerator, model, settings["precision"])
     objective = ranker_loss if settings["family"] == "ranker" else retriever_loss
     own = slice(rank * size // world, (rank + 1) * size // world)

@@ -138,6 +138,14 @@ def test_no_rows_give_an_empty_file_that_joins(folder, tmp_path, family):
 
 
 def test_a_model_that_has_diverged_is_named(folder, tmp_path):
-    with pytest.raises(InputError, match="not finite in float16; it has diverged"):
+    with pytest.raises(
+        InputError, match=r"1 of the 2 values .* not finite in float16 .* it has diverged, train it again"
+    ):
         encode.write_vectors(np.array([[1.0, np.inf]], dtype=np.float16), 57, tmp_path / "v.npy")
     assert not (tmp_path / "v.npy").exists()
+
+
+@pytest.mark.parametrize(("value", "mend"), [(np.inf, "normalize: true"), (np.nan, "it is damaged or of another kind")])
+def test_of_a_model_that_was_taken_over_nobody_says_that_it_has_diverged(tmp_path, value, mend):
+    with pytest.raises(InputError, match=f"taken over as it is .*{mend}[,;] .*name another one"):
+        encode.write_vectors(np.array([[1.0, value]], dtype=np.float16), 57, tmp_path / "v.npy", trained=False)

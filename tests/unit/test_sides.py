@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 
 def loaded(folder, family, **changes):
     settings = tiny.settings(family, **changes)
-    return checkpoint.load(folder / family, settings, folder / "tokenizer")[0], settings
+    return checkpoint.load(folder / family, settings, folder / "tokenizer", trained=True)[0], settings
 
 
 def saved(model, settings, folder, out):

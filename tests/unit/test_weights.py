@@ -181,11 +181,11 @@ def test_an_adapter_is_exported_as_the_plain_model_that_peft_merges(folder, fami
 
 def test_only_the_adapters_and_the_head_learn_and_the_first_step_sees_the_plain_model(folder):
     settings = tiny.settings("dense", lora=LORA | {"targets": ["key", "dense"]}, head=6)
-    model, (ids, mask) = checkpoint.load(folder / "dense", settings)[0], tiny.batch()
+    model, (ids, mask) = checkpoint.load(folder / "dense", settings, trained=True)[0], tiny.batch()
     learning = {name.rsplit(".", 3)[-3] for name, p in model.named_parameters() if p.requires_grad and "lora" in name}
     others = {name for name, p in model.named_parameters() if p.requires_grad and "lora" not in name}
     assert learning == {"lora_A", "lora_B"} and others == {"head.weight"}
-    plain = checkpoint.load(folder / "dense", tiny.settings("dense", head=6))[0]
+    plain = checkpoint.load(folder / "dense", tiny.settings("dense", head=6), trained=True)[0]
     texts = tiny.unpadded(ids, mask)
     torch.testing.assert_close(model.eval()(texts), plain.eval()(texts), rtol=0, atol=0)
 

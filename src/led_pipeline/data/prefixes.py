@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from led_pipeline.data.tokens import Batch, TokenStore
 from led_pipeline.files import InputError
+from led_pipeline.tokenizer import load_tokenizer
 
 SIDES = {"queries": "query", "passages": "passage"}
 
@@ -43,9 +44,7 @@ class PrefixedStore(TokenStore):
 
 @cache
 def _ids(tokenizer: str, text: str) -> tuple[int, ...]:
-    from transformers import AutoTokenizer  # slow to import, and only stages with a prefix need it
-
-    return tuple(AutoTokenizer.from_pretrained(tokenizer)(text.rstrip(" "), add_special_tokens=False)["input_ids"])
+    return tuple(load_tokenizer(tokenizer)(text.rstrip(" "), add_special_tokens=False)["input_ids"])
 
 
 def with_prefix(store: TokenStore, side: str, tokenizer: str, settings: dict[str, Any]) -> TokenStore:

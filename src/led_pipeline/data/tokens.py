@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from led_pipeline.data.tables import Ragged, count_rows, places, read_arrow, read_rows, shard_range, write_arrow
 from led_pipeline.files import InputError, run_main
+from led_pipeline.tokenizer import check_places, load_tokenizer, vocabulary_size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -37,9 +38,7 @@ NONE = -1  # the id of a special token that a tokenizer lacks
 
 def tokenise(texts: Path, tokenizer: str, max_tokens: int, shard: int, shards: int, out: Path) -> None:
     """Write the token ids of one shard of a Parquet file with the columns text and, for passages, title."""
-    from transformers import AutoTokenizer  # slow to import, and only this command needs it
-
-    loaded = AutoTokenizer.from_pretrained(tokenizer)
+    loaded = load_tokenizer(tokenizer)
     special = {name: getattr(loaded, f"{name}_token_id") for name in SPECIAL}
     special = {name: NONE if value is None else value for name, value in special.items()}
     if (special["cls"] == NONE) != (special["sep"] == NONE) or special["sep"] == special["eos"] == NONE:
@@ -48,10 +47,12 @@ def tokenise(texts: Path, tokenizer: str, max_tokens: int, shard: int, shards: i
             f"tokenizer '{tokenizer}': it has no {' and no '.join(missing)} token; one with cls and sep (BERT), or with"
             " neither and an eos (T5, decoders), is expected"
         )
+    check_places(loaded, tokenizer)
     fast = loaded.backend_tokenizer
     fast.no_truncation()
     fast.no_padding()
-    dtype = np.uint16 if len(loaded) <= 2**16 else np.uint32
+    vocabulary = vocabulary_size(loaded)
+    dtype = np.uint16 if vocabulary <= 2**16 else np.uint32
     names = [name for name in ("title", "text") if name in pq.read_schema(texts).names]
     start, stop = shard_range(count_rows(texts), shard, shards)
     parts: dict[str, list[Ragged]] = {name: [] for name in names}
@@ -61,7 +62,7 @@ def tokenise(texts: Path, tokenizer: str, max_tokens: int, shard: int, shards: i
                 encoded = fast.encode_batch_fast(batch[name][first : first + AT_ONCE], add_special_tokens=False)
                 rows = [np.asarray(e.ids[:max_tokens], dtype=dtype) for e in encoded]
                 parts[name].append(Ragged.from_rows(rows, dtype))
-    counts = {"vocabulary": len(loaded), "between": separators(loaded)}
+    counts = {"vocabulary": vocabulary, "between": separators(loaded)}
     metadata = {name: str(value) for name, value in (special | counts).items()}
     write_arrow(out, {name: Ragged.joined(parts.pop(name), dtype) for name in names}, metadata)
 

@@ -5,6 +5,7 @@ model over as it is; `--query-init MODEL` and `--passages TOKENS...` where the s
 
 Besides the Hugging Face model a folder holds what the stage has: `query/` (an encoder of the queries), `idf.json` (a
 table of the queries' weights), `head.safetensors` (a linear head), `own_*.py` and `own.safetensors` (the user's code).
+weights.json says where the weights came from, and which of them began at random.
 """
 
 import argparse
@@ -15,13 +16,18 @@ from typing import Any
 
 from safetensors.torch import save_file
 from torch import nn
-from transformers import AutoTokenizer
 
+from led_pipeline.data.tokens import separators
 from led_pipeline.files import InputError, atomic, read_json, run_main
-from led_pipeline.models import idf, own_files
+from led_pipeline.model_folder import listed
+from led_pipeline.model_folder_modules import contradictions, read_modules
+from led_pipeline.models import complete, idf, limits, own_files
 from led_pipeline.models.build import HEAD, OWN, QUERY, build
-from led_pipeline.models.sides import Sides
+from led_pipeline.models.sides import Sides, encoders
 from led_pipeline.models.weights import plain
+from led_pipeline.tokenizer import load_tokenizer, vocabulary_size
+
+ORIGIN = "weights.json"
 
 KEPT = (
     "family", "pooling", "normalize", "temperature", "keep_special_tokens", "query_length", "passage_length",
@@ -36,6 +42,8 @@ def load(
     settings: Mapping[str, Any] | None = None,
     tokenizer: str | Path | None = None,
     passages: Sequence[Path] | None = None,
+    *,
+    trained: bool = False,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Load a model from a folder of ours, another local folder or a hub id.
 
@@ -44,24 +52,62 @@ def load(
         settings: family and its settings; those in the folder's led.json unless given.
         tokenizer: the one in `source` unless given.
         passages: the collection's tokens, for settings that compute something from them.
+        trained: whether a stage is trained from it; only then may a head begin at random.
 
     Returns:
         The module in float32 and the settings that say how to use it.
 
     Raises:
-        InputError: the model cannot be found, it does not fit the settings, or it has no led.json and none were given.
+        InputError: the model cannot be found, it does not fit the settings, its weights are not all there or not
+            finite, or it has no led.json and none were given.
     """
     own = Path(source) / "led.json"
     if settings is None:
         if not own.is_file():
             raise InputError(f"{source}: no led.json here, so this is not a model that led_pipeline made")
         settings = own_files.inside(read_json(own), Path(source))
-    return build(str(source), settings, tokenizer or source, passages), dict(settings)
+        return build(str(source), settings, tokenizer or source, passages), dict(settings)
+    _hold_against_folders(str(source), settings, trained)
+    model = build(str(source), settings, tokenizer or source, passages, trained=trained)
+    for part in encoders(model):
+        _check_weights(part.backbone, trained)
+    return model, dict(settings)
+
+
+def _hold_against_folders(source: str, settings: Mapping[str, Any], trained: bool) -> None:
+    """Compare settings with what sentence-transformers wrote into the folders that a model starts from."""
+    query = settings.get("query_init") if settings.get("untied") else None
+    starts = {source: ("passage",), query: ("query",)} if query else {source: ("query", "passage")}
+    for start, sides in starts.items():
+        modules = read_modules(Path(start))
+        faults = contradictions(modules, dict(settings) | {"train": trained}, sides) if modules else []
+        if faults:
+            raise InputError("\n".join(faults))
+
+
+def _check_weights(backbone: nn.Module, trained: bool) -> None:
+    """Check what was read of a model that is used for the first time."""
+    origin = backbone.origin
+    try:
+        complete.check_finite(backbone)
+        if not trained and (left := complete.foreign(backbone, origin.unused)):
+            raise InputError(
+                f"its weights hold {len(left):,} tensors that no head of a {backbone.config.model_type} model has"
+                f" ({listed(left)}), a projection perhaps, and they would be left out; project with a class of your own"
+                " (encoder: path/to/file.py:Class), or save the model without them"
+            )
+    except InputError as error:
+        raise InputError(f"model '{origin.source}': {error}") from error
+
+
+def origins(model: nn.Module) -> list[str]:
+    """Return what a log should say about where a model's weights come from."""
+    return [text for part in encoders(model) for text in part.backbone.origin.sentences()]
 
 
 def save(model: nn.Module, settings: Mapping[str, Any], tokenizer: str | Path, out: Path) -> None:
     """Write a model, its tokenizer and led.json into a folder that exists; a query encoder goes into one of its own."""
-    words = AutoTokenizer.from_pretrained(str(tokenizer))
+    words = load_tokenizer(tokenizer)
     words.save_pretrained(out)
     passage, query = (model.passage, model.query) if isinstance(model, Sides) else (model, None)
     _save_encoder(passage, settings, out)
@@ -77,6 +123,7 @@ def save(model: nn.Module, settings: Mapping[str, Any], tokenizer: str | Path, o
 
 def _save_encoder(encoder: nn.Module, settings: Mapping[str, Any], out: Path) -> None:
     plain(encoder.backbone, settings).save_pretrained(out)
+    (out / ORIGIN).write_text(json.dumps(encoder.backbone.origin.as_json(), indent=2) + "\n", encoding="utf-8")
     rest = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()
             if not name.startswith("backbone.")}  # fmt: skip
     if settings.get("encoder") and rest:
@@ -96,6 +143,10 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = arguments.settings | {"query_init": arguments.query_init}
     model, settings = load(arguments.init, settings, arguments.tokenizer, arguments.passages)
+    words = load_tokenizer(arguments.tokenizer)
+    limits.check_vocabulary(model, vocabulary_size(words), arguments.tokenizer)
+    limits.check_lengths(model, settings, int(separators(words) == 1))
+    print(*origins(model), sep="\n", end="\n" if origins(model) else "")
     with atomic(arguments.out) as folder:
         folder.mkdir()
         save(model, settings, arguments.tokenizer, folder)

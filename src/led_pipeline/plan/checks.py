@@ -17,7 +17,7 @@ from led_pipeline.hub import hub_models, is_local, outside_names
 from led_pipeline.plan import assumptions as given
 from led_pipeline.plan import machine
 from led_pipeline.plan.jobs import Needs, source_files
-from led_pipeline.plan.models import check_folder, check_hub
+from led_pipeline.plan.models import check_folder, check_hub, check_modules
 from led_pipeline.plan.table import Estimate
 from led_pipeline.recipe import Recipe
 from led_pipeline.report_published import load_published
@@ -233,6 +233,7 @@ def models(recipe: Recipe, site: Site) -> Iterator[Finding]:
         if is_local(name):
             fault, text = check_folder(name, keys)
             yield Finding("fatal" if fault else "ok", "model", text)
+    yield from (Finding("fatal", "model", fault) for fault in check_modules(recipe, site.results))
 
 
 def gate(recipe: Recipe, site: Site) -> Iterator[Finding]:

@@ -3,7 +3,10 @@
 from fnmatch import fnmatch
 from pathlib import Path
 
-from led_pipeline import hub
+from led_pipeline import hub, model_folder, model_folder_modules
+from led_pipeline.files import InputError
+from led_pipeline.recipe import Recipe
+from led_pipeline.recipe_stages import Trained
 
 ANSWER_S = 10  # how long the hub may take to answer
 
@@ -59,6 +62,31 @@ def check_folder(name: str, keys: list[str]) -> tuple[bool, str]:
     model = hub.HubModel(name, (), any(k.endswith("init") for k in keys), any(k.endswith("tokenizer") for k in keys))
     if not Path(name).is_dir():
         return True, f"{where}: no folder '{name}' here; correct the path (relative ones start where the run does)"
-    if missing := hub.lacking(model, Path(name)):
+    if (missing := hub.lacking(model, Path(name))) and missing != model_folder.CONFIG:
         return True, f"{where}: folder '{name}' has no {missing}; name a folder that a model was saved into"
+    try:
+        if model.weights:
+            model_folder.check_model(Path(name))
+        if model.tokenizer:
+            model_folder.check_tokenizer(Path(name))
+    except InputError as error:
+        return True, f"{where}: {error}"
     return False, f"{name} is a folder here"
+
+
+def check_modules(recipe: Recipe, results: Path) -> list[str]:
+    """Return what stages say otherwise than the folders do that they start from, as far as those are here already."""
+    faults = []
+    for name, stage in recipe.stages.items():
+        query = getattr(stage, "query_init", None)
+        starts = [getattr(stage, "init", None), query] if isinstance(stage, Trained) else []
+        for start in filter(None, starts):
+            folder = Path(start) if hub.is_local(start) else hub.folder(results, start)
+            sides = ("query", "passage") if query is None else ("query",) if start == query else ("passage",)
+            try:
+                modules = None if start in recipe.stages else model_folder_modules.read_modules(folder)
+                texts = model_folder_modules.contradictions(modules, stage.model_dump(), sides) if modules else []
+            except InputError as error:
+                texts = [str(error)]
+            faults += [f"stages.{name}.{fault}" for fault in texts]
+    return faults

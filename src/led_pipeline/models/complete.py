@@ -1,0 +1,164 @@
+"""Complete: whether the weights that were read are those of the model, held against what transformers reports.
+
+transformers draws at random what a file lacks and leaves out what it does not know. Here every tensor is accounted for:
+it comes from the file, it is a new head of a stage that trains it, or it is named in an error.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.models.auto import modeling_auto
+
+from led_pipeline.files import InputError
+from led_pipeline.model_folder import listed
+
+# Tensors that are computed and not learned; files of former versions hold them.
+COMPUTED = ("position_ids", "token_type_ids", "masked_bias", "attn.bias", "inv_freq")
+TASKS = ("PRETRAINING", "MASKED_LM", "CAUSAL_LM", "SEQ_TO_SEQ_CAUSAL_LM", "SEQUENCE_CLASSIFICATION")
+TASKS += ("TOKEN_CLASSIFICATION", "QUESTION_ANSWERING", "MULTIPLE_CHOICE", "NEXT_SENTENCE_PREDICTION")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model's weights come from; written beside them as weights.json."""
+
+    source: str
+    prefix: str = ""  # of the names in the file, taken away
+    new: list[str] = field(default_factory=list)  # drawn at random, since the file lacks them
+    unused: list[str] = field(default_factory=list)  # in the file, and read by no part of the model
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def sentences(self) -> list[str]:
+        """Return what a log should say, nothing if every tensor comes from the file and is used."""
+        parts = []
+        if self.prefix:
+            parts.append(f"model '{self.source}': '{self.prefix}' is taken away from the names of its tensors")
+        if self.new:
+            parts.append(
+                f"model '{self.source}': {len(self.new)} tensors are new, drawn from the seed and still to be trained,"
+                f" since it lacks them: {listed(self.new, 8)}"
+            )
+        if self.unused:
+            parts.append(f"model '{self.source}': {len(self.unused)} tensors are not used: {listed(self.unused, 8)}")
+        return parts
+
+
+@dataclass(frozen=True)
+class Report:
+    """What transformers reports of a model that it has read, names in order."""
+
+    missing: list[str]
+    unexpected: list[str]
+    mismatched: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]  # name -> shape in the file, in the model
+
+    @classmethod
+    def of(cls, info: dict[str, Any]) -> "Report":
+        unexpected = (name for name in info["unexpected_keys"] if not name.endswith(COMPUTED))
+        shapes = {name: (tuple(theirs), tuple(ours)) for name, theirs, ours in info["mismatched_keys"]}
+        return cls(sorted(info["missing_keys"]), sorted(unexpected), dict(sorted(shapes.items())))
+
+
+def wrapper(report: Report, base: str, may_lack: Callable[[str], bool]) -> str:
+    """Return the prefix that a wrapper put before the names in a file, such as `module.`; "" if there is none.
+
+    Args:
+        base: the prefix under which transformers names the body of a model with a head.
+        may_lack: whether a model may do without a tensor.
+
+    Raises:
+        InputError: names with different prefixes fit, so that nobody can say whose weights are meant.
+    """
+    wanted = {name for name in report.missing if not may_lack(name)}
+    found: Counter[str] = Counter()
+    for name in report.unexpected:
+        parts = name.split(".")
+        for i in range(1, len(parts)):
+            rest = ".".join(parts[i:])
+            if rest in wanted or f"{base}.{rest}" in wanted:
+                found[".".join(parts[:i]) + "."] += 1
+                break
+    ranked = found.most_common(2)
+    if len(ranked) == 2 and ranked[0][1] == ranked[1][1]:
+        first, second = sorted(prefix for prefix, _ in ranked)
+        raise InputError(
+            f"it holds more than one model, with names that begin with '{first}' and with '{second}'; save the one that"
+            " is meant by itself, with its save_pretrained()"
+        )
+    return ranked[0][0] if ranked else ""
+
+
+def check(model: nn.Module, report: Report, may_lack: Callable[[str], bool], may_be_new: Callable[[str], bool]) -> None:
+    """Check that every tensor that a model needs was in the file, and that none of its body was left out.
+
+    Args:
+        may_lack: whether nothing is computed with a tensor.
+        may_be_new: whether a stage trains a tensor that the file lacks, or has in another shape.
+
+    Raises:
+        InputError: a sentence without the model's name.
+    """
+    lost = [name for name in report.missing if not (may_lack(name) or may_be_new(name))]
+    if lost:
+        text = f"its weights lack {len(lost):,} of the tensors that {type(model).__name__} needs ({listed(lost)})"
+        if report.unexpected:
+            text += f" and hold {len(report.unexpected):,} of other names ({listed(report.unexpected)})"
+        raise InputError(text)
+    other = {name: shapes for name, shapes in report.mismatched.items() if not may_be_new(name)}
+    if other:
+        name, (theirs, ours) = next(iter(other.items()))
+        raise InputError(
+            f"the tensor {name} has the shape {_shape(theirs)} in its weights and {_shape(ours)} by its config.json"
+            + (f", and so do {len(other) - 1:,} others" if len(other) > 1 else "")
+            + "; config.json and weights do not belong together"
+        )
+    if left := [name for name in report.unexpected if _of_body(model, name)]:
+        raise InputError(
+            f"its weights hold {len(left):,} tensors in the body of the model that {type(model).__name__} by its"
+            f" config.json does not have ({listed(left)}), such as further layers or adapters; correct config.json, or"
+            " merge the adapters and save the model again"
+        )
+
+
+def _shape(sizes: Iterable[int]) -> str:
+    return " x ".join(map(str, sizes))
+
+
+def _of_body(model: nn.Module, name: str) -> bool:
+    """Return whether a name belongs into a model without its heads."""
+    body = model.base_model
+    parts = name.removeprefix(f"{model.base_model_prefix}.").split(".")
+    # A pooler is a head; and DeBERTa's files repeat embeddings under names like `_weight`.
+    return parts[0] != "pooler" and not parts[-1].startswith("_") and parts[0] in dict(body.named_children())
+
+
+def foreign(model: nn.Module, unexpected: list[str]) -> list[str]:
+    """Return the names in a file that no head has which transformers knows for such a model: a projection, say."""
+    if not unexpected:
+        return []
+    known = {"pooler"}
+    for task in TASKS:
+        kind = getattr(modeling_auto, f"MODEL_FOR_{task}_MAPPING").get(type(model.config), None)
+        for each in kind if isinstance(kind, tuple) else [kind] if kind else []:
+            with torch.device("meta"):
+                known |= {name for name, _ in each(model.config).named_children()}
+    known.discard(model.base_model_prefix)
+    return [name for name in unexpected if name.partition(".")[0] not in known]
+
+
+def check_finite(model: nn.Module) -> None:
+    """Check that no weight is infinite or not a number.
+
+    Raises:
+        InputError: a sentence without the model's name.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.is_floating_point() and parameter.numel():
+            lowest, highest = torch.aminmax(parameter.detach())
+            if not (torch.isfinite(lowest) and torch.isfinite(highest)):
+                raise InputError(f"the tensor {name} has values that are infinite or no numbers; the model is damaged")

@@ -1,0 +1,104 @@
+"""Limits: whether texts as a stage reads them fit a model: its vocabulary, its positions, and how it is pooled."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import nn
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+
+from led_pipeline.files import InputError
+from led_pipeline.models.sides import Sides, encoders
+
+# What tables of learned or computed positions are called; relative positions have none, and no end.
+TABLES = ("position_embeddings", "position_embedding", "wpe", "embed_positions", "positions_embed", "pos_embeddings")
+
+
+def causal(backbone: nn.Module) -> bool:
+    """Return whether a token of a model sees only those before it, so that the first one knows of nothing else."""
+    config = backbone.config
+    if config.is_encoder_decoder or getattr(config, "use_bidirectional_attention", None):
+        return False
+    decoder = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
+    return decoder or bool(getattr(config, "is_decoder", False))
+
+
+def check_pooling(backbone: nn.Module, source: str, pooling: object) -> None:
+    """Check that the position that a text's vector is taken from has seen the text.
+
+    Raises:
+        InputError: it is the first one of a model whose tokens do not see those behind them.
+    """
+    if pooling == "cls" and causal(backbone):
+        raise InputError(
+            f"pooling: '{source}' is a decoder ({backbone.config.model_type}), whose first token (cls) sees no other"
+            " one, so that all texts which begin alike would be one vector; write pooling: last, with append_eos: true"
+            " if the model was trained so, or pooling: mean"
+        )
+
+
+def positions(backbone: nn.Module) -> int | None:
+    """Return how many tokens a text may have at most; None: as many as one likes."""
+    sizes = []
+    for name, module in backbone.named_modules():
+        last = name.rpartition(".")[2]
+        if last in TABLES and isinstance(module, nn.Embedding):
+            padding = -1 if module.padding_idx is None else module.padding_idx  # RoBERTa begins behind its padding's id
+            sizes.append(module.num_embeddings - padding - 1 - getattr(module, "offset", 0))
+        elif last == "rotary_emb":
+            most = getattr(backbone.config, "max_position_embeddings", None)
+            sizes += [most] if isinstance(most, int) and most > 0 else []
+    return min(sizes, default=None)
+
+
+def _readers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield each side with the encoder that reads its texts, if one does."""
+    with_backbone = encoders(model)
+    for side in ("query", "passage"):
+        part = (
+            (model.query or model.passage if side == "query" else model.passage) if isinstance(model, Sides) else model
+        )
+        if part in with_backbone:
+            yield side, part
+
+
+def check_lengths(model: nn.Module, settings: Mapping[str, Any], shared: int) -> None:
+    """Check that texts of a stage's full lengths have positions in its model.
+
+    Args:
+        shared: tokens that a passage loses behind a query, where both are read together.
+
+    Raises:
+        InputError: they have not; the message names the key and the longest that fits.
+    """
+    if settings["family"] == "ranker":
+        question = getattr(model, "question", None)
+        around = len(question.before) + len(question.between) + len(question.after) if question else -shared
+        _fits("query_length + passage_length", settings["query_length"] + settings["passage_length"], around, model)
+        return
+    for side, part in _readers(model):
+        _fits(f"{side}_length", settings[f"{side}_length"], 0, part)
+
+
+def _fits(key: str, tokens: int, around: int, part: nn.Module) -> None:
+    most = positions(part.backbone)
+    if most is not None and tokens + around > most:
+        raise InputError(
+            f"{key}: {tokens} tokens do not fit into the {most} positions of '{part.backbone.origin.source}'; write at"
+            f" most {most - around}, or name a model that reads longer texts"
+        )
+
+
+def check_vocabulary(model: nn.Module, vocabulary: int, tokenizer: str) -> None:
+    """Check that every token of a tokenizer has an embedding in each encoder of a model; more embeddings do no harm.
+
+    Raises:
+        InputError: there are more tokens than embeddings; the message names both numbers.
+    """
+    for part in encoders(model):
+        rows = part.backbone.config.get_text_config().vocab_size
+        if vocabulary > rows:
+            raise InputError(
+                f"tokenizer: '{tokenizer}' has {vocabulary:,} tokens and '{part.backbone.origin.source}' embeddings for"
+                f" {rows:,}; name the tokenizer that the model was trained with, or give the model more embeddings"
+                " (transformers' resize_token_embeddings) and save it"
+            )
