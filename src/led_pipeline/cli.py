@@ -13,21 +13,21 @@ from led_pipeline.files import InputError, run_main, write_json
 from led_pipeline.files_yaml import read_yaml
 from led_pipeline.plan.checks import Site
 from led_pipeline.plan.preflight import elsewhere, look, report, status
-from led_pipeline.recipe import Recipe
+from led_pipeline.recipe import Recipe, trained_in
 from led_pipeline.recipe_reference import page
 
 CONFIG = Path("config/config.yaml")
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Read and check a config file.
+def read_recipe(path: Path, folder: Path) -> Recipe:
+    """Read and check a config file; `folder` is where results/ lies or will lie.
 
     Raises:
         InputError: it is not there, not YAML, or not a recipe.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; name a config with --configfile")
-    return Recipe.load(read_yaml(path) or {})
+    return Recipe.load(read_yaml(path) or {}, trained=lambda dataset: trained_in(folder / "results" / dataset))
 
 
 def beside(name: str) -> Path:
@@ -37,7 +37,7 @@ def beside(name: str) -> Path:
 
 
 def plan(arguments: argparse.Namespace) -> int:
-    recipe = read_recipe(arguments.configfile)
+    recipe = read_recipe(arguments.configfile, arguments.directory)
     results = arguments.directory / "results" / recipe.dataset.name
     site = Site(
         results, beside("sources.yaml"), beside("published.yaml"), elsewhere(arguments.executor), arguments.gpus

@@ -84,10 +84,16 @@ def size(count: float) -> str:
     return f"{count / 1e3:,.0f} kB"
 
 
-def tree_bytes(path: Path) -> int:
-    """Return the bytes of a file, or of all files under a folder; 0 if it is not there."""
+def tree_bytes(path: Path, without: Callable[[str], bool] = lambda name: False) -> int:
+    """Return the bytes of a file, or of all files under a folder; 0 if it is not there.
+
+    Args:
+        without: names of files and folders under it that do not count.
+    """
     total = 0
     for each in path.rglob("*") if path.is_dir() else [path]:
+        if any(map(without, each.relative_to(path).parts)):
+            continue
         with suppress(FileNotFoundError):  # a run may remove what it no longer needs
             status = each.lstat()
             total += status.st_size if stat.S_ISREG(status.st_mode) else 0

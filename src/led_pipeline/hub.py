@@ -6,11 +6,11 @@ job reads the folder. The hub's own cache is used and filled (HF_HOME), and with
 """
 
 import argparse
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from led_pipeline import folder_names
 from led_pipeline.files import InputError, atomic, run_main, tree_bytes, write_json
 from led_pipeline.recipe import Recipe
 from led_pipeline.recipe_stages import Trained
@@ -46,8 +46,8 @@ def is_local(name: str) -> bool:
 
 
 def slug(name: str) -> str:
-    """Return a name as that of a folder; different hub ids stay different."""
-    return re.sub(r"[^A-Za-z0-9._@-]+", "--", name).strip(".-")
+    """Return a hub id as the name of a folder; different ids stay different."""
+    return folder_names.of_hub(name)
 
 
 def folder(results: Path | str, name: str) -> Path:

@@ -27,13 +27,26 @@ def file_of(reference: str) -> str:
     return reference.rpartition(":")[0]
 
 
+def renamed(settings: dict[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:
+    """Return a stage's settings with other names for the user's files: of losses, a model, a table of query weights."""
+
+    def reference(value: Any) -> Any:
+        return f"{rename(file_of(value))}:{value.rpartition(':')[2]}" if is_reference(value) else value
+
+    changed: dict[str, Any] = {}
+    if "teachers" in settings:
+        changed["teachers"] = [teacher | {"loss": reference(teacher["loss"])} for teacher in settings["teachers"]]
+    changed |= {key: reference(settings[key]) for key in ("extra_loss", "pooling", "encoder") if key in settings}
+    if settings.get("idf") not in (None, "collection"):
+        changed["idf"] = rename(settings["idf"])
+    return settings | changed
+
+
 def files(settings: dict[str, Any]) -> list[str]:
-    """Return the files of the user's that a stage's settings name, each once: losses, model, table of query weights."""
-    named = [*(teacher["loss"] for teacher in settings.get("teachers", [])), settings.get("extra_loss")]
-    named += [settings.get("pooling"), settings.get("encoder")]
-    found = [file_of(reference) for reference in named if is_reference(reference)]
-    table = settings.get("idf")
-    return list(dict.fromkeys(found + [table] * (table not in (None, "collection"))))
+    """Return the files of the user's that a stage's settings name, each once."""
+    named: dict[str, str] = {}
+    renamed(settings, lambda file: named.setdefault(file, file))
+    return list(named)
 
 
 def fault(reference: str) -> str | None:

@@ -5,7 +5,8 @@ key has its default and meaning in `recipe_schema`, `recipe_data` or `recipe_sta
 names the key and, where a name is misspelt, the nearest right one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -46,8 +47,12 @@ class Recipe(Section):
     search: Search = Search()  # what BM25 and lexicon stages search with
 
     @classmethod
-    def load(cls, config: Mapping[str, Any]) -> "Recipe":
+    def load(cls, config: Mapping[str, Any], trained: Callable[[str], Collection[str]] | None = None) -> "Recipe":
         """Check a config and return the recipe.
+
+        Args:
+            trained: which stages of a dataset have their models already: the code of the user's that they learned
+                with may have been moved since. None unless given.
 
         Raises:
             InputError: one line per fault, each naming its key.
@@ -70,7 +75,7 @@ class Recipe(Section):
             except ValidationError as error:
                 faults = sentences(error, cls, config)
             else:
-                faults = recipe_checks.faults(recipe)
+                faults = recipe_checks.faults(recipe, trained(recipe.dataset.name) if trained else ())
         if faults:
             raise InputError("\n".join(f"recipe: {fault}" for fault in faults))
         return recipe
@@ -156,6 +161,12 @@ class Recipe(Section):
         values = stage.model_dump(mode="json")
         values["seed"] = self.seed if stage.seed is None else stage.seed
         return {key: values[key] for key in READS[step] if key in values}
+
+
+def trained_in(results: Path | str) -> set[str]:
+    """Return the names of the models in the results of a dataset; a job that fails leaves none."""
+    folder = Path(results, "models")
+    return {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
 
 
 def _with_defaults(stage: Any, defaults: Mapping[str, Any]) -> Any:

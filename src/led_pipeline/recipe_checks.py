@@ -3,15 +3,15 @@
 Every check yields sentences that name the key.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
-from led_pipeline import recipe_sharding, recipe_teachers
+from led_pipeline import own_code, recipe_sharding, recipe_teachers
 from led_pipeline.recipe_data import Dataset
 from led_pipeline.recipe_errors import nearest
 from led_pipeline.recipe_schema import JUDGED
-from led_pipeline.recipe_stages import LABELS, Dense, Lexicon, Pretrain, Ranker, Trained
+from led_pipeline.recipe_stages import LABELS, AnyStage, Dense, Lexicon, Pretrain, Ranker, Trained
 
 if TYPE_CHECKING:
     from led_pipeline.recipe import Recipe
@@ -21,12 +21,18 @@ NODE_HITS = 10_000  # OpenSearch returns no more per query unless its index says
 GPU_HITS = 2_047  # FAISS finds one more per query on a GPU, which the search needs to see ties
 
 
-def faults(recipe: "Recipe") -> list[str]:
-    """Return one sentence per fault; sizes are looked at once all names are right."""
-    found = [*_dataset(recipe), *_names(recipe)] or [*_cycle(recipe), *_depths(recipe)]
+def faults(recipe: "Recipe", trained: Collection[str] = ()) -> list[str]:
+    """Return one sentence per fault; sizes are looked at once all names are right.
+
+    Args:
+        trained: stages whose models are there already, so that the code that they learned with is not looked for.
+    """
+    found = [*_dataset(recipe), *_case(recipe), *_names(recipe)] or [*_cycle(recipe), *_depths(recipe)]
     if not found:
         found += recipe_sharding.faults(recipe)
         for name, stage in recipe.stages.items():
+            if name not in trained:
+                found += _code(name, stage)
             if isinstance(stage, Pretrain):
                 found += _pretrain_sizes(name, stage)
             else:
@@ -68,6 +74,32 @@ def _dataset(recipe: "Recipe") -> Iterator[str]:
     trained = any(isinstance(stage, Trained) and stage.train for stage in recipe.stages.values())
     if trained and "train" not in dataset.splits:
         yield "dataset.splits: the stages learn from a split 'train', and there is none"
+
+
+def _case(recipe: "Recipe") -> Iterator[str]:
+    """Check that names of one kind differ in more than capital letters: not every file system tells those apart."""
+    dataset = recipe.dataset
+    systems = {f"stages.{name}": name for name in recipe.stages}
+    systems |= {f"dataset.negatives.{name}": name for name in dataset.negatives}
+    systems |= {f"dataset.scores.{name}": name for name in dataset.scores}
+    for names, taken in (
+        (systems, ("bm25", LABELS, JUDGED)),
+        ({f"dataset.splits.{name}": name for name in dataset.splits}, ("passages",)),
+    ):
+        first = {name.casefold(): (name, f"'{name}', a name of ours") for name in taken}
+        for key, name in names.items():
+            other, where = first.setdefault(name.casefold(), (name, key))
+            if other != name:
+                yield f"{key}: differs from {where} in capital letters alone, which share a file; rename one"
+
+
+def _code(name: str, stage: AnyStage) -> Iterator[str]:
+    """Check the losses from files of the user's."""
+    if isinstance(stage, Trained):
+        named = {f"teachers[{i}].loss": teacher.loss for i, teacher in enumerate(stage.teachers)}
+        for key, loss in (named | {"extra_loss": stage.extra_loss}).items():
+            if own_code.is_reference(loss) and (reason := own_code.fault(loss)):
+                yield f"stages.{name}.{key}: {reason}"
 
 
 def _sampled(dataset: Dataset, name: str) -> Iterator[str]:

@@ -86,10 +86,6 @@ class Dataset(Section):
     def collection_file(self) -> str:
         return self.collection or {"msmarco": "collection.tsv", "beir": "corpus.jsonl"}[self.format]
 
-    @property
-    def zipped(self) -> bool:
-        return self.source == "folder" and (self.folder or "").endswith(".zip")
-
     def held_out(self, split: str) -> int:
         """Return how many queries, first in the sample's order, other splits have of the files of this one."""
         own = self.splits[split].sample_of

@@ -1,4 +1,4 @@
-"""What the schema of a recipe cannot see of its teachers and of losses from the user's own files.
+"""What the schema of a recipe cannot see of its teachers.
 
 Every check yields sentences that name the key.
 """
@@ -6,7 +6,6 @@ Every check yields sentences that name the key.
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from led_pipeline import own_code
 from led_pipeline.recipe_errors import nearest
 from led_pipeline.recipe_stages import LABELS, Pretrain, Ranker, Teacher, Trained
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def faults(recipe: "Recipe", name: str, stage: Trained, systems: list[str]) -> Iterator[str]:
-    """Check the teachers of a stage and its extra loss; `systems` are those that give scores."""
+    """Check the teachers of a stage; `systems` are those that give scores."""
     for i, teacher in enumerate(stage.teachers):
         key = f"stages.{name}.teachers[{i}]"
         yield from _names(recipe, key, teacher, systems)
@@ -23,10 +22,6 @@ def faults(recipe: "Recipe", name: str, stage: Trained, systems: list[str]) -> I
             yield f"{key}.with_positive: margin_mse compares with the positive, so it cannot be left out"
         if teacher.candidates != "own" and isinstance(stage, Ranker):
             yield f"{key}.candidates: a ranker scores a query's own passages alone, so take 'own'"
-        if own_code.is_reference(teacher.loss) and (reason := own_code.fault(teacher.loss)):
-            yield f"{key}.loss: {reason}"
-    if stage.extra_loss and (reason := own_code.fault(stage.extra_loss)):
-        yield f"stages.{name}.extra_loss: {reason}"
 
 
 def _names(recipe: "Recipe", key: str, teacher: Teacher, systems: list[str]) -> Iterator[str]:

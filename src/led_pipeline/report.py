@@ -147,7 +147,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.results.is_dir():
         raise InputError(f"--results {arguments.results}: no such folder, expected the results of a run")
-    recipe = Recipe.load(read_json(arguments.config))
+    config = read_json(arguments.config)
+    recipe = Recipe.load(config, trained=lambda _: config["stages"])  # what they learned with is not needed any more
     published = load_published(arguments.published, recipe.dataset.name) if arguments.published else None
     logs = train_logs(recipe, arguments.results)
     metrics = gather(recipe, arguments.results, published, logs)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from configs import FOLDER, RECIPES, changed
 
-from led_pipeline.files import InputError
+from led_pipeline.files import InputError, size
 from led_pipeline.plan import checks, machine, preflight
 from led_pipeline.plan.machine import Gpu
 from led_pipeline.plan.table import estimate
@@ -121,6 +121,18 @@ def test_a_disk_that_is_too_small_is_fatal_and_what_lies_there_already_counts(tm
         file.truncate(round(made.peak))  # a sparse file of that size
     finding = next(checks.disk(where, made))
     assert finding.level == "ok" and "about 0 kB still" in finding.text
+
+
+def test_what_a_killed_job_left_is_no_work_done_and_half_a_download_is(tmp_path):
+    where = site(tmp_path)
+    made = estimate(Recipe.load(PAPER), where.results)
+    for name in (".model.1a2b3c4d.part/x", "index/.bm25.abc/docs", "source/.archives/collection.tar.gz.part"):
+        path = where.results / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.truncate(round(made.peak / 4))
+    text = next(checks.disk(where, made)).text
+    assert f"about {size(checks.given.DISK_RESERVE * 0.75 * made.peak)} still" in text
 
 
 def test_files_that_a_recipe_names_are_looked_for_all_at_once(tmp_path):

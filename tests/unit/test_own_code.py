@@ -51,3 +51,21 @@ def test_the_files_of_a_training_are_those_of_its_teachers_and_its_extra_loss():
     teachers = [{"loss": "kl"}, {"loss": "a.py:f"}, {"loss": "a.py:g"}]
     assert own_code.files({"teachers": teachers, "extra_loss": "b/c.py:h"}) == ["a.py", "b/c.py"]
     assert own_code.files({"teachers": teachers[:1], "extra_loss": None}) == []
+
+
+def test_settings_may_name_the_content_of_own_files_in_place_of_their_paths():
+    settings = {
+        "teachers": [{"loss": "kl", "weight": 2}, {"loss": "a/b.py:f"}],
+        "extra_loss": "c d.py:g",
+        "pooling": "mean",
+        "encoder": None,
+        "idf": "table.json",
+        "seed": 7,
+    }
+    assert own_code.renamed(settings, str.upper) == settings | {
+        "teachers": [{"loss": "kl", "weight": 2}, {"loss": "A/B.PY:f"}],
+        "extra_loss": "C D.PY:g",
+        "idf": "TABLE.JSON",
+    }
+    assert own_code.files(settings) == ["a/b.py", "c d.py", "table.json"]
+    assert own_code.renamed({"idf": "collection", "pooling": "own.py:f"}, str.upper)["idf"] == "collection"

@@ -9,7 +9,7 @@ from configs import RECIPES, changed
 
 from led_pipeline.files import InputError
 from led_pipeline.files_yaml import repeated_keys
-from led_pipeline.recipe import Recipe
+from led_pipeline.recipe import Recipe, trained_in
 from led_pipeline.recipe_stages import FAMILIES, READS
 
 PAPER = RECIPES["config.yaml"]
@@ -169,6 +169,11 @@ MISTAKES = [
     ({"validation": {"split": "dve"}}, "validation.split: no split 'dve' (did you mean dev?)"),
     ({"validation": {"system": "bm52"}}, "validation.system: no system 'bm52' (did you mean bm25?)"),
     ({"stages.bm25": SMALL["stages"]["den"]}, "stages.bm25: this name is taken by BM25 itself, "),
+    ({"stages.Den": SMALL["stages"]["den"]}, "stages.Den: differs from stages.den in capital letters alone, "),
+    ({"stages.Labels": SMALL["stages"]["den"]}, "stages.Labels: differs from 'labels', a name of ours in capital "),
+    ({"dataset.splits.Dev": {}}, "dataset.splits.Dev: differs from dataset.splits.dev in capital letters alone, "),
+    ({"dataset.splits.Passages": {}}, "dataset.splits.Passages: differs from 'passages', a name of ours in capital "),
+    ({"dataset.scores": {"LED": "x.run"}}, "dataset.scores.LED: differs from stages.led in capital letters alone, "),
     ({"dataset.negatives": {"lex": "x.tsv"}}, "dataset.negatives.lex: this name is taken by a system of the recipe, "),
     ({"dataset.splits.passages": {}}, "dataset.splits.passages: this name is taken by the collection, "),
     ({"dataset.skip": ["empty"]}, "dataset.skip[0]: 'empty' is not one of empty_text, "),
@@ -559,3 +564,15 @@ def test_how_passages_without_a_title_are_read_belongs_to_a_model():
         recipe = Recipe.load(changed(PAPER, given))
         assert recipe.settings("train", "led")["untitled"] == expected
         assert recipe.settings("import", "ranker")["untitled"] == expected
+
+
+def test_code_that_a_finished_stage_learned_with_may_be_gone(tmp_path):
+    config = changed(SMALL, {"stages.led.extra_loss": str(tmp_path / "gone.py:f")})
+    (sentence,) = faults(config)
+    assert "stages.led.extra_loss: no file" in sentence
+    (tmp_path / "models" / "led").mkdir(parents=True)
+    assert trained_in(tmp_path) == {"led"} and trained_in(tmp_path / "nowhere") == set()
+    Recipe.load(config, trained=lambda dataset: trained_in(tmp_path) if dataset == "own" else ())
+    with pytest.raises(InputError, match=r"stages\.den\.extra_loss"):
+        other = changed(SMALL, {"stages.den.extra_loss": str(tmp_path / "gone.py:f")})
+        Recipe.load(other, trained=lambda _: trained_in(tmp_path))

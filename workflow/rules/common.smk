@@ -10,38 +10,57 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
+from snakemake_interface_executor_plugins.settings import ExecMode
 
 SOURCE = str(Path(workflow.basedir, "src"))
 sys.path.insert(0, SOURCE)
 # Jobs find the package in a conda environment, too, which holds only what it depends on. Snakemake takes PYTHONPATH
-# away from such jobs, so it is set inside of them; the first part is Snakemake's own prefix. No job but those in
-# preflight.smk asks a model hub for anything: compute nodes often have no internet.
+# away from such jobs, so it is set inside of them; the first part is Snakemake's own prefix, which it formats once. No
+# job but those in preflight.smk asks a model hub for anything: compute nodes often have no internet.
+if os.pathsep in SOURCE:
+    raise WorkflowError(f"{SOURCE}: PYTHONPATH cannot hold a folder with '{os.pathsep}' in its name; rename it")
+FIRST = shlex.quote(SOURCE).replace("{", "{{").replace("}", "}}")
 shell.prefix(
-    f"set -euo pipefail; export PYTHONPATH={shlex.quote(SOURCE)}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
+    f"set -euo pipefail; export PYTHONPATH={FIRST}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
     " HUB_OFFLINE=${{HF_HUB_OFFLINE:-0}} HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1; "
 )
 
-from led_pipeline import hub, own_code
-from led_pipeline.files import InputError
+from led_pipeline import folder_names, hub, own_code
+from led_pipeline.contents import Contents
+from led_pipeline.data.sources import read_source
+from led_pipeline.files import InputError, digest
 from led_pipeline.files_yaml import repeated_keys
-from led_pipeline.recipe import Recipe
+from led_pipeline.recipe import Recipe, trained_in
 from led_pipeline.recipe_stages import LABELS, READS
 from led_pipeline.versions import VERSIONS
 
-try:
+
+def speaking(function, *arguments):
+    """What a function returns; what the user gave wrong ends the run with a sentence, not a traceback."""
+    try:
+        return function(*arguments)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def checked_recipe():
     for path in workflow.configfiles:
         for fault in repeated_keys(Path(path)):
             raise InputError(fault)
-    RECIPE = Recipe.load(config)
-except InputError as error:
-    raise WorkflowError(str(error)) from None
+    # Code of the user's that a finished stage learned with may have been moved since.
+    return Recipe.load(config, trained=lambda dataset: trained_in(f"results/{dataset}"))
 
+
+RECIPE = speaking(checked_recipe)
 DATASET = RECIPE.dataset
 ROOT = f"results/{DATASET.name}"
 LOGS = f"logs/{DATASET.name}"
 SHARDS = range(DATASET.shards)
 ENV = "../../envs/led.yaml"
-CONFIG = os.path.relpath(os.path.join(workflow.basedir, "config"))  # for the files that come with the workflow
+# The files that come with the workflow.
+SOURCES, PUBLISHED = (
+    os.path.relpath(os.path.join(workflow.basedir, "config", name)) for name in ("sources.yaml", "published.yaml")
+)
 # One rule makes the stages that are trained, another takes over those that are used as they are.
 PRETRAINED = RECIPE.names("pretrain")
 IMPORTED = [n for n in RECIPE.names("dense", "lexicon", "ranker") if not RECIPE.stages[n].train]
@@ -54,13 +73,17 @@ def any_of(names):
 
 
 def slug(tokenizer):
-    """A tokenizer's name as a folder: the stage that makes it, or its hub id or path without odd characters."""
-    return tokenizer if tokenizer in RECIPE.stages else re.sub(r"[^A-Za-z0-9.-]+", "_", tokenizer).strip("_.")
+    """A tokenizer's name as that of a folder."""
+    return folder_names.of_tokenizer(tokenizer, RECIPE.stages, hub.is_local(tokenizer))
 
 
-HUB = {hub.slug(model.name): model for model in hub.hub_models(RECIPE)}
+HUB = {model.name: hub.slug(model.name) for model in hub.hub_models(RECIPE)}
+TOKENIZERS = {t: slug(t) for t in dict.fromkeys([RECIPE.tokenizer, *map(RECIPE.tokenizer_of, RECIPE.stages)])}
+for folders in (HUB, {os.path.relpath(t) if hub.is_local(t) else t: name for t, name in TOKENIZERS.items()}):
+    speaking(folder_names.check, folders)
+HUB_MODELS = {hub.slug(model.name): model for model in hub.hub_models(RECIPE)}
+TOKENIZER_OF = {folder: tokenizer for tokenizer, folder in TOKENIZERS.items()}
 PREFLIGHT = f"{ROOT}/preflight.json"
-TOKENIZERS = {slug(t): t for t in {RECIPE.tokenizer, *map(RECIPE.tokenizer_of, RECIPE.stages)}}
 
 
 def query_parts(split):
@@ -79,24 +102,87 @@ wildcard_constraints:
     split=any_of(DATASET.splits),
     part=any_of(map(re.escape, PARTS)),
     shard=any_of(map(str, SHARDS)),
-    tokenizer=any_of(map(re.escape, TOKENIZERS)),
-    model=any_of(map(re.escape, HUB)),
+    tokenizer=any_of(map(re.escape, TOKENIZER_OF)),
+    model=any_of(map(re.escape, HUB_MODELS)),
 
 
 def as_json(value):
     return json.dumps(value, sort_keys=True)
 
 
+def option(name, *values):
+    """An option of a command with its values, quoted.
+
+    Snakemake compares the values of all params of a rule as one set, so none may be mistaken for another's; and no path
+    or text of the user's may mean something to the shell.
+    """
+    return shlex.join([name, *map(str, values)])
+
+
 def settings(step):
-    """Exactly the settings of the wildcard's stage that this step's output depends on."""
-    return lambda wildcards: as_json(RECIPE.settings(step, wildcards.stage))
+    """Exactly the settings of the wildcard's stage that this step's output depends on, by name."""
+    return lambda wildcards: option("--settings", as_json(RECIPE.settings(step, wildcards.stage)))
+
+
+def settings_and_paths(step):
+    """The same, where they may name files of the user's: `content` says what re-runs the rule in place of their paths."""
+    return lambda wildcards, output: settings(step)(wildcards)
+
+
+CONTENTS = Contents(f"{ROOT}/provenance/contents.json")
+
+
+def content_of(path):
+    """The bytes of a file of the user's in place of its path and date; its ending may say how to read them."""
+    return CONTENTS.file(path) + "".join(Path(path).suffixes)
+
+
+def content(**parts):
+    """A param that re-runs a rule where something that the user names has been replaced, whatever its date.
+
+    It is compared where runs are planned, on the machine that starts them; jobs elsewhere need not read anything.
+    """
+    if workflow.exec_mode != ExecMode.DEFAULT:
+        return ""
+    try:
+        return as_json({"content": {name: value() for name, value in parts.items()}})
+    except InputError as error:
+        sys.exit(f"error: {error}")  # Snakemake would add a traceback to any other exception in a param
+
+
+def content_of_files(**names):
+    """`content` of files in the user's folder; others are inputs of the rule, since a rule makes them."""
+    own = {name: file for name, file in names.items() if file and DATASET.source == "folder"}
+    return content(**{name: lambda file=file: content_of(source(file)) for name, file in own.items()})
+
+
+def content_of_model(name, without=()):
+    """What a name stands for: a stage, a model of the hub, or what a local folder holds."""
+    if not name or name in RECIPE.stages or name in HUB:
+        return name
+    return CONTENTS.folder(name, without)
+
+
+def content_of_tokenizer(name):
+    """The same of a tokenizer: weights beside it do not count."""
+    return content_of_model(name, hub.WEIGHTS)
+
+
+def content_of_stage(step):
+    """All that a model is made of besides the outputs of other rules."""
+    return lambda wildcards: content(
+        settings=lambda: own_code.renamed(RECIPE.settings(step, wildcards.stage), content_of),
+        init=lambda: content_of_model(RECIPE.stages[wildcards.stage].init),
+        query_init=lambda: content_of_model(query_init(wildcards)),
+        tokenizer=lambda: content_of_tokenizer(RECIPE.tokenizer_of(wildcards.stage)),
+    )
 
 
 def inference_precision(wildcards):
     """The type of the products of the model that makes vectors or scores, where the recipe names one."""
     model = wildcards.get("system", wildcards.get("stage"))
     named = RECIPE.settings("inference", model)["inference_precision"]
-    return f"--precision {named}" if named else ""
+    return option("--precision", named) if named else ""
 
 
 def version(step):
@@ -125,7 +211,7 @@ def across_nodes(several, one=None):
 
 def gpus_of_a_node(wildcards, resources):
     """GPUs that a training takes on each node; a function of `resources`, so a change re-runs nothing."""
-    return resources.gpu if resources.nodes == 1 else RECIPE.job("train", wildcards.stage).gpu
+    return option("--gpu", resources.gpu if resources.nodes == 1 else RECIPE.job("train", wildcards.stage).gpu)
 
 
 def source(name):
@@ -134,15 +220,21 @@ def source(name):
     return os.path.join(folder, name)
 
 
+def published_file(name):
+    """Which published file a name means: by its checksum, or else by where it is; a mirror changes neither."""
+    entry = speaking(read_source, Path(SOURCES), name)
+    return as_json({"published": entry.checksums or entry.url[0], "member": entry.member})
+
+
 def source_file(name):
-    """The file to wait for: the one that `source` names, or the archive that holds it."""
-    return DATASET.folder if DATASET.zipped else source(name)
+    """The file to wait for, where a rule makes it; the user's own is followed by its content."""
+    return [] if DATASET.source == "folder" or not name else source(name)
 
 
 def template(side):
     """How a text is made of a record's fields, where the recipe says so."""
     text = getattr(DATASET.templates, side)
-    return f"--template {shlex.quote(text)} --missing {DATASET.templates.missing}" if text else ""
+    return shlex.join(["--template", text, "--missing", DATASET.templates.missing]) if text else ""
 
 
 def selected(wildcards):
@@ -160,14 +252,14 @@ EXCLUDE = "--drop-same-id" if DATASET.exclude_query_id else ""
 
 def model_input(name):
     """The model folder to wait for, of a stage or from the hub; nothing where a name is a path."""
-    return [model_argument(name)] if name and (name in RECIPE.stages or hub.slug(name) in HUB) else []
+    return [model_argument(name)] if name and (name in RECIPE.stages or name in HUB) else []
 
 
 def model_argument(name):
     """What a command gets for a name: the stage's folder, that of what came from the hub, or a path."""
     if name in RECIPE.stages:
         return f"{ROOT}/models/{name}"
-    return str(hub.folder(ROOT, name)) if hub.slug(name) in HUB else name
+    return str(hub.folder(ROOT, name)) if name in HUB else name
 
 
 def query_init(wildcards):
@@ -175,22 +267,23 @@ def query_init(wildcards):
     return getattr(RECIPE.stages[wildcards.stage], "query_init", None)
 
 
-def query_init_argument(wildcards):
-    return f"--query-init {shlex.quote(model_argument(query_init(wildcards)))}" if query_init(wildcards) else ""
+# Functions of `output`, so that a path alone re-runs nothing; `content` does.
+def init_argument(wildcards, output):
+    return option("--init", model_argument(RECIPE.stages[wildcards.stage].init))
+
+
+def query_init_argument(wildcards, output):
+    return option("--query-init", model_argument(query_init(wildcards))) if query_init(wildcards) else ""
+
+
+def tokenizer_argument(wildcards, output):
+    name = RECIPE.tokenizer_of(wildcards.stage) if "stage" in wildcards.keys() else TOKENIZER_OF[wildcards.tokenizer]
+    return option("--tokenizer", model_argument(name))
 
 
 def idf(wildcards):
     """The table of query weights of a stage: a file, "collection", or None."""
     return getattr(RECIPE.stages[wildcards.stage], "idf", None)
-
-
-def own_files(step):
-    """Files of the user's that a step's settings of the wildcard's stage name: code, a table."""
-    return lambda wildcards: own_code.files(RECIPE.settings(step, wildcards.stage))
-
-
-def tokenizer_argument(wildcards):
-    return model_argument(RECIPE.tokenizer_of(wildcards.stage))
 
 
 def token_shards(stage):
@@ -221,19 +314,19 @@ def split_of(wildcards):
 def query_shard(wildcards):
     """Which of the shards of its split's queries a part is; nothing where it is all of them."""
     shard = wildcards.part.partition(".")[2]
-    return f"--shard {shard} --shards {len(SHARDS)}" if shard.isdigit() else ""
+    return shlex.join(["--shard", shard, "--shards", str(len(SHARDS))]) if shard.isdigit() else ""
 
 
 def hits(wildcards):
     """How many passages to rank: what mining needs for the train queries, what its reader needs otherwise."""
-    own = int(DATASET.exclude_query_id)  # one more, since it is left out again
+    depth = RECIPE.mining.hits if split_of(wildcards) == "train" else RECIPE.evaluation.depth
     if wildcards.part == VALIDATED:
-        return RECIPE.validation.depth + own
-    return own + (RECIPE.mining.hits if split_of(wildcards) == "train" else RECIPE.evaluation.depth)
+        depth = RECIPE.validation.depth
+    return option("--hits", depth + int(DATASET.exclude_query_id))  # one more, since it is left out again
 
 
 def quantisation(wildcards):
-    return RECIPE.stages[wildcards.system].quantisation
+    return option("--quantisation", RECIPE.stages[wildcards.system].quantisation)
 
 
 def rerank(wildcards):
@@ -267,7 +360,7 @@ def score_files(wildcards):
 
 
 def score_arguments(wildcards):
-    return " ".join(f"--scores {name} {' '.join(files)}" for name, files in score_files(wildcards).items())
+    return " ".join(option("--scores", name, *files) for name, files in score_files(wildcards).items())
 
 
 def vector_files(wildcards):
@@ -280,7 +373,7 @@ def vector_files(wildcards):
 
 def vector_arguments(wildcards):
     return " ".join(
-        f"--teacher-vectors {name.removeprefix('vectors_of_')} {' '.join(files)}"
+        option("--teacher-vectors", name.removeprefix("vectors_of_"), *files)
         for name, files in vector_files(wildcards).items()
     )
 
@@ -304,9 +397,9 @@ def validation_arguments(wildcards):
     if not RECIPE.validates(wildcards.stage):
         return ""
     asked = RECIPE.validation.model_dump() | {"exclude_query_id": DATASET.exclude_query_id}
-    arguments = [f"--validation {shlex.quote(as_json(asked))}"]
+    arguments = [option("--validation", as_json(asked))]
     for key, files in validation_inputs(wildcards).items():
-        arguments += [f"--{key.replace('_', '-')}", *([files] if isinstance(files, str) else files)]
+        arguments.append(option(f"--{key.replace('_', '-')}", *([files] if isinstance(files, str) else files)))
     return " ".join(arguments)
 
 
@@ -319,9 +412,12 @@ def sparse_vectors(wildcards):
 
 
 def sparse_vector_arguments(wildcards, input):
-    if not input.get("query_vectors"):
-        return ""
-    return f"--query-vectors {input.query_vectors} --passage-vectors {input.passage_vectors}"
+    files = sparse_vectors(wildcards)
+    return (
+        option("--query-vectors", files["query_vectors"], "--passage-vectors", *files["passage_vectors"])
+        if files
+        else ""
+    )
 
 
 def preflight_arguments(wildcards=None, output=None):
@@ -329,8 +425,7 @@ def preflight_arguments(wildcards=None, output=None):
     limit = getattr(workflow.resource_settings.resources.get("gpu"), "value", None)
     executor = workflow.executor_plugin.name if workflow.executor_plugin else "local"
     arguments = ["--recipe", RECIPE.model_dump_json(exclude={"defaults"}), "--results", ROOT]
-    arguments += ["--sources", os.path.join(CONFIG, "sources.yaml"), "--executor", executor]
-    arguments += ["--published", os.path.join(CONFIG, "published.yaml")]
+    arguments += ["--sources", SOURCES, "--published", PUBLISHED, "--executor", executor]
     return shlex.join(arguments + ([] if limit is None else ["--gpu-limit", str(limit)]))
 
 

@@ -26,10 +26,10 @@ if DATASET.source == "docstrings":
             runtime=job("cpu", "runtime_min"),
         params:
             sample="--passages {0.passages} --dev-queries {0.dev_queries} --seed {0.seed}".format(DATASET.docstrings),
-            folder=lambda wildcards, output: os.path.dirname(output[0]),
+            folder=lambda wildcards, output: option("--out", os.path.dirname(output[0])),
             version=version("source"),
         shell:
-            "python -m led_pipeline.data.docstrings {params.sample} --out {params.folder} > {log} 2>&1"
+            "python -m led_pipeline.data.docstrings {params.sample} {params.folder} > {log:q} 2>&1"
 
 
 if DATASET.source == "download":
@@ -46,13 +46,14 @@ if DATASET.source == "download":
         conda:
             ENV
         params:
-            sources=lambda wildcards, output: os.path.join(CONFIG, "sources.yaml"),
-            archives=f"{ROOT}/source/.archives",
-            records=f"{ROOT}/source/checksums",
+            sources=lambda wildcards, output: option("--sources", SOURCES),
+            archives=option("--archives", f"{ROOT}/source/.archives"),
+            records=option("--records", f"{ROOT}/source/checksums"),
+            published=lambda wildcards: published_file(wildcards.file),
             version=version("source"),
         shell:
-            "python -m led_pipeline.data.download --sources {params.sources} --name {wildcards.file}"
-            " --archives {params.archives} --records {params.records} --out {output} > {log} 2>&1"
+            "python -m led_pipeline.data.download {params.sources} --name {wildcards.file:q}"
+            " {params.archives} {params.records} --out {output:q} > {log:q} 2>&1"
 
 
 rule prepare_passages:
@@ -60,7 +61,7 @@ rule prepare_passages:
     input:
         preflight=ancient(PREFLIGHT),
         collection=source_file(DATASET.collection_file),
-        titles=[source_file(DATASET.titles)] if DATASET.titles else [],
+        titles=source_file(DATASET.titles),
     output:
         passages=f"{ROOT}/prepared/passages.parquet",
         provenance=f"{ROOT}/prepared/passages.json",
@@ -72,17 +73,18 @@ rule prepare_passages:
         mem_mb=job("cpu", "mem_mb"),
         runtime=job("cpu", "runtime_min"),
     params:
-        format=DATASET.format,
-        collection=lambda wildcards, input: source(DATASET.collection_file),
-        titles=lambda wildcards, input: f"--titles {shlex.quote(source(DATASET.titles))}" if input.titles else "",
+        format=option("--format", DATASET.format),
+        collection=lambda wildcards, output: option("--collection", source(DATASET.collection_file)),
+        titles=lambda wildcards, output: option("--titles", source(DATASET.titles)) if DATASET.titles else "",
+        content=lambda wildcards: content_of_files(collection=DATASET.collection_file, titles=DATASET.titles),
         template=lambda wildcards: template("passage"),
-        skip=" ".join(DATASET.skip),
+        skip=option("--skip", *DATASET.skip),
         repair="--repair-encoding" if DATASET.repair_encoding else "",
         version=version("prepare"),
     shell:
-        "python -m led_pipeline.data.collection passages --format {params.format} --collection {params.collection:q}"
-        " {params.titles} {params.template} {params.repair} --skip {params.skip} --out {output.passages}"
-        " --provenance {output.provenance} > {log} 2>&1"
+        "python -m led_pipeline.data.collection passages {params.format} {params.collection}"
+        " {params.titles} {params.template} {params.repair} {params.skip} --out {output.passages:q}"
+        " --provenance {output.provenance:q} > {log:q} 2>&1"
 
 
 rule prepare_split:
@@ -103,26 +105,29 @@ rule prepare_split:
         mem_mb=job("cpu", "mem_mb"),
         runtime=job("cpu", "runtime_min"),
     params:
-        format=DATASET.format,
-        queries=lambda wildcards, input: source(DATASET.queries_of(wildcards.split)),
-        qrels=lambda wildcards, input: source(DATASET.qrels_of(wildcards.split)),
+        format=option("--format", DATASET.format),
+        queries=lambda wildcards, output: option("--queries", source(DATASET.queries_of(wildcards.split))),
+        qrels=lambda wildcards, output: option("--qrels", source(DATASET.qrels_of(wildcards.split))),
+        content=lambda wildcards: content_of_files(
+            queries=DATASET.queries_of(wildcards.split), qrels=DATASET.qrels_of(wildcards.split)
+        ),
         selection=selected,
         template=lambda wildcards: template("query"),
-        skip=" ".join(DATASET.skip),
+        skip=option("--skip", *DATASET.skip),
         repair="--repair-encoding" if DATASET.repair_encoding else "",
         version=version("prepare"),
     shell:
-        "python -m led_pipeline.data.collection split --format {params.format} --queries {params.queries:q}"
-        " --qrels {params.qrels:q} {params.selection} {params.template} {params.repair} --passages {input.passages}"
-        " --skip {params.skip} --out-queries {output.queries} --out-qrels {output.qrels}"
-        " --provenance {output.provenance} > {log} 2>&1"
+        "python -m led_pipeline.data.collection split {params.format} {params.queries}"
+        " {params.qrels} {params.selection} {params.template} {params.repair} --passages {input.passages:q}"
+        " {params.skip} --out-queries {output.queries:q} --out-qrels {output.qrels:q}"
+        " --provenance {output.provenance:q} > {log:q} 2>&1"
 
 
 rule tokenise_passages:
     """Tokenise one shard of the collection, once for all stages that share a tokenizer."""
     input:
         passages=f"{ROOT}/prepared/passages.parquet",
-        tokenizer=lambda wildcards: model_input(TOKENIZERS[wildcards.tokenizer]),
+        tokenizer=lambda wildcards: model_input(TOKENIZER_OF[wildcards.tokenizer]),
     output:
         f"{ROOT}/tokens/{{tokenizer}}/passages.{{shard}}.arrow",
     log:
@@ -134,21 +139,21 @@ rule tokenise_passages:
         mem_mb=job("cpu", "mem_mb"),
         runtime=job("cpu", "runtime_min"),
     params:
-        tokenizer=lambda wildcards: model_argument(TOKENIZERS[wildcards.tokenizer]),
-        max_tokens=DATASET.max_tokens,
-        shards=DATASET.shards,
+        tokenizer=tokenizer_argument,
+        content=lambda wildcards: content(tokenizer=lambda: content_of_tokenizer(TOKENIZER_OF[wildcards.tokenizer])),
+        max_tokens=option("--max-tokens", DATASET.max_tokens),
+        shards=option("--shards", DATASET.shards),
         version=version("tokens"),
     shell:
-        "RAYON_NUM_THREADS={threads} python -m led_pipeline.data.tokens --texts {input.passages}"
-        " --tokenizer {params.tokenizer:q} --max-tokens {params.max_tokens} --shard {wildcards.shard}"
-        " --shards {params.shards} --out {output} > {log} 2>&1"
+        "RAYON_NUM_THREADS={threads} python -m led_pipeline.data.tokens --texts {input.passages:q}"
+        " {params.tokenizer} {params.max_tokens} --shard {wildcards.shard:q} {params.shards} --out {output:q} > {log:q} 2>&1"
 
 
 rule tokenise_queries:
     """Tokenise the queries of one split."""
     input:
         queries=f"{ROOT}/prepared/{{split}}.queries.parquet",
-        tokenizer=lambda wildcards: model_input(TOKENIZERS[wildcards.tokenizer]),
+        tokenizer=lambda wildcards: model_input(TOKENIZER_OF[wildcards.tokenizer]),
     output:
         f"{ROOT}/tokens/{{tokenizer}}/{{split}}.arrow",
     log:
@@ -159,9 +164,10 @@ rule tokenise_queries:
         mem_mb=job("cpu", "mem_mb"),
         runtime=job("cpu", "runtime_min"),
     params:
-        tokenizer=lambda wildcards: model_argument(TOKENIZERS[wildcards.tokenizer]),
-        max_tokens=DATASET.max_tokens,
+        tokenizer=tokenizer_argument,
+        content=lambda wildcards: content(tokenizer=lambda: content_of_tokenizer(TOKENIZER_OF[wildcards.tokenizer])),
+        max_tokens=option("--max-tokens", DATASET.max_tokens),
         version=version("tokens"),
     shell:
-        "python -m led_pipeline.data.tokens --texts {input.queries} --tokenizer {params.tokenizer:q}"
-        " --max-tokens {params.max_tokens} --out {output} > {log} 2>&1"
+        "python -m led_pipeline.data.tokens --texts {input.queries:q} {params.tokenizer}"
+        " {params.max_tokens} --out {output:q} > {log:q} 2>&1"

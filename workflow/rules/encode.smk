@@ -24,7 +24,7 @@ rule encode_passages:
         precision=inference_precision,
     shell:
         "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.encode"
-        " --model {input.model} --tokens {input.tokens} --side passage {params.precision} --out {output} > {log} 2>&1"
+        " --model {input.model:q} --tokens {input.tokens:q} --side passage {params.precision} --out {output:q} > {log:q} 2>&1"
 
 
 rule encode_queries:
@@ -50,4 +50,4 @@ rule encode_queries:
         precision=inference_precision,
     shell:
         "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.encode"
-        " --model {input.model} --tokens {input.tokens} --side query {params.precision} --out {output} > {log} 2>&1"
+        " --model {input.model:q} --tokens {input.tokens:q} --side query {params.precision} --out {output:q} > {log:q} 2>&1"

@@ -17,13 +17,13 @@ rule run_file:
         mem_mb=job("cpu", "mem_mb"),
         runtime=job("cpu", "runtime_min"),
     params:
-        depth=RECIPE.evaluation.depth,
+        depth=option("--depth", RECIPE.evaluation.depth),
         exclude=EXCLUDE,
         version=version("evaluate"),
     shell:
-        "python -m led_pipeline.evaluate run --ranking {input.ranking} --queries {input.queries}"
-        " --passages {input.passages} --tag {wildcards.system} --depth {params.depth} {params.exclude}"
-        " --out {output} > {log} 2>&1"
+        "python -m led_pipeline.evaluate run --ranking {input.ranking:q} --queries {input.queries:q}"
+        " --passages {input.passages:q} --tag {wildcards.system:q} {params.depth} {params.exclude}"
+        " --out {output:q} > {log:q} 2>&1"
 
 
 rule measure:
@@ -43,9 +43,10 @@ rule measure:
         mem_mb=job("cpu", "mem_mb"),
         runtime=job("cpu", "runtime_min"),
     params:
-        relevant_from=lambda wildcards: DATASET.splits[wildcards.split].relevant_from,
+        relevant_from=lambda wildcards: option("--relevant-from", DATASET.splits[wildcards.split].relevant_from),
         vectors=sparse_vector_arguments,
         version=version("evaluate"),
     shell:
-        "python -m led_pipeline.evaluate measure --run {input.run} --qrels {input.qrels}"
-        " --relevant-from {params.relevant_from} {params.vectors} --out {output.summary} --per-query {output.per_query} > {log} 2>&1"
+        "python -m led_pipeline.evaluate measure --run {input.run:q} --qrels {input.qrels:q}"
+        " {params.relevant_from} {params.vectors} --out {output.summary:q}"
+        " --per-query {output.per_query:q} > {log:q} 2>&1"

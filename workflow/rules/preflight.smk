@@ -17,8 +17,8 @@ rule preflight:
         # What a function makes from `output` does not re-run a rule when it changes.
         arguments=preflight_arguments,
     shell:
-        "HF_HUB_OFFLINE=$HUB_OFFLINE python -m led_pipeline.plan.preflight {params.arguments} --out {output}"
-        " > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "HF_HUB_OFFLINE=$HUB_OFFLINE python -m led_pipeline.plan.preflight {params.arguments} --out {output:q}"
+        " > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 1; }}"
 
 
 rule fetch_model:
@@ -33,12 +33,12 @@ rule fetch_model:
     conda:
         ENV
     params:
-        name=lambda wildcards: HUB[wildcards.model].name,
+        name=lambda wildcards: option("--name", HUB_MODELS[wildcards.model].name),
         parts=lambda wildcards: " ".join(
-            f"--{part}" for part in ("weights", "tokenizer") if getattr(HUB[wildcards.model], part)
+            f"--{part}" for part in ("weights", "tokenizer") if getattr(HUB_MODELS[wildcards.model], part)
         ),
-        named_at=lambda wildcards, output: HUB[wildcards.model].keys,
+        named_at=lambda wildcards, output: option("--keys", *HUB_MODELS[wildcards.model].keys),
         version=version("hub"),
     shell:
-        "HF_HUB_OFFLINE=$HUB_OFFLINE TRANSFORMERS_OFFLINE=$HUB_OFFLINE python -m led_pipeline.hub --name {params.name:q}"
-        " {params.parts} --keys {params.named_at} --out {output} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "HF_HUB_OFFLINE=$HUB_OFFLINE TRANSFORMERS_OFFLINE=$HUB_OFFLINE python -m led_pipeline.hub {params.name}"
+        " {params.parts} {params.named_at} --out {output:q} > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 1; }}"

@@ -37,7 +37,6 @@ rule report:
             f"{ROOT}/eval/{{system}}.{{split}}.json", system=RECIPE.systems, split=RECIPE.evaluation.splits
         ),
         models=expand(f"{ROOT}/models/{{stage}}", stage=RECIPE.stages),
-        published=os.path.join(CONFIG, "published.yaml"),
     output:
         html=f"{ROOT}/report/index.html",
         text=f"{ROOT}/report/table.txt",
@@ -50,11 +49,13 @@ rule report:
         mem_mb=job("cpu", "mem_mb"),
         runtime=job("cpu", "runtime_min"),
     params:
-        root=lambda wildcards, output: Path(output.html).parents[1],
+        root=lambda wildcards, output: option("--results", ROOT),
+        published=lambda wildcards, output: option("--published", PUBLISHED),
+        content=lambda wildcards: content(published=lambda: digest(PUBLISHED)),
         version=version("report"),
     shell:
-        "python -m led_pipeline.report --config {input.recipe} --results {params.root} --published {input.published}"
-        " --out-html {output.html} --out-text {output.text} --out-json {output.numbers} > {log} 2>&1"
+        "python -m led_pipeline.report --config {input.recipe:q} {params.root} {params.published}"
+        " --out-html {output.html:q} --out-text {output.text:q} --out-json {output.numbers:q} > {log:q} 2>&1"
 
 
 rule gate:
@@ -72,4 +73,4 @@ rule gate:
     params:
         version=version("gate"),
     shell:
-        "python -m led_pipeline.gate --metrics {input} --out {output} > {log} 2>&1 || {{ cat {log} >&2; exit 1; }}"
+        "python -m led_pipeline.gate --metrics {input:q} --out {output:q} > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 1; }}"

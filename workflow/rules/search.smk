@@ -26,7 +26,7 @@ rule bm25_index:
     params:
         version=version("bm25"),
     shell:
-        f"{ENGINE} bm25-index --passages {{input}} --threads {{threads}} --out {{output}}{BM25_OF_INDEX} > {{log}} 2>&1"
+        f"{ENGINE} bm25-index --passages {{input:q}} --threads {{threads}} --out {{output:q}}{BM25_OF_INDEX} > {{log:q}} 2>&1"
 
 
 rule bm25_search:
@@ -53,9 +53,9 @@ rule bm25_search:
         shard=query_shard,
         version=version("bm25"),
     shell:
-        f"{ENGINE} bm25-search --index {{input.index}} --queries {{input.queries}}"
-        " --passages {input.passages} {params.parameters} --hits {params.hits} {params.shard}"
-        " --threads {threads} --out {output} > {log} 2>&1"
+        f"{ENGINE} bm25-search --index {{input.index:q}} --queries {{input.queries:q}}"
+        " --passages {input.passages:q} {params.parameters} {params.hits} {params.shard}"
+        " --threads {threads} --out {output:q} > {log:q} 2>&1"
 
 
 rule impact_index:
@@ -79,8 +79,8 @@ rule impact_index:
         quantisation=quantisation,
         version=version("index"),
     shell:
-        f"{ENGINE} impact-index --vectors {{input.vectors}} --passages {{input.passages}}"
-        " --quantisation {params.quantisation} --threads {threads} --out {output} > {log} 2>&1"
+        f"{ENGINE} impact-index --vectors {{input.vectors:q}} --passages {{input.passages:q}}"
+        " {params.quantisation} --threads {threads} --out {output:q} > {log:q} 2>&1"
 
 
 rule impact_search:
@@ -107,9 +107,9 @@ rule impact_search:
         shard=query_shard,
         version=version("search"),
     shell:
-        f"{ENGINE} impact-search --index {{input.index}} --query-vectors {{input.queries}}"
-        " --passages {input.passages} --quantisation {params.quantisation} --hits {params.hits} {params.shard}"
-        " --threads {threads} --out {output} > {log} 2>&1"
+        f"{ENGINE} impact-search --index {{input.index:q}} --query-vectors {{input.queries:q}}"
+        " --passages {input.passages:q} {params.quantisation} {params.hits} {params.shard}"
+        " --threads {threads} --out {output:q} > {log:q} 2>&1"
 
 
 rule dense_search:
@@ -136,8 +136,8 @@ rule dense_search:
         version=version("search"),
     shell:
         "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} --plain -- led_pipeline.search.faiss_index"
-        " --passage-vectors {input.passages} --query-vectors {input.queries} --hits {params.hits} {params.shard}"
-        " --threads {threads} --out {output} > {log} 2>&1"
+        " --passage-vectors {input.passages:q} --query-vectors {input.queries:q} {params.hits} {params.shard}"
+        " --threads {threads} --out {output:q} > {log:q} 2>&1"
 
 
 if len(SHARDS) > 1:
@@ -161,7 +161,7 @@ if len(SHARDS) > 1:
         params:
             version=version("search"),
         shell:
-            "python -m led_pipeline.data.rankings --shards {input} --out {output} > {log} 2>&1"
+            "python -m led_pipeline.data.rankings --shards {input:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule rerank:
@@ -185,10 +185,10 @@ rule rerank:
         mem_mb=RECIPE.resources.score.mem_mb,
         runtime=RECIPE.resources.score.runtime_min,
     params:
-        depth=lambda wildcards: rerank(wildcards).depth,
+        depth=lambda wildcards: option("--depth", rerank(wildcards).depth),
         version=version("score"),
         precision=inference_precision,
     shell:
         "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.score"
-        " --model {input.model} --pairs {input.ranking} --depth {params.depth} --rerank --queries {input.queries}"
-        " --passages {input.passages} {params.precision} --out {output} > {log} 2>&1"
+        " --model {input.model:q} --pairs {input.ranking:q} {params.depth} --rerank --queries {input.queries:q}"
+        " --passages {input.passages:q} {params.precision} --out {output:q} > {log:q} 2>&1"

@@ -23,8 +23,8 @@ rule pretrain:
         settings=settings("pretrain"),
         version=version("pretrain"),
     shell:
-        "OMP_NUM_THREADS={threads} python -m led_pipeline.pretrain --passages {input} --settings {params.settings:q}"
-        " --out {output} > {log} 2>&1"
+        "OMP_NUM_THREADS={threads} python -m led_pipeline.pretrain --passages {input:q} {params.settings}"
+        " --out {output:q} > {log:q} 2>&1"
 
 
 rule import_model:
@@ -33,7 +33,6 @@ rule import_model:
         init=lambda wildcards: model_input(RECIPE.stages[wildcards.stage].init),
         query_init=lambda wildcards: model_input(query_init(wildcards)),
         tokenizer=lambda wildcards: model_input(RECIPE.tokenizer_of(wildcards.stage)),
-        own=own_files("import"),
         passages=lambda wildcards: token_shards(wildcards.stage) if idf(wildcards) == "collection" else [],
     output:
         directory(MODEL),
@@ -47,15 +46,18 @@ rule import_model:
         mem_mb=job("cpu", "mem_mb"),
         runtime=job("cpu", "runtime_min"),
     params:
-        init=lambda wildcards: model_argument(RECIPE.stages[wildcards.stage].init),
+        init=init_argument,
         query_init=query_init_argument,
         tokenizer=tokenizer_argument,
-        settings=settings("import"),
-        passages=lambda wildcards, input: f"--passages {input.passages}" if input.passages else "",
+        settings=settings_and_paths("import"),
+        content=content_of_stage("import"),
+        passages=lambda wildcards, output: (
+            option("--passages", *token_shards(wildcards.stage)) if idf(wildcards) == "collection" else ""
+        ),
         version=version("train"),
     shell:
-        "python -m led_pipeline.models.checkpoint --init {params.init:q} {params.query_init}"
-        " --tokenizer {params.tokenizer:q} --settings {params.settings:q} {params.passages} --out {output} > {log} 2>&1"
+        "python -m led_pipeline.models.checkpoint {params.init} {params.query_init}"
+        " {params.tokenizer} {params.settings} {params.passages} --out {output:q} > {log:q} 2>&1"
 
 
 rule train:
@@ -66,7 +68,6 @@ rule train:
         init=lambda wildcards: model_input(RECIPE.stages[wildcards.stage].init),
         query_init=lambda wildcards: model_input(query_init(wildcards)),
         tokenizer=lambda wildcards: model_input(RECIPE.tokenizer_of(wildcards.stage)),
-        own=own_files("train"),
         trainset=f"{ROOT}/trainsets/{{stage}}/trainset.arrow",
         queries=lambda wildcards: token_split(wildcards.stage, "train"),
         passages=lambda wildcards: token_shards(wildcards.stage),
@@ -89,21 +90,22 @@ rule train:
         tasks=across_nodes(lambda asked: asked.nodes),
         tasks_per_gpu=across_nodes(lambda asked: 0),
     params:
-        init=lambda wildcards: model_argument(RECIPE.stages[wildcards.stage].init),
+        init=init_argument,
         query_init=query_init_argument,
         tokenizer=tokenizer_argument,
-        settings=settings("train"),
+        settings=settings_and_paths("train"),
+        content=content_of_stage("train"),
         validation=validation_arguments,
         vectors=vector_arguments,
-        checkpoints=f"{ROOT}/checkpoints/{{stage}}",
+        checkpoints=lambda wildcards: option("--checkpoints", f"{ROOT}/checkpoints/{wildcards.stage}"),
         # What a function makes from `threads` or `output` does not re-run a rule when it changes.
-        running=lambda wildcards, threads: as_json(RECIPE.running(wildcards.stage)),
+        running=lambda wildcards, threads: option("--running", as_json(RECIPE.running(wildcards.stage))),
         gpu=gpus_of_a_node,
         version=version("train"),
     shell:
-        "python -m led_pipeline.launch --nodes {resources.nodes} --gpu {params.gpu} --threads {threads}"
+        "python -m led_pipeline.launch --nodes {resources.nodes} {params.gpu} --threads {threads}"
         " -- led_pipeline.train"
-        " --init {params.init:q} {params.query_init} --tokenizer {params.tokenizer:q}"
-        " --queries {input.queries} --passages {input.passages}"
-        " --trainset {input.trainset} --settings {params.settings:q} {params.validation} {params.vectors}"
-        " --running {params.running:q} --checkpoints {params.checkpoints} --out {output} > {log} 2>&1"
+        " {params.init} {params.query_init} {params.tokenizer}"
+        " --queries {input.queries:q} --passages {input.passages:q}"
+        " --trainset {input.trainset:q} {params.settings} {params.validation} {params.vectors}"
+        " {params.running} {params.checkpoints} --out {output:q} > {log:q} 2>&1"

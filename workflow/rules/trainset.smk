@@ -21,15 +21,15 @@ rule pool:
         mem_mb=job("cpu", "mem_mb"),
         runtime=job("cpu", "runtime_min"),
     params:
-        depth=lambda wildcards: (
-            RECIPE.mining.published_depth if wildcards.system in DATASET.scores else RECIPE.mining.depth
+        depth=lambda wildcards: option(
+            "--depth", RECIPE.mining.published_depth if wildcards.system in DATASET.scores else RECIPE.mining.depth
         ),
         exclude=EXCLUDE,
         version=version("pools"),
     shell:
-        "python -m led_pipeline.data.pools ranking --ranking {input.ranking} --queries {input.queries}"
-        " --passages {input.passages} --qrels {input.qrels} --depth {params.depth} {params.exclude}"
-        " --out {output.pool} > {log} 2>&1"
+        "python -m led_pipeline.data.pools ranking --ranking {input.ranking:q} --queries {input.queries:q}"
+        " --passages {input.passages:q} --qrels {input.qrels:q} {params.depth} {params.exclude}"
+        " --out {output.pool:q} > {log:q} 2>&1"
 
 
 rule store_scores:
@@ -50,12 +50,13 @@ rule store_scores:
         mem_mb=job("cpu", "mem_mb"),
         runtime=job("cpu", "runtime_min"),
     params:
-        file=lambda wildcards, input: source(DATASET.scores[wildcards.system].file),
+        file=lambda wildcards, output: option("--file", source(DATASET.scores[wildcards.system].file)),
+        content=lambda wildcards: content_of_files(scores=DATASET.scores[wildcards.system].file),
         transform=lambda wildcards: "--scale {0.scale} --offset {0.offset}".format(DATASET.scores[wildcards.system]),
         version=version("score"),
     shell:
-        "python -m led_pipeline.data.scores store --file {params.file:q} --queries {input.queries}"
-        " --passages {input.passages} {params.transform} --out {output} > {log} 2>&1"
+        "python -m led_pipeline.data.scores store {params.file} --queries {input.queries:q}"
+        " --passages {input.passages:q} {params.transform} --out {output:q} > {log:q} 2>&1"
 
 
 rule published_pool:
@@ -80,18 +81,18 @@ rule published_pool:
         mem_mb=job("cpu", "mem_mb"),
         runtime=job("cpu", "runtime_min"),
     params:
-        what=lambda wildcards: (
-            "judged"
-            if wildcards.system == LABELS
-            else f"published --negatives {shlex.quote(source(DATASET.negatives[wildcards.system]))}"
+        what=lambda wildcards: ("judged" if wildcards.system == LABELS else "published"),
+        negatives=lambda wildcards, output: (
+            "" if wildcards.system == LABELS else option("--negatives", source(DATASET.negatives[wildcards.system]))
         ),
-        depth=RECIPE.mining.published_depth,
+        content=lambda wildcards: content_of_files(negatives=DATASET.negatives.get(wildcards.system)),
+        depth=option("--depth", RECIPE.mining.published_depth),
         exclude=EXCLUDE,
         version=version("pools"),
     shell:
-        "python -m led_pipeline.data.pools {params.what} --queries {input.queries}"
-        " --passages {input.passages} --qrels {input.qrels} --depth {params.depth} {params.exclude}"
-        " --out {output.pool} > {log} 2>&1"
+        "python -m led_pipeline.data.pools {params.what} {params.negatives} --queries {input.queries:q}"
+        " --passages {input.passages:q} --qrels {input.qrels:q} {params.depth} {params.exclude}"
+        " --out {output.pool:q} > {log:q} 2>&1"
 
 
 rule draw:
@@ -115,13 +116,15 @@ rule draw:
         runtime=job("cpu", "runtime_min"),
     params:
         settings=settings("trainset"),
-        scored=lambda wildcards, input: f"--scored {input.scored}" if input.scored else "",
-        positives=lambda wildcards, input: f"--positives {input.positives}" if input.positives else "",
+        scored=lambda wildcards, output: option("--scored", *scored(wildcards)) if scored(wildcards) else "",
+        positives=lambda wildcards, output: (
+            option("--positives", *more_positives(wildcards)) if more_positives(wildcards) else ""
+        ),
         version=version("trainset"),
     shell:
-        "python -m led_pipeline.data.trainset draw --queries {input.queries} --passages {input.passages}"
-        " --qrels {input.qrels} --pools {input.pools} {params.scored} {params.positives}"
-        " --settings {params.settings:q} --out {output.drawn} > {log} 2>&1"
+        "python -m led_pipeline.data.trainset draw --queries {input.queries:q} --passages {input.passages:q}"
+        " --qrels {input.qrels:q} --pools {input.pools:q} {params.scored} {params.positives}"
+        " {params.settings} --out {output.drawn:q} > {log:q} 2>&1"
 
 
 rule score_with_vectors:
@@ -142,11 +145,11 @@ rule score_with_vectors:
         mem_mb=job("cpu", "mem_mb"),
         runtime=job("cpu", "runtime_min"),
     params:
-        shards=DATASET.shards,
+        shards=option("--shards", DATASET.shards),
         version=version("score"),
     shell:
-        "python -m led_pipeline.search.exact pair-scores --pairs {input.pairs} --query-vectors {input.queries}"
-        " --passage-vectors {input.passages} --shard {wildcards.shard} --shards {params.shards} --out {output} > {log} 2>&1"
+        "python -m led_pipeline.search.exact pair-scores --pairs {input.pairs:q} --query-vectors {input.queries:q}"
+        " --passage-vectors {input.passages:q} --shard {wildcards.shard:q} {params.shards} --out {output:q} > {log:q} 2>&1"
 
 
 rule score_with_ranker:
@@ -170,13 +173,13 @@ rule score_with_ranker:
         mem_mb=RECIPE.resources.score.mem_mb,
         runtime=RECIPE.resources.score.runtime_min,
     params:
-        shards=DATASET.shards,
+        shards=option("--shards", DATASET.shards),
         version=version("score"),
         precision=inference_precision,
     shell:
         "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.score"
-        " --model {input.model} --pairs {input.pairs} --queries {input.queries} --passages {input.passages}"
-        " --shard {wildcards.shard} --shards {params.shards} {params.precision} --out {output} > {log} 2>&1"
+        " --model {input.model:q} --pairs {input.pairs:q} --queries {input.queries:q} --passages {input.passages:q}"
+        " --shard {wildcards.shard:q} {params.shards} {params.precision} --out {output:q} > {log:q} 2>&1"
 
 
 rule score_with_stored:
@@ -204,15 +207,17 @@ rule score_with_stored:
         runtime=job("cpu", "runtime_min"),
     params:
         source=lambda wildcards, input: (
-            f"--ranking {input.ranking}"
+            option("--ranking", input.ranking)
             if input.ranking
-            else "--qrels {} --queries {} --passages {}".format(*input.judged)
+            else shlex.join(
+                [part for pair in zip(("--qrels", "--queries", "--passages"), input.judged) for part in pair]
+            )
         ),
-        shards=DATASET.shards,
+        shards=option("--shards", DATASET.shards),
         version=version("score"),
     shell:
-        "python -m led_pipeline.data.scores look-up --pairs {input.pairs} {params.source} --shard {wildcards.shard}"
-        " --shards {params.shards} --out {output} > {log} 2>&1"
+        "python -m led_pipeline.data.scores look-up --pairs {input.pairs:q} {params.source} --shard {wildcards.shard:q}"
+        " {params.shards} --out {output:q} > {log:q} 2>&1"
 
 
 rule trainset:
@@ -233,4 +238,4 @@ rule trainset:
         scores=score_arguments,
         version=version("trainset"),
     shell:
-        "python -m led_pipeline.data.trainset join --drawn {input.drawn} {params.scores} --out {output} > {log} 2>&1"
+        "python -m led_pipeline.data.trainset join --drawn {input.drawn:q} {params.scores} --out {output:q} > {log:q} 2>&1"

@@ -193,10 +193,15 @@ def memory(recipe: Recipe, site: Site) -> Iterator[Finding]:
         yield Finding("ok", "memory", f"jobs ask for up to {size(asked[key] * 1e6)} ({key})")
 
 
+def unfinished(name: str) -> bool:
+    """Return whether a name under the results is what a killed job left, which is no work done; a download goes on."""
+    return name.startswith(".") and name != ".archives"
+
+
 def disk(site: Site, estimate: Estimate) -> Iterator[Finding]:
     """Room for what is still to be written, at the peak."""
     where = machine.existing(site.results)
-    free, there = shutil.disk_usage(where).free, tree_bytes(site.results)
+    free, there = shutil.disk_usage(where).free, tree_bytes(site.results, without=unfinished)
     wanted = given.DISK_RESERVE * max(estimate.peak - there, 0)
     text = f"{size(free)} free at {where}, about {size(wanted)} still to be written at the peak"
     mend = "; free space there, or run with `--directory` on a larger disk" if wanted > free else ""
