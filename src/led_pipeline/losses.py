@@ -109,7 +109,7 @@ def rank(student_BC: Tensor, teacher_BC: Tensor, *, margin: float = 0.0, min_con
     Only the teacher's order counts. Pairs whose teacher gap is below `min_confidence` are left out; at 0 all are kept,
     ties in list order. Without any pair the loss is 0.
 
-    Source: LED, rank-consistent regularisation (arXiv:2208.13661, section 3.3).
+    Source: rank-consistent regularisation as in LED's code (arXiv:2208.13661).
     """
     student_gap, teacher_gap = _sorted_pairs(student_BC, teacher_BC)
     keep = teacher_gap >= min_confidence

@@ -69,7 +69,7 @@ class Validation(Section):
 
     split: Name = "dev"  # whose queries
     system: Name = "bm25"  # whose ranking gives the candidates; judged: the judged passages alone, without a search
-    queries: Positive = 1_000  # the first so many of the split
+    queries: Positive = 1_000  # so many of the split, those with the lowest ids
     depth: Depth = 1_000  # candidates per query; of judged ones all
     every: Positive = 10_000  # optimizer steps
     keep: Literal["best", "last"] = "best"  # which weights: those of the best validated step, or of the last step

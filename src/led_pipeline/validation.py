@@ -5,6 +5,7 @@ what separates right from wrong where the judgements hold negatives, but say not
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from led_pipeline.data.pools import judged_grades, unjudged, with_own
-from led_pipeline.data.tables import Ragged, Ranking, read_ranking
+from led_pipeline.data.tables import Ragged, Ranking, read_column, read_ranking
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.models import inference
 from led_pipeline.models.sides import side
@@ -27,6 +28,15 @@ def judged_alone(grades: dict[int, dict[int, int]]) -> Ranking:
     passages = Ragged.from_rows([np.array(sorted(grades[query])) for query in queries], np.int32)
     scores = Ragged(np.zeros(len(passages.values), dtype=np.float32), passages.offsets)
     return Ranking(np.array(queries, dtype=np.int32), passages, scores)
+
+
+def by_id(ids: Sequence[str]) -> NDArray[np.int64]:
+    """Return the positions of ids in ascending order: of numbers where all are whole ones, else of texts.
+
+    Source: the order in which LED's code takes its validation queries.
+    """
+    numbers = all(name.isascii() and name.isdigit() and len(name) < 19 for name in ids)
+    return np.argsort(np.array(ids, dtype=np.int64 if numbers else object), kind="stable")
 
 
 @dataclass(frozen=True)
@@ -45,10 +55,11 @@ class Reranking:
 
     @classmethod
     def read(cls, a: argparse.Namespace, accelerator: Accelerator) -> "Reranking":
-        """Read what the command line of `train` names; the first queries of the split are taken, as LED does."""
+        """Read what the command line of `train` names; of the queries those with the lowest ids are taken."""
         grades = judged_grades(a.validation_qrels, *a.validation_ids)
         ranking = read_ranking(a.validation_ranking) if a.validation_ranking else judged_alone(grades)
-        sample = np.arange(min(a.validation["queries"], len(ranking)))
+        ids = read_column(a.validation_ids[0], "id")
+        sample = by_id([ids[query] for query in ranking.queries])[: a.validation["queries"]]
         stores = [TokenStore.for_stage(shards, a.settings) for shards in ([a.validation_queries], a.passages)]
         depth = a.validation["depth"] if a.validation_ranking else None
         own = with_own({}, *a.validation_ids) if a.validation["exclude_query_id"] else {}

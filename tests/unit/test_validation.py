@@ -12,7 +12,7 @@ from led_pipeline.data.tokens import TokenStore, pairs
 from led_pipeline.models import inference
 from led_pipeline.models.backbone import to_texts
 from led_pipeline.models.checkpoint import load
-from led_pipeline.validation import Reranking
+from led_pipeline.validation import Reranking, by_id
 from led_pipeline.validation_measures import reciprocal_rank, values
 
 CPU = torch.device("cpu")
@@ -80,7 +80,7 @@ def score_of(model, settings, stores, query: int, passage: int) -> float:
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 @pytest.mark.parametrize("queries", [4, 9, 1_000])
 @torch.no_grad()
-def test_mrr_reranks_the_first_queries_candidates(dataset, monkeypatch, family, queries):
+def test_mrr_reranks_the_candidates_of_the_first_queries(dataset, monkeypatch, family, queries):
     monkeypatch.setitem(inference.TOKENS_PER_BATCH, "cpu", 100)
     folder, ranking = dataset
     settings = tiny.settings(family)
@@ -98,6 +98,30 @@ def test_mrr_reranks_the_first_queries_candidates(dataset, monkeypatch, family, 
         counted += 1
     assert reranking(folder, queries).mean(model, settings) == pytest.approx(total / counted)
     assert total > 0
+
+
+@pytest.mark.parametrize(
+    ("ids", "order"),
+    [
+        (["100", "20", "3", "20000000000", "0"], [4, 2, 1, 0, 3]),
+        (["q100", "q20", "q3"], [0, 1, 2]),
+        (["100", "20", "b3"], [0, 1, 2]),
+        (["1" * 30, "20", "3"], [0, 1, 2]),
+        ([], []),
+    ],
+)
+def test_ids_are_ordered_as_numbers_where_all_are(ids, order):
+    assert by_id(ids).tolist() == order
+
+
+def test_the_queries_with_the_lowest_ids_are_validated(dataset):
+    folder, ranking = dataset
+    names = ["7", "100", "20", "3", "1000", "9", "10", "88", "5", "60"]  # by row; row 0 has no ranking
+    write_strings(folder / "numbers.parquet", [{"id": names}], ["id"])
+    rows = [(3, 29)] + [(query, int(passages[0])) for query, passages, _ in ranking]
+    (folder / "numbers.qrels").write_text("".join(f"{names[query]}\t0\t{row}\t1\n" for query, row in rows))
+    read = reranking(folder, 4, names={"queries": "numbers.parquet", "qrels": "numbers.qrels"})
+    assert [names[query] for query in ranking.queries[read.sample]] == ["3", "5", "9", "10"]
 
 
 @pytest.mark.parametrize(
