@@ -49,9 +49,12 @@ def training_data(folder: Path, queries: int, passages: int, candidates: int) ->
     """Return a trainset with random candidates and the scores of a teacher `lex`."""
     random = np.random.default_rng(3)
     offsets = np.arange(queries + 1) * candidates
+    drawn = Ragged(random.integers(0, passages, queries * candidates, dtype=np.int32), offsets)
     columns = {
         "query": np.arange(queries, dtype=np.int32),
-        "passages": Ragged(random.integers(0, passages, queries * candidates, dtype=np.int32), offsets),
+        "passages": drawn,
+        "texts": drawn,
+        "positives": Ragged(drawn.values[::candidates].copy(), np.arange(queries + 1)),
         "score_lex": Ragged(random.standard_normal(queries * candidates).astype(np.float32), offsets),
     }
     stores = (

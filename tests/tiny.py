@@ -21,7 +21,8 @@ from transformers import (
     RobertaForMaskedLM,
 )
 
-from led_pipeline.data.tables import Ragged, Ranking, read_arrow, write_arrow, write_ranking, write_strings
+from led_pipeline.data.same_text import with_contents
+from led_pipeline.data.tables import CONTENT, Ragged, Ranking, read_arrow, write_arrow, write_ranking, write_strings
 from led_pipeline.data.tokens import Batch, TokenStore, tokenise
 from led_pipeline.data.trainset import Candidates, draw_trainset, join
 from led_pipeline.models.backbone import Texts, to_texts
@@ -136,8 +137,15 @@ def save_store(path: Path, tokenizer: Path, columns: dict[str, list[str]], max_t
     return TokenStore([path])
 
 
+def save_passages(path: Path, count: int, texts: Sequence[str] = ()) -> None:
+    """Write a table of passages p0, p1, ... as it is prepared; they have these texts, the others one of their own."""
+    ids = [f"p{i}" for i in range(count)]
+    passages = {"id": ids, "title": [""] * count, "text": [*texts, *ids[len(texts) :]]}
+    write_strings(path, [with_contents(passages)], ["id", "title", "text", CONTENT])
+
+
 def settings(family: str, **changes: Any) -> dict[str, Any]:
-    """Return the settings of a tiny training in float32."""
+    """Return the settings of a tiny training in float32; positives are no negatives only where it is asked for."""
     own = {
         "dense": {"pooling": "cls", "normalize": False, "temperature": 1.0, "dual_weight": 0.0},
         "lexicon": {"keep_special_tokens": False, "flops_passages": 1e-2, "flops_queries": 2e-2, "temperature": 1.0}
@@ -165,7 +173,7 @@ def settings(family: str, **changes: Any) -> dict[str, Any]:
         "extra_loss_weight": 1.0,
     }
     if family != "ranker":
-        shared["contrastive_candidates"] = "batch"
+        shared |= {"contrastive_candidates": "batch", "mask_positives": False}
     return shared | own | changes
 
 

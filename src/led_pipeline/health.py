@@ -1,6 +1,8 @@
 """Health: signs that a training has gone wrong, and what to do then; pure functions of scores, vectors and numbers.
 
-The signs are computed on the device with every step and read out only where the log is written, so no step waits.
+The signs are computed on the device with every step and read out only where the log is written, so no step waits. What
+no model could tell apart or fill (candidates that read the same, texts without a token) is no sign of anything, and of
+few texts nothing follows: `Doubt` waits until enough of them agree.
 
 # B = queries, N = candidates of one query, V = vocabulary entries
 """
@@ -8,6 +10,9 @@ The signs are computed on the device with every step and read out only where the
 import math
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 SIGNS = ("largest_score", "score_spread", "empty_queries", "empty_passages", "terms_per_query", "terms_per_passage")
@@ -16,21 +21,66 @@ DEAD = 1e-6  # spread of the scores, as a share of the largest: nothing to learn
 NEARLY_DEAD = 1e-2  # spread: a softmax over such scores is uniform to 1 %
 LARGE, EXPLODED = 1e4, 1e6  # largest score
 SOME_EMPTY, ALL_EMPTY = 0.2, 0.99  # share of texts without a term
+ENOUGH = 16  # queries that must show what looks like a dead model
 
 
-def score_signs(scores_BN: Tensor) -> dict[str, Tensor]:
-    """Return the largest absolute score, and the mean over queries of best minus worst candidate."""
+def _mean(values: Tensor, counts: NDArray[np.bool_] | None) -> Tensor | None:
+    """Return the mean of those values that count (all unless given), or None where none does."""
+    if counts is None or counts.all():
+        return values.mean()
+    return (values * torch.from_numpy(counts).to(values.device)).sum() / counts.sum() if counts.any() else None
+
+
+def score_signs(scores_BN: Tensor, telling: NDArray[np.bool_] | None = None) -> dict[str, Tensor]:
+    """Return the largest absolute score, and the mean over queries of best minus worst candidate.
+
+    Args:
+        telling: (B,) which queries have a token and candidates that do not all read the same; all unless given.
+    """
     scores = scores_BN.detach()
-    return {"largest_score": scores.abs().max(), "score_spread": (scores.amax(dim=1) - scores.amin(dim=1)).mean()}
+    spread = _mean(scores.amax(dim=1) - scores.amin(dim=1), telling)
+    return {"largest_score": scores.abs().max()} | ({} if spread is None else {"score_spread": spread})
 
 
-def lexicon_signs(queries_BV: Tensor, passages_NV: Tensor) -> dict[str, Tensor]:
-    """Return the share of texts without any term, and the mean number of terms, on both sides."""
+def lexicon_signs(
+    queries_BV: Tensor, passages_NV: Tensor, with_tokens: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None
+) -> dict[str, Tensor]:
+    """Return the share of texts without any term, and the mean number of terms, on both sides.
+
+    Args:
+        with_tokens: which queries and which passages have a token at all, of which the share is; all unless given.
+    """
     signs = {}
-    for one, side, weights in (("query", "queries", queries_BV), ("passage", "passages", passages_NV)):
+    sides = ("query", "queries", queries_BV), ("passage", "passages", passages_NV)
+    for (one, side, weights), counts in zip(sides, with_tokens or (None, None), strict=True):
         terms = weights.detach().count_nonzero(dim=1).float()
-        signs |= {f"empty_{side}": (terms == 0).float().mean(), f"terms_per_{one}": terms.mean()}
+        empty = _mean((terms == 0).float(), counts)
+        signs |= {f"terms_per_{one}": terms.mean()} | ({} if empty is None else {f"empty_{side}": empty})
     return signs
+
+
+class Doubt:
+    """What looks like a dead model in steps of few queries: a fault once `ENOUGH` queries in a row show it."""
+
+    def __init__(self, batch_size: int):
+        self._batch_size, self._queries = batch_size, 0
+
+    def fault(self, values: Mapping[str, float]) -> str | None:
+        """Return the fault of a step that is logged (`fault`), or None while too few queries show it."""
+        reason = fault(values)
+        if reason is None or not dead(values):
+            self._queries = 0
+            return reason
+        self._queries += self._batch_size
+        return reason if self._queries >= ENOUGH else None
+
+
+def dead(values: Mapping[str, float]) -> bool:
+    """Return whether a step looks as if the model told nothing apart any more, which one odd text does, too."""
+    empty = any(values.get(f"empty_{side}", 0.0) >= ALL_EMPTY for side in ("queries", "passages"))
+    spread, largest = values.get("score_spread", 1.0), values.get("largest_score", 0.0)
+    certain = not math.isfinite(values["loss"]) or not largest < EXPLODED
+    return not certain and (empty or spread <= DEAD * max(1.0, largest))
 
 
 def fault(values: Mapping[str, float]) -> str | None:

@@ -88,7 +88,7 @@ def fit(
         SystemExit: SIGTERM came; the state is kept.
     """
     watch = Watch(checkpoints.folder / "train.jsonl", accelerator, model, plan.steps, plan.batch_size)
-    optimizer = optimizer_for(model, plan)
+    optimizer, doubt = optimizer_for(model, plan), health.Doubt(plan.batch_size)
     model, optimizer = accelerator.prepare(model, optimizer)
     progress = checkpoints.restore() or dict(START)
     watch.start(**progress)
@@ -115,7 +115,7 @@ def fit(
             keep = stop or (not last and (late or rhythm))
             log = last or step == 1 or step % plan.log_every == 0
             if keep or log:
-                values = _healthy(terms, step, watch)
+                values = _healthy(terms, step, watch, doubt)
             if log:
                 watch.losses(values, optimizer.param_groups[0]["lr"])
             if keep:
@@ -175,10 +175,10 @@ def _loss_scale(accelerator: Accelerator) -> float:
     return accelerator.scaler.get_scale() if accelerator.scaler is not None else 1.0
 
 
-def _healthy(terms: dict[str, Tensor], step: int, watch: Watch) -> dict[str, float]:
+def _healthy(terms: dict[str, Tensor], step: int, watch: Watch, doubt: health.Doubt) -> dict[str, float]:
     """Read out what a step gave; warn of what goes wrong, and stop at what has gone wrong."""
     values = {name: float(f"{term.item():.6g}") for name, term in terms.items()}
-    if reason := health.fault(values):
+    if reason := doubt.fault(values):
         raise InputError(f"step {step}: {reason}")
     if step > 1:
         for sign, sentence in health.warnings(values):

@@ -3,11 +3,14 @@
 Student and teacher scores of a query's candidates are (B, C) with the positive in column 0. Whoever calls these
 passes the candidates of the whole global batch, so that no value depends on the number of processes.
 
+Candidates that are `masked` (B, C; never the positive) count as if they were not there: a value is that of the others.
+
 # B = queries, C = candidates of one query (positive first), N = texts, V = vocabulary entries
 """
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from inspect import signature
 
 import torch
 import torch.nn.functional as F
@@ -16,16 +19,44 @@ from torch import Tensor
 Own = Callable[[Tensor, Tensor], Tensor]  # a loss from the user's file: student (B, C), teacher (B, C) -> scalar
 
 
-def contrastive(scores: Tensor, positives: Tensor) -> Tensor:
+def contrastive(scores: Tensor, positives: Tensor, masked: Tensor | None = None) -> Tensor:
     """Mean cross-entropy of each query's positive among all candidates.
 
     Args:
         scores: (B, any number of candidates), for instance every passage of the global batch.
         positives: (B,) column of each query's positive.
+        masked: True at candidates that do not count, in the shape of the scores.
 
     Source: LED (arXiv:2208.13661); the temperature, if any, is already in the scores.
     """
-    return F.cross_entropy(scores.float(), positives)
+    return F.cross_entropy(_without(masked, scores.float(), -torch.inf), positives)
+
+
+def _without(masked: Tensor | None, values: Tensor, stand_in: float) -> Tensor:
+    return values if masked is None else values.masked_fill(masked, stand_in)
+
+
+def _log_softmax(scores_BC: Tensor, masked: Tensor | None) -> Tensor:
+    """Return the log-probabilities of the candidates, 0 in place of the masked ones, without gradient there."""
+    return _without(masked, _without(masked, scores_BC.float(), -torch.inf).log_softmax(dim=1), 0.0)
+
+
+def _kl(log_student: Tensor, log_teacher: Tensor, masked: Tensor | None) -> Tensor:
+    """Mean over queries of KL(teacher || student)."""
+    terms = F.kl_div(log_student, log_teacher, reduction="none", log_target=True)
+    return _without(masked, terms, 0.0).sum() / len(terms)
+
+
+def _mean(values: Tensor, masked: Tensor | None) -> Tensor:
+    """Mean of the values that are not masked, 0 without any."""
+    if masked is None:
+        return values.mean()
+    return values.masked_fill(masked, 0.0).sum() / (~masked).sum().clamp(min=1)
+
+
+def _grid(masked: Tensor | None) -> Tensor | None:
+    """Return which ordered pairs of candidates have a masked one, (B, C, C)."""
+    return None if masked is None else masked.unsqueeze(2) | masked.unsqueeze(1)
 
 
 def flops(weights_NV: Tensor, *, threshold: int | None = None, slots: int = 1) -> Tensor:
@@ -67,22 +98,30 @@ def quadratic_warmup(step: int, steps: int) -> float:
     return min(1.0, ((step + 1) / steps) ** 2) if steps else 1.0
 
 
-def min_max(scores_BC: Tensor) -> Tensor:
+def min_max(scores_BC: Tensor, masked: Tensor | None = None) -> Tensor:
     """Bring each query's scores to 0..1: (s - min) / (max - min + 1e-6).
 
     Source: OpenSearch's ensemble of heterogeneous teachers (arXiv:2411.04403).
     """
     scores_BC = scores_BC.float()
-    low, high = scores_BC.amin(dim=1, keepdim=True), scores_BC.amax(dim=1, keepdim=True)
+    low = _without(masked, scores_BC, torch.inf).amin(dim=1, keepdim=True)
+    high = _without(masked, scores_BC, -torch.inf).amax(dim=1, keepdim=True)
     return (scores_BC - low) / (high - low + 1e-6)
 
 
-def ensemble(systems: Sequence[Tensor], weights: Sequence[float], *, normalize: bool, scale: float = 1.0) -> Tensor:
+def ensemble(
+    systems: Sequence[Tensor],
+    weights: Sequence[float],
+    *,
+    normalize: bool,
+    scale: float = 1.0,
+    masked: Tensor | None = None,
+) -> Tensor:
     """Return the weighted mean of several systems' scores of the same candidates, each (B, C), times `scale`.
 
     With `normalize` every system's scores of a query are brought to 0..1 first; the weights need not add up to 1.
     """
-    parts = [min_max(scores) if normalize else scores.float() for scores in systems]
+    parts = [min_max(scores, masked) if normalize else scores.float() for scores in systems]
     total = sum(weight * part for weight, part in zip(weights, parts, strict=True))
     return scale * (total / sum(weights))
 
@@ -94,16 +133,30 @@ def _pairs(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
     return pairs[0], pairs[1]
 
 
-def _sorted_pairs(student_BC: Tensor, teacher_BC: Tensor) -> tuple[Tensor, Tensor]:
-    """Return student and teacher gaps of all pairs, the teacher's preferred passage first, each (B, C(C-1)/2)."""
+def _sorted_pairs(
+    student_BC: Tensor, teacher_BC: Tensor, masked: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return student and teacher gaps of all pairs, the teacher's preferred passage first, and which count.
+
+    Each is (B, C(C-1)/2), the last one None where all count.
+    """
     teacher_BC = teacher_BC.float()
     order = teacher_BC.argsort(dim=1, descending=True, stable=True)
     student, teacher = student_BC.float().gather(1, order), teacher_BC.gather(1, order)
     first, second = _pairs(student.shape[1], student.device)
-    return student[:, first] - student[:, second], teacher[:, first] - teacher[:, second]
+    there = None if masked is None else ~masked.gather(1, order)
+    counts = None if there is None else there[:, first] & there[:, second]
+    return student[:, first] - student[:, second], teacher[:, first] - teacher[:, second], counts
 
 
-def rank(student_BC: Tensor, teacher_BC: Tensor, *, margin: float = 0.0, min_confidence: float = 0.0) -> Tensor:
+def rank(
+    student_BC: Tensor,
+    teacher_BC: Tensor,
+    *,
+    margin: float = 0.0,
+    min_confidence: float = 0.0,
+    masked: Tensor | None = None,
+) -> Tensor:
     """Mean hinge over all pairs that the student orders against the teacher.
 
     Only the teacher's order counts. Pairs whose teacher gap is below `min_confidence` are left out; at 0 all are kept,
@@ -111,72 +164,77 @@ def rank(student_BC: Tensor, teacher_BC: Tensor, *, margin: float = 0.0, min_con
 
     Source: rank-consistent regularisation as in LED's code (arXiv:2208.13661).
     """
-    student_gap, teacher_gap = _sorted_pairs(student_BC, teacher_BC)
+    student_gap, teacher_gap, counts = _sorted_pairs(student_BC, teacher_BC, masked)
     keep = teacher_gap >= min_confidence
+    keep = keep if counts is None else keep & counts
     return ((margin - student_gap).relu() * keep).sum() / keep.sum().clamp(min=1)
 
 
-def kl(student_BC: Tensor, teacher_BC: Tensor, *, temperature: float = 1.0) -> Tensor:
+def kl(student_BC: Tensor, teacher_BC: Tensor, *, temperature: float = 1.0, masked: Tensor | None = None) -> Tensor:
     """T^2 times the mean over queries of KL(softmax(teacher / T) || softmax(student / T)).
 
     Source: Hinton et al. (arXiv:1503.02531); LED's ranker teacher uses T = 3.
     """
-    log_student = (student_BC.float() / temperature).log_softmax(dim=1)
-    log_teacher = (teacher_BC.float() / temperature).log_softmax(dim=1)
-    return temperature**2 * F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+    log_student = _log_softmax(student_BC.float() / temperature, masked)
+    log_teacher = _log_softmax(teacher_BC.float() / temperature, masked)
+    return temperature**2 * _kl(log_student, log_teacher, masked)
 
 
-def ranknet(student_BC: Tensor, teacher_BC: Tensor) -> Tensor:
+def ranknet(student_BC: Tensor, teacher_BC: Tensor, *, masked: Tensor | None = None) -> Tensor:
     """Mean over queries of the sum over pairs of teacher gap x -log sigmoid(student gap).
 
     Pairs are taken with the teacher's preferred passage first, so every coefficient is at least 0; in list order, as
     LED's code has them, coefficients can be negative and the loss has no lower bound. LED sums over queries.
     """
-    student_gap, teacher_gap = _sorted_pairs(student_BC, teacher_BC)
-    return (teacher_gap * F.softplus(-student_gap)).sum(dim=1).mean()
+    student_gap, teacher_gap, counts = _sorted_pairs(student_BC, teacher_BC, masked)
+    terms = teacher_gap * F.softplus(-student_gap)
+    return (terms if counts is None else terms * counts).sum(dim=1).mean()
 
 
-def listnet(student_BC: Tensor, teacher_BC: Tensor) -> Tensor:
+def listnet(student_BC: Tensor, teacher_BC: Tensor, *, masked: Tensor | None = None) -> Tensor:
     """Mean over queries of the cross-entropy between the teacher's distribution and the student's; LED sums."""
-    return -(teacher_BC.float().softmax(dim=1) * student_BC.float().log_softmax(dim=1)).sum(dim=1).mean()
+    teacher = _without(masked, teacher_BC.float(), -torch.inf).softmax(dim=1)
+    return -(teacher * _log_softmax(student_BC, masked)).sum(dim=1).mean()
 
 
-def margin_mse(student_BC: Tensor, teacher_BC: Tensor) -> Tensor:
-    """Mean squared error of the margins positive minus negative.
+def margin_mse(student_BC: Tensor, teacher_BC: Tensor, *, masked: Tensor | None = None) -> Tensor:
+    """Mean squared error of the margins positive minus negative, over all pairs of all queries.
 
     Source: Hofstätter et al. (arXiv:2010.02666).
     """
     student, teacher = student_BC.float(), teacher_BC.float()
-    return F.mse_loss(student[:, :1] - student[:, 1:], teacher[:, :1] - teacher[:, 1:])
+    error = (student[:, :1] - student[:, 1:]) - (teacher[:, :1] - teacher[:, 1:])
+    return _mean(error.square(), None if masked is None else masked[:, 1:])
 
 
-def margin_mse_pairs(student_BC: Tensor, teacher_BC: Tensor) -> Tensor:
+def margin_mse_pairs(student_BC: Tensor, teacher_BC: Tensor, *, masked: Tensor | None = None) -> Tensor:
     """Mean over queries and all ordered pairs, the diagonal included, of the squared error of score gaps.
 
     Source: the code of SPLADE's Hugging Face trainer; `margin_mse` is the published loss.
     """
     error = student_BC.float() - teacher_BC.float()
-    return (error.unsqueeze(2) - error.unsqueeze(1)).square().mean()
+    return _mean((error.unsqueeze(2) - error.unsqueeze(1)).square(), _grid(masked))
 
 
-def margin_mse_softmax(student_BC: Tensor, teacher_BC: Tensor) -> Tensor:
+def margin_mse_softmax(student_BC: Tensor, teacher_BC: Tensor, *, masked: Tensor | None = None) -> Tensor:
     """Mean over queries and all ordered pairs, the diagonal included, of the squared error of probability gaps.
 
     Source: the variant in LED's code; not the published Margin-MSE, which `margin_mse` is.
     """
-    error = student_BC.float().softmax(dim=1) - teacher_BC.float().softmax(dim=1)
-    return (error.unsqueeze(2) - error.unsqueeze(1)).square().mean()
+    student, teacher = (
+        _without(masked, scores.float(), -torch.inf).softmax(dim=1) for scores in (student_BC, teacher_BC)
+    )
+    error = student - teacher
+    return _mean((error.unsqueeze(2) - error.unsqueeze(1)).square(), _grid(masked))
 
 
-def dual(first: Tensor, second: Tensor) -> Tensor:
+def dual(first: Tensor, second: Tensor, masked: Tensor | None = None) -> Tensor:
     """Mean of both KL divergences between the distributions of two dropout passes over the same candidates.
 
     Source: LED's dual regularisation, after R-Drop (arXiv:2106.14448).
     """
-    p, q = first.float().log_softmax(dim=1), second.float().log_softmax(dim=1)
-    forward = F.kl_div(q, p, reduction="batchmean", log_target=True)
-    backward = F.kl_div(p, q, reduction="batchmean", log_target=True)
-    return (forward + backward) / 2
+    p, q = _log_softmax(first, masked), _log_softmax(second, masked)
+    return (_kl(q, p, masked) + _kl(p, q, masked)) / 2
 
 
 DISTILLATION = {
@@ -190,10 +248,13 @@ DISTILLATION = {
 }
 
 
-def distil(student_BC: Tensor, teacher_BC: Tensor, teacher: dict, own: Own | None = None) -> Tensor:
+def distil(
+    student_BC: Tensor, teacher_BC: Tensor, teacher: dict, own: Own | None = None, masked: Tensor | None = None
+) -> Tensor:
     """Apply the objective that a teacher's stanza names to the candidates of each query (`Teacher` has the keys).
 
-    `own` takes its place where the stanza names a function in a file of the user's.
+    `own` takes its place where the stanza names a function in a file of the user's. Such a one is told of masked
+    candidates if it has a parameter `masked`; otherwise it sees all of them.
     """
     options = {
         "rank": {"margin": teacher["margin"], "min_confidence": teacher["min_confidence"]},
@@ -201,4 +262,7 @@ def distil(student_BC: Tensor, teacher_BC: Tensor, teacher: dict, own: Own | Non
     }.get(teacher["loss"], {})
     if not teacher["with_positive"]:
         student_BC, teacher_BC = student_BC[:, 1:], teacher_BC[:, 1:]
+        masked = None if masked is None else masked[:, 1:]
+    if own is None or "masked" in signature(own).parameters:
+        options["masked"] = masked
     return (own or DISTILLATION[teacher["loss"]])(student_BC, teacher_BC, **options)

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from led_pipeline import health, losses, own_code, ranker_losses
+from led_pipeline.data.same_text import positives_elsewhere, told_apart
 from led_pipeline.data.tables import Ragged, read_arrow
 from led_pipeline.data.tokens import TokenStore, pairs
 from led_pipeline.files import InputError
 from led_pipeline.models.backbone import to_texts
 from led_pipeline.models.gather import gather_rows
+from led_pipeline.objectives_candidates import Masks, among, candidate_columns
 from led_pipeline.teachers import StoredVectors
 
 
@@ -51,6 +53,18 @@ class TrainingData:
         """Return a column of lists of equal length, for some rows, as a matrix (rows, C)."""
         return np.stack([self.columns[name][row] for row in rows])
 
+    def with_tokens(self, rows: NDArray) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which queries and which passages of a batch have a token of their own."""
+        passages = self.passages.has_tokens(self.groups("passages", rows).ravel())
+        return self.queries.has_tokens(self.columns["query"][rows]), passages
+
+    def masks(self, rows: NDArray, settings: dict[str, Any]) -> Masks:
+        """Return which passages of a batch are left out as negatives of a query, the same on every process."""
+        if not settings["mask_positives"]:
+            return Masks()
+        found = positives_elsewhere(self.groups("texts", rows), self.columns["positives"].take(rows))
+        return Masks(torch.from_numpy(found) if found.any() else None)
+
 
 @dataclass(frozen=True)
 class GlobalBatch:
@@ -61,6 +75,7 @@ class GlobalBatch:
     queries_BD: Tensor | None = None
     passages_ND: Tensor | None = None  # a query's own candidates stand together, positive first
     step: int = 0  # optimizer steps before this one
+    masked_BN: Tensor | None = None  # True at passages that are no negatives of a query; None: there are none
 
 
 def retriever_loss(
@@ -79,7 +94,8 @@ def retriever_loss(
         own: which of them this process encodes; the other processes' vectors are gathered without gradient.
         step: optimizer steps before this one, for what is warmed up.
     """
-    passages = data.groups("passages", rows[own])
+    groups = data.groups("passages", rows)
+    passages = groups[own]
     query_texts = data.queries.texts(data.columns["query"][rows[own]], settings["query_length"])
     passage_texts = data.passages.texts(passages.ravel(), settings["passage_length"])
     passes = 2 if settings.get("dual_weight") else 1
@@ -88,22 +104,28 @@ def retriever_loss(
     queries_BD, *passages_ND = map(gather_rows, model(to_texts(batch, device), counts))
     with torch.autocast(device.type, enabled=False):
         scores = [queries_BD @ vectors.T / settings["temperature"] for vectors in passages_ND]
-        signs = health.score_signs(scores[0])
+        of_queries, of_passages = data.with_tokens(rows)
+        telling = of_queries & told_apart(data.passages, groups.reshape(1, -1), settings["passage_length"])
+        signs = health.score_signs(scores[0], telling)
         if settings["family"] == "lexicon":
-            signs |= health.lexicon_signs(queries_BD, passages_ND[0])
+            signs |= health.lexicon_signs(queries_BD, passages_ND[0], (of_queries, of_passages))
             scores = [s.clamp(max=1e4) for s in scores]
-        among = settings["contrastive_candidates"]
-        terms = {"contrastive": torch.stack([contrastive(s, among) for s in scores]).mean()}
+        which, masks = settings["contrastive_candidates"], data.masks(rows, settings)
+        terms = {"contrastive": torch.stack([contrastive(s, which, masks) for s in scores]).mean()}
         loss = settings["contrastive_weight"] * terms["contrastive"]
-        loss = loss + _teachers(scores[0], data, rows, settings, terms)
+        loss = loss + _teachers(scores[0], data, rows, settings, terms, masks)
         if settings["family"] == "lexicon":
             loss = loss + _regularisers(queries_BD, passages_ND[0], settings, step, terms)
         if passes == 2:
-            terms["dual"] = losses.dual(*(_among(s, among) for s in scores))
+            terms["dual"] = losses.dual(*(among(s, which) for s in scores), masks.among(which, device))
             loss = loss + settings["dual_weight"] * terms["dual"]
         if settings["extra_loss"]:
-            everything = GlobalBatch(_among(scores[0], "own"), scores[0], queries_BD, passages_ND[0], step)
+            vectors = queries_BD, passages_ND[0]
+            masked = None if masks.masked_BN is None else masks.masked_BN.to(device)
+            everything = GlobalBatch(among(scores[0], "own"), scores[0], *vectors, step, masked)
             loss = loss + _extra(everything, settings, terms)
+        if settings["mask_positives"]:
+            terms["masked"] = masks.count
     tokens = torch.tensor(len(batch.ids))
     return loss, {name: term.detach() for name, term in terms.items()} | signs | {"tokens": tokens}
 
@@ -118,55 +140,36 @@ def ranker_loss(
     step: int = 0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the loss of a global batch for a ranker, over each query's own candidates, and what to watch."""
-    passages = data.groups("passages", rows[own])
+    groups = data.groups("passages", rows)
+    passages = groups[own]
     queries = np.repeat(data.columns["query"][rows[own]], passages.shape[1])
     lengths = settings["query_length"], settings["passage_length"]
     batch = pairs(data.queries, queries, lengths[0], data.passages, passages.ravel(), lengths[1])
     scores_BC = gather_rows(model(to_texts(batch, device))).view(len(rows), -1)
     with torch.autocast(device.type, enabled=False):
         terms = {"contrastive": ranker_losses.ranking(scores_BC, settings)}
-        loss = settings["contrastive_weight"] * terms["contrastive"] + _teachers(scores_BC, data, rows, settings, terms)
+        loss = settings["contrastive_weight"] * terms["contrastive"]
+        loss = loss + _teachers(scores_BC, data, rows, settings, terms, Masks())
         if settings["extra_loss"]:
             loss = loss + _extra(GlobalBatch(scores_BC, step=step), settings, terms)
-        signs = health.score_signs(scores_BC)
+        signs = health.score_signs(scores_BC, told_apart(data.passages, groups, settings["passage_length"]))
     tokens = torch.tensor(len(batch.ids))
     return loss, {name: term.detach() for name, term in terms.items()} | signs | {"tokens": tokens}
 
 
-def candidate_columns(queries: int, passages: int, among: str, device: torch.device | None = None) -> Tensor:
-    """Return which passages of the batch are candidates of each query, its positive first, then its own negatives.
-
-    Args:
-        queries: of the batch; each has `passages / queries` own candidates, its positive first, in the queries' order.
-        among: `own`: these alone; `batch`: all passages; `batch_negatives`: all but other queries' positives.
-
-    Made on the device, without waiting for it.
-    """
-    count = passages // queries
-    first = torch.arange(queries, device=device).unsqueeze(1) * count
-    columns = torch.arange(passages, device=device)
-    if among == "own":
-        return first + columns[:count]
-    if among == "batch_negatives":
-        columns = torch.cat([columns[:count], columns.view(queries, count)[1:, 1:].flatten()])
-    return (first + columns) % passages
-
-
-def _among(scores: Tensor, among: str) -> Tensor:
-    """Return the scores of each query's candidates; a ranker's are those of its own ones already."""
-    queries, passages = scores.shape
-    return scores.gather(1, candidate_columns(queries, passages, among, scores.device))
-
-
-def contrastive(scores_BN: Tensor, among: str) -> Tensor:
+def contrastive(scores_BN: Tensor, which: str, masks: Masks) -> Tensor:
     queries, passages = scores_BN.shape
-    if among == "batch":
-        return losses.contrastive(scores_BN, torch.arange(0, passages, passages // queries, device=scores_BN.device))
+    if which == "batch":
+        positives = torch.arange(0, passages, passages // queries, device=scores_BN.device)
+        masked = None if masks.masked_BN is None else masks.masked_BN.to(scores_BN.device)
+        return losses.contrastive(scores_BN, positives, masked)
     positives = torch.zeros(queries, dtype=torch.long, device=scores_BN.device)
-    return losses.contrastive(_among(scores_BN, among), positives)
+    return losses.contrastive(among(scores_BN, which), positives, masks.among(which, scores_BN.device))
 
 
-def _teachers(scores: Tensor, data: TrainingData, rows: NDArray, settings: dict, terms: dict[str, Tensor]) -> Tensor:
+def _teachers(
+    scores: Tensor, data: TrainingData, rows: NDArray, settings: dict, terms: dict[str, Tensor], masks: Masks
+) -> Tensor:
     """Return the weighted sum of the teachers' objectives and add each to the terms.
 
     Args:
@@ -175,9 +178,11 @@ def _teachers(scores: Tensor, data: TrainingData, rows: NDArray, settings: dict,
     loss = scores.new_zeros(())
     for teacher in settings["teachers"]:
         own = own_code.load(teacher["loss"]) if own_code.is_reference(teacher["loss"]) else None
-        stored = _stored(teacher, data, rows).to(scores.device)
-        student = scores if settings["family"] == "ranker" else _among(scores, teacher["candidates"])
-        term = losses.distil(student, stored, teacher, own)
+        masked = masks.among(teacher["candidates"])
+        stored = _stored(teacher, data, rows, masked).to(scores.device)
+        student = scores if settings["family"] == "ranker" else among(scores, teacher["candidates"])
+        masked = None if masked is None else masked.to(scores.device)
+        term = losses.distil(student, stored, teacher, own, masked)
         if own:
             _check(term, teacher["loss"])
         terms[_name(teacher)] = term
@@ -187,27 +192,28 @@ def _teachers(scores: Tensor, data: TrainingData, rows: NDArray, settings: dict,
 
 def _name(teacher: dict[str, Any]) -> str:
     """Return what a teacher's term is called in the log."""
-    among = {"own": [], "batch": ["batch"], "batch_negatives": ["batch", "negatives"]}[teacher["candidates"]]
-    return "_".join([teacher["loss"].rpartition(":")[2], *_systems(teacher), *among])
+    which = {"own": [], "batch": ["batch"], "batch_negatives": ["batch", "negatives"]}[teacher["candidates"]]
+    return "_".join([teacher["loss"].rpartition(":")[2], *_systems(teacher), *which])
 
 
 def _systems(teacher: dict[str, Any]) -> list[str]:
     return teacher["stages"] or [teacher["stage"]]
 
 
-def _stored(teacher: dict[str, Any], data: TrainingData, rows: NDArray) -> Tensor:
+def _stored(teacher: dict[str, Any], data: TrainingData, rows: NDArray, masked: Tensor | None) -> Tensor:
     """Return a teacher's scores of each query's candidates, positive first."""
-    systems, among = _systems(teacher), teacher["candidates"]
-    if among == "own":
+    systems, which = _systems(teacher), teacher["candidates"]
+    if which == "own":
         found = [data.groups(f"score_{system}", rows) for system in systems]
     else:
         passages = data.groups("passages", rows)
-        columns = candidate_columns(len(rows), passages.size, among).numpy()
+        columns = candidate_columns(len(rows), passages.size, which).numpy()
         scores = [_of_the_batch(system, data, rows, passages) for system in systems]
         found = [np.take_along_axis(matrix, columns, axis=1) for matrix in scores]
     normalize = teacher["normalize"] or len(systems) > 1
     weights = teacher["weights"] or [1.0] * len(systems)
-    scores = losses.ensemble([*map(torch.from_numpy, found)], weights, normalize=normalize, scale=teacher["scale"])
+    parts = [*map(torch.from_numpy, found)]
+    scores = losses.ensemble(parts, weights, normalize=normalize, scale=teacher["scale"], masked=masked)
     own = len(data.columns["passages"][rows[0]])  # a query's own candidates come first
     scores[:, :own] += teacher["own_offset"]
     return scores

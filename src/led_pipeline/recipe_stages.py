@@ -202,6 +202,8 @@ class Dense(Trained):
     temperature: Temperature = 1.0  # scores are divided by it in training
     dual_weight: Weight = 0.0  # symmetric KL between two dropout passes over the passages
     contrastive_candidates: Candidates = "batch"  # batch: all its passages; batch_negatives: not others' positives
+    # Leave a query's other positives, and copies of a positive's text, out of its negatives in a batch, in every loss.
+    mask_positives: bool = True
     head: Positive | None = None  # project the pooled vector to so many dimensions, without a bias
     untied: bool = False  # queries get an encoder of their own
     query_init: str | None = None  # untied: what it starts from (a stage, a folder or a hub id), as init unless given
@@ -221,6 +223,7 @@ class Lexicon(Trained):
     quantisation: int = Field(100, ge=1, le=10_000)  # impact = round(weight x this), on the way into Anserini only
     temperature: Temperature = 1.0  # divides the scores in training
     contrastive_candidates: Candidates = "batch"  # as of a dense stage
+    mask_positives: bool = True  # as of a dense stage
     l1_passages: Weight = 0.0  # weight of the mean sum of a passage's weights
     l1_queries: Weight = 0.0  # the same of queries
     anti_zero: Weight = 0.0  # weight of 1/(sum of all weights)^2, both sides; not warmed up
@@ -281,8 +284,8 @@ READS: dict[str, tuple[str, ...]] = {
         "weight_decay", "warmup_fraction", "clip_norm", "precision", "gradient_checkpointing", "gradient_cache",
         "seed",
         *_LENGTHS,
-        "contrastive_candidates", "l1_passages", "l1_queries", "anti_zero", "regulariser_warmup", "flops_threshold",
-        "flops_grouped", "extra_loss", "extra_loss_weight",
+        "contrastive_candidates", "mask_positives", "l1_passages", "l1_queries", "anti_zero", "regulariser_warmup",
+        "flops_threshold", "flops_grouped", "extra_loss", "extra_loss_weight",
         *_REPRESENTATION, "lora", "load_in", "idf_trained", "idf_learning_rate", "ranking_loss", "ranking_margin",
         "new_head", "reinterpret",
     ),

@@ -20,9 +20,9 @@ from torch.utils.checkpoint import checkpoint
 
 from led_pipeline import own_code, recipe_sharding, sharding
 from led_pipeline.checkpoints import Checkpoints
+from led_pipeline.data.order import batch_rows, total_steps
 from led_pipeline.data.prefixes import with_prefixes
 from led_pipeline.data.tokens import shared_tokens
-from led_pipeline.data.trainset import batch_rows, total_steps
 from led_pipeline.files import InputError, atomic, digest, fingerprint, run_main, write_json
 from led_pipeline.loop import Plan, fit
 from led_pipeline.models import limits, sides
@@ -82,6 +82,7 @@ def build_plan(settings: dict[str, Any], running: dict[str, Any], examples: int,
     own_rates = {"query.weights_V": rate} if (rate := settings.get("idf_learning_rate")) else {}
     keys = ("learning_rate", "weight_decay", "warmup_fraction", "clip_norm", "batch_size")
     looks = {"validate_every": validation["every"], "measure": validation["measure"]} if validation else {}
+    settings = settings | {"batch_size": min(settings["batch_size"], examples)}
     return Plan(
         steps=steps,
         log_every=max(1, min(100, steps // 50)),
@@ -91,6 +92,22 @@ def build_plan(settings: dict[str, Any], running: dict[str, Any], examples: int,
         **{key: settings[key] for key in keys},
         **{key: running[key] for key in ("checkpoint_min", "checkpoint_steps") if key in running},
     )
+
+
+def batch_size(asked: int, examples: int, processes: int) -> int:
+    """Return the queries of a batch: those of the recipe, or all of an epoch if it has fewer.
+
+    Raises:
+        InputError: they cannot be split evenly over the processes.
+    """
+    size = min(asked, examples)
+    if size % processes:
+        few = f", all {examples} examples of an epoch," if size < asked else ""
+        raise InputError(
+            f"batch_size: {size} queries{few} cannot be split evenly over {processes} processes (resources.train: nodes"
+            f" x gpu); take {max(1, size - size % processes)} queries, or fewer processes"
+        )
+    return size
 
 
 def fingerprint_of(a: argparse.Namespace, processes: int) -> str:
@@ -143,13 +160,12 @@ def look_at_start(encoder: nn.Module, data: TrainingData, a: argparse.Namespace,
 def train(a: argparse.Namespace) -> None:
     settings = a.settings
     accelerator = new_accelerator(a)
-    size, world, rank = settings["batch_size"], accelerator.num_processes, accelerator.process_index
-    if size % world:
-        raise ValueError(f"batch_size {size} cannot be split over {world} processes")
+    world, rank = accelerator.num_processes, accelerator.process_index
     set_seed((settings["seed"] + rank) % 2**32)
     vectors = {name: StoredVectors.read(*map(Path, files)) for name, *files in a.teacher_vectors}
     data = TrainingData.read(a.trainset, a.queries, a.passages, settings, vectors)
     data = with_prefixes(data, a.tokenizer, settings)
+    size = batch_size(settings["batch_size"], data.examples, world)
 
     def start() -> tuple[nn.Module, nn.Module]:
         encoder, _ = load(a.init, settings | {"query_init": a.query_init}, a.tokenizer, a.passages, trained=True)

@@ -22,8 +22,8 @@ CHANGED = (
 RANK = tiny.TEACHER | {"stage": "lex", "loss": "rank"}
 KL = tiny.TEACHER | {"stage": "lex", "loss": "kl", "weight": 1.5, "temperature": 3.0}
 CASES = {
-    "dense": tiny.settings("dense", epochs=8, max_steps=STEPS, teachers=[RANK, KL]),
-    "lexicon": tiny.settings("lexicon", epochs=8, max_steps=STEPS),
+    "dense": tiny.settings("dense", epochs=8, max_steps=STEPS, teachers=[RANK, KL], mask_positives=True),
+    "lexicon": tiny.settings("lexicon", epochs=8, max_steps=STEPS, mask_positives=True),
 }
 
 

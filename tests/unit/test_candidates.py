@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import tiny
 
 from led_pipeline.data import candidates as module
 from led_pipeline.data import scores, trainset
@@ -152,7 +153,7 @@ def test_grades_and_score_files_say_what_is_positive(tmp_path, monkeypatch, at_o
     """By the command: q0's p3 is judged too low, its p6 scores high enough, and p6 is no negative then."""
     monkeypatch.setattr(module, "QUERIES", at_once)
     monkeypatch.chdir(tmp_path)
-    write_strings("p.parquet", [{"id": [f"p{i}" for i in range(10)]}], ["id"])
+    tiny.save_passages("p.parquet", 10)
     write_strings("q.parquet", [{"id": ["q0", "q1"]}], ["id"])
     (tmp_path / "train.qrels").write_text("q0\t0\tp3\t1\nq0\t0\tp4\t2\nq1\t0\tp5\t3\n")
     (tmp_path / "cross.json").write_text('{"q0": {"p6": 5, "p1": 4.9}, "q1": {"p5": 9, "p2": 5.5, "p0": 0}}')

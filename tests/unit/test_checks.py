@@ -48,6 +48,18 @@ def test_more_gpus_than_there_are_is_fatal_and_says_how_to_mend_it(tmp_path):
     assert levels(devices(DEMO, site(tmp_path))) == ["ok"]
 
 
+def test_a_batch_that_no_epoch_fills_is_a_note(tmp_path):
+    few = changed(DEMO, {"dataset.docstrings.passages": 5_005, "stages.led.batch_size": 5})
+    recipe, where = Recipe.load(few), site(tmp_path)
+    found = list(checks.batches(recipe, where, estimate(recipe, where.results)))
+    assert levels(found) == ["note"] * 5, "led's batch is what an epoch has"
+    text = (
+        "stages.den_warmup.batch_size: 64 is more than the 5 examples of an epoch (dataset.docstrings), so batches hold"
+    )
+    assert found[0].text == f"{text} 5"
+    assert not list(checks.batches(Recipe.load(DEMO), where, estimate(Recipe.load(DEMO), where.results)))
+
+
 def test_on_a_submit_node_the_gpus_are_a_note(tmp_path, monkeypatch):
     monkeypatch.delenv("LED_GPUS", raising=False)
     assert preflight.elsewhere("slurm") and not preflight.elsewhere("local")

@@ -40,7 +40,8 @@ def passages(source, monkeypatch):
         out, made = source.parent / "prepared/passages.parquet", source.parent / "prepared/passages.json"
         files = ("--collection", source / name, "--out", out, "--provenance", made)
         run(monkeypatch, "passages", "--format", form, *files, *more)
-        return pq.read_table(out).to_pylist(), json.loads(made.read_text())
+        table = pq.read_table(out, columns=["id", "title", "text"])
+        return table.to_pylist(), json.loads(made.read_text())
 
     return call
 
@@ -88,6 +89,14 @@ def test_titles_are_joined_by_id_in_any_order(source, passages, order):
     assert [row["title"] for row in rows] == ["Title 1", "Title 2", "Title 3"]
     assert made["counts"] == {"passages": 3, "passages_without_title": 0, "titles_without_passage": 1}
     assert [Path(entry["path"]).name for entry in made["inputs"]] == ["collection.tsv", "titles.tsv"]
+
+
+def test_passages_that_say_the_same_have_one_number(source, passages):
+    (source / "collection.tsv").write_text("p1\tone  two\np2\tone two \np3\tOne two\np4\tone two\n")
+    (source / "titles.tsv").write_text("p4\tone\n")
+    passages("--titles", source / "titles.tsv")
+    numbers = pq.read_table(source.parent / "prepared/passages.parquet")["content"].to_pylist()
+    assert numbers[0] == numbers[1] and len(set(numbers)) == 3
 
 
 def test_a_passage_without_a_title_gets_an_empty_one_and_is_counted(source, passages, capsys):

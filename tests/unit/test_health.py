@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -88,6 +89,39 @@ def test_what_is_on_its_way_there_is_a_warning(values, sign, sentence):
     assert health.fault(values) is None
     ((found, text),) = health.warnings(values)
     assert found == sign and sentence in text
+
+
+def test_what_no_model_could_tell_apart_or_fill_is_no_sign():
+    scores, tells = torch.tensor([[1.0, 1.0], [2.0, 5.0]]), np.array([False, True])
+    assert health.score_signs(scores, tells)["score_spread"].item() == 3.0, "of the second query alone"
+    assert set(health.score_signs(scores, np.array([False, False]))) == {"largest_score"}
+    weights = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
+    signs = health.lexicon_signs(weights, weights, (np.array([False, True]), np.array([True, True])))
+    assert (signs["empty_queries"].item(), signs["empty_passages"].item()) == (0.0, 0.5)
+    neither = health.lexicon_signs(weights, weights, (np.array([False, False]), np.array([False, False])))
+    assert set(neither) == {"terms_per_query", "terms_per_passage"}
+
+
+DEAD = [LEXICON | {"empty_queries": 1.0}, HEALTHY | {"score_spread": 0.0}]
+
+
+@pytest.mark.parametrize("values", DEAD)
+@pytest.mark.parametrize(("batch_size", "steps"), [(1, 16), (6, 3), (16, 1), (500, 1)])
+def test_one_odd_query_is_no_dead_model_and_many_in_a_row_are(values, batch_size, steps):
+    doubt = health.Doubt(batch_size)
+    for _ in range(steps - 1):
+        assert doubt.fault(values) is None
+    if steps > 1:
+        assert doubt.fault(HEALTHY) is None, "a healthy step takes the doubt back"
+        assert all(doubt.fault(values) is None for _ in range(steps - 1))
+    assert doubt.fault(values) == health.fault(values)
+
+
+@pytest.mark.parametrize(
+    "values", [HEALTHY | {"loss": math.nan}, HEALTHY | {"largest_score": 3e6}, DEAD[0] | {"loss": math.inf}]
+)
+def test_what_is_certain_stops_a_training_of_any_batch_at_once(values):
+    assert health.Doubt(1).fault(values)
 
 
 def test_a_regulariser_that_is_too_strong_empties_the_vectors_and_is_found():

@@ -312,7 +312,7 @@ def test_a_sick_training_stops_at_the_next_line_of_the_log(run, sign, value, rea
         return loss, terms | {sign: torch.tensor(value if step >= 3 else 0.1)}
 
     with pytest.raises(InputError, match=reason):
-        run(network(), sick, replace(PLAN, log_every=5))
+        run(network(), sick, replace(PLAN, log_every=5, batch_size=16))
 
 
 def test_a_warning_is_said_once(run, capsys):

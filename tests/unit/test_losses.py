@@ -291,3 +291,88 @@ def test_contrastive_over_the_batch_is_that_of_sentence_transformers(theirs, sca
     expected = loss.compute_loss_from_embeddings(COLUMNS, None).item()
     in_batch = scale * QUERIES @ PASSAGES.flatten(0, 1).T
     close(losses.contrastive(in_batch, torch.arange(B) * C), expected)
+
+
+# --- candidates that do not count
+
+MASKED = torch.tensor(
+    [[0, 1, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0], [0, 1, 1, 1, 1, 1], [0, 0, 1, 1, 0, 0]], dtype=torch.bool
+)
+
+
+def scores_of(seed: int) -> torch.Tensor:
+    return 3 * torch.randn(MASKED.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
+
+
+def rest(scores: torch.Tensor) -> list[torch.Tensor]:
+    """Return each query's candidates that count, as a batch of one query."""
+    return [row[~masked].unsqueeze(0) for row, masked in zip(scores, MASKED, strict=True)]
+
+
+WEIGHTS = {  # what a query's own value counts in that of the batch
+    "rank": lambda n: n * (n - 1) / 2,
+    "margin_mse": lambda n: n - 1,
+    "margin_mse_pairs": lambda n: n * n,
+    "margin_mse_softmax": lambda n: n * n,
+}
+
+
+@pytest.mark.parametrize("name", losses.DISTILLATION)
+def test_a_distillation_is_that_of_the_candidates_that_count(name):
+    student, teacher = scores_of(1), scores_of(2)
+    values, weights = [], []
+    for mine, stored in zip(rest(student), rest(teacher), strict=True):
+        weight = WEIGHTS.get(name, lambda n: 1)(mine.shape[1])
+        values.append(losses.DISTILLATION[name](mine, stored).item() if weight else 0.0)
+        weights.append(weight)
+    expected = sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights)
+    assert losses.DISTILLATION[name](student, teacher, masked=MASKED).item() == pytest.approx(expected, rel=1e-5)
+    unmasked = losses.DISTILLATION[name](student, teacher, masked=torch.zeros_like(MASKED))
+    assert unmasked.item() == pytest.approx(losses.DISTILLATION[name](student, teacher).item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", [*losses.DISTILLATION, "contrastive", "dual"])
+def test_no_gradient_reaches_a_candidate_that_does_not_count(name):
+    student = scores_of(1).requires_grad_()
+    if name == "contrastive":
+        losses.contrastive(student, torch.zeros(4, dtype=torch.long), MASKED).backward()
+    elif name == "dual":
+        losses.dual(student, scores_of(2), MASKED).backward()
+    else:
+        losses.DISTILLATION[name](student, scores_of(2), masked=MASKED).backward()
+    assert student.grad.isfinite().all() and not student.grad[MASKED].any()
+    assert student.grad[~MASKED].any()
+
+
+def test_contrastive_and_dual_are_those_of_the_candidates_that_count():
+    first, second = scores_of(1), scores_of(2)
+    positives = torch.zeros(4, dtype=torch.long)
+    alone = [losses.contrastive(row, positives[:1]).item() for row in rest(first)]
+    assert losses.contrastive(first, positives, MASKED).item() == pytest.approx(sum(alone) / 4, rel=1e-5)
+    alone = [losses.dual(a, b).item() for a, b in zip(rest(first), rest(second), strict=True)]
+    assert losses.dual(first, second, MASKED).item() == pytest.approx(sum(alone) / 4, rel=1e-5)
+
+
+def test_scores_are_brought_to_0_1_among_the_candidates_that_count():
+    systems = [scores_of(1), scores_of(2)]
+    mixed = losses.ensemble(systems, [1.0, 2.0], normalize=True, scale=5.0, masked=MASKED)
+    for i, rows in enumerate(zip(*map(rest, systems), strict=True)):
+        expected = losses.ensemble(rows, [1.0, 2.0], normalize=True, scale=5.0)[0]
+        torch.testing.assert_close(mixed[i][~MASKED[i]], expected)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_loss_of_the_users_is_told_what_does_not_count_if_it_asks(told):
+    seen = []
+
+    def asking(student, teacher, masked):
+        seen.append(masked)
+        return student.mean()
+
+    def plain(student, teacher):
+        seen.append(student)
+        return student.mean()
+
+    teacher = {"loss": "file.py:f", "with_positive": False, "margin": 0, "min_confidence": 0, "temperature": 1}
+    losses.distil(scores_of(1), scores_of(2), teacher, asking if told else plain, MASKED)
+    assert torch.equal(seen[0], MASKED[:, 1:] if told else scores_of(1)[:, 1:])

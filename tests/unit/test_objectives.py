@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import tiny
 import torch
 
 from led_pipeline import losses, objectives, train
-from led_pipeline.data.tables import read_arrow
+from led_pipeline.data.tables import Ragged, read_arrow
 from led_pipeline.files import InputError
 from led_pipeline.teachers import StoredVectors
 
@@ -27,6 +28,9 @@ def spread(batch):
 
 def vectors(batch):
     return (batch.queries_BD.sum() + batch.passages_ND.sum()) / batch.scores_BN.numel()
+
+def told(batch):
+    return batch.masked_BN.sum().float()
 
 def by_query(student, teacher):
     return student.sum(dim=1)
@@ -98,6 +102,74 @@ def test_the_contrastive_loss_takes_the_named_candidates(data, family, among):
     _, terms, scores = loss_of(data, family=family, contrastive_candidates=among, temperature=0.5)
     expected = [cross_entropy([2 * s for s in candidates(row, i, among)]) for i, row in enumerate(scores)]
     assert terms["contrastive"].item() == pytest.approx(sum(expected) / B, rel=1e-5)
+
+
+# --- positives among the negatives of a batch
+
+
+@pytest.fixture(scope="module")
+def crowded(data):
+    """Return the data with texts that repeat: query i has the texts i and i + 1 as positives, of five in all."""
+    passages = data.columns["passages"]
+    positives = [np.unique([row % 5, (row + 1) % 5]) for row in range(len(passages))]
+    texts = passages.values % 5
+    texts[passages.offsets[:-1]] = np.arange(len(passages)) % 5
+    columns = {"texts": type(passages)(texts, passages.offsets), "positives": Ragged.from_rows(positives, np.int32)}
+    return replace(data, columns=data.columns | columns)
+
+
+def stays(data, query: int, column: int) -> bool:
+    """Look one passage up: the query's own positive, or no positive of the query at all."""
+    text = data.columns["texts"][ROWS[column // C]][column % C]
+    return column == query * C or text not in data.columns["positives"][ROWS[query]]
+
+
+def counting(data, row: list, query: int, among: str) -> list:
+    """Return the entries of a query's candidates without its positives, its own one first."""
+    columns = candidates(list(range(B * C)), query, among)
+    return [row[column] for column in columns if among == "own" or stays(data, query, column)]
+
+
+@pytest.mark.parametrize("family", ["dense", "lexicon"])
+@pytest.mark.parametrize("among", ["batch", "batch_negatives", "own"])
+def test_a_querys_positives_are_none_of_its_negatives_in_a_batch(crowded, family, among):
+    changes = {"contrastive_candidates": among, "mask_positives": True}
+    _, terms, scores = loss_of(crowded, family=family, **changes)
+    expected = [cross_entropy(counting(crowded, row, i, among)) for i, row in enumerate(scores)]
+    assert terms["contrastive"].item() == pytest.approx(sum(expected) / B, rel=1e-5)
+    there = sum(not stays(crowded, query, column) for query in range(B) for column in range(B * C))
+    assert terms["masked"].item() == there > 10
+
+
+def test_as_in_the_original_they_are_negatives_where_the_recipe_says_so(crowded, data):
+    _, terms, _ = loss_of(crowded, mask_positives=False)
+    _, expected, _ = loss_of(data)
+    assert terms["contrastive"].item() == expected["contrastive"].item() and "masked" not in terms
+
+
+@pytest.mark.parametrize("loss", losses.DISTILLATION)
+@pytest.mark.parametrize("among", ["batch", "batch_negatives"])
+def test_nor_does_a_teacher_over_the_batch_see_them(crowded, teacher_scores, loss, among):
+    teacher = {"stage": None, "stages": ["den", "lex"], "scale": 5.0, "loss": loss, "candidates": among}
+    teachers = [tiny.TEACHER | teacher]
+    _, terms, scores = loss_of(crowded, teachers=teachers, mask_positives=True)
+    values, weights = [], []
+    for i in range(B):
+        own = [min_max(counting(crowded, teacher_scores[name][i].tolist(), i, among)) for name in ("den", "lex")]
+        mixed = [5 * (a + b) / 2 for a, b in zip(*own, strict=True)]
+        student = counting(crowded, scores[i], i, among)
+        n, alone = len(student), losses.DISTILLATION[loss]
+        values.append(alone(torch.tensor([student]), torch.tensor([mixed])).item())
+        pairs = {"rank": n * (n - 1) / 2, "margin_mse": n - 1}
+        weights.append(pairs.get(loss, n * n if loss.startswith("margin_mse_") else 1))
+    expected = sum(v * w for v, w in zip(values, weights, strict=True)) / sum(weights)
+    assert terms[f"{loss}_den_lex_{among}"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_an_extra_loss_is_told_of_them(crowded, folder):
+    changes = {"extra_loss": f"{folder}/own.py:told", "mask_positives": True}
+    _, terms, _ = loss_of(crowded, **changes)
+    assert terms["told"].item() == terms["masked"].item() > 0
 
 
 # --- teachers

@@ -2,9 +2,10 @@ import sys
 
 import numpy as np
 import pytest
+import tiny
 
 from led_pipeline.data import pools
-from led_pipeline.data.pools import build_pool, published, unjudged
+from led_pipeline.data.pools import LeftOut, build_pool, published, unjudged
 from led_pipeline.data.tables import Ragged, Ranking, read_ranking, write_ranking, write_strings
 from led_pipeline.files import InputError, read_json
 
@@ -32,8 +33,7 @@ RANKED = ranking(
 @pytest.fixture
 def dataset(tmp_path):
     """Write ten passages p0..p9, six queries q0..q5 and judgements; return the folder."""
-    passages = {"id": [f"p{i}" for i in range(10)], "title": [""] * 10, "text": ["x"] * 10}
-    write_strings(tmp_path / "passages.parquet", [passages], ["id", "title", "text"])
+    tiny.save_passages(tmp_path / "passages.parquet", 10)
     queries = {"id": [f"q{i}" for i in range(6)], "text": ["x"] * 6}
     write_strings(tmp_path / "queries.parquet", [queries], ["id", "text"])
     (tmp_path / "train.qrels").write_text("q0\t0\tp3\t1\nq0\t0\tp9\t0\nq2\t0\tp3\t2\nq2\t0\tp9\t1\nq9\t0\tp1\t1\n")
@@ -58,18 +58,18 @@ def test_a_depth_below_1_is_refused():
 
 
 def test_a_pool_holds_the_best_unjudged_passages_with_their_scores(tmp_path):
-    build_pool(RANKED, {0: {3, 9}, 2: {3, 9}}, 2, tmp_path / "pool.parquet")
+    build_pool(RANKED, LeftOut({0: {3, 9}, 2: {3, 9}}), 2, tmp_path / "pool.parquet")
     assert lists(read_ranking(tmp_path / "pool.parquet")) == [(0, [5, 7], [3.0, 2.0]), (5, [4, 2], [3.0, 3.0])]
 
 
 def test_the_manifest_counts_queries_that_came_up_short(tmp_path):
-    build_pool(RANKED, {2: {3}}, 3, tmp_path / "pool.parquet")
-    manifest = {"depth": 3, "queries": 3, "queries_with_fewer": 1, "passages": 7}
+    build_pool(RANKED, LeftOut({2: {3}}), 3, tmp_path / "pool.parquet")
+    manifest = {"depth": 3, "queries": 3, "queries_with_fewer": 1, "passages": 7, "copies_of_positives": 0}
     assert read_json(tmp_path / "pool.json") == manifest
 
 
 def test_a_pool_may_be_empty(tmp_path):
-    build_pool(ranking((1, [4], [1.0])), {1: {4}}, 3, tmp_path / "pool.parquet")
+    build_pool(ranking((1, [4], [1.0])), LeftOut({1: {4}}), 3, tmp_path / "pool.parquet")
     assert lists(read_ranking(tmp_path / "pool.parquet")) == []
     assert read_json(tmp_path / "pool.json")["passages"] == 0
 
@@ -111,3 +111,20 @@ def test_the_command_makes_the_same_pool_of_a_ranking_and_of_published_lists(dat
     source = {"ranking": ["--ranking", "ranking.parquet"], "published": ["--negatives", "negatives.tsv"]}[kind]
     pool = run(dataset, monkeypatch, kind, *source, "--depth", "2")
     assert [(query, passages) for query, passages, _ in pool] == [(0, [5, 7]), (5, [4, 2])]
+
+
+@pytest.mark.parametrize("kind", ["ranking", "published"])
+def test_copies_of_a_positive_are_no_candidates_and_are_counted(dataset, monkeypatch, kind):
+    """Query q0 judges p3 relevant and p9 not, q2 both; p5 and p1 copy p3, p7 copies p9, and p2 copies p4."""
+    texts = ["a", "x y", "c", "x  y", "c", "x y", "d", "z", "e", "z"]
+    tiny.save_passages(dataset / "passages.parquet", 10, texts)
+    write_ranking(dataset / "ranking.parquet", ranking(*((query, [9, 3, 5, 7, 1, 0], range(6)) for query in (0, 2, 5))))
+    (dataset / "negatives.tsv").write_text("".join(f"q{i}\tp9,p3,p5,p7,p1,p0\n" for i in (0, 2, 5)))
+    source = {"ranking": ["--ranking", "ranking.parquet"], "published": ["--negatives", "negatives.tsv"]}[kind]
+    pool = run(dataset, monkeypatch, kind, *source, "--depth", "9")
+    assert [(query, passages) for query, passages, _ in pool] == [
+        (0, [7, 0]),  # what copies a passage of grade 0 is a negative
+        (2, [0]),
+        (5, [9, 3, 5, 7, 1, 0]),
+    ]
+    assert read_json(dataset / "pool.json")["copies_of_positives"] == 2 + 3

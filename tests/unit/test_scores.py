@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+import tiny
 import torch
 
 from led_pipeline.data import pools, scores, trainset
@@ -18,7 +19,7 @@ SCORES = {"q2": {"p1": 3.0, "p4": 8.0, "p0": 3.0}, "q0": {"p9": -1.5, "p3": 2.0,
 def folder(tmp_path, monkeypatch, request):
     """Write ten passages, three training queries, judgements and a score file, stored as a ranking."""
     monkeypatch.setattr(scores, "QUERIES", request.param)
-    write_strings(tmp_path / "p.parquet", [{"id": [f"p{i}" for i in range(10)]}], ["id"])
+    tiny.save_passages(tmp_path / "p.parquet", 10)
     write_strings(tmp_path / "q.parquet", [{"id": ["q0", "q1", "q2"]}], ["id"])
     (tmp_path / "train.qrels").write_text("q0\t0\tp3\t1\nq0\t0\tp6\t3\nq2\t0\tp4\t2\nq9\t0\tp1\t1\n")
     (tmp_path / "cross.json").write_text(json.dumps(SCORES))

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from led_pipeline.data.tables import Ragged, places, write_matrix
+from led_pipeline.data.ragged import Ragged, places
+from led_pipeline.data.tables import write_matrix
 
 
 def test_places_count_up_from_every_start():

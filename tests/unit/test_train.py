@@ -1,6 +1,7 @@
 import argparse
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import transformers
 
 from led_pipeline import health, losses, objectives, ranker_losses, train
 from led_pipeline.data import tokens
-from led_pipeline.files import read_json
+from led_pipeline.data.tables import Ragged, write_arrow
+from led_pipeline.files import InputError, read_json
 from led_pipeline.models.backbone import to_texts
 from led_pipeline.models.checkpoint import load
 
@@ -188,7 +190,7 @@ def test_similarities_and_losses_are_float32_whatever_the_autocast_type(folder, 
     model = Bf16(encoder if family == "ranker" else train.Retriever(encoder))
     module, name = (ranker_losses, "ranking") if family == "ranker" else (losses, "contrastive")
     seen, compute = [], getattr(module, name)
-    monkeypatch.setattr(module, name, lambda scores, other: (seen.append(scores), compute(scores, other))[1])
+    monkeypatch.setattr(module, name, lambda scores, *others: (seen.append(scores), compute(scores, *others))[1])
     objective = objectives.ranker_loss if family == "ranker" else objectives.retriever_loss
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=around):
         loss, terms = objective(model, data, ROWS, slice(0, 4), settings, CPU)
@@ -284,3 +286,47 @@ def test_a_checkpoint_belongs_to_settings_validation_and_number_of_processes(fin
         assert train.fingerprint_of(argparse.Namespace(**vars(fingerprinted) | changes), 1) != before
     running = argparse.Namespace(**vars(fingerprinted) | {"running": {"checkpoint_min": 5}})
     assert train.fingerprint_of(running, 1) == before
+
+
+# --- batches of one query
+
+
+def train_on(folder: Path, family: str, passages: list[str], queries: list[str], lists: list[list[int]]) -> list[dict]:
+    """Train for two epochs with batches of one query, query i with the i-th list; return the lines of the log."""
+    tiny.save_tokenizer(folder / "tokenizer")
+    tiny.save_store(folder / "queries.arrow", folder / "tokenizer", {"text": queries})
+    tiny.save_store(folder / "passages.arrow", folder / "tokenizer", {"title": [""] * len(passages), "text": passages})
+    tiny.backbone(family).save_pretrained(folder / family)
+    write_arrow(
+        folder / "trainset.arrow",
+        {
+            "query": np.tile(np.arange(len(lists), dtype=np.int32), 2),
+            "epoch": np.repeat(np.arange(2, dtype=np.int16), len(lists)),
+            "passages": Ragged.from_rows([np.array(row) for row in lists * 2], np.int32),
+        },
+        {"examples": str(len(lists))},
+    )
+    settings = tiny.settings(family, batch_size=1, negatives_per_query=len(lists[0]) - 1)
+    train.train(tiny.arguments(folder, settings, folder / "model"))
+    return [json.loads(line) for line in (folder / "model/train.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("family", ["dense", "ranker"])
+def test_a_negative_that_reads_like_the_positive_is_no_dead_model(tmp_path, family):
+    log = train_on(tmp_path, family, ["a b c", "A b c", "d e f"], ["a b", "d e"], [[0, 1], [2, 0]])
+    assert [("score_spread" in line["health"]) for line in log if "loss" in line] == [False, True] * 2
+
+
+def test_a_query_without_a_token_is_no_dead_model(tmp_path):
+    log = train_on(tmp_path, "lexicon", ["a b c", "d e f"], ["a b", " "], [[0, 1], [1, 0]])
+    assert [("empty_queries" in line["health"]) for line in log if "loss" in line] == [True, False] * 2
+
+
+@pytest.mark.parametrize(("asked", "examples", "processes", "size"), [(64, 5, 1, 5), (64, 6, 2, 6), (4, 100, 4, 4)])
+def test_a_batch_holds_no_more_than_an_epoch(asked, examples, processes, size):
+    assert train.batch_size(asked, examples, processes) == size
+
+
+def test_an_epoch_that_the_processes_cannot_share_is_an_error_with_the_numbers():
+    with pytest.raises(InputError, match=r"5 queries, all 5 examples of an epoch, cannot .* over 2 proc.* 4"):
+        train.batch_size(64, 5, 2)

@@ -1,23 +1,17 @@
 import json
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import tiny
 
 from led_pipeline.data import candidates as candidates_module
 from led_pipeline.data import tables, trainset
+from led_pipeline.data.order import batch_rows, steps_per_epoch, total_steps
 from led_pipeline.data.tables import Ragged, Ranking, read_arrow, write_ranking, write_strings
-from led_pipeline.data.trainset import (
-    Candidates,
-    batch_rows,
-    draw,
-    draw_trainset,
-    join,
-    positives,
-    steps_per_epoch,
-    total_steps,
-)
+from led_pipeline.data.trainset import Candidates, draw, draw_trainset, join, positives
 from led_pipeline.files import InputError, read_json
 
 SETTINGS = {"negatives_per_query": 3, "batch_size": 4, "epochs": 2, "max_steps": None, "seed": 7}
@@ -173,6 +167,66 @@ def test_the_manifest_counts_what_was_dropped(tmp_path):
     assert (manifest["examples_per_epoch"], manifest["queries"], manifest["epochs"]) == (5, 4, 2)
 
 
+def by_hand(columns, size: int) -> tuple[int, int, int]:
+    """Count, batch by batch, the negatives, those that are positives of their query, and the queries with such."""
+    negatives = wrong = touched = 0
+    for epoch in range(int(columns["epoch"].max()) + 1):
+        rows = np.flatnonzero(columns["epoch"] == epoch).tolist()
+        for start in range(0, len(rows), size):
+            batch = (rows + rows)[start : start + size]
+            for row in batch:
+                positives = columns["positives"][row]
+                others = [
+                    text
+                    for other in batch
+                    for place, text in enumerate(columns["texts"][other].tolist())
+                    if (other, place) != (row, 0)
+                ]
+                hits = sum(text in positives for text in others)
+                negatives, wrong, touched = negatives + len(others), wrong + hits, touched + bool(hits)
+    return negatives, wrong, touched
+
+
+def test_the_manifest_counts_the_positives_among_the_negatives_of_the_batches(tmp_path):
+    """Passages 12 and 201 are copies of 10, and queries 3 and 5 have one positive in common."""
+    texts = np.arange(500, dtype=np.int32)
+    texts[[12, 201]] = 10
+    found = replace(candidates(tmp_path), texts=texts)
+    pairs = np.array([(0, 10), (0, 11), (1, 12), (4, 15), (5, 15)], dtype=np.int32)
+    relevant = np.concatenate([pairs, [(4, 14), (0, 10)]]).astype(np.int32)
+    draw_trainset(pairs, found, SETTINGS | {"batch_size": 3}, tmp_path / "t.arrow", relevant)
+    columns, _ = read_arrow(tmp_path / "t.arrow")
+    by_query = {0: [10, 11], 1: [10], 4: [14, 15], 5: [15]}
+    for i, query in enumerate(columns["query"].tolist()):
+        assert columns["positives"][i].tolist() == by_query[query]
+        assert columns["texts"][i].tolist() == texts[columns["passages"][i]].tolist()
+    manifest = read_json(tmp_path / "t.json")
+    counted = ("negatives_in_batches", "positives_among_them", "queries_with_positives_among_them")
+    assert tuple(manifest[name] for name in counted) == by_hand(columns, 3)
+    assert manifest["positives_among_them"] > 5 and manifest["queries_in_batches"] == 12
+    assert (manifest["batch_size"], manifest["batches_with_a_query_twice"]) == (3, 0)
+
+
+def test_a_batch_that_no_epoch_fills_holds_the_epoch_and_says_so(tmp_path, capsys):
+    drawn(tmp_path / "t.arrow", batch_size=64)
+    manifest = read_json(tmp_path / "t.json")
+    assert (manifest["batch_size"], manifest["queries_in_batches"], manifest["epochs"]) == (5, 10, 2)
+    assert manifest["batches_with_a_query_twice"] == 2, "query 0 has two positives, and there is one batch"
+    said = capsys.readouterr().out
+    assert "batch_size: 64 is more than the 5 examples of an epoch, so batches hold 5" in said
+    assert "2 batches hold a query twice" in said
+
+
+def test_several_positives_of_a_query_are_in_different_batches(tmp_path):
+    pairs = np.array([(query, 10 * query + i) for query in range(8) for i in range(6)], dtype=np.int32)
+    pool = {query: np.arange(300, 310) for query in range(8)}
+    draw_trainset(pairs, candidates(tmp_path, pool), SETTINGS | {"batch_size": 7}, tmp_path / "t.arrow")
+    columns, _ = read_arrow(tmp_path / "t.arrow")
+    for step in range(14):
+        assert len(set(columns["query"][batch_rows(step, 48, 7)])) == 7
+    assert read_json(tmp_path / "t.json")["batches_with_a_query_twice"] == 0
+
+
 def test_only_the_epochs_that_training_reaches_are_drawn(tmp_path):
     columns, _ = drawn(tmp_path / "t.arrow", epochs=10, max_steps=3)  # two steps an epoch
     assert columns["epoch"].max() == 1
@@ -212,7 +266,7 @@ def test_steps_of_the_recipe():
     assert total_steps(532_751, settings | {"max_steps": 200_000}) == 99_891
 
 
-@pytest.mark.parametrize(("count", "size"), [(12, 4), (13, 4), (5, 4), (3, 8), (1, 4)])
+@pytest.mark.parametrize(("count", "size"), [(12, 4), (13, 4), (5, 4), (4, 4), (1, 1)])
 def test_an_epochs_steps_cover_it_and_the_last_is_filled_from_its_start(count, size):
     steps = steps_per_epoch(count, size)
     for epoch in range(3):
@@ -267,7 +321,7 @@ def test_scores_that_do_not_fit_are_an_error(tmp_path, fault):
     ],
 )
 def test_positives_have_some_grade_or_their_querys_highest(tmp_path, from_grade, expected):
-    write_strings(tmp_path / "p.parquet", [{"id": [f"p{i}" for i in range(10)]}], ["id"])
+    tiny.save_passages(tmp_path / "p.parquet", 10)
     write_strings(tmp_path / "q.parquet", [{"id": [f"q{i}" for i in range(4)]}], ["id"])
     judged = {"q0": {1: 3, 2: 1, 7: 0}, "q1": {3: 1}, "q2": {4: 2, 5: 2}, "q3": {6: 0}}
     lines = [f"{query}\t0\tp{row}\t{grade}\n" for query, grades in judged.items() for row, grade in grades.items()]
@@ -276,11 +330,28 @@ def test_positives_have_some_grade_or_their_querys_highest(tmp_path, from_grade,
     assert [tuple(pair) for pair in found.tolist()] == expected
 
 
+def test_a_copy_of_a_positive_is_no_candidate_from_the_judgements_either(tmp_path, monkeypatch):
+    """Grades 3, 2 and 0 for p1, p2 and p3 of q0, for which only the highest is positive; p3 and p6 copy p1."""
+    monkeypatch.chdir(tmp_path)
+    tiny.save_passages("p.parquet", 10, ["a", "same", "b", " same", "c", "d", "same"])
+    write_strings("q.parquet", [{"id": ["q0"]}], ["id"])
+    (tmp_path / "train.qrels").write_text("q0\t0\tp1\t3\nq0\t0\tp2\t2\nq0\t0\tp3\t0\n")
+    write_pool(tmp_path / "labels.parquet", {0: [1, 2, 3]})
+    own = {"negatives": ["labels"], "negatives_depth": 10, "deduplicate": False, "positive_from": "highest"}
+    inputs = ["--queries", "q.parquet", "--passages", "p.parquet", "--qrels", "train.qrels"]
+    pools = ["--pools", "labels.parquet", "--settings", json.dumps(SETTINGS | own | {"epochs": 1})]
+    monkeypatch.setattr(sys, "argv", ["trainset", "draw", *inputs, *pools, "--out", "drawn.arrow"])
+    trainset.main()
+    columns, _ = read_arrow("drawn.arrow")
+    assert examples(columns, 0) == [(0, [1, 2, 2, 2])]
+    assert columns["positives"][0].tolist() == [1], "a recipe that trains on `labels` takes lower grades as negatives"
+
+
 @pytest.mark.parametrize("source", ["labels", {"system": "labels", "min_score": None, "max_score": None, "skip": 0}])
 def test_the_judged_passages_below_the_positives_may_be_candidates(tmp_path, monkeypatch, source):
     """Query q0 has grades 3, 2, 2, 0 for p1, p2, p3 and p4; q1 has 1 for p5; the pool of `labels` holds them all."""
     monkeypatch.chdir(tmp_path)
-    write_strings(tmp_path / "p.parquet", [{"id": [f"p{i}" for i in range(10)]}], ["id"])
+    tiny.save_passages(tmp_path / "p.parquet", 10)
     write_strings(tmp_path / "q.parquet", [{"id": ["q0", "q1"]}], ["id"])
     (tmp_path / "train.qrels").write_text("q0\t0\tp1\t3\nq0\t0\tp2\t2\nq0\t0\tp3\t2\nq0\t0\tp4\t0\nq1\t0\tp5\t1\n")
     write_pool(tmp_path / "labels.parquet", {0: [1, 2, 3, 4], 1: [5]})
@@ -297,7 +368,7 @@ def test_the_judged_passages_below_the_positives_may_be_candidates(tmp_path, mon
 
 
 def test_the_commands_draw_and_join(two_pools, tmp_path, monkeypatch):
-    write_strings(tmp_path / "p.parquet", [{"id": [f"p{i}" for i in range(10)]}], ["id"])
+    tiny.save_passages(tmp_path / "p.parquet", 10)
     write_strings(tmp_path / "q.parquet", [{"id": ["q0", "q1", "q2"]}], ["id"])
     (tmp_path / "train.qrels").write_text("q0\t0\tp9\t1\nq2\t0\tp0\t1\n")
     settings = SETTINGS | {"negatives_depth": 1, "deduplicate": True, "epochs": 1}

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from led_pipeline.data.ragged import Ragged, places
 from led_pipeline.data.scores import key, keys_of
-from led_pipeline.data.tables import Ragged, Ranking, places, read_ranking
+from led_pipeline.data.tables import Ranking, read_ranking
 
 QUERIES = 16_384  # query rows whose candidates are held at once
 
@@ -29,7 +30,8 @@ class Candidates:
     scored: Sequence[Path] = ()  # rankings that must have a score of every candidate
     selections: Sequence[dict[str, Any] | None] = ()  # of each pool, or none at all
     seed: int = 0
-    positives: NDArray[np.int64] | None = None  # keys of pairs that are no candidates, ascending
+    positives: NDArray[np.int64] | None = None  # keys of (query, text) that are no candidates, ascending
+    texts: NDArray[np.int32] | None = None  # the first row with each passage's text (`same_text`); its own unless given
 
     def read(self, start: int, stop: int) -> Ragged:
         """Return the candidates of the query rows start..stop."""
@@ -46,9 +48,13 @@ class Candidates:
             known = np.isin(key(query_of, values), keys_of(read_ranking(path, start, stop)))
             query_of, values = query_of[known], values[known]
         if self.positives is not None:
-            wrong = np.isin(key(query_of, values), self.positives)
+            wrong = np.isin(key(query_of, self.texts_of(values)), self.positives)
             query_of, values = query_of[~wrong], values[~wrong]
         return Ragged(values, np.searchsorted(query_of, np.arange(start, stop + 1)))
+
+    def texts_of(self, rows: NDArray[np.integer]) -> NDArray[np.int32]:
+        """Return the first row with the text of each passage."""
+        return rows if self.texts is None else self.texts[rows]
 
     def blocks(self, queries: int) -> Iterator[tuple[int, int, Ragged]]:
         """Yield the candidates of the query rows from 0 to `queries` in blocks, with the rows they begin and end at."""

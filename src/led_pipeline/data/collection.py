@@ -21,9 +21,10 @@ from led_pipeline.data.characters import is_blank, look_alikes, spelled
 from led_pipeline.data.formats import Judgement, read_qrels, write_qrels
 from led_pipeline.data.lines import DEFECTS, NOTES, Problems
 from led_pipeline.data.repair import Repair
+from led_pipeline.data.same_text import with_contents
 from led_pipeline.data.selection import Selection, select
 from led_pipeline.data.streams import on_disk
-from led_pipeline.data.tables import ROW_GROUP, every_id, rows_of, write_strings
+from led_pipeline.data.tables import CONTENT, ROW_GROUP, every_id, rows_of, write_strings
 from led_pipeline.data.templates import MissingFieldError, Template
 from led_pipeline.data.texts import Text, empty, read_corpus, read_queries, read_tsv
 from led_pipeline.data.titles import Titles
@@ -104,7 +105,7 @@ def prepare_passages(
                 ids, texts = shown(zip(lines, ids, texts, strict=True), collection, problems)
                 column = [""] * len(texts)
             counts["passages"] += len(ids)
-            yield {"id": ids, "title": repair(column, "titles"), "text": repair(texts, "passages")}
+            yield with_contents({"id": ids, "title": repair(column, "titles"), "text": repair(texts, "passages")})
         counts["titles_without_passage"] = joined.finish(seen) if joined else 0
         if joined and joined.read and not joined.taken:
             raise InputError(
@@ -115,7 +116,7 @@ def prepare_passages(
         if not counts["passages"]:
             raise InputError(f"{collection}: no passage in it, expected at least one; check dataset.collection")
 
-    write_strings(out, batches(), ["id", "title", "text"])
+    write_strings(out, batches(), ["id", "title", "text", CONTENT])
     made = provenance([collection, titles], counts, problems, repair)
     return made | {"titles": made["inputs"][1] if titles else None}
 

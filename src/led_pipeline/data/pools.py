@@ -1,8 +1,9 @@
-"""Pools: what one system ranked best for each training query, without the judged passages.
+"""Pools: what one system ranked best for each training query, without the judged passages and copies of positives.
 
 Run as `python -m led_pipeline.data.pools ranking --ranking R --queries Q --passages P --qrels F --depth 200 --out
 POOL`, or with `published --negatives FILE` in place of `ranking --ranking R` for negatives that somebody published.
-With `judged` there, the judged passages make the pool, with their grades as scores.
+With `judged` there, the judged passages make the pool, with their grades as scores; a trainset leaves out those that
+are its positives, and their copies. A copy has the text of a passage with a grade above 0 (module `same_text`).
 """
 
 import argparse
@@ -10,6 +11,7 @@ import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
@@ -21,12 +23,30 @@ from numpy.typing import NDArray
 
 from led_pipeline.data.characters import look_alikes, spelled
 from led_pipeline.data.formats import load_qrels, read_negatives
+from led_pipeline.data.same_text import first_rows
 from led_pipeline.data.tables import Ranked, Ranking, every_id, read_column, read_rankings, rows_of, write_rankings
 from led_pipeline.files import InputError, run_main, write_json
 
 LOOKED_UP = 4_000_000  # published negatives or scores whose rows are looked up at once
 
 _ENTRY = np.dtype([("row", np.int32), ("score", np.float32)])
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What is no negative of a query, by query row."""
+
+    passages: dict[int, set[int]]  # by row: in general the judged ones
+    texts: dict[int, set[int]] = field(default_factory=dict)  # by the first row with the text: those of its positives
+    first_rows: NDArray[np.int32] | None = None  # of all passages, where there are such texts
+
+    def stays(self, query: int, passages: NDArray[np.int32]) -> tuple[NDArray[np.int64], int]:
+        """Return the positions of a ranking's passages that stay, and how many others only their text keeps out."""
+        there = unjudged(passages, self.passages.get(query, ()), None)
+        if not (texts := self.texts.get(query)):
+            return there, 0
+        others = there[~np.isin(self.first_rows[passages[there]], list(texts))]
+        return others, len(there) - len(others)
 
 
 def unjudged(passages: NDArray[np.int32], judged: Collection[int], depth: int | None) -> NDArray[np.int64]:
@@ -150,17 +170,27 @@ def _looked_up(lists: Iterable[Named]) -> Iterator[tuple[list[str], list[list[st
         yield names, pids, scores
 
 
-def build_pool(rankings: Iterable[Ranked], left_out: dict[int, set[int]], depth: int, out: Path) -> None:
+def left_out_of(grades: dict[int, dict[int, int]], passages: Path) -> LeftOut:
+    """Return the judged passages, and the texts of those with a grade above 0."""
+    first = first_rows(passages)
+    relevant = {query: [row for row, grade in found.items() if grade > 0] for query, found in grades.items()}
+    texts = {query: set(first[rows].tolist()) for query, rows in relevant.items() if rows}
+    return LeftOut({query: set(found) for query, found in grades.items()}, texts, first)
+
+
+def build_pool(rankings: Iterable[Ranked], left_out: LeftOut, depth: int, out: Path) -> None:
     """Write the pool of one system, query by query, and a manifest beside it; a query without any is left out.
 
-    Args:
-        left_out: the passages that are none of a query's negatives, in general the judged ones.
+    A query has the first `depth` of its ranking (best first) that stay. The manifest counts among others
+    `copies_of_positives`: passages of the rankings that were dropped for their text alone.
     """
-    counts = Counter(queries=0, queries_with_fewer=0, passages=0)
+    counts = Counter(queries=0, queries_with_fewer=0, passages=0, copies_of_positives=0)
 
     def lists() -> Iterator[Ranked]:
         for query, passages, scores in rankings:
-            kept = unjudged(passages, left_out.get(query, ()), depth)
+            kept, copies = left_out.stays(query, passages)
+            kept = kept[:depth]
+            counts.update(copies_of_positives=copies)
             if len(kept):
                 counts.update(queries=1, queries_with_fewer=int(len(kept) < depth), passages=len(kept))
                 yield query, passages[kept], scores[kept]
@@ -169,7 +199,7 @@ def build_pool(rankings: Iterable[Ranked], left_out: dict[int, set[int]], depth:
     write_json(out.with_suffix(".json"), {"depth": depth, **counts})
     print(
         f"{counts['queries']:,} queries with {counts['passages']:,} negatives, {counts['queries_with_fewer']:,} of them"
-        f" with fewer than {depth}"
+        f" with fewer than {depth}; {counts['copies_of_positives']:,} passages left out that have a positive's text"
     )
 
 
@@ -187,15 +217,15 @@ def main() -> None:
     a = parser.parse_args()
     a.out.parent.mkdir(parents=True, exist_ok=True)
     grades = judged_grades(a.qrels, a.queries, a.passages)
-    left_out = {query: set(found) for query, found in grades.items()}
+    left_out = LeftOut({}) if a.kind == "judged" else left_out_of(grades, a.passages)
     if a.kind == "judged":
-        rankings, left_out = judged_lists(grades), {}
+        rankings = judged_lists(grades)
     elif a.kind == "published":
         rankings = published(a.negatives, a.queries, a.passages, a.out.parent)
     else:
         rankings = chain.from_iterable(read_rankings(a.ranking))
     if a.drop_same_id:
-        left_out = with_own(left_out, a.queries, a.passages)
+        left_out = replace(left_out, passages=with_own(left_out.passages, a.queries, a.passages))
     build_pool(rankings, left_out, a.depth, a.out)
 
 

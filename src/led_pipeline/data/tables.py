@@ -5,10 +5,11 @@ formats (TSV, JSONL, TREC) are read and written by `formats`; everything here is
 
 | file | kind | columns |
 |---|---|---|
-| passages.parquet | Parquet | id, title, text: string |
+| passages.parquet | Parquet | id, title, text: string; content: int64, equal where title and text are |
 | queries.parquet | Parquet | id, text: string |
 | ranking, pool | Parquet | query: int32 row, ascending; passages: list<int32> rows, best first; scores: list<float32> |
-| trainset | Arrow | query: int32; epoch: int16; passages: list<int32>, positive first; one list<float32> per teacher |
+| trainset | Arrow | query: int32; epoch: int16; passages, texts (first rows with them): list<int32>, positive first |
+| | | positives: list<int32>, texts of all positives of the query; one list<float32> per teacher |
 | tokens | Arrow | title, text: list<uint16 or uint32> token ids without special tokens (queries: text only) |
 | sparse vectors | Arrow | terms: list<uint16 or uint32>, ascending; weights: list<float32> |
 | dense vectors | npy | float16 or float32 matrix, one row per text |
@@ -29,57 +30,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from led_pipeline.data.ragged import Ragged
 from led_pipeline.files import atomic
 from led_pipeline.files_reading import reading
 
 ROW_GROUP = 65_536  # texts
 RANKING_GROUP = 4_096  # queries: 10 MB where each has 300 passages
 ID_GROUPS = 16  # row groups whose ids are read at once
-
-
-def places(starts: NDArray, lengths: NDArray) -> NDArray[np.int64]:
-    """Return start, start + 1, ... (as many as the length) for every start, one after another."""
-    before = np.cumsum(lengths) - lengths
-    return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
-
-
-@dataclass(frozen=True)
-class Ragged:
-    """Rows of different lengths in one flat array: row i is `values[offsets[i]:offsets[i + 1]]`."""
-
-    values: NDArray
-    offsets: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, row: int) -> NDArray:
-        return self.values[self.offsets[row] : self.offsets[row + 1]]
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        return np.diff(self.offsets)
-
-    def take(self, rows: NDArray[np.integer]) -> "Ragged":
-        """Return the given rows, in their order."""
-        lengths = self.lengths[rows]
-        values = self.values[places(self.offsets[:-1][rows], lengths)]
-        return Ragged(values, np.concatenate([[0], np.cumsum(lengths)]))
-
-    @classmethod
-    def from_rows(cls, rows: Sequence[NDArray], dtype: np.dtype | type) -> "Ragged":
-        """Join rows into one ragged array of the given dtype."""
-        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
-        np.cumsum([len(row) for row in rows], out=offsets[1:])
-        values = np.concatenate(rows).astype(dtype, copy=False) if rows else np.empty(0, dtype=dtype)
-        return cls(values, offsets)
-
-    @classmethod
-    def joined(cls, parts: Sequence["Ragged"], dtype: np.dtype | type) -> "Ragged":
-        """Join ragged arrays, one after the other, into one of the given dtype."""
-        lengths = [np.zeros(1, dtype=np.int64), *(part.lengths for part in parts)]
-        values = [np.empty(0, dtype=dtype), *(part.values for part in parts)]
-        return cls(np.concatenate(values, dtype=dtype), np.cumsum(np.concatenate(lengths)))
+CONTENT = "content"  # the column of passages.parquet that is a number
 
 
 Ranked = tuple[int, NDArray[np.int32], NDArray[np.float32]]  # query row; passage rows, best first; scores
@@ -180,9 +138,9 @@ def read_rows(path: Path | str, start: int, stop: int, columns: Sequence[str]) -
             first += length
 
 
-def write_strings(path: Path | str, batches: Iterable[dict[str, list[str]]], columns: Sequence[str]) -> int:
-    """Stream batches of string columns into a Parquet file, atomically; return the number of rows."""
-    schema = pa.schema([(name, pa.string()) for name in columns])
+def write_strings(path: Path | str, batches: Iterable[dict[str, list]], columns: Sequence[str]) -> int:
+    """Stream batches of string columns, and of CONTENT, into a Parquet file, atomically; return the number of rows."""
+    schema = pa.schema([(name, pa.int64() if name == CONTENT else pa.string()) for name in columns])
     rows = 0
     with atomic(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for batch in batches:

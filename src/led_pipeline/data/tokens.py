@@ -24,7 +24,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from led_pipeline.data.tables import Ragged, count_rows, places, read_arrow, read_rows, shard_range, write_arrow
+from led_pipeline.data.ragged import Ragged, places
+from led_pipeline.data.tables import count_rows, read_arrow, read_rows, shard_range, write_arrow
 from led_pipeline.files import InputError, run_main
 from led_pipeline.tokenizer import check_places, load_tokenizer, vocabulary_size
 
@@ -163,6 +164,10 @@ class TokenStore:
         """Return the number of tokens that `texts` gives for each row, special tokens included."""
         titles, texts, titled = self._cut(np.asarray(rows, dtype=np.int64), length)
         return titles + texts + self._specials(titles + texts, titled)
+
+    def has_tokens(self, rows: Sequence[int] | NDArray) -> NDArray[np.bool_]:
+        """Return which rows have a token of their own, in title or text."""
+        return (self._stored["title"][rows] > 0) | (self._stored["text"][rows] > 0)
 
     def _specials(self, tokens: NDArray, titled: NDArray) -> NDArray[np.int64]:
         """Return how many special tokens each text gets; a bare text without any token gets its eos in any case."""

@@ -3,9 +3,13 @@
 Run as `python -m led_pipeline.data.trainset draw ...` to draw the negatives of every epoch from the pools, and as
 `python -m led_pipeline.data.trainset join ...` to add the teachers' scores.
 
-An example is one judged (query, positive) pair whose query has negatives. Each epoch visits the examples in a new order
-and draws new negatives. Rules of LED: the systems' pools are concatenated, so a passage that two systems found is twice
-as likely; more than N entries: N of them without replacement; exactly N: all; fewer: the list is cycled.
+An example is one judged (query, positive) pair whose query has negatives. Each epoch visits the examples in a new
+order, in which no batch holds a query twice where that is possible (module `order`), and draws new negatives. Rules of
+LED: the systems' pools are concatenated, so a passage that two systems found is twice as likely; more than N entries: N
+of them without replacement; exactly N: all; fewer: the list is cycled.
+
+Every example carries the texts of all positives of its query (module `same_text`), by which a training finds the
+positives among the passages of its batches.
 """
 
 import argparse
@@ -16,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from led_pipeline.data.candidates import Candidates, above
+from led_pipeline.data.order import batch_rows, repeats, shuffled, steps_per_epoch, total_steps
 from led_pipeline.data.pools import judged_grades
+from led_pipeline.data.same_text import first_rows, positives_elsewhere
 from led_pipeline.data.scores import key
 from led_pipeline.data.tables import Ragged, count_rows, read_arrow, write_arrow
 from led_pipeline.files import InputError, run_main, write_json
@@ -60,28 +66,21 @@ def positives(qrels: Path, queries: Path, passages: Path, from_grade: int | str 
     return np.array(sorted(rows), dtype=np.int32).reshape(-1, 2)
 
 
-def steps_per_epoch(examples: int, batch_size: int) -> int:
-    """Return the optimizer steps of one epoch; the last batch is filled up from the epoch's start."""
-    return -(-examples // batch_size)
-
-
-def total_steps(examples: int, settings: dict) -> int:
-    """Return the optimizer steps of a whole training."""
-    steps = settings["epochs"] * steps_per_epoch(examples, settings["batch_size"])
-    return min(steps, settings["max_steps"] or steps)
-
-
-def batch_rows(step: int, examples: int, batch_size: int) -> NDArray[np.int64]:
-    """Return the trainset rows of one optimizer step (from 0): `batch_size` of them, of one epoch."""
-    epoch, position = divmod(step, steps_per_epoch(examples, batch_size))
-    return epoch * examples + np.arange(position * batch_size, (position + 1) * batch_size) % examples
-
-
-def draw_trainset(pairs: NDArray[np.int32], candidates: Candidates, settings: dict, out: Path) -> None:
+def draw_trainset(
+    pairs: NDArray[np.int32],
+    candidates: Candidates,
+    settings: dict,
+    out: Path,
+    relevant: NDArray[np.int32] | None = None,
+) -> None:
     """Write the examples of every epoch that training will reach, and a manifest beside them.
 
     The pools are read twice: for the numbers of candidates, from which positions are drawn, and for the passages there.
     Memory holds the examples and the candidates of some queries.
+
+    Args:
+        pairs: (query row, passage row) of the positives to train on, sorted by query.
+        relevant: the pairs whose texts are no negatives of the query in a batch either; `pairs` unless given.
     """
     rows = int(pairs[:, 0].max()) + 1 if len(pairs) else 0
     available = np.concatenate([found.lengths for _, _, found in candidates.blocks(rows)] or [[]])
@@ -91,9 +90,46 @@ def draw_trainset(pairs: NDArray[np.int32], candidates: Candidates, settings: di
             f"{out}: no judged query has negatives; check that the pools belong to the split 'train', and where"
             " `labels` is the only one, that passages are judged below the positives"
         )
-    count, size, seed = settings["negatives_per_query"], settings["batch_size"], settings["seed"]
+    queries, passages, examples = _epochs(usable, available, settings)
+    _look_up(queries, passages, candidates, rows)
+    texts = candidates.texts_of(passages)
+    positive_texts = _by_query(pairs if relevant is None else relevant, candidates, rows).take(queries)
+    epochs, count = len(queries) // examples, passages.shape[1]
+    offsets = np.arange(len(queries) + 1, dtype=np.int64) * count
+    columns = {
+        "query": queries,
+        "epoch": np.repeat(np.arange(epochs, dtype=np.int16), examples),
+        "passages": Ragged(passages.ravel(), offsets),
+        "texts": Ragged(texts.ravel(), offsets),
+        "positives": positive_texts,
+    }
+    write_arrow(out, columns, {"examples": str(examples)})
+    manifest = {
+        "examples_per_epoch": examples,
+        "epochs": epochs,
+        "negatives_per_query": count - 1,
+        "dropped_without_negatives": len(pairs) - len(usable),
+        "queries": len(np.unique(usable[:, 0])),
+        "seed": settings["seed"],
+        **_batches(queries, texts, positive_texts, examples, settings),
+    }
+    write_json(out.with_suffix(".json"), manifest)
+    print(json.dumps(manifest))
+
+
+def _epochs(
+    usable: NDArray[np.int32], available: NDArray[np.int64], settings: dict
+) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
+    """Return the queries of all epochs' examples, their positives followed by drawn positions, and an epoch's examples.
+
+    Args:
+        usable: the positive pairs that have negatives.
+        available: how many candidates each query row has.
+    """
+    count, seed = settings["negatives_per_query"], settings["seed"]
     one = settings.get("positives_per_epoch", "all") == "one"
     examples = len(np.unique(usable[:, 0])) if one else len(usable)
+    size = min(settings["batch_size"], examples)
     epochs = -(-total_steps(examples, settings) // steps_per_epoch(examples, size))
     random = np.random.default_rng(seed)
     moving = settings.get("sampling", "random") == "window"
@@ -101,28 +137,51 @@ def draw_trainset(pairs: NDArray[np.int32], candidates: Candidates, settings: di
     passages = np.empty((len(queries), count + 1), dtype=np.int32)
     for epoch in range(epochs):
         pairs_now = one_each(usable, random) if one else usable
-        for i, (query, positive) in enumerate(pairs_now[random.permutation(examples)].tolist(), epoch * examples):
+        ordered = pairs_now[shuffled(pairs_now[:, 0], size, random)]
+        for i, (query, positive) in enumerate(ordered.tolist(), epoch * examples):
             queries[i] = query
             passages[i, 0] = positive
             there = int(available[query])
             passages[i, 1:] = window(there, count, epoch, seed, query) if moving else draw(there, count, random)
-    _look_up(queries, passages, candidates, rows)
-    columns = {
-        "query": queries,
-        "epoch": np.repeat(np.arange(epochs, dtype=np.int16), examples),
-        "passages": Ragged(passages.ravel(), np.arange(len(queries) + 1, dtype=np.int64) * (count + 1)),
+    return queries, passages, examples
+
+
+def _by_query(pairs: NDArray[np.int32], candidates: Candidates, rows: int) -> Ragged:
+    """Return the texts of every query's passages in some pairs, each once, for the query rows from 0 to `rows`."""
+    texts = np.unique(np.stack([pairs[:, 0], candidates.texts_of(pairs[:, 1])], axis=1), axis=0)
+    return Ragged(texts[:, 1].copy(), np.searchsorted(texts[:, 0], np.arange(rows + 1)))
+
+
+def _batches(
+    queries: NDArray[np.int32], texts: NDArray[np.int32], positives: Ragged, examples: int, settings: dict
+) -> dict[str, int]:
+    """Return for the manifest what the batches of the training hold.
+
+    Counted are all steps: the pairs of a query and a passage of its batch other than its own positive, those among them
+    whose passage is a positive of the query (`same_text.positives_elsewhere`), and the queries that have such a one.
+    """
+    size, asked = min(settings["batch_size"], examples), settings["batch_size"]
+    steps, negatives, wrong, touched = total_steps(examples, settings), 0, 0, 0
+    for step in range(steps):
+        rows = batch_rows(step, examples, size)
+        found = positives_elsewhere(texts[rows], positives.take(rows))
+        negatives += found.size - len(rows)
+        wrong += int(found.sum())
+        touched += int(found.any(axis=1).sum())
+    epochs = range(0, len(queries), examples)
+    twice = sum(repeats(queries[start : start + examples], size) for start in epochs)
+    if size < asked:
+        print(f"batch_size: {asked} is more than the {examples} examples of an epoch, so batches hold {size}")
+    if twice:
+        print(f"{twice:,} batches hold a query twice, since it has more examples in an epoch than there are batches")
+    return {
+        "batch_size": size,
+        "batches_with_a_query_twice": twice,
+        "negatives_in_batches": negatives,
+        "positives_among_them": wrong,
+        "queries_with_positives_among_them": touched,
+        "queries_in_batches": steps * size,
     }
-    write_arrow(out, columns, {"examples": str(examples)})
-    manifest = {
-        "examples_per_epoch": examples,
-        "epochs": epochs,
-        "negatives_per_query": count,
-        "dropped_without_negatives": len(pairs) - len(usable),
-        "queries": len(np.unique(usable[:, 0])),
-        "seed": seed,
-    }
-    write_json(out.with_suffix(".json"), manifest)
-    print(json.dumps(manifest))
 
 
 def one_each(pairs: NDArray[np.int32], random: np.random.Generator) -> NDArray[np.int32]:
@@ -155,8 +214,8 @@ def join(drawn: Path, teachers: dict[str, list[Path]], out: Path) -> None:
     write_arrow(out, columns, metadata)
 
 
-def sources(a: argparse.Namespace) -> tuple[NDArray[np.int32], Candidates]:
-    """Return what the command line of `draw` names: the positive pairs, and the candidates for negatives."""
+def sources(a: argparse.Namespace) -> tuple[NDArray[np.int32], Candidates, NDArray[np.int32]]:
+    """Return what the command line of `draw` names: positive pairs, candidates, and pairs that are no negatives."""
     settings = a.settings
     pairs = positives(a.qrels, a.queries, a.passages, settings.get("positive_from", 1))
     if a.positives:
@@ -164,11 +223,15 @@ def sources(a: argparse.Namespace) -> tuple[NDArray[np.int32], Candidates]:
         pairs = np.unique(np.concatenate([pairs, scored]), axis=0)
     named = settings.get("negatives", [])
     which = [None if isinstance(source, str) else source for source in named]
-    names = {source if isinstance(source, str) else source["system"] for source in named}
+    judged = LABELS in {source if isinstance(source, str) else source["system"] for source in named}
+    texts = first_rows(a.passages)
     # Unless one of these adds to them, the pools are without any positive already.
-    excluded = key(pairs[:, 0], pairs[:, 1]) if a.positives or LABELS in names else None
+    excluded = np.unique(key(pairs[:, 0], texts[pairs[:, 1]])) if a.positives or judged else None
     depth, unique = settings["negatives_depth"], settings["deduplicate"]
-    return pairs, Candidates(a.pools, depth, unique, a.scored, which, settings["seed"], excluded)
+    found = Candidates(a.pools, depth, unique, a.scored, which, settings["seed"], excluded, texts)
+    # Passages judged below the positives are no negatives, unless the recipe takes such.
+    relevant = pairs if judged else np.concatenate([pairs, positives(a.qrels, a.queries, a.passages)])
+    return pairs, found, relevant
 
 
 def main() -> None:
@@ -188,7 +251,8 @@ def main() -> None:
         command.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
     if a.command == "draw":
-        draw_trainset(*sources(a), a.settings, a.out)
+        pairs, candidates, relevant = sources(a)
+        draw_trainset(pairs, candidates, a.settings, a.out, relevant)
     else:
         join(a.drawn, {name: [Path(p) for p in shards] for name, *shards in a.scores}, a.out)
 

@@ -51,6 +51,7 @@ def findings(recipe: Recipe, site: Site, estimate: Estimate) -> list[Finding]:
         java if recipe.search.backend == "anserini" else opensearch,
         lambda: faiss(recipe, site),
         lambda: devices(recipe, site, estimate),
+        lambda: batches(recipe, site, estimate),
         lambda: torch(recipe, site),
         lambda: memory(recipe, site),
         lambda: disk(site, estimate),
@@ -158,6 +159,21 @@ def devices(recipe: Recipe, site: Site, estimate: Estimate) -> Iterator[Finding]
                 "GPU memory",
                 f"stage {row.name} takes about {size(row.gpu_memory)} on a GPU and the smallest here has"
                 f" {size(smallest)}; more GPUs per training, a smaller batch or fewer negatives need less",
+            )
+
+
+def batches(recipe: Recipe, site: Site, estimate: Estimate) -> Iterator[Finding]:
+    """Batches that an epoch can fill: one with fewer examples is a single batch of all of them."""
+    for name in Needs.of(recipe).trained if estimate.load.examples else []:
+        asked, examples = recipe.stages[name].batch_size, estimate.load.of_epoch(recipe.stages[name])
+        if asked > examples:
+            processes = recipe.processes(name)
+            uneven = f", which cannot be split evenly over {processes} processes" if examples % processes else ""
+            yield Finding(
+                "note",
+                "batches",
+                f"stages.{name}.batch_size: {asked} is more than the {examples} examples of an epoch"
+                f" ({estimate.load.basis}), so batches hold {examples}{uneven}",
             )
 
 

@@ -157,7 +157,8 @@ def trained_examples(recipe: Recipe, stage: str, load: Workload) -> int:
 def _trainsets(recipe: Recipe, load: Workload, needs: Needs) -> Iterator[Artefact]:
     for name in needs.trained:
         examples, candidates = trained_examples(recipe, name, load), recipe.stages[name].negatives_per_query + 1
-        drawn = 4 + 2 + given.OFFSET_BYTES + 4 * candidates  # query, epoch, offset, passages
+        # query, epoch, a positive's text; passages and their texts; offsets of these three
+        drawn = 4 + 2 + 4 + 2 * 4 * candidates + 3 * given.OFFSET_BYTES
         scores = len(teachers(recipe, name)) * 4 * candidates
         offsets = len(teachers(recipe, name)) * given.OFFSET_BYTES
         yield Artefact("trainsets", name, examples * (drawn + scores + drawn + scores + offsets))
