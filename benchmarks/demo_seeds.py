@@ -1,12 +1,13 @@
-"""Repeat a recipe with several seeds and compare two of its systems on the same queries.
+"""Repeat a recipe with several seeds and compare its systems, pair by pair, on the same queries.
 
-    .venv/bin/python benchmarks/demo_seeds.py [--seeds 42 43 44] [--pair led den_continue]
+    .venv/bin/python benchmarks/demo_seeds.py [--seeds 42 43 44] [--pair led den_mixed --pair led den_continue]
 
 Every seed is a run of its own, made by `snakemake led_final`: results/<dataset> for the recipe's seed (for the demo
 what `make demo` has made), results/<dataset>_seed<seed> for the others. What is finished is not made again. The seed
-decides the order of the examples, the negatives drawn and the models' random numbers, not the data. The table says per
-seed both systems' mean MRR@10 and the paired tests of `led_pipeline.evaluate`; the last line averages each query's
-values over the seeds first, so that one query counts once.
+decides the order of the examples, the negatives drawn and the models' random numbers, not the data. The pairs are those
+of the recipe's `evaluation.compare` unless given. The first table says each system's mean MRR@10 per seed, the second
+each pair's difference and the randomisation test of `led_pipeline.evaluate`, paired by query; its lines `mean` average
+each query's values over the seeds first, so that one query counts once.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import yaml
 from led_pipeline.evaluate import PerQuery, compare, read_per_query
 
 MEASURE = "MRR@10"
+ALL = "mean"
 
 
 def run(config: Path, seed: int) -> tuple[Path, float]:
@@ -41,38 +43,57 @@ def run(config: Path, seed: int) -> tuple[Path, float]:
     return Path("results", name), time.monotonic() - started
 
 
-def line(label: str, first: PerQuery, second: PerQuery, seconds: float | None) -> str:
-    """Return one row of the table."""
-    result = compare(first, second, MEASURE)
-    took = f"{seconds:9.0f}" if seconds is not None else ""
-    return (
-        f"{label:<6} {result.mean_a:9.4f} {result.mean_b:9.4f} {result.difference:+11.4f}"
-        f" {result.p_randomisation:10.5f} {took}".rstrip()
-    )
-
-
-def average(systems: list[PerQuery]) -> PerQuery:
+def average(seeds: list[PerQuery]) -> PerQuery:
     """Return each query's mean value over the seeds."""
-    return {qid: {MEASURE: float(np.mean([system[qid][MEASURE] for system in systems]))} for qid in systems[0]}
+    return {qid: {MEASURE: float(np.mean([system[qid][MEASURE] for system in seeds]))} for qid in seeds[0]}
+
+
+def means(measured: dict[str, dict[str, PerQuery]], seconds: dict[str, float]) -> list[str]:
+    """Return the table of the systems' means, a line per seed and one of the seeds' mean and standard deviation."""
+    value = {
+        seed: [np.mean([q[MEASURE] for q in s.values()]) for s in found.values()] for seed, found in measured.items()
+    }
+    lines = [" ".join([f"{'seed':<6}", *(f"{name:>12.12}" for name in next(iter(measured.values()))), "  seconds"])]
+    for seed, row in value.items():
+        took = f"{seconds[seed]:9.0f}" if seed in seconds else ""
+        lines.append(" ".join([f"{seed:<6}", *(f"{v:12.4f}" for v in row), took]).rstrip())
+    rows = np.array([row for seed, row in value.items() if seed != ALL])
+    if len(rows) > 1:
+        lines.append(" ".join([f"{'sd':<6}", *(f"{v:12.4f}" for v in rows.std(axis=0, ddof=1))]))
+    return lines
+
+
+def differences(measured: dict[str, dict[str, PerQuery]], pairs: list[tuple[str, str]]) -> list[str]:
+    """Return the table of the pairs' differences, a line per pair and seed and one of the queries' means."""
+    width = max(len(f"{first} - {second}") for first, second in pairs)
+    lines = [f"{'pair':<{width}} seed   difference          p  better/worse/equal"]
+    for first, second in pairs:
+        for seed, systems in measured.items():
+            found = compare(systems[first], systems[second], MEASURE)
+            counts = f"{found.wins}/{found.losses}/{found.ties}"
+            pair = f"{first} - {second}"
+            lines.append(f"{pair:<{width}} {seed:<6} {found.difference:+10.4f} {found.p_randomisation:10.5f}  {counts}")
+    return lines
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Compare two systems of a recipe over several seeds.")
+    parser = argparse.ArgumentParser(description="Compare the systems of a recipe over several seeds.")
     parser.add_argument("--configfile", type=Path, default=Path("config/demo.yaml"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44])
-    parser.add_argument("--pair", nargs=2, default=["led", "den_continue"], metavar=("FIRST", "SECOND"))
+    parser.add_argument("--pair", nargs=2, action="append", metavar=("FIRST", "SECOND"))
     parser.add_argument("--split", default="dev")
     a = parser.parse_args()
-    first, second = a.pair
-    print(f"{MEASURE}, {a.split}\n{'seed':<6} {first:>9.9} {second:>9.9} {'difference':>11} {'p':>10}   seconds")
-    found: tuple[list[PerQuery], list[PerQuery]] = ([], [])
-    for seed in a.seeds:
-        results, seconds = run(a.configfile, seed)
-        pair = [read_per_query(results / "eval" / f"{name}.{a.split}.per_query.tsv") for name in a.pair]
-        for kept, system in zip(found, pair, strict=True):
-            kept.append(system)
-        print(line(str(seed), *pair, seconds), flush=True)
-    print(line("mean", average(found[0]), average(found[1]), None))
+    pairs = a.pair or yaml.safe_load(a.configfile.read_text(encoding="utf-8"))["evaluation"]["compare"]
+    systems = list(dict.fromkeys(name for pair in pairs for name in pair))
+    measured: dict[str, dict[str, PerQuery]] = {}
+    seconds: dict[str, float] = {}
+    for seed in map(str, a.seeds):
+        results, seconds[seed] = run(a.configfile, int(seed))
+        files = {name: results / "eval" / f"{name}.{a.split}.per_query.tsv" for name in systems}
+        measured[seed] = {name: read_per_query(path) for name, path in files.items()}
+        print(f"seed {seed} is done", file=sys.stderr)
+    measured[ALL] = {name: average([measured[str(seed)][name] for seed in a.seeds]) for name in systems}
+    print("\n".join([f"{MEASURE}, {a.split}", "", *means(measured, seconds), "", *differences(measured, pairs)]))
 
 
 if __name__ == "__main__":
