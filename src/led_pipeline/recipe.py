@@ -15,6 +15,7 @@ from led_pipeline import recipe_checks
 from led_pipeline.files import InputError
 from led_pipeline.recipe_data import Dataset
 from led_pipeline.recipe_errors import nearest, sentences
+from led_pipeline.recipe_reads import READS
 from led_pipeline.recipe_schema import (
     JUDGED,
     Bm25,
@@ -28,7 +29,7 @@ from led_pipeline.recipe_schema import (
     Seed,
     Validation,
 )
-from led_pipeline.recipe_stages import FAMILIES, LABELS, READS, Ranker, Stage, Trained
+from led_pipeline.recipe_stages import FAMILIES, LABELS, Ranker, Stage, Trained
 
 
 class Recipe(Section):

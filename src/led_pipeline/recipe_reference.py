@@ -20,8 +20,8 @@ from pydantic.fields import FieldInfo
 
 from led_pipeline.files import InputError
 from led_pipeline.recipe import Recipe
+from led_pipeline.recipe_reads import READS
 from led_pipeline.recipe_schema import LARGEST, Name
-from led_pipeline.recipe_stages import READS
 
 INTRODUCTION = f"""\
 # Every key of a recipe

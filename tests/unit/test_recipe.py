@@ -10,7 +10,8 @@ from configs import RECIPES, changed
 from led_pipeline.files import InputError
 from led_pipeline.files_yaml import repeated_keys
 from led_pipeline.recipe import Recipe, trained_in
-from led_pipeline.recipe_stages import FAMILIES, READS
+from led_pipeline.recipe_reads import READS
+from led_pipeline.recipe_stages import FAMILIES
 
 PAPER = RECIPES["config.yaml"]
 

@@ -31,7 +31,8 @@ from led_pipeline.data.sources import read_source
 from led_pipeline.files import InputError, digest
 from led_pipeline.files_yaml import repeated_keys
 from led_pipeline.recipe import Recipe, trained_in
-from led_pipeline.recipe_stages import LABELS, READS
+from led_pipeline.recipe_reads import READS
+from led_pipeline.recipe_stages import LABELS
 from led_pipeline.versions import VERSIONS
 
 
