@@ -176,14 +176,20 @@ def read_per_query(path: Path) -> PerQuery:
     """Read what `write_per_query` wrote."""
     check_regular(path, "measures per query")
     with (
-        reading(path, "what `measure` writes; measure the run again", also=(ValueError,)),
+        reading(path, "what `measure` writes; measure the run again", also=(ValueError, IndexError)),
         path.open(encoding="utf-8", newline="") as file,
     ):
         lines = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         header = next(lines, [])
         if header[:1] != ["qid"]:
             raise InputError(f"{path}:1: expected a header that starts with 'qid', got {header}; measure the run again")
-        return {line[0]: dict(zip(header[1:], map(float, line[1:]), strict=True)) for line in lines}
+        return {line[0]: dict(zip(header[1:], map(_measure_of, line[1:]), strict=True)) for line in lines}
+
+
+def _measure_of(text: str) -> float:
+    if not 0 <= float(text) <= 1:
+        raise ValueError(f"{text} is no value of a measure")
+    return float(text)
 
 
 def compare(a: PerQuery, b: PerQuery, name: str, seed: int = 42, permutations: int = 20_000) -> Comparison:
@@ -241,7 +247,10 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _measure(arguments: argparse.Namespace) -> None:
-    measured = measure(read_run(arguments.run), load_qrels(arguments.qrels), arguments.relevant_from)
+    qrels = load_qrels(arguments.qrels)
+    if not qrels:
+        raise InputError(f"{arguments.qrels}: no judgement in it, expected at least one to measure against")
+    measured = measure(read_run(arguments.run), qrels, arguments.relevant_from)
     write_per_query(arguments.per_query, measured.per_query)
     summary = {
         "run": str(arguments.run),

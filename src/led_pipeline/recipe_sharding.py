@@ -50,7 +50,7 @@ def _mapping(path: str) -> dict[str, Any]:
 def _section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return `fsdp_config` or `deepspeed_config`, with the keys as accelerate knows them."""
     prefix = "fsdp_" if name == "fsdp_config" else ""
-    return {prefix + key.removeprefix(prefix): value for key, value in (config.get(name) or {}).items()}
+    return {prefix + str(key).removeprefix(prefix): value for key, value in (config.get(name) or {}).items()}
 
 
 def _zero(said: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import pickle
+import re
 import socket
 import struct
 import zlib
@@ -106,6 +107,13 @@ def test_limits_come_from_the_environment(set_limits):
         set_limits(wrong)
         with pytest.raises(InputError, match=f"LED_LIMITS: '{wrong}', expected"):
             limits()
+
+
+def test_the_docs_list_every_limit_with_its_default():
+    text = (Path(__file__).parents[2] / "docs" / "own-data.md").read_text()
+    table = text.partition("| limit | default |")[2].partition("\n\n")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([\d,]+) \|", table, re.MULTILINE))
+    assert {name: int(value.replace(",", "")) for name, value in rows.items()} == vars(Limits())
 
 
 # --- what the pipeline itself wrote, and was damaged since

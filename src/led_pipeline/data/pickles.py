@@ -129,6 +129,7 @@ class _Check:
         self.tuples = bytearray()  # whether a tuple is at this place of the memo
         self.puts, self.memoizes = 0, False
         self.waiting = False  # a tuple, for what it is made for
+        self.frame = 0  # where the frame ends that we are in; 0 outside of frames
 
     def run(self) -> None:
         """Read to the end of the file.
@@ -137,16 +138,19 @@ class _Check:
             UnpicklingError: an operation is none of those that we take.
             EOFError: the file ends before the pickle does.
         """
-        while True:
+        code = None
+        while code != _STOP:
             self.have(2 * _NEAR)
             self.common()
+            self.in_frame()
             if self.at >= len(self.data):
                 raise EOFError("it ends early")
             code = self.data[self.at]
             self.at += 1
-            if code == _STOP:
-                break
             self.operation(code)
+            self.in_frame()
+        if self.frame:
+            raise EOFError("its last frame ends early")
         self.have(1)
         if self.at < len(self.data):
             raise pickle.UnpicklingError("there is more after its end")
@@ -157,6 +161,8 @@ class _Check:
         Without calls, since half a billion of them are nothing unusual.
         """
         data, at, end = self.data, self.at, len(self.data) - _NEAR
+        if self.frame:
+            end = min(end, at + self.frame - self.place)
         tuples, puts, waiting = self.tuples, self.puts, self.waiting
         while at < end:
             code = data[at]
@@ -196,6 +202,18 @@ class _Check:
             else:
                 break
         self.at, self.puts, self.waiting = at, puts, waiting
+
+    @property
+    def place(self) -> int:
+        """How many bytes of the file lie behind."""
+        return self.read - len(self.data) + self.at
+
+    def in_frame(self) -> None:
+        """Check that no operation reaches across the end of its frame: readers differ in what they take that for."""
+        if self.frame and self.place >= self.frame:
+            if self.place > self.frame:
+                raise pickle.UnpicklingError("a frame that ends within an operation")
+            self.frame = 0
 
     def have(self, count: int) -> bool:
         """Read on until `count` bytes lie ahead; return whether the file has as many."""
@@ -247,8 +265,11 @@ class _Check:
         if count < 0:
             count = int.from_bytes(self.take(_LENGTHS[count]), "little")
         argument = self.take(count)
-        if code == _FRAME and int.from_bytes(argument, "little") > limits().line:
-            raise pickle.UnpicklingError(f"a frame of {over('line')} bytes")
+        if code == _FRAME:
+            length = int.from_bytes(argument, "little")
+            if length > limits().line or self.frame:
+                raise pickle.UnpicklingError("a frame in a frame" if self.frame else f"a frame of {over('line')} bytes")
+            self.frame = self.place + length
         return argument
 
     def take(self, count: int) -> bytes:

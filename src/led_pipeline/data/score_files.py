@@ -133,6 +133,7 @@ def _read_tsv(path: Path | str) -> Iterator[Scored]:
     lines = read_lines(path, problems)
     first = next(lines, None)
     if first is None:
+        problems.check()
         return
     names = 3 if first[1].count("\t") == 3 else 2  # ids before the number
     shape = "4 columns: qid TAB positive TAB negative TAB margin" if names == 3 else "3 columns: qid TAB pid TAB score"
@@ -228,10 +229,14 @@ def _parquet_batches(path: Path | str, columns: list[str]) -> Iterator[pa.Record
             raise InputError(f"{path}: ids of the types {kinds[0]} and {kinds[1]}, expected strings or integers")
         if not (pa.types.is_integer(kinds[2]) or pa.types.is_floating(kinds[2])):
             raise InputError(f"{path}: scores of the type {kinds[2]}, expected floats or integers")
+        rows = 0
         for batch in file.iter_batches(columns=columns):
+            rows += len(batch)
             ids = [pc.cast(batch[name], pa.string()) for name in columns[:2]]
             scores = pc.cast(batch["score"], pa.float64(), safe=False)
             yield pa.record_batch([*ids, scores], columns)
+        if rows != file.metadata.num_rows:
+            raise InputError(f"{path}: {rows:,} of the {file.metadata.num_rows:,} rows can be read; write it again")
 
 
 def _parquet_rows(path: Path | str, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, str, float]]:
