@@ -13,6 +13,7 @@ from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import Tensor
 
+from led_pipeline.data.opened import matrix
 from led_pipeline.data.prefixes import with_prefix
 from led_pipeline.data.tables import Ragged, read_arrow, shard_range, write_arrow, write_matrix
 from led_pipeline.data.tokens import TokenStore
@@ -105,7 +106,7 @@ def join_parts(parts: list[Path], family: str, out: Path) -> None:
         parts[0].replace(out)
         return
     if family == "dense":
-        write_matrix(out, [np.load(part, mmap_mode="r") for part in parts])
+        write_matrix(out, [matrix(part) for part in parts])
     else:
         read = [read_arrow(part) for part in parts]
         joined = {}

@@ -18,7 +18,7 @@ VARIABLE = "LED_LIMITS"
 class Limits:
     """What a file that is read may have at most."""
 
-    line: int = 64_000_000  # bytes of one line
+    line: int = 32_000_000  # bytes of one line
     whole: int = 8_000_000_000  # bytes, decompressed, of JSON and pickles, which are read at once
     config: int = 16_000_000  # bytes of a YAML file
     expansion: int = 250  # how many times its own size a compressed file may become, beyond its first 256 MB

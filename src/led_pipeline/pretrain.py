@@ -19,7 +19,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
@@ -27,6 +26,7 @@ from scipy.sparse.linalg import svds
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, set_seed
 
+from led_pipeline.data.opened import parquet
 from led_pipeline.files import InputError, atomic, run_main
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -42,9 +42,10 @@ THRESHOLD = 0.75  # cosine of hidden state and embedding from which on a term ge
 
 def read_texts(passages: Path) -> Iterator[str]:
     """Yield title and text of every passage."""
-    for batch in pq.ParquetFile(passages).iter_batches(columns=["title", "text"]):
-        for title, text in zip(batch["title"].to_pylist(), batch["text"].to_pylist(), strict=True):
-            yield f"{title} {text}"
+    with parquet(passages) as file:
+        for batch in file.iter_batches(columns=["title", "text"]):
+            for title, text in zip(batch["title"].to_pylist(), batch["text"].to_pylist(), strict=True):
+                yield f"{title} {text}"
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:

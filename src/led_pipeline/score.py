@@ -13,6 +13,7 @@ from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import nn
 
+from led_pipeline.data.opened import matrix
 from led_pipeline.data.prefixes import with_prefix
 from led_pipeline.data.tables import (
     Ragged,
@@ -75,7 +76,7 @@ def score_share(
     parts = [out.with_name(f"{out.name}.rank{rank}") for rank in range(state.num_processes)]
     write_matrix(parts[state.process_index], scores)
     state.wait_for_everyone()
-    whole = np.concatenate([np.load(part) for part in parts])
+    whole = np.concatenate([matrix(part, mapped=False) for part in parts])
     state.wait_for_everyone()
     remove(parts[state.process_index])
     return whole

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from led_pipeline.data.opened import matrix
 from led_pipeline.data.tables import Ragged, read_arrow
 from led_pipeline.files import InputError
 
@@ -31,7 +32,7 @@ class _File:
     @classmethod
     def read(cls, path: Path) -> "_File":
         if path.suffix == ".npy":
-            return cls(np.load(path, mmap_mode="r"), None, None)
+            return cls(matrix(path), None, None)
         columns, _ = read_arrow(path)
         return cls(None, columns["terms"], columns["weights"])
 

@@ -59,7 +59,7 @@ def doubling(combine: bytes, times: int) -> bytes:
         (doubling(b"\x86", 30), "a tuple among its values"),
         (doubling(b"\x86R", 30), "a tuple|not callable"),
         (b"}2.", "the operation DUP"),
-        (b"X\xff\xff\xff\x7f.", "a value of more than the 64,000,000 that LED_LIMITS allows"),
+        (b"X\xff\xff\xff\x7f.", "a value of more than the 32,000,000 that LED_LIMITS allows"),
         (b"\x80\x04\x95" + b"\xff" * 7 + b"\x0f}.", "a frame of more than"),
         (b"\x80\x04\x8d" + b"\xff" * 7 + b"\x0f}.", "a value of more than"),
         (b"\x8b\xff\xff\xff\x7f.", "a value of more than"),

@@ -16,7 +16,17 @@ import pytest
 import yaml
 
 from led_pipeline import own_code
-from led_pipeline.data.tables import Ragged, count_rows, read_arrow, read_column, read_ids, write_arrow, write_strings
+from led_pipeline.data.opened import matrix
+from led_pipeline.data.tables import (
+    Ragged,
+    count_rows,
+    read_arrow,
+    read_column,
+    read_ids,
+    write_arrow,
+    write_matrix,
+    write_strings,
+)
 from led_pipeline.evaluate import read_per_query
 from led_pipeline.files import read_json
 from led_pipeline.files_errors import InputError
@@ -126,12 +136,15 @@ def cut(path: Path) -> Path:
 
 def test_damaged_tables_are_named(tmp_path):
     write_strings(tmp_path / "a.parquet", [{"id": ["p1", "p2"]}], ["id"])
+    write_matrix(tmp_path / "a.npy", np.ones((30, 2), dtype=np.float32))
     write_arrow(tmp_path / "a.arrow", {"text": Ragged.from_rows([np.arange(3)], np.int32)})
     for path, read in (
         (tmp_path / "a.parquet", lambda path: read_column(path, "id")),
         (tmp_path / "a.parquet", count_rows),
         (tmp_path / "a.parquet", lambda path: list(read_ids(path))),
         (tmp_path / "a.arrow", read_arrow),
+        (tmp_path / "a.npy", matrix),
+        (tmp_path / "a.npy", lambda path: matrix(path, mapped=False)),
     ):
         with pytest.raises(InputError, match=rf"{path.name}: .*of this pipeline; remove it to have it made again"):
             read(cut(path))

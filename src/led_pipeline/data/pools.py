@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from led_pipeline.data.characters import look_alikes, spelled
 from led_pipeline.data.formats import load_qrels, read_negatives
+from led_pipeline.data.opened import parquet
 from led_pipeline.data.same_text import first_rows
 from led_pipeline.data.tables import Ranked, Ranking, every_id, read_column, read_rankings, rows_of, write_rankings
 from led_pipeline.files import InputError, run_main, write_json
@@ -111,7 +111,8 @@ def in_row_order(lists: Iterable[Named], path: Path, queries: Path, passages: Pa
     query_rows = {name: row for row, name in enumerate(read_column(queries, "id"))}
     strangers: set[str] = set()
     known = (part for part in lists if part[0] in query_rows or strangers.add(part[0]))
-    ids = pq.read_table(passages, columns=["id"])["id"].combine_chunks()
+    with parquet(passages) as table:
+        ids = table.read(columns=["id"])["id"].combine_chunks()
     places, first = array("q"), 0  # query row, first entry and number of entries of each list
     with tempfile.TemporaryFile(dir=folder) as file:
         for names, pids, scores in _looked_up(known):

@@ -19,7 +19,6 @@ files are read and written by the row group, so that what is held at once does n
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -30,9 +29,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from led_pipeline.data.opened import arrow, parquet
 from led_pipeline.data.ragged import Ragged
 from led_pipeline.files import atomic
-from led_pipeline.files_reading import reading
 
 ROW_GROUP = 65_536  # texts
 RANKING_GROUP = 4_096  # queries: 10 MB where each has 300 passages
@@ -78,32 +77,22 @@ def shard_range(rows: int, shard: int, shards: int) -> tuple[int, int]:
     return rows * shard // shards, rows * (shard + 1) // shards
 
 
-@contextmanager
-def _opened(path: Path | str) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file; what is wrong with it is an `InputError` that names it."""
-    with (
-        reading(path, "a table of this pipeline; remove it to have it made again"),
-        pq.ParquetFile(path) as file,
-    ):
-        yield file
-
-
 def count_rows(path: Path | str) -> int:
     """Return the number of rows of a Parquet file without reading them."""
-    with _opened(path) as file:
+    with parquet(path) as file:
         return file.metadata.num_rows
 
 
 def read_column(path: Path | str, name: str) -> list[str]:
     """Return one string column of a Parquet file as a list."""
-    with _opened(path) as file:
+    with parquet(path) as file:
         return file.read(columns=[name])[name].to_pylist()
 
 
 def read_ids(path: Path | str) -> Iterator[tuple[int, pa.ChunkedArray]]:
     """Yield the ids of a Parquet file, about a million at a time, with the row of the first one."""
     first = 0
-    with _opened(path) as file:
+    with parquet(path) as file:
         for group in range(0, file.num_row_groups, ID_GROUPS):
             groups = range(group, min(group + ID_GROUPS, file.num_row_groups))
             ids = file.read_row_groups(groups, columns=["id"])["id"]
@@ -129,7 +118,7 @@ def rows_of(path: Path | str, ids: Collection[str]) -> dict[str, int]:
 def read_rows(path: Path | str, start: int, stop: int, columns: Sequence[str]) -> Iterator[dict[str, list]]:
     """Yield the rows start..stop of a Parquet file as batches of columns, reading only the row groups they lie in."""
     first = 0
-    with _opened(path) as file:
+    with parquet(path) as file:
         for group in range(file.num_row_groups):
             length = file.metadata.row_group(group).num_rows
             low, high = max(start, first), min(stop, first + length)
@@ -195,14 +184,14 @@ def write_ranking(path: Path | str, ranking: Ranking) -> None:
 
 def read_rankings(path: Path | str) -> Iterator[Ranking]:
     """Yield a ranking or a pool by the row group."""
-    with _opened(path) as file:
+    with parquet(path) as file:
         for group in range(file.num_row_groups):
             yield _ranking(file.read_row_group(group))
 
 
 def read_ranking(path: Path | str, start: int = 0, stop: int | None = None) -> Ranking:
     """Read a ranking or a pool, or only its query rows start..stop and the row groups that they lie in."""
-    with _opened(path) as file:
+    with parquet(path) as file:
         if stop is None:
             return _ranking(file.read())
         ranges = [file.metadata.row_group(group).column(0).statistics for group in range(file.num_row_groups)]
@@ -248,8 +237,7 @@ def write_arrow(path: Path | str, columns: dict[str, Ragged | NDArray], metadata
 
 def read_arrow(path: Path | str) -> tuple[dict[str, Ragged | NDArray], dict[str, str]]:
     """Map an Arrow file written by `write_arrow`; return its columns and its metadata."""
-    with reading(path, "a table of this pipeline; remove it to have it made again"):
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    table = arrow(path)
     columns = {
         name: _ragged(table[name]) if pa.types.is_large_list(table[name].type) else table[name].to_numpy()
         for name in table.column_names

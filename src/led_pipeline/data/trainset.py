@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from led_pipeline.data.candidates import Candidates, above
+from led_pipeline.data.opened import matrix
 from led_pipeline.data.order import batch_rows, repeats, shuffled, steps_per_epoch, total_steps
 from led_pipeline.data.pools import judged_grades
 from led_pipeline.data.same_text import first_rows, positives_elsewhere
@@ -204,7 +205,7 @@ def join(drawn: Path, teachers: dict[str, list[Path]], out: Path) -> None:
     columns, metadata = read_arrow(drawn)
     passages = columns["passages"]
     for name, shards in teachers.items():
-        parts = [np.load(path, mmap_mode="r") for path in shards]
+        parts = [matrix(path) for path in shards]
         scores = np.concatenate(parts).astype(np.float32, copy=False)
         if len(scores) != len(passages.values) or not np.isfinite(scores).all():
             raise InputError(

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from led_pipeline.data.sources import read_source
-from led_pipeline.data.streams import is_there
+from led_pipeline.data.streams import is_there, on_disk
 from led_pipeline.files import InputError, size, tree_bytes
+from led_pipeline.files_reading import check_regular
 from led_pipeline.hub import hub_models, is_local, outside_names
 from led_pipeline.plan import assumptions as given
 from led_pipeline.plan import machine
@@ -231,13 +232,15 @@ def files(recipe: Recipe, site: Site) -> Iterator[Finding]:
         return
     faults = []
     for name in names:
-        if dataset.source == "folder" and not is_there(Path(dataset.folder, name)):
-            faults.append(f"{Path(dataset.folder, name)}: no such file; correct dataset.folder or the name in dataset")
-        if dataset.source == "download":
-            try:
+        try:
+            if dataset.source == "download":
                 read_source(site.sources, name)
-            except InputError as error:
-                faults.append(str(error))
+            elif not is_there(path := Path(dataset.folder, name)):
+                if on_disk(path).exists():
+                    check_regular(on_disk(path), "a file")
+                faults.append(f"{path}: no such file; correct dataset.folder or the name in dataset")
+        except InputError as error:
+            faults.append(str(error))
     yield from (Finding("fatal", "files", fault) for fault in dict.fromkeys(faults))
     if not faults:
         where = dataset.folder if dataset.source == "folder" else site.sources

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from led_pipeline.data.opened import matrix
 from led_pipeline.data.tables import Ragged, Ranking, read_arrow, shard_range, write_matrix
 from led_pipeline.files import InputError, run_main
 from led_pipeline.search.top_k import NONE, best, pack, to_ranking
@@ -149,7 +150,7 @@ def _sparse_block(
 
 def read_vectors(path: Path) -> Vectors:
     """Map a file of dense (.npy) or sparse (.arrow) vectors."""
-    return np.load(path, mmap_mode="r") if path.suffix == ".npy" else SparseVectors.read(path)
+    return matrix(path) if path.suffix == ".npy" else SparseVectors.read(path)
 
 
 def pair_scores(pairs: Path, queries: Path, passages: Sequence[Path], shard: int, shards: int, out: Path) -> None:

@@ -20,6 +20,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from led_pipeline.data.opened import matrix
 from led_pipeline.data.tables import Ranking, shard_range, write_ranking
 from led_pipeline.files import InputError, run_main
 from led_pipeline.search.top_k import NONE, best, pack, to_ranking
@@ -92,7 +93,7 @@ def search(paths: Sequence[Path], queries: Path, hits: int, threads: int, shard:
 
 
 def _load(path: Path) -> NDArray:
-    vectors = np.load(path, mmap_mode="r")
+    vectors = matrix(path)
     if vectors.ndim != 2:
         raise InputError(f"{path}: expected a matrix with one vector per row, its shape is {vectors.shape}")
     return vectors

@@ -1,0 +1,33 @@
+"""Opened: the binary files between stages, and a sentence that names the one that is damaged."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from led_pipeline.files_reading import reading
+
+OURS = "a file of this pipeline; remove it to have it made again"
+
+
+@contextmanager
+def parquet(path: Path | str) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file for as long as the block takes; what reading it raises is an `InputError`."""
+    with reading(path, OURS), pq.ParquetFile(path) as file:
+        yield file
+
+
+def arrow(path: Path | str) -> pa.Table:
+    """Map an Arrow file."""
+    with reading(path, OURS):
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def matrix(path: Path | str, mapped: bool = True) -> NDArray:
+    """Map, or read, an array of a .npy file."""
+    with reading(path, OURS, also=(ValueError,)):
+        return np.load(path, mmap_mode="r" if mapped else None)
