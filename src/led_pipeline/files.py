@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -136,6 +137,9 @@ def fingerprint(value: Any) -> str:
 
 def run_main(main: Callable[[], None]) -> None:
     """Run a command's `main`; an `InputError` or a full disk becomes one line on stderr and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a log is UTF-8 whatever the locale, as all files are
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         main()
     except InputError as error:

@@ -30,7 +30,16 @@ from led_pipeline.data.opened import parquet
 from led_pipeline.files import InputError, atomic, run_main
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-# Characters of a word: the search for its pieces takes time in their third power. Texts without blanks are cut to it.
+# What takes the place of a word in scripts without blanks, about a syllable of Thai, Lao, Burmese, Khmer: a vowel that
+# is written first, a letter with its marks and what is stacked under it, a Burmese final, a vowel that is written last.
+# Pieces of whole runs would depend on where a run begins, so that a query would share few of them with its passage.
+# Japanese changes between its two kinds of kana where words end.
+SYLLABLE = (
+    r"[\u0e40-\u0e44\u0ec0-\u0ec4]?(?=[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])\p{L}"
+    r"(?:[\u1039\u17d2]\p{L}|\p{M})*(?:[\u1000-\u1021]\u103a\p{M}*)?[\u0e30\u0e32\u0e45\u0eb0\u0eb2]?"
+    r"|[\p{Katakana}\u30fc]+|\p{Hiragana}+"
+)
+# Characters of a word: the search for its pieces takes time in their third power. Longer runs are cut.
 LONGEST = 100
 MARKS = 10  # of them at most are marks on the last letter, which a cut does not part from it
 RESERVED = 2
@@ -51,8 +60,8 @@ def read_texts(passages: Path) -> Iterator[str]:
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
     """Train lower-cased word pieces that keep all accents, vowel signs and tone marks.
 
-    camelCase is split first, and so are dotted and underscored names. A Chinese character is a word; other text without
-    blanks is one long word, whose pieces the trainer finds.
+    camelCase is split first, and so are dotted and underscored names. In scripts without blanks a Chinese character is
+    a word, and so is what makes about a syllable in Southeast Asia.
     """
     texts = list(texts)
     # The trainer numbers continuing letters (##a) in an order that differs from run to run, and breaks ties by number.
@@ -84,10 +93,9 @@ def _word_pieces(pieces: dict[str, int] | None = None) -> Tokenizer:
             ),
         ]
     )
-    longer = Regex(rf".{{{LONGEST - MARKS}}}\p{{M}}{{0,{MARKS}}}")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Split(longer, "isolated")]
-    )
+    longer = rf".{{{LONGEST - MARKS}}}\p{{M}}{{0,{MARKS}}}"
+    cuts = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in (SYLLABLE, longer)]
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), *cuts])
     return tokenizer
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
-from led_pipeline import own_code, recipe_sharding, recipe_teachers
+from led_pipeline import own_code, recipe_languages, recipe_sharding, recipe_teachers
 from led_pipeline.recipe_data import Dataset
 from led_pipeline.recipe_errors import nearest
 from led_pipeline.recipe_schema import JUDGED
@@ -27,7 +27,10 @@ def faults(recipe: "Recipe", trained: Collection[str] = ()) -> list[str]:
     Args:
         trained: stages whose models are there already, so that the code that they learned with is not looked for.
     """
-    found = [*_dataset(recipe), *_case(recipe), *_names(recipe)] or [*_cycle(recipe), *_depths(recipe)]
+    found = [*_dataset(recipe), *_case(recipe), *_names(recipe), *recipe_languages.faults(recipe)] or [
+        *_cycle(recipe),
+        *_depths(recipe),
+    ]
     if not found:
         found += recipe_sharding.faults(recipe)
         for name, stage in recipe.stages.items():

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from led_pipeline.recipe_languages import Language
+
 # Numbers that no training can use are faults of the recipe, not of the step that meets them hours later. A float is
 # never nan or inf.
 LARGEST = 2**31 - 1  # of whole numbers: what rows and counts are stored as
@@ -48,6 +50,9 @@ def _is_number(annotation: Any) -> bool:
 
 
 class Bm25(Section):
+    # How texts become terms: the code of an Anserini analyser (en: Porter stemming, English stop words dropped); none:
+    # words in lower case, neither stemmed nor dropped; bigrams: pairs of letters, for scripts without blanks.
+    language: Language = "en"
     k1: float = Field(0.9, gt=0, le=1_000)  # saturation of term frequencies
     b: Fraction = 0.4  # share of the normalisation by length
 

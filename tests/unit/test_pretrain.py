@@ -93,6 +93,22 @@ def test_long_text_without_blanks_keeps_all_its_letters(text):
         assert not any(unicodedata.category(piece[0]).startswith("M") for piece in pieces)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("กรุงเทพมหานคร", "ก รุ ง เท พ ม หา น ค ร"),
+        ("ກິນເຂົ້າ", "ກິ ນ ເຂົ້າ"),
+        ("ភាសាខ្មែរ", "ភា សា ខ្មែ រ"),
+        ("မြန်မာဘာသာ", "မြန် မာ ဘာ သာ"),
+        ("コーヒーを飲む", "コーヒー を 飲 む"),
+        ("iPhoneรุ่นใหม่", "i phone รุ่ น ให ม่"),
+    ],
+)
+def test_without_blanks_a_word_is_about_a_syllable(text, words):
+    tokenizer = train_tokenizer([text] * 20, 300)
+    assert tokenizer.tokenize(text) == [unicodedata.normalize("NFKC", word) for word in words.split()]
+
+
 def test_a_letter_with_too_many_marks_is_no_endless_word():
     tokenizer = train_tokenizer(["a" + "\u0301" * 500, "b" * 500], 300)
     assert "[UNK]" not in tokenizer.tokenize("a" + "\u0301" * 500) + tokenizer.tokenize("b" * 500)

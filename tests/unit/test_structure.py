@@ -72,7 +72,7 @@ MAY_IMPORT = {
     ],
     "encode": ["files", "data", "models"],
     "score": ["files", "data", "models"],
-    "search": ["files", "data"],
+    "search": ["files", "recipe_languages", "data"],
     "evaluate": ["files", "recipe", "data"],
     "report": ["files", "recipe", "versions", "data", "evaluate"],
 }

@@ -16,13 +16,14 @@ SOURCE = str(Path(workflow.basedir, "src"))
 sys.path.insert(0, SOURCE)
 # Jobs find the package in a conda environment, too, which holds only what it depends on. Snakemake takes PYTHONPATH
 # away from such jobs, so it is set inside of them; the first part is Snakemake's own prefix, which it formats once. No
-# job but those in preflight.smk asks a model hub for anything: compute nodes often have no internet.
+# job but those in preflight.smk asks a model hub for anything: compute nodes often have no internet. PYTHONUTF8: the
+# locale of a job may know ASCII only (LC_ALL=C), its texts and paths need not.
 if os.pathsep in SOURCE:
     raise WorkflowError(f"{SOURCE}: PYTHONPATH cannot hold a folder with '{os.pathsep}' in its name; rename it")
 FIRST = shlex.quote(SOURCE).replace("{", "{{").replace("}", "}}")
 shell.prefix(
     f"set -euo pipefail; export PYTHONPATH={FIRST}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
-    " HUB_OFFLINE=${{HF_HUB_OFFLINE:-0}} HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1; "
+    " PYTHONUTF8=1 HUB_OFFLINE=${{HF_HUB_OFFLINE:-0}} HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1; "
 )
 
 from led_pipeline import folder_names, hub, own_code
@@ -436,7 +437,10 @@ def check_again():
     if in_conda or not os.path.exists(PREFLIGHT):  # where jobs have an environment of their own, only the rule can look
         return
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))}
+    environment["PYTHONUTF8"] = "1"
     command = ["python", "-m", "led_pipeline.plan.preflight", *shlex.split(preflight_arguments())]
-    answer = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    answer = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
+    )
     if answer.returncode:
         raise WorkflowError(answer.stdout)

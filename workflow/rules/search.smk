@@ -4,9 +4,10 @@ BM25_INDEX = f"{ROOT}/index/bm25"
 RANKING = f"{ROOT}/rankings/{{system}}.{{split}}.parquet"
 SEARCHED = f"{ROOT}/rankings/{{system}}.{{part}}.parquet"  # a split, a shard of it, or its first hits
 ENGINE = f"python -m led_pipeline.search.{RECIPE.search.backend}"
-BM25 = f"--k1 {RECIPE.bm25.k1} --b {RECIPE.bm25.b}"
-# Lucene needs them to search; an OpenSearch node keeps them with the index.
-BM25_OF_INDEX = {"anserini": "", "opensearch": f" {BM25}"}[RECIPE.search.backend]
+LANGUAGE = f" --language {RECIPE.bm25.language}" if RECIPE.bm25.language != "en" else ""
+BM25 = f"--k1 {RECIPE.bm25.k1} --b {RECIPE.bm25.b}{LANGUAGE}"
+# Lucene needs k1 and b to search; an OpenSearch node keeps them with the index.
+BM25_OF_INDEX = {"anserini": LANGUAGE, "opensearch": f" {BM25}"}[RECIPE.search.backend]
 
 
 rule bm25_index:

@@ -25,8 +25,18 @@ from led_pipeline.data.tables import Ragged, Ranking, count_rows, read_rows, sha
 from led_pipeline.files import InputError, atomic, run_main, write_json
 from led_pipeline.search.exact import SparseVectors
 from led_pipeline.search.impacts import json_vectors, quantise, repeated_terms
-from led_pipeline.search.indexes import NOTE, checked_note, no_hits, parser, read_shards, run
+from led_pipeline.search.indexes import (
+    NOTE,
+    check_language,
+    checked_note,
+    no_hits,
+    parser,
+    read_queries,
+    read_shards,
+    run,
+)
 from led_pipeline.search.java import run_java
+from led_pipeline.search.letters import terms
 
 FILE_ROWS = 50_000  # passages per file given to Anserini, which reads a file in one thread
 VECTORS = 4_096  # vectors that are texts at once
@@ -35,6 +45,7 @@ CHUNK_QUERIES = 20_000
 CHUNK_HITS = 5_000_000
 CHUNK_CHARACTERS = 200_000_000
 HEAP_MB = 4_096
+NO_TERM = "."  # for a passage without any term, which Anserini would leave out
 IMPACT_FLAGS = ["-impact", "-pretokenized"]
 LONGEST_TEXT = 20_000_000  # UTF-16 units of one string that Jackson, which reads JSON for Anserini, takes
 
@@ -50,23 +61,31 @@ _CALLS = """<!DOCTYPE Configure PUBLIC "-//Jetty//Configure//EN" "https://www.ec
 """
 
 
-def bm25_index(passages: Path, out: Path, threads: int, heap_mb: int = HEAP_MB) -> None:
-    """Index title and text of all passages with Anserini's analysis of English: Porter stemming, stop words dropped."""
+def bm25_index(passages: Path, out: Path, threads: int, language: str = "en", heap_mb: int = HEAP_MB) -> None:
+    """Index title and text of all passages, cut into terms as `bm25.language` says."""
+    check_language(passages, language)
     rows = count_rows(passages)
-    documents = ('"contents":' + json.dumps(text) for text in _contents(passages, rows))
-    _build(out, documents, {"kind": "bm25", "passages": rows}, ["-collection", "JsonCollection"], threads, heap_mb)
+    documents = ('"contents":' + json.dumps(text) for text in _contents(passages, rows, language))
+    note = {"kind": "bm25", "passages": rows, "language": language}
+    _build(out, documents, note, ["-collection", "JsonCollection", *_analysis(language)], threads, heap_mb)
 
 
-def _contents(passages: Path, rows: int) -> Iterator[str]:
-    """Yield title and text of each passage as one.
+def _analysis(language: str) -> list[str]:
+    """Return Anserini's arguments for a language; it takes a code that it does not know for English."""
+    special = {"none": ["-stemmer", "none", "-keepStopwords"], "bigrams": ["-pretokenized"]}
+    return special.get(language, ["-language", language])
+
+
+def _contents(passages: Path, rows: int, language: str) -> Iterator[str]:
+    """Yield title and text of each passage as one, as Anserini is given them.
 
     Raises:
         InputError: one shows nothing, which Anserini leaves out, or is longer than it can read.
     """
     for batch in read_rows(passages, 0, rows, ["id", "title", "text"]):
         for name, title, text in zip(batch["id"], batch["title"], batch["text"], strict=True):
-            both = f"{title} {text}"
-            if is_blank(both):
+            both = terms(f"{title} {text}", language) or NO_TERM
+            if is_blank(f"{title} {text}"):
                 raise InputError(
                     f"{passages}: passage '{name}' shows nothing; dataset.skip: [empty_text] leaves it out"
                 )
@@ -79,15 +98,15 @@ def _contents(passages: Path, rows: int) -> Iterator[str]:
 
 
 def bm25_search(
-    index: Path, queries: Path, passages: Path, k1: float, b: float, hits: int, threads: int, shard: int = 0,
-    shards: int = 1, heap_mb: int = HEAP_MB,
+    index: Path, queries: Path, passages: Path, k1: float, b: float, hits: int, threads: int, language: str = "en",
+    shard: int = 0, shards: int = 1, heap_mb: int = HEAP_MB,
 ) -> Iterator[Ranking]:  # fmt: skip
     """Yield a shard of the queries ranked by BM25; scores are Anserini's, rounded to 0.0001 and lowered within ties."""
-    checked_note(index, {"kind": "bm25", "passages": count_rows(passages)})
+    checked_note(index, {"kind": "bm25", "passages": count_rows(passages), "language": language})
     start, stop = shard_range(count_rows(queries), shard, shards)
-    texts = (text for batch in read_rows(queries, start, stop, ["text"]) for text in batch["text"])
+    texts = read_queries(queries, start, stop, language)
     topics = (re.sub(r"[\x00-\x20]+", " ", text).strip(" ") for text in texts)
-    flags = ["-bm25", "-bm25.k1", str(k1), "-bm25.b", str(b)]
+    flags = ["-bm25", "-bm25.k1", str(k1), "-bm25.b", str(b), *_analysis(language)]
     return _search(index, topics, (start, stop), flags, hits, threads, heap_mb)
 
 

@@ -2,14 +2,19 @@
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from led_pipeline.data.tables import Ranking, count_rows, write_rankings
+from led_pipeline.data.tables import Ranking, count_rows, read_rows, write_rankings
 from led_pipeline.files import InputError, read_json
+from led_pipeline.recipe_languages import CODES
 from led_pipeline.search.exact import SparseVectors
+from led_pipeline.search.letters import terms, uncut_share
 
 NOTE = "note.json"
+SAMPLE = 1_000  # passages that are looked at for their script
+BEFORE = {"language": "en"}  # what notes did not say when there was nothing else
 
 
 def checked_note(index: Path, expected: dict[str, Any]) -> dict[str, Any]:
@@ -22,14 +27,46 @@ def checked_note(index: Path, expected: dict[str, Any]) -> dict[str, Any]:
         raise InputError(f"{index}: not an index built by this module, there is no {NOTE} in it")
     note = read_json(index / NOTE)
     for key, value in expected.items():
-        if note.get(key) != value:
-            raise InputError(f"{index}: its {key} is {note.get(key)}, this search expects {value}; build it again")
+        if note.get(key, BEFORE.get(key)) != value:
+            raise InputError(
+                f"{index}: its {key} is {note.get(key, BEFORE.get(key))}, this search expects {value}; build it again"
+            )
     return note
 
 
 def no_hits(index: Path, queries: int) -> InputError:
     """Return the error of a search that found nothing for any query."""
-    return InputError(f"{index}: no query of {queries} has a single hit; does the index belong to these queries?")
+    language = read_json(index / NOTE).get("language")
+    hint = f", and is bm25.language, which is {language}, theirs?" if language else "?"
+    return InputError(f"{index}: no query of {queries} has a single hit; does the index belong to these queries{hint}")
+
+
+def read_passages(passages: Path, language: str) -> Iterator[str]:
+    """Yield title and text of every passage as one, as the engine is given them."""
+    for batch in read_rows(passages, 0, count_rows(passages), ["title", "text"]):
+        for title, text in zip(batch["title"], batch["text"], strict=True):
+            yield terms(f"{title} {text}", language)
+
+
+def read_queries(queries: Path, start: int, stop: int, language: str) -> Iterator[str]:
+    """Yield the queries of a range of rows, as the engine is given them."""
+    for batch in read_rows(queries, start, stop, ["text"]):
+        yield from (terms(text, language) for text in batch["text"])
+
+
+def check_language(passages: Path, language: str) -> None:
+    """Check that the default, English, can cut the passages into words.
+
+    Raises:
+        InputError: most letters of the first passages belong to a script without blanks, whose texts would be one word.
+    """
+    share = uncut_share(islice(read_passages(passages, language), SAMPLE)) if language == "en" else 0
+    if share > 0.5:
+        raise InputError(
+            f"{passages}: {share:.0%} of the letters belong to a script without blanks, which the analysis of English"
+            " leaves in one piece, so that BM25 finds next to nothing; set bm25.language: bigrams (or th, for Thai with"
+            " a full JDK)"
+        )
 
 
 def read_shards(vectors: Sequence[Path], passages: Path) -> tuple[list[tuple[Path, SparseVectors]], int]:
@@ -60,6 +97,8 @@ def parser(description: str, threads: str | None = None) -> tuple[argparse.Argum
             command.add_argument("--shard", type=int, default=0, help="which of the shards of the queries to search")
             command.add_argument("--shards", type=int, default=1)
     commands.choices["bm25-search"].add_argument("--queries", type=Path, required=True)
+    for name in ("bm25-index", "bm25-search"):
+        commands.choices[name].add_argument("--language", choices=CODES, default="en", help="as bm25.language")
     commands.choices["impact-index"].add_argument("--vectors", type=Path, nargs="+", required=True)
     commands.choices["impact-search"].add_argument("--query-vectors", type=Path, required=True)
     return whole, commands.choices

@@ -15,6 +15,11 @@ from led_pipeline.files import InputError
 
 OLDEST = 21  # what the class files of the jar are compiled for
 SHOWN = 15  # log lines repeated in an error
+# What some lines of a log mean, and what to do.
+HINTS = {
+    "does not have support for Thai segmentation": "this Java has no Thai dictionary: set bm25.language: bigrams, or"
+    f" point JAVA_HOME at a full JDK {OLDEST} or newer, which has one",
+}
 
 
 def parse_version(text: str) -> int | None:
@@ -85,6 +90,8 @@ def java_command(main_class: str, args: Sequence[str], heap_mb: int, threads: in
         # Anserini's workers lose a query silently when an Error, which is no Exception, ends them.
         "-XX:+ExitOnOutOfMemoryError",
         "-Dfile.encoding=UTF-8",
+        "-Dstdout.encoding=UTF-8",
+        "-Dstderr.encoding=UTF-8",
         "-Duser.language=en",
         "-cp",
         str(find_jar()),
@@ -107,9 +114,12 @@ def run_java(
     """
     command = java_command(main_class, args, heap_mb, threads)
     lines: list[str] = []
+    # Java takes the encoding of file names from the locale, and LC_ALL=C has only ASCII.
+    environment = os.environ | {"LC_ALL": "C.UTF-8"}
     with subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    ) as process:
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
+        errors="replace",
+    ) as process:  # fmt: skip
         try:
             for line in process.stdout:
                 print(line, end="", flush=True)
@@ -120,7 +130,9 @@ def run_java(
     trace = next((i for i, line in enumerate(lines) if line.startswith("\tat ")), None)
     if process.returncode or trace is not None:
         shown = "\n".join(lines[-SHOWN:] if trace is None else lines[max(trace - 3, 0) : trace + 3])
+        hints = "".join(f"\n{hint}" for sign, hint in HINTS.items() if any(sign in line for line in lines))
         raise InputError(
-            f"anserini: {main_class} failed (exit status {process.returncode}) and its result is incomplete:\n{shown}"
+            f"anserini: {main_class} failed (exit status {process.returncode}) and its result is incomplete:\n"
+            f"{shown}{hints}"
         )
     return lines

@@ -17,12 +17,23 @@ from typing import Any
 
 import numpy as np
 
-from led_pipeline.data.tables import Ranking, count_rows, read_rows, shard_range
+from led_pipeline.data.tables import Ranking, count_rows, shard_range
 from led_pipeline.files import InputError, atomic, run_main, write_json
+from led_pipeline.recipe_languages import NODE_ANALYZERS
 from led_pipeline.search import opensearch_node as node
 from led_pipeline.search.exact import SparseVectors
 from led_pipeline.search.impacts import checked
-from led_pipeline.search.indexes import NOTE, checked_note, no_hits, parser, read_shards, run
+from led_pipeline.search.indexes import (
+    NOTE,
+    check_language,
+    checked_note,
+    no_hits,
+    parser,
+    read_passages,
+    read_queries,
+    read_shards,
+    run,
+)
 
 VECTORS = 4_096  # vectors that are Python objects at once
 MOST_HITS = 10_000  # a search returns no more unless the index says otherwise
@@ -66,29 +77,25 @@ def _checked(index: Path, expected: dict[str, Any]) -> tuple[Any, str]:
     return client, note["index"]
 
 
-def bm25_index(passages: Path, out: Path, k1: float, b: float) -> None:
-    """Index title and text of all passages with the node's analysis of English: Porter stemming, stop words dropped."""
+def bm25_index(passages: Path, out: Path, k1: float, b: float, language: str = "en") -> None:
+    """Index title and text of all passages with the node's analyser for `bm25.language`."""
+    check_language(passages, language)
     rows = count_rows(passages)
-    texts = (
-        f"{title} {text}"
-        for batch in read_rows(passages, 0, rows, ["title", "text"])
-        for title, text in zip(batch["title"], batch["text"], strict=True)
-    )
-    documents = ((row, {"text": text}) for row, text in enumerate(texts))
+    documents = ((row, {"text": text}) for row, text in enumerate(read_passages(passages, language)))
     settings = {"similarity": {"default": {"type": "BM25", "k1": k1, "b": b}}}
-    field = {"text": {"type": "text", "analyzer": "english"}}
-    _index(out, "bm25", settings, field, documents, {"passages": rows, "k1": k1, "b": b})
+    field = {"text": {"type": "text", "analyzer": NODE_ANALYZERS[language]}}
+    _index(out, "bm25", settings, field, documents, {"passages": rows, "k1": k1, "b": b, "language": language})
 
 
 def bm25_search(
-    index: Path, queries: Path, passages: Path, k1: float, b: float, hits: int, threads: int, shard: int = 0,
-    shards: int = 1,
+    index: Path, queries: Path, passages: Path, k1: float, b: float, hits: int, threads: int, language: str = "en",
+    shard: int = 0, shards: int = 1,
 ) -> Iterator[Ranking]:  # fmt: skip
     """Yield a shard of the queries ranked by BM25."""
-    expected = {"kind": "bm25", "passages": count_rows(passages), "k1": k1, "b": b}
+    expected = {"kind": "bm25", "passages": count_rows(passages), "k1": k1, "b": b, "language": language}
     client, name = _checked(index, expected)
     start, stop = shard_range(count_rows(queries), shard, shards)
-    texts = (text for batch in read_rows(queries, start, stop, ["text"]) for text in batch["text"])
+    texts = read_queries(queries, start, stop, language)
     asked = ({"match": {"text": {"query": text}}} if text.strip() else None for text in texts)
     return _ranked(node.search(client, name, asked, _within(hits), threads), start, index)
 
