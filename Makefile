@@ -15,10 +15,10 @@ TESTS_READY := .venv/.ready-tests
 PIP := .venv/bin/python -m pip
 WITH_ENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help env demo test unlock clean
+.PHONY: help env demo test kill-test unlock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  PYTHON=python3.12   the Python that makes .venv (3.11 or newer)"
 	@echo "  GPU=1               Faiss on the GPU instead of the CPU"
@@ -53,10 +53,10 @@ $(TESTS_READY): $(READY) envs/test.txt
 	@touch $(READY) $@
 
 demo: $(READY) ## raw text to a measured model, in minutes on a laptop, with nothing to download but packages
-	@echo "Ctrl-C is safe: 'make demo' goes on with what is missing."
+	@echo "Ctrl-C is safe, and so is any kill: 'make demo' goes on with what is missing."
 	@$(WITH_ENV) snakemake led_final --cores all $(ARGS) --configfile config/demo.yaml || { status=$$?; \
 	  echo; echo "The demo stopped; the messages above name the step and its log. 'make demo' goes on from there."; \
-	  echo "If it says that the directory is locked and no other run is active: 'make unlock' first."; exit $$status; }
+	  exit $$status; }
 	@echo
 	@echo "Look next at:"
 	@echo "  results/demo/report/index.html   curves, metrics with intervals, queries side by side"
@@ -68,7 +68,11 @@ test: $(TESTS_READY) ## every test that this machine can run
 	  echo "Again only what failed: make test ARGS=--lf"; exit $$status; }
 	@echo "The fast ones alone: make test ARGS='-n 2 -m \"not pipeline and not ranks and not java and not cluster\"'"
 
-unlock: $(READY) ## remove the lock that a killed run of the demo left behind
+kill-test: $(TESTS_READY) ## kill a small run 100 times, and compare what it ends with
+	@rm -rf build/kill-test
+	@$(WITH_ENV) python tests/kill_campaign.py --folder build/kill-test $(ARGS)
+
+unlock: $(READY) ## remove a lock of the demo that the next run does not remove itself, of another machine
 	@$(WITH_ENV) snakemake --cores 1 --unlock --configfile config/demo.yaml
 
 clean: ## remove .venv, caches and the demo's results; other results stay

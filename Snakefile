@@ -38,6 +38,7 @@ rule led_final:
 
 
 onstart:
+    begin()
     check_again()
 
 

@@ -105,7 +105,7 @@ def live(life: Callable[[], None]) -> int:
 def kind(event: str) -> str:
     """Return what an event does to which file, whatever the step and the random part of the name."""
     what, _, path = event.partition(" ")
-    return f"{what} {re.sub(r'[0-9a-f]{8}|[0-9]+', '*', Path(path).name)}"
+    return f"{what} {re.sub(r'[0-9a-f]{8}-[0-9]+-[0-9a-f]{8}|[0-9]+', '*', Path(path).name)}"
 
 
 def moments(events: list[str], nth: int) -> list[int]:

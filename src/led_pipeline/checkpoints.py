@@ -1,6 +1,5 @@
 """Checkpoints: where an unfinished training is kept, whole at every moment, so that a killed one can go on."""
 
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,10 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from led_pipeline import sharding
-from led_pipeline.files import atomic, read_json, remove, write_json
+from led_pipeline import locks, sharding
+from led_pipeline.files import atomic, keep_through_power_loss, read_json, remove, write_json
+
+PATIENCE_S = 120  # longer than what is left of a killed training takes to end
 
 
 class Checkpoints:
@@ -21,19 +22,28 @@ class Checkpoints:
     process is killed, one whole state is left.
 
     The folder belongs to one `owner`, the fingerprint of everything that decides the result; with another owner it is
-    emptied, so that a changed setting starts anew.
+    emptied, so that a changed setting starts anew. All processes of a training hold the folder's lock until they end:
+    another training of the stage waits for the last of them.
+
+    Raises:
+        InputError: another training has not ended within PATIENCE_S.
     """
 
     def __init__(self, folder: Path, owner: str, accelerator: Accelerator):
         self.folder, self.accelerator = folder, accelerator
         self.kept: int | None = None  # the step of the state on disk
         self._since = time.monotonic()
+        lock = folder / "lock"
         if accelerator.is_main_process:
-            mark = folder / "owner.json"
-            if not (mark.is_file() and read_json(mark) == owner):
-                shutil.rmtree(folder, ignore_errors=True)
-                folder.mkdir(parents=True)
-                write_json(mark, owner)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = locks.wait_for(lock, "another training writes its checkpoints here", PATIENCE_S)
+        accelerator.wait_for_everyone()
+        if not accelerator.is_main_process:
+            self._lock = locks.join(lock, accelerator.process_index)
+        elif not ((mark := folder / "owner.json").is_file() and read_json(mark) == owner):
+            for other in set(folder.iterdir()) - {lock}:
+                remove(other)
+            write_json(mark, owner)
         accelerator.wait_for_everyone()
 
     def save(self, progress: dict[str, Any]) -> None:
@@ -46,6 +56,7 @@ class Checkpoints:
             self.accelerator.save_state(str(state))
             self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
+            keep_through_power_loss(state)
             write_json(self.folder / "progress.json", progress)
             needed = {state, self._best(progress["best_step"])}
             found = {path for name in ("state.*", "best.*.pt", ".*.part") for path in self.folder.glob(name)}

@@ -5,16 +5,20 @@ import hashlib
 import io
 import json
 import os
+import platform
 import re
 import shutil
 import stat
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from led_pipeline import locks, processes
 from led_pipeline.files_errors import InputError
 from led_pipeline.files_reading import NotJson, parse_json, read_text
 
@@ -29,7 +33,8 @@ def atomic(path: Path | str, needs: int = 0) -> Iterator[Path]:
     """Yield a temporary path beside `path` and rename it to `path` when the block ends without an error.
 
     The block may create a file or a folder there. On an error, an interrupt included, what was written is removed
-    and whatever stood at `path` before stays.
+    and whatever stood at `path` before stays. What is at `path` is whole after a power loss, too: its bytes are on the
+    disk before its name is. A folder that replaces another one may then be missing, but is never a mixture.
 
     Args:
         path: where the result shall lie.
@@ -40,14 +45,16 @@ def atomic(path: Path | str, needs: int = 0) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    temporary = _unfinished(path)
     if needs > (free := shutil.disk_usage(path.parent).free):
         raise InputError(_no_room(path, f"{size(needs)} are needed", free, "nothing was written"))
     try:
         yield temporary
+        keep_through_power_loss(temporary)
         if path.is_dir():
             shutil.rmtree(path)
         temporary.replace(path)
+        _sync(path.parent)
     except InputError:
         raise
     except Exception as error:
@@ -59,6 +66,80 @@ def atomic(path: Path | str, needs: int = 0) -> Iterator[Path]:
         raise InputError(_no_room(path, wanted, free + written, f"{reason}; what was written is removed")) from error
     finally:
         remove(temporary)
+
+
+@contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path`, for what is needed on the way to a result, and remove it at the end."""
+    folder = _unfinished(path)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        remove(folder)
+
+
+@cache
+def _here() -> str:
+    """Return 8 hex digits that the processes of this machine share since it was started, those of a container apart."""
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        return fingerprint([boot, str(Path("/proc/self/ns/pid").readlink())])[:8]
+    return fingerprint([platform.node()])[:8]
+
+
+def _unfinished(path: Path) -> Path:
+    """Return a hidden name beside `path` that says which process writes there."""
+    return path.with_name(f".{path.name}.{_here()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
+
+
+_UNFINISHED = re.compile(r"\..+\.([0-9a-f]{8})-([0-9]+)-[0-9a-f]{8}\.part")
+ABANDONED_S = 86_400  # after which nothing is left of a process that cannot be looked up
+
+
+def remove_unfinished(folder: Path) -> list[Path]:
+    """Remove, and return, what processes that have ended left unfinished under a folder.
+
+    What another machine wrote, or this one before it was started again, goes when it is a day old.
+    """
+    removed = []
+    for path in sorted(folder.rglob(".*.part")):
+        name = _UNFINISHED.fullmatch(path.name)
+        with suppress(FileNotFoundError):  # finished, or removed with the folder that held it
+            if name and (
+                not _runs(int(name[2])) if name[1] == _here() else time.time() - path.stat().st_mtime > ABANDONED_S
+            ):
+                remove(path)
+                removed.append(path)
+    return removed
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
+
+
+def keep_through_power_loss(path: Path) -> None:
+    """Wait until a file, or all files under a folder, are on the disk and not only on their way to it."""
+    for each in [path, *path.rglob("*")] if path.is_dir() else [path]:
+        if not each.is_symlink():
+            _sync(each)
+
+
+def _sync(path: Path) -> None:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that cannot wait, for folders above all
+            raise
+    finally:
+        os.close(file)
 
 
 def _full(error: BaseException) -> str:
@@ -136,11 +217,16 @@ def fingerprint(value: Any) -> str:
 
 
 def run_main(main: Callable[[], None]) -> None:
-    """Run a command's `main`; an `InputError` or a full disk becomes one line on stderr and exit status 2."""
+    """Run a command's `main`; an `InputError` or a full disk becomes one line on stderr and exit status 2.
+
+    Under Snakemake and torchrun the command ends with what started it, and holds the GPUs of its job.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a log is UTF-8 whatever the locale, as all files are
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
+        processes.end_with_parent()
+        locks.hold_leased()
         main()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -3,23 +3,27 @@
 Run as `python -m led_pipeline.launch --gpu N --threads T -- MODULE ARGUMENTS`. With `--gpu 0` one process runs on the
 CPU (gloo); with `--plain` one process gets all the GPUs, without torchrun. Snakemake counts GPUs but does not say
 which, so devices are leased with file locks. The launcher then becomes the job (exec), which keeps the locks: the
-kernel releases them however it dies, and signals and exit codes need no forwarding. Where CUDA_VISIBLE_DEVICES is set
-(by SLURM, by the user), only those devices are taken. A SLURM job may see its devices under numbers of its own, so its
-locks are its own. With `--nodes` (inside a SLURM job of as many nodes) the launcher becomes an srun that starts itself
-once per node, and there torchrun, so that all processes form one world.
+kernel releases them however it dies, and signals and exit codes need no forwarding. The processes that torchrun starts
+end with it, and hold the same locks: a device is free when nothing of the job computes any more. Where
+CUDA_VISIBLE_DEVICES is set (by SLURM, by the user), only those devices are taken. A SLURM job may see its devices under
+numbers of its own, so its locks are its own. On one machine all listens on the loopback interface. With `--nodes`
+(inside a SLURM job of as many nodes) the launcher becomes an srun that starts itself once per node, and there torchrun,
+so that all processes form one world.
 """
 
 import argparse
-import fcntl
 import os
+import re
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, NoReturn
+from typing import NoReturn
 
+from led_pipeline import locks, processes
 from led_pipeline.files import InputError, run_main
 
 POLL_S = 0.5
@@ -41,50 +45,57 @@ def visible_devices() -> list[str]:
     return [str(i) for i, _ in enumerate(listed.stdout.splitlines())]
 
 
-def lease(count: int, devices: list[str], folder: Path) -> dict[str, IO]:
-    """Return `count` of the devices with the lock file that holds each, waiting for other jobs to give theirs back.
+def lease(count: int, devices: list[str], folder: Path) -> dict[str, int]:
+    """Return `count` of the devices with the descriptor of the lock that holds each, waiting for other jobs to end.
 
     All are taken at once or none, one attempt at a time, so two jobs can never wait for each other. A device is given
-    back when its file is closed, at the latest by the end of the process (and of what it executes: the files are
-    inherited).
+    back when its descriptor is closed, at the latest by the end of the process (and of what it becomes), unless
+    processes that it started hold the device, too (`locks.hold_leased`).
 
     Raises:
-        InputError: there are fewer devices than asked for, so waiting would never end.
+        InputError: there are fewer devices than asked for, so waiting would never end; the folder is not this user's.
     """
     if count > len(devices):
         raise InputError(
             f"this job asks for {count} GPUs and {len(devices)} are visible; lower resources.*.gpu in the config"
             " (0 runs on the CPU) or set CUDA_VISIBLE_DEVICES"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    inside = locks.private_folder(folder)
+    os.set_inheritable(inside, True)
     while True:
-        held: dict[str, IO] = {}
-        with (folder / "attempt.lock").open("w") as attempt:
-            fcntl.flock(attempt, fcntl.LOCK_EX)
-            for device in devices:
-                if len(held) < count and (file := _try_lock(folder / f"gpu-{device}.lock")):
-                    held[device] = file
+        held: dict[str, int] = {}
+        attempt = locks.open_lock("attempt.lock", inside)
+        locks.wait(attempt)
+        for device in devices:
+            if len(held) < count and (file := _try_lock(lock_name(device), inside)) is not None:
+                held[device] = file
+        os.close(attempt)
         if len(held) == count:
             return held
         for file in held.values():
-            file.close()
+            os.close(file)
         time.sleep(POLL_S)
 
 
-def _try_lock(path: Path) -> IO | None:
-    """Return the lock file of a free device, locked and inheritable, or None."""
-    file = path.open("w")  # it stays open for as long as the device is held
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
+def _try_lock(name: Path | str, folder: int | None = None) -> int | None:
+    """Return the descriptor of a free device's lock file, locked and inheritable, or None."""
+    file = locks.open_lock(name, folder)  # it stays open for as long as the device is held
+    if not locks.take_for_group(file):
+        os.close(file)
         return None
-    os.set_inheritable(file.fileno(), True)
+    os.set_inheritable(file, True)
     return file
 
 
+def lock_name(device: str) -> str:
+    return f"gpu-{re.sub(r'[^A-Za-z0-9-]', '_', device)}.lock"
+
+
 def lock_folder() -> Path:
-    """Return where the lock files of this user's devices lie: one folder per machine, per node of a SLURM job."""
+    """Return where the lock files of this user's devices lie: one folder per machine, per node of a SLURM job.
+
+    XDG_RUNTIME_DIR would not do: it goes when the user logs out, and the locks of what still runs with it.
+    """
     scope = ["led-gpus", str(os.getuid()), *(os.environ.get(f"SLURM_{name}", "") for name in ("JOB_ID", "NODEID"))]
     return Path(tempfile.gettempdir(), "-".join(filter(None, scope)))
 
@@ -92,15 +103,23 @@ def lock_folder() -> Path:
 def torchrun_command(module: str, arguments: list[str], processes: int, nodes: int = 1, port: int = 0) -> list[str]:
     """Return the command that runs a module under torchrun on this machine.
 
-    On one node torchrun takes a free port. On one of several, inside the srun of `srun_command`, the processes meet at
-    the first node, where that srun was called.
+    On one node the processes meet at a free port of the loopback interface. On one of several, inside the srun of
+    `srun_command`, they meet at the first node, where that srun was called. torchrun's folder of logs, always empty
+    here, is not made.
     """
-    meet = ["--standalone"]
+    meet = ["led_pipeline.loopback"]
     if nodes > 1:
         rank, address = os.environ["SLURM_NODEID"], os.environ["SLURM_LAUNCH_NODE_IPADDR"]
-        meet = [f"--nnodes={nodes}", f"--node-rank={rank}", f"--master-addr={address}", f"--master-port={port}"]
-    run = [sys.executable, "-m", "torch.distributed.run", *meet, f"--nproc-per-node={processes}"]
+        meet = ["torch.distributed.run", f"--nnodes={nodes}", f"--node-rank={rank}"]
+        meet += [f"--master-addr={address}", f"--master-port={port}"]
+    run = [sys.executable, "-m", *meet, f"--log-dir={os.devnull}", f"--nproc-per-node={processes}"]
     return [*run, "-m", module, *arguments]
+
+
+def loopback_environment() -> dict[str, str]:
+    """Return what keeps the connections of gloo and NCCL within this machine."""
+    name = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
+    return dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), name) if name else {}
 
 
 def srun_command(nodes: int, threads: int, arguments: list[str]) -> list[str]:
@@ -136,20 +155,27 @@ def main() -> None:
         parser.error("name the module to run after --")
     module, *arguments = a.command[1:] if a.command[0] == "--" else a.command
     if a.nodes > 1 and a.port is None:
-        _become(srun_command(a.nodes, a.threads, sys.argv[1:]), os.environ)
-    processes = 1 if a.plain else a.gpu or a.processes or 1
-    held = lease(a.gpu, visible_devices(), lock_folder()) if a.gpu else {}
+        # SLURM ends what srun has started; it is no child of srun's.
+        untied = {name: value for name, value in os.environ.items() if name != processes.PARENT}
+        _become(srun_command(a.nodes, a.threads, sys.argv[1:]), untied)
+    count = 1 if a.plain else a.gpu or a.processes or 1
+    folder = lock_folder()
+    held = lease(a.gpu, visible_devices(), folder) if a.gpu else {}
     environment = (
         ({} if a.gpu else KEEP_MEMORY)
+        | (loopback_environment() if a.nodes == 1 else {})
         | os.environ
         | {
             "CUDA_VISIBLE_DEVICES": ",".join(held),
-            "OMP_NUM_THREADS": str(max(1, a.threads // processes)),
+            "OMP_NUM_THREADS": str(max(1, a.threads // count)),
             "TOKENIZERS_PARALLELISM": "false",
+            processes.PARENT: str(os.getpid()),
         }
     )
+    if held:
+        environment[locks.LEASE] = os.pathsep.join(str(folder / lock_name(device)) for device in held)
     plain = [sys.executable, "-m", module, *arguments]
-    _become(plain if a.plain else torchrun_command(module, arguments, processes, a.nodes, a.port), environment)
+    _become(plain if a.plain else torchrun_command(module, arguments, count, a.nodes, a.port), environment)
 
 
 def _become(command: list[str], environment: Mapping[str, str]) -> NoReturn:

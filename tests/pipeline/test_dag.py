@@ -7,7 +7,6 @@ by jobs that only create their outputs.
 import os
 import re
 import shutil
-import signal
 import subprocess
 import time
 import zipfile
@@ -19,6 +18,7 @@ import yaml
 from configs import RECIPES, changed
 from workflow_copy import ALL_AT_ONCE, ROOT, Plan, WorkflowCopy
 
+from led_pipeline import files
 from led_pipeline.plan.jobs import Needs, count_jobs, source_files
 from led_pipeline.recipe import Recipe
 from led_pipeline.versions import VERSIONS
@@ -442,7 +442,7 @@ def test_a_failed_job_stops_its_followers_and_the_next_run_does_the_rest(tmp_pat
     assert "models/lex_continue" in again.outputs
 
 
-def test_a_killed_run_goes_on_where_it_was(tmp_path):
+def test_a_killed_run_goes_on_where_it_was_by_the_same_command_alone(tmp_path):
     workflow = WorkflowCopy(tmp_path)
     command = workflow.command("led_final", *ALL_AT_ONCE, "--configfile", workflow.write_config(SHORT))
     options = workflow.options(fake=True, STOP_AT="--out results/msmarco/models/den_warmup")
@@ -452,14 +452,18 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
     deadline = time.monotonic() + 60
     while not (tmp_path / "waiting").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
+    second = workflow.run_fake_jobs(SHORT, "--rerun-incomplete", status=1)
+    assert "Directory cannot be locked" in second.stderr and f"process {process.pid} on" in second.stderr
+    process.kill()  # Snakemake alone
     process.wait()
-    assert (tmp_path / RESULTS / "models" / "den_warmup" / "made").exists(), "killed before the job had ended"
-    assert "--unlock" in workflow.run_fake_jobs(SHORT, "--rerun-incomplete", status=1).stderr
-    assert workflow.snakemake("--unlock", "--configfile", "changed.yaml").returncode == 0
+    made = tmp_path / RESULTS / "models" / "den_warmup" / "made"
+    assert made.exists(), "killed before the job had ended"
+    left = made.parent.with_name(f".den_warmup.{files._here()}-{process.pid}-00000000.part")
+    left.mkdir()
     again = Plan(workflow.run_fake_jobs(SHORT, "--rerun-incomplete").stderr)
     assert "models/den_warmup" in again.outputs, "half an output is made again"
     assert not again.counts["prepare_passages"] and not again.counts["tokenise_passages"]
+    assert not left.exists(), "what a process that has ended left unfinished"
 
 
 # --- what a change makes again

@@ -49,9 +49,11 @@ def test_chunks_hold_bounded_numbers_of_queries_and_characters(monkeypatch):
 def test_a_run_is_read_as_rows_and_an_empty_one_as_none(tmp_path):
     run = tmp_path / "run.trec"
     run.write_text("7 Q0 0000000012 1 3.500000 Anserini\n9 Q0 2147483647 1 -1.250000 Anserini\n")
-    assert [column.tolist() for column in anserini._read_run(run)] == [[7, 9], [12, 2_147_483_647], [3.5, -1.25]]
+    with run.open("rb") as file:
+        assert [column.tolist() for column in anserini._read_run(file)] == [[7, 9], [12, 2_147_483_647], [3.5, -1.25]]
     run.write_text("")
-    assert [len(column) for column in anserini._read_run(run)] == [0, 0, 0]
+    with run.open("rb") as file:
+        assert [len(column) for column in anserini._read_run(file)] == [0, 0, 0]
 
 
 def test_an_index_of_something_else_is_an_error(tmp_path):

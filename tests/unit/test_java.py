@@ -68,6 +68,43 @@ def test_a_stack_trace_is_an_error_even_if_the_exit_status_is_0(monkeypatch):
         run_script(monkeypatch, r"print('x.TooManyClauses: limit 1024\n\tat x.y(Z.java:1)\nfinished')")
 
 
+# --- what a program writes to a file that is a pipe
+
+
+def run_into(monkeypatch, script: str, read=lambda pipe: pipe.read()):
+    monkeypatch.setattr(java, "java_command", lambda _class, args, *_: [sys.executable, "-c", script, *args])
+    return java.run_java_into(
+        read, lambda path, inherited: java.run_java("some.Class", [path], 100, 1, inherited=[inherited])
+    )
+
+
+WRITE = "import sys; file = open(sys.argv[1], 'w'); file.write('0123456789' * 100_000)"
+
+
+def test_all_that_a_program_writes_is_read_and_nothing_is_on_a_disk(monkeypatch):
+    assert run_into(monkeypatch, WRITE) == b"0123456789" * 100_000
+    assert run_into(monkeypatch, "import sys; open(sys.argv[1], 'w')") == b""
+    code = "import os, stat, sys; assert stat.S_ISFIFO(os.stat(sys.argv[1]).st_mode); open(sys.argv[1], 'w').write('a')"
+    assert run_into(monkeypatch, code) == b"a"
+
+
+@pytest.mark.parametrize("before", ["", "file = open(sys.argv[1], 'w'); file.write('half'); file.flush(); "])
+def test_a_program_that_is_killed_is_an_error_and_no_wait(monkeypatch, before):
+    with pytest.raises(InputError, match=r"failed \(exit status -9\) and its result is incomplete"):
+        run_into(monkeypatch, f"import os, sys; {before}os.kill(os.getpid(), 9)")
+
+
+def test_a_reader_that_fails_does_not_stop_the_program_and_its_error_is_told(monkeypatch, capfd):
+    with pytest.raises(ZeroDivisionError):
+        run_into(monkeypatch, WRITE + "; file.close(); print('written')", lambda pipe: 1 / 0)
+    assert "written" in capfd.readouterr().out
+
+
+def test_the_program_s_own_failure_comes_before_the_reader_s(monkeypatch):
+    with pytest.raises(InputError, match=r"exit status 3"):
+        run_into(monkeypatch, "import sys; sys.exit(3)", lambda pipe: 1 / 0)
+
+
 @pytest.mark.java
 def test_the_packaged_java_and_jar_are_there():
     assert java.java_version(java.find_java()) >= 21

@@ -101,8 +101,28 @@ def test_a_busy_node_is_asked_again(node, collection, kind, times):
 def test_a_node_that_stays_busy_is_an_error(node, collection):
     impacts(collection)
     node.busy["query"] = 10_000
-    with pytest.raises(InputError, match=r"too busy for \d+ queries after 6 tries"):
+    with pytest.raises(InputError, match=r"too busy for \d+ queries, or answered in part, after 6 tries"):
         searched(collection, 5)
+
+
+@pytest.mark.parametrize("cut", [{"timed_out": True}, {"_shards": {"total": 2, "successful": 1, "failed": 1}}])
+def test_an_answer_from_a_part_of_the_index_is_asked_for_again_and_never_taken(cut):
+    """A node that runs out of time or loses a shard answers with status 200, no error, and fewer hits."""
+    whole = {"timed_out": False, "_shards": {"total": 2, "successful": 2, "failed": 0}}
+    hits = {"hits": {"hits": [{"_id": "7", "_score": 2.0}, {"_id": "3", "_score": 1.0}]}}
+    fewer = {"hits": {"hits": hits["hits"]["hits"][1:]}}
+
+    class Node:
+        answers = iter([whole | fewer | cut, whole | hits])
+
+        def msearch(self, body):
+            return {"responses": [next(self.answers)]}
+
+    query = {"match": {"text": {"query": "a"}}}
+    assert client._answers(Node(), "index", [query], 2, wait=lambda _: None) == [[(7, 2.0), (3, 1.0)]]
+    Node.answers = iter([whole | fewer | cut] * 10)
+    with pytest.raises(InputError, match="too busy"):
+        client._answers(Node(), "index", [query], 2, wait=lambda _: None)
 
 
 def test_bm25_searches_title_and_text_with_its_own_parameters(node, collection):

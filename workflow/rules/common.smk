@@ -15,14 +15,18 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 SOURCE = str(Path(workflow.basedir, "src"))
 sys.path.insert(0, SOURCE)
 # Jobs find the package in a conda environment, too, which holds only what it depends on. Snakemake takes PYTHONPATH
-# away from such jobs, so it is set inside of them; the first part is Snakemake's own prefix, which it formats once. No
-# job but those in preflight.smk asks a model hub for anything: compute nodes often have no internet. PYTHONUTF8: the
-# locale of a job may know ASCII only (LC_ALL=C), its texts and paths need not.
+# away from such jobs, so it is set inside of them. No job but those in preflight.smk asks a model hub for anything:
+# compute nodes often have no internet. PYTHONUTF8: the locale of a job may know ASCII only (LC_ALL=C), its texts and paths
+# need not. First of all, a job's shell becomes one that ends with this Snakemake, which formats the prefix once.
 if os.pathsep in SOURCE:
     raise WorkflowError(f"{SOURCE}: PYTHONPATH cannot hold a folder with '{os.pathsep}' in its name; rename it")
-FIRST = shlex.quote(SOURCE).replace("{", "{{").replace("}", "}}")
+TIE = os.path.join(workflow.basedir, "workflow", "scripts", "tied.sh")
+FIRST, TIED = (
+    text.replace("{", "{{").replace("}", "}}")
+    for text in (shlex.quote(SOURCE), shlex.join([TIE, sys.executable, str(os.getpid())]))
+)
 shell.prefix(
-    f"set -euo pipefail; export PYTHONPATH={FIRST}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
+    f". {TIED}; set -euo pipefail; export PYTHONPATH={FIRST}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
     " PYTHONUTF8=1 HUB_OFFLINE=${{HF_HUB_OFFLINE:-0}} HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1; "
 )
 
@@ -34,6 +38,7 @@ from led_pipeline.files_yaml import repeated_keys
 from led_pipeline.recipe import Recipe, trained_in
 from led_pipeline.recipe_reads import READS
 from led_pipeline.recipe_stages import LABELS
+from led_pipeline.run_lock import Run
 from led_pipeline.versions import VERSIONS
 
 
@@ -57,6 +62,8 @@ RECIPE = speaking(checked_recipe)
 DATASET = RECIPE.dataset
 ROOT = f"results/{DATASET.name}"
 LOGS = f"logs/{DATASET.name}"
+# Not for the Snakemakes that a run starts for its jobs.
+RUN = Run(ROOT) if workflow.is_main_process else None
 SHARDS = range(DATASET.shards)
 ENV = "../../envs/led.yaml"
 # The files that come with the workflow.
@@ -431,13 +438,19 @@ def preflight_arguments(wildcards=None, output=None):
     return shlex.join(arguments + ([] if limit is None else ["--gpu-limit", str(limit)]))
 
 
+def begin():
+    """Say what computes the jobs, and remove what killed ones have left; Snakemake holds its lock by now."""
+    if RUN:
+        RUN.started(workflow.executor_plugin.name)
+
+
 def check_again():
     """The preflight of a run that goes on: the rule made its file long ago, perhaps on another machine."""
     in_conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
     if in_conda or not os.path.exists(PREFLIGHT):  # where jobs have an environment of their own, only the rule can look
         return
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))}
-    environment["PYTHONUTF8"] = "1"
+    path = os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": path, "PYTHONUTF8": "1", "LED_PARENT": str(os.getpid())}
     command = ["python", "-m", "led_pipeline.plan.preflight", *shlex.split(preflight_arguments())]
     answer = subprocess.run(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"

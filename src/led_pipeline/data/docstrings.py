@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from led_pipeline import processes
 from led_pipeline.data.python_source import Root, installed_roots, read_source, source_files
 from led_pipeline.files import InputError, atomic, run_main, write_json
 
@@ -148,7 +149,7 @@ def read_roots(roots: Sequence[Root], workers: int = 1) -> list[SourceFile]:
     jobs = [(root.distribution, module, path) for root in roots for module, path in source_files(root)]
     if workers == 1:
         return [read_file(*job) for job in jobs]
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=processes.end_with, initargs=(os.getpid(),)) as pool:
         return list(pool.map(read_file, *zip(*jobs, strict=True), chunksize=32))
 
 

@@ -8,9 +8,9 @@ Run as `python -m led_pipeline.search.anserini COMMAND`, where COMMAND is bm25-i
 impact-search.
 """
 
+import io
 import json
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -22,7 +22,7 @@ import pyarrow.csv
 
 from led_pipeline.data.characters import is_blank
 from led_pipeline.data.tables import Ragged, Ranking, count_rows, read_rows, shard_range
-from led_pipeline.files import InputError, atomic, run_main, write_json
+from led_pipeline.files import InputError, atomic, run_main, scratch, write_json
 from led_pipeline.search.exact import SparseVectors
 from led_pipeline.search.impacts import json_vectors, quantise, repeated_terms
 from led_pipeline.search.indexes import (
@@ -35,7 +35,7 @@ from led_pipeline.search.indexes import (
     read_shards,
     run,
 )
-from led_pipeline.search.java import run_java
+from led_pipeline.search.java import run_java, run_java_into
 from led_pipeline.search.letters import terms
 
 FILE_ROWS = 50_000  # passages per file given to Anserini, which reads a file in one thread
@@ -148,9 +148,9 @@ def _build(
         InputError: passages are missing from the index; Anserini leaves out what it cannot use and goes on.
     """
     rows = int(note["passages"])
-    with atomic(out) as index, tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
-        _write_documents(Path(folder), documents, max(1, min(FILE_ROWS, -(-rows // threads))))
-        arguments = ["-input", folder, "-index", str(index), "-generator", "DefaultLuceneDocumentGenerator"]
+    with atomic(out) as index, scratch(out) as folder:
+        _write_documents(folder, documents, max(1, min(FILE_ROWS, -(-rows // threads))))
+        arguments = ["-input", str(folder), "-index", str(index), "-generator", "DefaultLuceneDocumentGenerator"]
         arguments += ["-threads", str(threads), "-memoryBuffer", str(heap_mb // 2), *flags]
         run_java("io.anserini.index.IndexCollection", arguments, heap_mb, threads)
         indexed = _count_documents(index, heap_mb)
@@ -189,24 +189,28 @@ def _search(
 ) -> Iterator[Ranking]:
     """Yield the ranking of a range of query rows, one run of Anserini after the other; an empty topic has no hits.
 
+    The topics are written beside the index; the hits come through a pipe, so that no full disk can cut them off.
+
     Raises:
         InputError: Anserini did not answer every query, or none of the queries has a single hit.
     """
     arguments = ["-index", str(index.resolve()), "-topics", "topics.tsv", "-topicReader", "TsvInt"]
-    arguments += ["-output", "run.trec", "-hits", str(hits), "-threads", str(threads), *flags]
+    arguments += ["-hits", str(hits), "-threads", str(threads), *flags]
     first, stop = rows
     found = 0
-    with tempfile.TemporaryDirectory(prefix="anserini.") as name:
-        folder = Path(name)
-        items = "".join(f"<Item>{escape(argument)}</Item>" for argument in arguments)
-        (folder / "calls.xml").write_text(_CALLS.format(items=items), encoding="utf-8")
+    with scratch(index) as folder:
         for numbers, lines in _chunks(topics, first, hits):
             (folder / "topics.tsv").write_text("".join(lines), encoding="utf-8")
-            log = run_java("org.eclipse.jetty.xml.XmlConfiguration", ["calls.xml"], heap_mb, threads, folder)
-            if not any(f" {len(lines)} queries processed in " in line for line in log):
-                raise InputError(f"{index}: Anserini did not answer all of {len(lines)} queries, see its log above")
-            part = _ranking(_read_run(folder / "run.trec"), first, numbers[-1] + 1)
-            (folder / "run.trec").unlink()
+
+            def answer(output: str, inherited: int, count: int = len(lines)) -> None:
+                items = "".join(f"<Item>{escape(argument)}</Item>" for argument in [*arguments, "-output", output])
+                (folder / "calls.xml").write_text(_CALLS.format(items=items), encoding="utf-8")
+                main = "org.eclipse.jetty.xml.XmlConfiguration"
+                log = run_java(main, ["calls.xml"], heap_mb, threads, folder, [inherited])
+                if not any(f" {count} queries processed in " in line for line in log):
+                    raise InputError(f"{index}: Anserini did not answer all of {count} queries, see its log above")
+
+            part = _ranking(run_java_into(_read_run, answer), first, numbers[-1] + 1)
             found += len(part.passages.values)
             first = numbers[-1] + 1
             yield part
@@ -241,13 +245,13 @@ def _chunks(topics: Iterable[str], first: int, hits: int) -> Iterator[tuple[list
         yield rows, lines
 
 
-def _read_run(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _read_run(file: io.BufferedReader) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return query rows, passage rows and scores of a TREC run, in its order: by query, then by rank."""
     types = {"query": pa.int32(), "passage": pa.int32(), "score": pa.float32()}
-    if not path.stat().st_size:
+    if not file.peek(1):
         return tuple(np.empty(0, dtype=kind.to_pandas_dtype()) for kind in types.values())
     table = pyarrow.csv.read_csv(
-        path,
+        file,
         pyarrow.csv.ReadOptions(column_names=["query", "q0", "passage", "rank", "score", "tag"]),
         pyarrow.csv.ParseOptions(delimiter=" ", quote_char=False),
         pyarrow.csv.ConvertOptions(column_types=types, include_columns=list(types)),

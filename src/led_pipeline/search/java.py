@@ -7,13 +7,17 @@ The jar comes inside the pyserini package, whose Python interface is not used an
 import os
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from typing import IO, TypeVar
 
 from led_pipeline.files import InputError
+from led_pipeline.processes import tied
 
 OLDEST = 21  # what the class files of the jar are compiled for
+T = TypeVar("T")
 SHOWN = 15  # log lines repeated in an error
 # What some lines of a log mean, and what to do.
 HINTS = {
@@ -89,6 +93,7 @@ def java_command(main_class: str, args: Sequence[str], heap_mb: int, threads: in
         f"-XX:ActiveProcessorCount={threads}",
         # Anserini's workers lose a query silently when an Error, which is no Exception, ends them.
         "-XX:+ExitOnOutOfMemoryError",
+        "-XX:-UsePerfData",  # a file of a predictable name in /tmp
         "-Dfile.encoding=UTF-8",
         "-Dstdout.encoding=UTF-8",
         "-Dstderr.encoding=UTF-8",
@@ -101,25 +106,29 @@ def java_command(main_class: str, args: Sequence[str], heap_mb: int, threads: in
 
 
 def run_java(
-    main_class: str, args: Sequence[str], heap_mb: int, threads: int, folder: Path | str | None = None
+    main_class: str,
+    args: Sequence[str],
+    heap_mb: int,
+    threads: int,
+    folder: Path | str | None = None,
+    inherited: Sequence[int] = (),
 ) -> list[str]:
     """Run one class of the jar, print its log as it comes, and return the log's lines.
 
     Args:
         folder: the working folder of the process.
+        inherited: descriptors that the process gets under the same numbers.
 
     Raises:
         InputError: it ended with another status than 0, or logged a stack trace: Anserini goes on after many
             exceptions and then exits with 0 and an incomplete result.
     """
-    command = java_command(main_class, args, heap_mb, threads)
+    command = tied(java_command(main_class, args, heap_mb, threads))
     lines: list[str] = []
     # Java takes the encoding of file names from the locale, and LC_ALL=C has only ASCII.
     environment = os.environ | {"LC_ALL": "C.UTF-8"}
-    with subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
-        errors="replace",
-    ) as process:  # fmt: skip
+    options = {"cwd": folder, "env": environment, "pass_fds": inherited, "encoding": "utf-8", "errors": "replace"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options) as process:
         try:
             for line in process.stdout:
                 print(line, end="", flush=True)
@@ -136,3 +145,30 @@ def run_java(
             f"{shown}{hints}"
         )
     return lines
+
+
+def run_java_into(read: Callable[[IO[bytes]], T], call: Callable[[str, int], object]) -> T:
+    """Return what `read` makes of all that a program writes to a file, which is a pipe and no file.
+
+    A program that does not look whether its writes succeed (Anserini does not) leaves a shorter file on a full disk,
+    and ends well. A pipe has no disk: what is read is all that was written, or the program has failed.
+
+    Args:
+        call: runs the program to its end, given the path to write to and the descriptor to inherit.
+    """
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as pipe, ThreadPoolExecutor(1) as pool:
+        try:
+            answer = pool.submit(_read_all, read, pipe)
+            call(f"/dev/fd/{writing}", writing)
+        finally:
+            os.close(writing)
+        return answer.result()
+
+
+def _read_all(read: Callable[[IO[bytes]], T], pipe: IO[bytes]) -> T:
+    try:
+        return read(pipe)
+    finally:
+        while pipe.read(1 << 20):  # whoever writes must not wait for a reader that has failed
+            pass

@@ -159,8 +159,13 @@ def search(
             yield from running.popleft().result()
 
 
+def _is_partial(answer: dict[str, Any]) -> bool:
+    """Whether a node ran out of time, or answered from some parts of the index only: no error, but fewer hits."""
+    return bool(answer.get("timed_out") or answer.get("_shards", {}).get("failed"))
+
+
 def _answers(client: Any, index: str, batch: list[dict[str, Any] | None], hits: int, wait: Wait = time.sleep) -> list:
-    """Return the hits of a batch; the queries that a busy node refused are asked again alone."""
+    """Return the hits of a batch; queries that a busy node refused, or answered in part, are asked again alone."""
     found: list[Hits] = [[] for _ in batch]
     left = [i for i, query in enumerate(batch) if query]
     for attempt in range(TRIES):
@@ -172,7 +177,9 @@ def _answers(client: Any, index: str, batch: list[dict[str, Any] | None], hits: 
         answers = patiently(lambda lines=lines: client.msearch(body=lines))["responses"]
         refused = []
         for i, answer in zip(left, answers, strict=True):
-            if "error" not in answer:
+            if _is_partial(answer):
+                refused.append(i)
+            elif "error" not in answer:
                 found[i] = [(int(hit["_id"]), hit["_score"]) for hit in answer["hits"]["hits"]]
             elif answer.get("status") in BUSY:
                 refused.append(i)
@@ -181,4 +188,7 @@ def _answers(client: Any, index: str, batch: list[dict[str, Any] | None], hits: 
         left = refused
         if left:
             wait(FIRST_WAIT_S * 2**attempt)
-    raise InputError(f"{index}: the node is too busy for {len(left)} queries after {TRIES} tries; use fewer threads")
+    raise InputError(
+        f"{index}: the node is too busy for {len(left)} queries, or answered in part, after {TRIES} tries; use fewer"
+        " threads"
+    )

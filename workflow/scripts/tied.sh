@@ -1,0 +1,7 @@
+# The first words of every job's shell (shell.prefix in common.smk): . tied.sh PYTHON SNAKEMAKE
+# The shell starts itself again, in the same process, as one that ends with the process SNAKEMAKE: from the command that
+# it got or, where that was too long for a command, from the script that it runs.
+if [ -n "${BASH_VERSION-}" ] && [ "${LED_PARENT-}" != $$ ]; then
+  LED_PARENT=$$ exec "$1" -I -S "${BASH_SOURCE[0]%/workflow/scripts/*}/src/led_pipeline/processes.py" "$2" \
+    "$BASH" ${BASH_EXECUTION_STRING+-c} "${BASH_EXECUTION_STRING-$0}"
+fi
