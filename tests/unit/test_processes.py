@@ -97,6 +97,23 @@ def test_a_shell_that_is_tied_runs_its_command_once_and_passes_its_status_on(tmp
     assert (answer.returncode, answer.stdout, answer.stderr) == (7, "one 'two' 3\n", "")
 
 
+def test_sigterm_to_all_processes_of_a_job_leaves_its_command_the_time_to_end_well(tmp_path):
+    tie = f". {ROOT / 'workflow/scripts/tied.sh'} {sys.executable} {os.getpid()}; set -euo pipefail; "
+    code = (
+        "import signal, sys, time; from led_pipeline.processes import end_with_parent; end_with_parent()\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5), print('kept', flush=True), sys.exit(3)))\n"
+        "print('works', flush=True); time.sleep(60)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "CODE": code}
+    command = f'{tie} {sys.executable} -c "$CODE"'
+    options = {"stdout": subprocess.PIPE, "text": True, "env": environment, "process_group": 0}
+    process = subprocess.Popen(["/bin/bash", "-c", command], **options)
+    assert process.stdout.readline() == "works\n"
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.communicate(timeout=20)[0] == "kept\n"
+    assert process.returncode == 3
+
+
 def test_a_process_whose_parent_has_ended_already_does_not_start(tmp_path):
     gone = subprocess.Popen(["true"])
     gone.wait()

@@ -5,3 +5,5 @@ if [ -n "${BASH_VERSION-}" ] && [ "${LED_PARENT-}" != $$ ]; then
   LED_PARENT=$$ exec "$1" -I -S "${BASH_SOURCE[0]%/workflow/scripts/*}/src/led_pipeline/processes.py" "$2" \
     "$BASH" ${BASH_EXECUTION_STRING+-c} "${BASH_EXECUTION_STRING-$0}"
 fi
+# SLURM sends SIGTERM to every process of a job, and a training then keeps a checkpoint: its shell must not end before it.
+trap : TERM
