@@ -16,8 +16,8 @@ SOURCE = str(Path(workflow.basedir, "src"))
 sys.path.insert(0, SOURCE)
 # Jobs find the package in a conda environment, too, which holds only what it depends on. Snakemake takes PYTHONPATH
 # away from such jobs, so it is set inside of them. No job but those in preflight.smk asks a model hub for anything:
-# compute nodes often have no internet. PYTHONUTF8: the locale of a job may know ASCII only (LC_ALL=C), its texts and paths
-# need not. First of all, a job's shell becomes one that ends with this Snakemake, which formats the prefix once.
+# compute nodes often have no internet. PYTHONUTF8: the locale of a job may know ASCII only (LC_ALL=C), its texts and
+# paths need not. First of all, a job's shell becomes one that ends with this Snakemake, which formats the prefix once.
 if os.pathsep in SOURCE:
     raise WorkflowError(f"{SOURCE}: PYTHONPATH cannot hold a folder with '{os.pathsep}' in its name; rename it")
 TIE = os.path.join(workflow.basedir, "workflow", "scripts", "tied.sh")
