@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from led_pipeline import recipe_checks
 from led_pipeline.files import InputError
 from led_pipeline.recipe_data import Dataset
-from led_pipeline.recipe_errors import nearest, sentences
+from led_pipeline.recipe_errors import nearest, sentences, shown
 from led_pipeline.recipe_reads import READS
 from led_pipeline.recipe_schema import (
     JUDGED,
@@ -59,7 +59,7 @@ class Recipe(Section):
             InputError: one line per fault, each naming its key.
         """
         if not isinstance(config, Mapping):
-            raise InputError(f"recipe: expected a mapping of keys to values, got {config!r}")
+            raise InputError(f"recipe: expected a mapping of keys to values, got {shown(config)}")
         faults, filled = [], dict(config)
         stages, defaults = config.get("stages"), config.get("defaults") or {}
         if isinstance(stages, Mapping) and isinstance(defaults, Mapping):

@@ -65,18 +65,19 @@ def _sentence(details: ErrorDetails, root: type[BaseModel], config: Mapping[str,
         case "union_tag_not_found":
             return f"{key}.family: this key is required (pretrain, dense, lexicon or ranker)"
         case "dict_type" | "model_type" | "model_attributes_type":
-            return f"{key}: expected a mapping of keys to values, got {'nothing' if given is None else repr(given)}"
+            return f"{key}: expected a mapping of keys to values, got {'nothing' if given is None else shown(given)}"
         case "literal_error":
             expected = str((details.get("ctx") or {}).get("expected", ""))
             options = [option.strip(" '") for option in expected.replace(" or ", ", ").split(",")]
-            return f"{key}: {given!r} is not one of {', '.join(options)}{nearest(given, options)}"
+            return f"{key}: {shown(given)} is not one of {', '.join(options)}{nearest(given, options)}"
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
-            return f"{key}: expected a number that is {_bounds(root, details)}, got {_shown(given)}"
+            return f"{key}: expected a number that is {_bounds(root, details)}, got {shown(given)}"
         case _:
-            return f"{key}: {details['msg'][0].lower()}{details['msg'][1:]}, got {_shown(given)}"
+            return f"{key}: {details['msg'][0].lower()}{details['msg'][1:]}, got {shown(given)}"
 
 
-def _shown(given: Any) -> str:
+def shown(given: Any) -> str:
+    """Return a value as a sentence about it may show it: its beginning, if it is long."""
     try:
         text = repr(given)
     except ValueError:  # Python writes no integers of thousands of digits

@@ -331,7 +331,7 @@ TARGETS = [
         binary=True,
     ),
     Target("archive.zip", zipped(CORPUS), member, unzipped, binary=True),
-    Target("recipe.yaml", RECIPE, cli.read_recipe, recipe),
+    Target("recipe.yaml", RECIPE, lambda path: cli.read_recipe(path, path.parent), recipe),
     Target("sources.yaml", ENTRY, own_fields, source),
     Target("published.yaml", PUBLISHED, lambda path: published(path) and None, lambda content: None),
     Target("fsdp.yaml", FSDP, lambda path: recipe_sharding.read(str(path)), lambda content: yaml.safe_load(content)),

@@ -191,7 +191,7 @@ def test_without_a_node_the_address_is_named_and_no_password(monkeypatch):
         client.connect()
     assert "secret" not in str(error.value)
     monkeypatch.setenv("OPENSEARCH_URL", "http://me:secret@127.0.0.1:9200")
-    with pytest.raises(InputError, match="holds a user or a password") as error:
+    with pytest.raises(InputError, match="holds a user, a password or a query") as error:
         client.connect()
     assert "secret" not in str(error.value)
     monkeypatch.delenv("OPENSEARCH_URL")

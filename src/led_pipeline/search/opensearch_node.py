@@ -53,10 +53,10 @@ def connect() -> Any:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InputError("OPENSEARCH_URL: expected the node's address, such as http://localhost:9200; see docs")
-    if parts.username or parts.password:
+    if parts.username or parts.password or parts.query:
         raise InputError(
-            "OPENSEARCH_URL: it holds a user or a password, which logs would show; put them into OPENSEARCH_USER and"
-            " OPENSEARCH_PASSWORD"
+            "OPENSEARCH_URL: it holds a user, a password or a query, which logs would show; put the first two into"
+            " OPENSEARCH_USER and OPENSEARCH_PASSWORD, and leave out what follows the question mark"
         )
     user = os.environ.get("OPENSEARCH_USER")
     client = package.OpenSearch(
