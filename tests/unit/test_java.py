@@ -1,5 +1,7 @@
+import hashlib
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -103,6 +105,34 @@ def test_a_reader_that_fails_does_not_stop_the_program_and_its_error_is_told(mon
 def test_the_program_s_own_failure_comes_before_the_reader_s(monkeypatch):
     with pytest.raises(InputError, match=r"exit status 3"):
         run_into(monkeypatch, "import sys; sys.exit(3)", lambda pipe: 1 / 0)
+
+
+def with_jar(tmp_path, monkeypatch, name: str, content: bytes) -> Path:
+    """Install a package that holds one jar."""
+    jars = tmp_path / "resources" / "jars"
+    jars.mkdir(parents=True, exist_ok=True)
+    (jars / name).write_bytes(content)
+    monkeypatch.setattr(java, "find_spec", lambda _: SimpleNamespace(submodule_search_locations=[str(tmp_path)]))
+    return jars / name
+
+
+@pytest.mark.parametrize("version", ["2.3.0", "2.10.1", "3.0.0-SNAPSHOT"])
+def test_an_anserini_that_asks_the_network_is_refused(version, tmp_path, monkeypatch):
+    with_jar(tmp_path, monkeypatch, f"anserini-{version}-fatjar.jar", b"")
+    with pytest.raises(InputError, match=r"from 2\.3 on Anserini asks the network .*envs/anserini\.txt"):
+        java.find_jar()
+
+
+def test_a_jar_of_another_version_or_with_another_content_is_refused(tmp_path, monkeypatch):
+    jar = with_jar(tmp_path, monkeypatch, java.JAR, b"published")
+    monkeypatch.setattr(java, "JAR_SHA256", hashlib.sha256(b"published").hexdigest())
+    assert java.find_jar() == jar
+    jar.write_bytes(b"published, and more")
+    with pytest.raises(InputError, match=r"its SHA-256 is not that of the published jar"):
+        java.find_jar()
+    jar.rename(jar.with_name("anserini-2.2.1-fatjar.jar"))
+    with pytest.raises(InputError, match=r"the rankings here are those of anserini-1\.7\.1-fatjar\.jar; install"):
+        java.find_jar()
 
 
 @pytest.mark.java

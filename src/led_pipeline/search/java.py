@@ -9,16 +9,21 @@ import re
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TypeVar
 
-from led_pipeline.files import InputError
+from led_pipeline.files import InputError, digest
 from led_pipeline.processes import tied
 
 OLDEST = 21  # what the class files of the jar are compiled for
+# The jar of the pyserini that envs/anserini.txt pins, and its SHA-256.
+JAR, JAR_SHA256 = "anserini-1.7.1-fatjar.jar", "183bf5b53c82441b249d475f66f73aaa3e7dedd8892dece747e3680a1fda34f3"
+ASKS_THE_NETWORK = (2, 3)  # the first Anserini that does so at every search
 T = TypeVar("T")
 SHOWN = 15  # log lines repeated in an error
+AGAIN = "install the package again as envs/anserini.txt says (make env)"
 # What some lines of a log mean, and what to do.
 HINTS = {
     "does not have support for Thai segmentation": "this Java has no Thai dictionary: set bm25.language: bigrams, or"
@@ -70,16 +75,32 @@ def find_java() -> Path:
 
 
 def find_jar() -> Path:
-    """Return the path of the Anserini jar inside the installed pyserini package."""
+    """Return the path of the Anserini jar inside the installed pyserini package.
+
+    Raises:
+        InputError: there is none or not one, it is of another version, or it is not what was published.
+    """
     spec = find_spec("pyserini")
     folders = [Path(folder) / "resources" / "jars" for folder in spec.submodule_search_locations or []] if spec else []
     jars = [jar for folder in folders for jar in sorted(folder.glob("anserini-*-fatjar.jar"))]
     if len(jars) != 1:
         raise InputError(
-            f"anserini: expected one anserini-*-fatjar.jar in the pyserini package, found {len(jars)};"
-            " install the package again as envs/anserini.txt says"
+            f"anserini: expected one anserini-*-fatjar.jar in the pyserini package, found {len(jars)}; {AGAIN}"
         )
+    if jars[0].name != JAR:
+        numbers = tuple(map(int, re.findall(r"\d+", jars[0].name)[:2]))
+        why = "; from 2.3 on Anserini asks the network at every search" if numbers >= ASKS_THE_NETWORK else ""
+        raise InputError(f"{jars[0]}: the rankings here are those of {JAR}{why}; {AGAIN}")
+    status = jars[0].stat()
+    if _sha256(jars[0], status.st_size, status.st_mtime_ns) != JAR_SHA256:
+        raise InputError(f"{jars[0]}: its SHA-256 is not that of the published jar ({JAR_SHA256}); {AGAIN}")
     return jars[0]
+
+
+@cache
+def _sha256(path: Path, size: int, modified_ns: int) -> str:
+    """Return the digest of a file, read once by a process as long as its size and its date stay."""
+    return digest(path)
 
 
 def java_command(main_class: str, args: Sequence[str], heap_mb: int, threads: int) -> list[str]:
