@@ -220,8 +220,9 @@ def test_an_id_of_a_published_negative_is_spelled_too(tmp_path):
 
 
 def test_ids_are_compared_by_what_is_seen_of_them():
-    others = ["x", "A\u00adB", "ﬁn", "straße"]
-    assert look_alikes(["ab", "FIN", "strasse", "y"], others) == {"ab": "A\u00adB", "FIN": "ﬁn", "strasse": "straße"}
+    others = ["x", "A\u00adB", "ﬁn", "straße", "\uff30\uff11"]  # a soft hyphen, a ligature, full width
+    pairs = {"ab": "A\u00adB", "FIN": "ﬁn", "strasse": "straße", "p1": "\uff30\uff11"}
+    assert look_alikes(["ab", "FIN", "strasse", "p1", "y"], others) == pairs
     assert spelled("a-1") == "'a-1'" and spelled("模") == "'模' (U+6A21)"
     assert spelled("\u00e9" * 30).endswith("U+00E9 ...)")
 
