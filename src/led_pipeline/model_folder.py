@@ -22,6 +22,7 @@ WEIGHTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+SIZES = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size", "n_head", "n_heads", "num_heads")
 LFS = b"version https://git-lfs"
 LARGEST_HEADER = 100_000_000  # bytes: safetensors reads no larger one
 AGAIN = "bring the file here again, complete"
@@ -107,6 +108,9 @@ def check_model(folder: Path) -> dict[str, Any]:
     """
     config = read_config(folder)
     refuse_own_code(folder / CONFIG, config, ("AutoConfig", "AutoModel"))
+    for key in SIZES:
+        if isinstance(size := config.get(key), (int, float)) and size < 1:
+            raise InputError(f"{folder / CONFIG}: {key}: {size}, expected at least 1; {AGAIN}")
     if (folder / ADAPTER).is_file():
         raise InputError(f"model '{folder}': beside its weights {_adapter_alone()}, without {ADAPTER}")
     for path in weight_files(folder):

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import tiny
@@ -70,6 +72,17 @@ def test_a_tokenizer_comes_without_weights_and_a_pytorch_file_does_where_there_i
         assert fetch(tmp_path / "both", "--weights", **where).returncode == 0
     assert not (tmp_path / "words" / "pytorch_model.bin").exists()
     assert (tmp_path / "both" / "pytorch_model.bin").read_bytes() == b"weights"
+
+
+def test_what_sentence_transformers_wrote_about_a_model_comes_along(model, tmp_path, monkeypatch):
+    source = Path(shutil.copytree(model, tmp_path / "source"))
+    (source / "modules.json").write_text("[]")
+    for name in ("1_Pooling/config.json", "onnx/config.json"):
+        (source / name).parent.mkdir()
+        (source / name).write_text("{}")
+    monkeypatch.setattr(hub, "snapshot", lambda model: source)
+    hub.fetch(hub.HubModel("org/x", ("init",), True), tmp_path / "out")
+    assert (tmp_path / "out/1_Pooling/config.json").is_file() and not (tmp_path / "out/onnx").exists()
 
 
 def test_the_cache_of_an_earlier_download_is_enough(model, tmp_path):

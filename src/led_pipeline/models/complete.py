@@ -4,6 +4,7 @@ transformers draws at random what a file lacks and leaves out what it does not k
 it comes from the file, it is a new head of a stage that trains it, or it is named in an error.
 """
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
@@ -141,12 +142,14 @@ def foreign(model: nn.Module, unexpected: list[str]) -> list[str]:
     """Return the names in a file that no head has which transformers knows for such a model: a projection, say."""
     if not unexpected:
         return []
-    known = {"pooler"}
+    known, config = {"pooler"}, copy.deepcopy(model.config)
+    if getattr(config, "num_hidden_layers", 0) > 1:
+        config.num_hidden_layers = 1  # enough to see the names of heads
     for task in TASKS:
         kind = getattr(modeling_auto, f"MODEL_FOR_{task}_MAPPING").get(type(model.config), None)
         for each in kind if isinstance(kind, tuple) else [kind] if kind else []:
             with torch.device("meta"):
-                known |= {name for name, _ in each(model.config).named_children()}
+                known |= {name for name, _ in each(config).named_children()}
     known.discard(model.base_model_prefix)
     return [name for name in unexpected if name.partition(".")[0] not in known]
 
