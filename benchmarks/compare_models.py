@@ -63,9 +63,14 @@ def first_decoder_token(case: Case) -> Tensor:
     return model(**inputs, decoder_input_ids=start).last_hidden_state[:, 0]
 
 
+def poolings(name: str) -> list[str]:
+    """Return the poolings that a model can have: texts of T5 and decoders have no first token that stands for them."""
+    return [pooling for pooling in POOLINGS if name not in BARE or pooling != "cls"]
+
+
 def dense_models() -> Iterator[Comparison]:
     for name in (*ENCODERS, *BARE):
-        for pooling in POOLINGS:
+        for pooling in poolings(name):
             ours = partial(lambda case, name, pooling: case.vectors(name, pooling=pooling), name=name, pooling=pooling)
             theirs = partial(encoded, name=name, pooling=pooling)
             yield Comparison(f"{name}, {pooling}", "SentenceTransformer", ours, theirs)

@@ -47,19 +47,31 @@ def vocabulary_size(loaded: "PreTrainedTokenizerBase") -> int:
     return max(loaded.get_vocab().values(), default=-1) + 1
 
 
-def check_places(loaded: "PreTrainedTokenizerBase", name: str) -> None:
-    """Check that a tokenizer with [CLS] and [SEP] puts one of each around a text, if it puts any.
+def first_token(loaded: "PreTrainedTokenizerBase", name: str) -> int | None:
+    """Return the id that a tokenizer puts before a text: BERT's [CLS], Llama's <s>, or None as of T5 and GPT-2.
+
+    One that puts nothing around a text but has a [CLS] is taken to be like BERT's.
 
     Raises:
-        InputError: it puts them elsewhere (XLNet's [CLS] ends a text), or others besides.
+        InputError: it puts them elsewhere (XLNet's [CLS] ends a text), or others besides, which nothing here does.
     """
     ids = loaded.encode("a", add_special_tokens=False)
     around = loaded.encode("a", add_special_tokens=True)
-    if loaded.cls_token_id is None or around in (ids, [loaded.cls_token_id, *ids, loaded.sep_token_id]):
-        return
+    if loaded.cls_token_id is not None:
+        if around in (ids, [loaded.cls_token_id, *ids, loaded.sep_token_id]):
+            return loaded.cls_token_id
+        ours = f"`{loaded.cls_token} text {loaded.sep_token}`"
+    else:
+        begin, end = ([token] if token is not None else [] for token in (loaded.bos_token_id, loaded.eos_token_id))
+        if around in (ids, [*ids, *end]):
+            return None
+        if around in ([*begin, *ids], [*begin, *ids, *end]):
+            return loaded.bos_token_id
+        ours = (
+            f"`text`, with its bos_token ({loaded.bos_token}) before it and its eos_token ({loaded.eos_token}) behind"
+        )
     shown = " ".join("text" if token in ids else loaded.convert_ids_to_tokens(token) for token in around)
     raise InputError(
-        f"tokenizer '{name}': it reads a text as `{shown}`, and led_pipeline puts"
-        f" `{loaded.cls_token} text {loaded.sep_token}` together; name a model whose tokenizer does the same (BERT,"
-        " RoBERTa and most others)"
+        f"tokenizer '{name}': it reads a text as `{shown}`, and led_pipeline puts {ours} together; name a model whose"
+        " tokenizer does the same, or correct these names in tokenizer_config.json"
     )

@@ -12,7 +12,7 @@ VERSIONS = {
     "source": 1,
     "prepare": 2,
     "pretrain": 2,
-    "tokens": 2,
+    "tokens": 3,
     "bm25": 1,
     "search": 1,
     "pools": 2,

@@ -53,11 +53,10 @@ def read(
 def test_a_decoder_reads_prefix_and_text_as_tokenised_apart_and_one_end_token(folder, length):
     tokenizer, found = read(folder, "decoder", length, PREFIX, append_eos=True)
     prefix = tokenizer(PREFIX.rstrip(" "), add_special_tokens=False)["input_ids"]
-    room = length - len(prefix) - 1
+    room = length - len(prefix) - 2
     expected = [tokenizer(text, add_special_tokens=False)["input_ids"][:room] for text in TEXTS]
-    assert found == [[*prefix, *ids, tokenizer.eos_token_id] for ids in expected]
+    assert found == [[tokenizer.bos_token_id, *prefix, *ids, tokenizer.eos_token_id] for ids in expected]
     assert max(map(len, found)) <= length
-    assert all(tokenizer.bos_token_id not in ids for ids in found)
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -75,20 +74,21 @@ def test_the_first_word_behind_a_prefix_is_that_of_a_texts_beginning(folder):
     """Tokenised as one text, the space would belong to the word; `PREFIX` ends with one that is taken off."""
     tokenizer, found = read(folder, "decoder", 64, "query: ")
     words = tokenizer.convert_ids_to_tokens(found[4])
-    assert words == [*tokenizer.tokenize("query:"), "the"]
+    assert words == ["<s>", *tokenizer.tokenize("query:"), "the"]
     assert tokenizer.tokenize("query: the") == [*tokenizer.tokenize("query:"), "Ġthe"]
 
 
 def test_a_line_break_at_the_end_of_a_prefix_is_kept(folder):
     tokenizer, found = read(folder, "decoder", 64, "find it\n")
-    assert tokenizer.decode(found[4]) == "find it\nthe"
+    assert tokenizer.decode(found[4]) == "<s>find it\nthe"
 
 
 def test_a_cut_text_keeps_its_end_token_and_a_space_at_its_beginning_stays(folder):
     tokenizer, found = read(folder, "decoder", 4, append_eos=True)
     for ids, text in zip(found, TEXTS, strict=True):
-        assert ids == [*tokenizer(text, add_special_tokens=False)["input_ids"][:3], tokenizer.eos_token_id]
-    assert tokenizer.decode(read(folder, "decoder", 64)[1][2]) == "  she sells"
+        inside = tokenizer(text, add_special_tokens=False)["input_ids"][:2]
+        assert ids == [tokenizer.bos_token_id, *inside, tokenizer.eos_token_id]
+    assert tokenizer.decode(read(folder, "decoder", 64)[1][2]) == "<s>  she sells"
 
 
 def test_roberta_reads_two_separators_between_title_and_text_and_between_query_and_passage(folder):

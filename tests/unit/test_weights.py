@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from tokenizers import processors
 from torch import nn
 from transformers import (
     AutoModel,
@@ -23,6 +24,7 @@ from transformers import (
 )
 
 from led_pipeline import objectives, train
+from led_pipeline.data.prefixes import with_prefix
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.files import InputError
 from led_pipeline.models import checkpoint, weights
@@ -278,6 +280,38 @@ def test_eos_is_never_cut_off_and_counts_in_the_length(tmp_path):
     assert read(True, 6) == ["a b d e f </s>", "h i </s>", "a </s>"], "the longer of title and text is cut first"
     assert read(False, 2) == ["a d", "h i", "a"]
     assert read(True, 2) == ["d </s>", "h </s>", "a </s>"]
+
+
+@pytest.mark.parametrize(
+    ("template", "append"),
+    [("<s> $A", False), ("<s> $A </s>", True), ("$A </s>", True), ("$A", False)],
+    ids=["llama", "both", "t5", "gpt2"],
+)
+def test_texts_begin_and_end_as_the_tokenizer_itself_puts_them_together(tmp_path, template, append):
+    fast = tiny.save_bare_tokenizer(tmp_path, ["<s>"])
+    fast.add_special_tokens({"bos_token": "<s>"})
+    special = [(token, fast.convert_tokens_to_ids(token)) for token in ("<s>", "</s>")]
+    fast.backend_tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=special)
+    fast.save_pretrained(tmp_path)
+    texts = ["a b c", "d", "", "e f g h i j"]
+    store = tiny.save_store(tmp_path / "p.arrow", tmp_path, {"text": texts})
+    settings = {"family": "dense", "append_eos": append, "pooling": "last"}
+    store = TokenStore.for_stage([tmp_path / "p.arrow"], settings)
+    batch = store.texts(range(4), 5)
+    expected = fast(texts, truncation=True, max_length=5)["input_ids"]
+    assert batch.lengths.tolist() == store.lengths(range(4), 5).tolist()
+    found = [part.tolist() for part in np.split(batch.ids, np.cumsum(batch.lengths)[:-1])]
+    assert found == [ids or [fast.eos_token_id] for ids in expected], "a text without any token becomes its end token"
+    settings |= {"query_prefix": "x y", "query_length": 8}
+    prefixed = with_prefix(store, "query", str(tmp_path), settings).texts([0], 8).ids.tolist()
+    assert prefixed == fast("x y a b c")["input_ids"]
+
+
+def test_the_first_word_is_no_summary_of_a_text(tmp_path):
+    tiny.save_bare_tokenizer(tmp_path)
+    tiny.save_store(tmp_path / "p.arrow", tmp_path, {"text": ["a"]})
+    with pytest.raises(InputError, match=r"pooling: cls .* text's first word; write pooling: mean"):
+        TokenStore.for_stage([tmp_path / "p.arrow"], {"family": "dense", "pooling": "cls"})
 
 
 def test_append_eos_and_families_that_do_not_fit_a_tokenizer_are_named(tmp_path):

@@ -37,7 +37,7 @@ class PrefixedStore(TokenStore):
     def texts(self, rows: Any, length: int) -> Batch:
         """Return `[CLS] prefix text [SEP]`, or `[CLS] prefix title [SEP] text [SEP]`, cut to `length`."""
         batch = super().texts(rows, length - len(self._prefix))
-        places = batch.starts + (self.cls >= 0)
+        places = batch.starts + (self.begin >= 0)
         ids = np.insert(batch.ids, np.repeat(places, len(self._prefix)), np.tile(self._prefix, len(batch)))
         return Batch(ids, batch.lengths + len(self._prefix))
 

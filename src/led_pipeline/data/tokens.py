@@ -8,7 +8,8 @@ The store holds titles and texts apart, without special tokens; `TokenStore` put
 stand as many [SEP] as the tokenizer puts there, of RoBERTa two. A passage without a title is `[CLS] passage [SEP]`, or
 `[CLS] [SEP] passage [SEP]` with `untitled: empty_title`, as LED's code reads it. A batch is put together without a loop
 over its texts, and without padding. Tokenizers without [CLS] and [SEP] (T5, decoders) give the bare text, title first,
-with the end-of-sequence token behind it if a stage asks for it (`append_eos`).
+behind the token that they put before it (Llama's <s>), with the end-of-sequence token behind it if a stage asks for it
+(`append_eos`).
 
 # B = texts, N = tokens of all texts
 """
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 from led_pipeline.data.ragged import Ragged, places
 from led_pipeline.data.tables import count_rows, read_arrow, read_rows, shard_range, write_arrow
 from led_pipeline.files import InputError, run_main
-from led_pipeline.tokenizer import check_places, load_tokenizer, vocabulary_size
+from led_pipeline.tokenizer import first_token, load_tokenizer, vocabulary_size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -48,7 +49,7 @@ def tokenise(texts: Path, tokenizer: str, max_tokens: int, shard: int, shards: i
             f"tokenizer '{tokenizer}': it has no {' and no '.join(missing)} token; one with cls and sep (BERT), or with"
             " neither and an eos (T5, decoders), is expected"
         )
-    check_places(loaded, tokenizer)
+    begin = first_token(loaded, tokenizer)
     fast = loaded.backend_tokenizer
     fast.no_truncation()
     fast.no_padding()
@@ -63,6 +64,7 @@ def tokenise(texts: Path, tokenizer: str, max_tokens: int, shard: int, shards: i
                 encoded = fast.encode_batch_fast(batch[name][first : first + AT_ONCE], add_special_tokens=False)
                 rows = [np.asarray(e.ids[:max_tokens], dtype=dtype) for e in encoded]
                 parts[name].append(Ragged.from_rows(rows, dtype))
+    special["begin"] = NONE if begin is None else begin
     counts = {"vocabulary": vocabulary, "between": separators(loaded)}
     metadata = {name: str(value) for name, value in (special | counts).items()}
     write_arrow(out, {name: Ragged.joined(parts.pop(name), dtype) for name in names}, metadata)
@@ -122,6 +124,7 @@ class TokenStore:
         self.cls, self.sep, self.pad, self.unk, self.eos = special
         self.vocabulary = int(parts[0][1]["vocabulary"])
         self.bracketed = self.cls != NONE  # by [CLS] and [SEP]
+        self.begin = self.cls if self.bracketed else int(parts[0][1].get("begin", NONE))  # Llama's <s>
         self.between = int(parts[0][1]["between"])  # separators between title and text, query and passage
         self.append_eos = append_eos
         self._empty_title = empty_title and all("title" in columns for columns in self._columns)  # not of queries
@@ -138,6 +141,14 @@ class TokenStore:
         if append and (store.bracketed or store.eos == NONE):
             what = "ends every text with [SEP]" if store.bracketed else "has no eos token"
             raise InputError(f"append_eos: the tokenizer {what}; leave this key out")
+        if settings.get("scoring") == "true_false":
+            store.begin = NONE  # texts stand inside a template
+        whole = settings.get("encoder_decoder") == "first_decoder_token" or settings.get("encoder")
+        if settings.get("pooling") == "cls" and store.begin == NONE and not whole:
+            raise InputError(
+                "pooling: cls is the vector of the first token, and the tokenizer puts none before a text, so that it"
+                " would be that of the text's first word; write pooling: mean (T5's encoder), or last (decoders)"
+            )
         bare = settings["family"] == "dense" or settings.get("scoring") == "true_false"
         if not (bare or store.bracketed):
             raise InputError(
@@ -171,36 +182,45 @@ class TokenStore:
 
     def _specials(self, tokens: NDArray, titled: NDArray) -> NDArray[np.int64]:
         """Return how many special tokens each text gets; a bare text without any token gets its eos in any case."""
-        return titled * self.between + 2 if self.bracketed else np.where(tokens == 0, 1, int(self.append_eos))
+        if self.bracketed:
+            return titled * self.between + 2
+        return np.maximum(self._leading + int(self.append_eos), tokens == 0)
+
+    @property
+    def _leading(self) -> int:
+        """The number of special tokens before a text."""
+        return int(self.begin != NONE)
 
     def _cut(self, rows: NDArray[np.int64], length: int) -> tuple[NDArray, NDArray, NDArray]:
         """Return how many tokens of each row's title and text are read, and whether it is read with a title."""
         titles, texts = (self._stored[name][rows].astype(np.int64) for name in ("title", "text"))
         titled = (titles > 0) | self._empty_title
-        ends = 2 if self.bracketed else int(self.append_eos)
+        ends = 2 if self.bracketed else self._leading + int(self.append_eos)
         both = title_and_text(titles, texts, max(0, length - ends - self.between))
         return both[0], np.where(titled, both[1], np.minimum(texts, length - ends)), titled
 
     def texts(self, rows: Sequence[int] | NDArray, length: int) -> Batch:
         """Return `[CLS] text [SEP]`, or `[CLS] title [SEP] text [SEP]` where there is a title, cut to `length`.
 
-        With `empty_title` the latter for every passage. Without such tokens: the title and the text, and the eos token
-        if it is appended; it is never cut off.
+        With `empty_title` the latter for every passage. Without such tokens: the title and the text, behind the token
+        that the tokenizer puts first, if any, and before the eos token if it is appended; these are never cut off.
         """
         rows = np.asarray(rows, dtype=np.int64)
         titles, texts, titled = self._cut(rows, length)
         specials = self._specials(titles + texts, titled)
         lengths = titles + texts + specials
-        before, after = (1, 1) if self.bracketed else (0, specials)
+        before = self._leading
+        after = 1 if self.bracketed else specials - before
         ends = np.cumsum(lengths)
         ids = np.empty(lengths.sum(), dtype=np.int64)
+        if self._leading:
+            ids[ends - lengths] = self.begin
         if self.bracketed:
-            ids[ends - lengths] = self.cls
             ids[ends - 1] = self.sep
             for place in range(self.between):
                 ids[(ends - texts - 2 - place)[titled]] = self.sep
         else:
-            ids[(ends - 1)[specials > 0]] = self.eos
+            ids[(ends - 1)[after > 0]] = self.eos
         shards = np.searchsorted(self._starts, rows, side="right") - 1
         for shard in np.unique(shards):
             here = np.flatnonzero(shards == shard)
