@@ -162,12 +162,19 @@ def json_lists(content: bytes) -> list:
     return grouped(found)
 
 
+def plain_yaml(content: bytes) -> Any:
+    try:
+        return yaml.load(content.decode(), Loader=yaml.CSafeLoader)
+    except yaml.YAMLError:  # libyaml is stricter, about `key:[list]` for one; Snakemake does not read with it
+        return yaml.safe_load(content.decode())
+
+
 def recipe(content: bytes) -> Any:
-    return Recipe.load(yaml.load(content.decode(), Loader=yaml.CSafeLoader) or {})
+    return Recipe.load(plain_yaml(content) or {})
 
 
 def source(content: bytes) -> Any:
-    files = yaml.load(content.decode(), Loader=yaml.CSafeLoader)["files"]
+    files = plain_yaml(content)["files"]
     return [entry for entry in files if entry["name"] == "a"]
 
 
@@ -334,7 +341,7 @@ TARGETS = [
     Target("recipe.yaml", RECIPE, lambda path: cli.read_recipe(path, path.parent), recipe),
     Target("sources.yaml", ENTRY, own_fields, source),
     Target("published.yaml", PUBLISHED, lambda path: published(path) and None, lambda content: None),
-    Target("fsdp.yaml", FSDP, lambda path: recipe_sharding.read(str(path)), lambda content: yaml.safe_load(content)),
+    Target("fsdp.yaml", FSDP, lambda path: recipe_sharding.read(str(path)), plain_yaml),
     Target("idf.json", IDF, read_json, json.loads),
     Target("train.jsonl", LOG, lambda path: read_train_log(path).terms.get("loss", {}), log),
     Target("dev.per_query.tsv", MEASURES, read_per_query, per_query),

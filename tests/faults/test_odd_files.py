@@ -218,8 +218,8 @@ def test_a_grade_is_a_small_whole_number(tmp_path, grade, says):
 
 
 def test_grades_up_to_the_limit_on_both_sides_of_zero_are_read(tmp_path, set_limits):
-    (tmp_path / "a.qrels").write_text("q1 0 p1 1000\nq1 0 p2 -1000\nq1 0 p3 007\nq1 0 p4 -0\n")
-    assert load_qrels(tmp_path / "a.qrels") == {"q1": {"p1": 1000, "p2": -1000, "p3": 7, "p4": 0}}
+    (tmp_path / "a.qrels").write_text(f"q1 0 p1 1000\nq1 0 p2 -1000\nq1 0 p3 007\nq1 0 p4 -0\nq1 0 p5 {'0' * 5000}2\n")
+    assert load_qrels(tmp_path / "a.qrels") == {"q1": {"p1": 1000, "p2": -1000, "p3": 7, "p4": 0, "p5": 2}}
     set_limits("grade=2000")
     (tmp_path / "a.qrels").write_text("q1 0 p1 2000\n")
     assert load_qrels(tmp_path / "a.qrels") == {"q1": {"p1": 2000}}

@@ -22,8 +22,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from led_pipeline.data.headers import header_fault, is_header
 from led_pipeline.data.lines import MALFORMED, Problems, bad_id, is_id, read_lines
-from led_pipeline.data.numbers import as_score, grade_fault, read_grade, read_score, score_fault
+from led_pipeline.data.numbers import grade_fault, read_grade, read_score, text_fault
 from led_pipeline.files import InputError, atomic
+from led_pipeline.files_limits import limits
 
 Judgement = tuple[int, str, str, int]  # line number, qid, pid, grade
 
@@ -53,20 +54,20 @@ def read_qrels(path: Path | str, problems: Problems) -> Iterator[Judgement]:
             wanted = "3 between tabs, as in the header" if beir else f"4: qid 0 pid grade ({_BEIR_HINT})"
             problems.add(MALFORMED, path, number, f"{len(columns)} column(s), expected {wanted}")
             continue
-        qid, pid, grade = columns[0], columns[-2], columns[-1]
+        qid, pid, grade = columns[0], columns[-2], read_grade(columns[-1])
         if not (is_id(qid) and is_id(pid)):
             problems.add(MALFORMED, path, number, bad_id(pid if is_id(qid) else qid, "there is"))
-        elif read_grade(grade) is None:
-            problems.add(MALFORMED, path, number, grade_fault(grade))
+        elif grade is None:
+            problems.add(MALFORMED, path, number, grade_fault(columns[-1]))
         elif pid not in seen.setdefault(qid, {}):
-            seen[qid][pid] = number, int(grade)
-            yield number, qid, pid, int(grade)
-        elif seen[qid][pid][1] == int(grade):
+            seen[qid][pid] = number, grade
+            yield number, qid, pid, grade
+        elif seen[qid][pid][1] == grade:
             problems.note("repeated_judgement", path)
         else:
             line_before, before = seen[qid][pid]
             fault = (
-                f"query '{qid}' and passage '{pid}' have grade {int(grade)} here and {before} in line {line_before},"
+                f"query '{qid}' and passage '{pid}' have grade {grade} here and {before} in line {line_before},"
                 " expected one grade for every pair"
             )
             problems.add("duplicate_id", path, number, fault)
@@ -167,6 +168,7 @@ def read_run(path: Path | str) -> Iterator[tuple[str, list[str], list[float]]]:
 
 
 def _read_run_rows(path: Path | str, problems: Problems) -> Iterator[tuple[int, str, str, float]]:
+    longest = limits().id
     for number, line in read_lines(path, problems):
         columns = line.split()
         if len(columns) != 6:
@@ -174,10 +176,11 @@ def _read_run_rows(path: Path | str, problems: Problems) -> Iterator[tuple[int, 
             problems.add(MALFORMED, path, number, fault)
             continue
         score = read_score(columns[4])
-        if not (is_id(columns[0]) and is_id(columns[2])):
+        # Ids of a short line without NUL have nothing wrong with them: runs are long, and this is one look for two.
+        if ("\0" in line or len(line) > longest) and not (is_id(columns[0]) and is_id(columns[2])):
             problems.add(MALFORMED, path, number, bad_id(columns[2] if is_id(columns[0]) else columns[0], "there is"))
-        elif as_score(score) is None:
-            problems.add(MALFORMED, path, number, score_fault(score))
+        elif score is None:
+            problems.add(MALFORMED, path, number, text_fault(columns[4]))
         else:
             yield number, columns[0], columns[2], score
 

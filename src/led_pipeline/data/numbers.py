@@ -21,12 +21,21 @@ def as_score(value: Any) -> float | None:
     return None
 
 
-def read_score(text: str) -> float | str:
-    """Return the score that a text says, or the text itself, which `score_fault` explains."""
+def read_score(text: str) -> float | None:
+    """Return the score that a text says, None if it says none."""
     try:
-        return float(text) if text.isascii() and "_" not in text else text
+        score = float(text)
     except ValueError:
-        return text
+        return None
+    return score if -LARGEST_SCORE <= score <= LARGEST_SCORE and text.isascii() and "_" not in text else None
+
+
+def text_fault(text: str) -> str:
+    """Return the sentence about a text that says no score."""
+    try:
+        return score_fault(float(text) if text.isascii() and "_" not in text else text)
+    except ValueError:
+        return score_fault(text)
 
 
 def score_fault(value: Any) -> str:
@@ -41,9 +50,12 @@ def score_fault(value: Any) -> str:
 def read_grade(text: str) -> int | None:
     """Return the grade that a text says, or None, which `grade_fault` explains."""
     digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdecimal() and len(digits.lstrip("0")) <= 18):
+    if not (digits.isascii() and digits.isdecimal()):
         return None
-    grade = int(text)
+    digits = digits.lstrip("0") or "0"
+    if len(digits) > 18:
+        return None
+    grade = -int(digits) if text.startswith("-") else int(digits)
     return grade if abs(grade) <= limits().grade else None
 
 

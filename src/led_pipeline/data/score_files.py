@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from led_pipeline.data.formats import read_run
 from led_pipeline.data.headers import header_fault, is_header
 from led_pipeline.data.lines import MALFORMED, Problems, bad_id, is_id, read_lines, shown
-from led_pipeline.data.numbers import as_score, read_score, score_fault
+from led_pipeline.data.numbers import as_score, read_score, score_fault, text_fault
 from led_pipeline.data.pickles import read_pickle
 from led_pipeline.data.score_pairs import by_query, solve
 from led_pipeline.data.streams import plain_name, read_whole
@@ -144,11 +144,11 @@ def _read_tsv(path: Path | str) -> Iterator[Scored]:
             if is_header([*ids, value], number):
                 problems.add(MALFORMED, path, number, header_fault([*ids, value], shape))
                 continue
-            score = as_score(read_score(value))
+            score = read_score(value)
             if len(ids) != names or not all(map(is_id, ids)):
                 problems.add(MALFORMED, path, number, f"{line[:60]!r}, expected {shape}")
             elif score is None:
-                problems.add(MALFORMED, path, number, f"{score_fault(read_score(value))} ({shape})")
+                problems.add(MALFORMED, path, number, f"{text_fault(value)} ({shape})")
             elif names == 3 and ids[1] == ids[2]:
                 problems.add(MALFORMED, path, number, f"passage '{ids[1]}' is paired with itself, expected two")
             else:
