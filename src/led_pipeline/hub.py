@@ -12,6 +12,7 @@ from pathlib import Path
 
 from led_pipeline import folder_names
 from led_pipeline.files import InputError, atomic, run_main, tree_bytes, write_json
+from led_pipeline.hub_revisions import REVISIONS
 from led_pipeline.recipe import Recipe
 from led_pipeline.recipe_stages import Trained
 
@@ -37,7 +38,8 @@ class HubModel:
 
     @property
     def revision(self) -> str | None:
-        return self.name.partition("@")[2] or None
+        """The branch, tag or commit that the recipe asks for, or the commit that is known of a model of ours."""
+        return self.name.partition("@")[2] or REVISIONS.get(self.repository)
 
 
 def is_local(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from configs import RECIPES, changed
 from hub_server import COMMIT, serve
 
 from led_pipeline import hub
+from led_pipeline.hub_revisions import REVISIONS, UNPINNED
 from led_pipeline.models.checkpoint import load
 from led_pipeline.plan.models import check_folder
 from led_pipeline.recipe import Recipe
@@ -158,3 +160,19 @@ def test_a_local_folder_is_looked_at_for_what_it_is_needed_for(model, tmp_path):
     assert fault and "stages.den.init, stages.den.tokenizer" in sentence and "safetensors" in sentence
     fault, sentence = check_folder("./nowhere", keys)
     assert fault and "no folder './nowhere'" in sentence
+
+
+def test_every_model_of_the_recipes_is_pinned_to_a_commit_or_said_not_to_be():
+    named = {model.repository for config in RECIPES.values() for model in hub.hub_models(Recipe.load(config))}
+    assert named == REVISIONS.keys() | set(UNPINNED) and not REVISIONS.keys() & set(UNPINNED)
+    assert all(re.fullmatch(r"[0-9a-f]{40}", commit) for commit in REVISIONS.values())
+
+
+def test_a_revision_of_the_recipe_comes_before_the_commit_that_is_known():
+    commit = REVISIONS["bert-base-uncased"]
+    assert hub.HubModel("bert-base-uncased", (), True).revision == commit
+    assert (
+        hub.by_hand(hub.HubModel("bert-base-uncased", (), True)) == f"hf download bert-base-uncased --revision {commit}"
+    )
+    assert hub.HubModel("bert-base-uncased@main", (), True).revision == "main"
+    assert hub.HubModel(NAME, (), True).revision is None

@@ -25,7 +25,8 @@ def check_hub(model: hub.HubModel, results: Path) -> tuple[bool, str]:
             return True, f"{hub.keys(model)}: '{model.name}' on the hub has no {missing}; name another model"
         if "config.json" in names:  # whoever may not read a model sees its page all the same
             hf_hub_download(model.repository, "config.json", revision=model.revision, etag_timeout=ANSWER_S)
-        return False, f"{model.name} is on the hub ({constants.ENDPOINT})"
+        pinned = "" if model.revision else f"; no commit is pinned, {model.name}@{info.sha} would hold it to today's"
+        return False, f"{model.name} is on the hub ({constants.ENDPOINT}){pinned}"
     except hub_errors.RepositoryNotFoundError as error:
         return True, hub.explain(model, error)
     except hub_errors.RevisionNotFoundError as error:
