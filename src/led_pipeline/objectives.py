@@ -62,6 +62,11 @@ class TrainingData:
         """Return which passages of a batch are left out as negatives of a query, the same on every process."""
         if not settings["mask_positives"]:
             return Masks()
+        if missing := {"texts", "positives"} - self.columns.keys():
+            raise InputError(
+                f"trainset: no column '{min(missing)}', by which mask_positives knows the positives of a batch; draw it"
+                " anew, or set mask_positives: false"
+            )
         found = positives_elsewhere(self.groups("texts", rows), self.columns["positives"].take(rows))
         return Masks(torch.from_numpy(found) if found.any() else None)
 

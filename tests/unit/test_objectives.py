@@ -166,6 +166,12 @@ def test_nor_does_a_teacher_over_the_batch_see_them(crowded, teacher_scores, los
     assert terms[f"{loss}_den_lex_{among}"].item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_trainset_that_does_not_name_them_is_refused(data):
+    older = replace(data, columns={name: column for name, column in data.columns.items() if name != "texts"})
+    with pytest.raises(InputError, match=r"no column 'texts', by which mask_positives .* draw it anew"):
+        loss_of(older, mask_positives=True)
+
+
 def test_an_extra_loss_is_told_of_them(crowded, folder):
     changes = {"extra_loss": f"{folder}/own.py:told", "mask_positives": True}
     _, terms, _ = loss_of(crowded, **changes)
