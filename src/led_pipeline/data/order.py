@@ -52,15 +52,13 @@ def shuffled(queries: NDArray[np.integer], batch_size: int, random: np.random.Ge
 
 
 def _with_free_start(order: NDArray[np.int64], queries: NDArray[np.integer], size: int, last: int) -> NDArray[np.int64]:
-    """Put a batch first that fills the last one up with other queries, and these queries first in it."""
-    whole = len(order) - last
-    if last == size or not whole:
-        return order
-    again = np.isin(queries[order[:whole]], queries[order[whole:]]).reshape(-1, size)
-    first = int(np.argmin(np.maximum(again.sum(axis=1), last)))  # the first that has enough of other queries
-    batches = order[:whole].reshape(-1, size)
-    chosen = batches[first][np.argsort(again[first], kind="stable")]
-    return np.concatenate([chosen, np.delete(batches, first, axis=0).ravel(), order[whole:]])
+    """Put those examples of the first batch first whose queries the last batch, which they fill up, has not.
+
+    There are enough: the last batch has `last` queries, and `size - last` are missing in it.
+    """
+    first = order[: size if last < size < len(order) else 0]
+    again = np.isin(queries[first], queries[order[len(order) - last :]])
+    return np.concatenate([first[np.argsort(again, kind="stable")], order[len(first) :]])
 
 
 def repeats(queries: NDArray[np.integer], batch_size: int) -> int:
