@@ -163,10 +163,7 @@ def json_lists(content: bytes) -> list:
 
 
 def plain_yaml(content: bytes) -> Any:
-    try:
-        return yaml.load(content.decode(), Loader=yaml.CSafeLoader)
-    except yaml.YAMLError:  # libyaml is stricter, about `key:[list]` for one; Snakemake does not read with it
-        return yaml.safe_load(content.decode())
+    return yaml.safe_load(content.decode())  # Snakemake's reader of a config; libyaml differs from it in odd files
 
 
 def recipe(content: bytes) -> Any:
