@@ -100,8 +100,8 @@ def lock_folder() -> Path:
     return Path(tempfile.gettempdir(), "-".join(filter(None, scope)))
 
 
-def torchrun_command(module: str, arguments: list[str], processes: int, nodes: int = 1, port: int = 0) -> list[str]:
-    """Return the command that runs a module under torchrun on this machine.
+def torchrun_command(module: str, arguments: list[str], count: int, nodes: int = 1, port: int = 0) -> list[str]:
+    """Return the command that runs `count` processes of a module under torchrun on this machine, tied to torchrun.
 
     On one node the processes meet at a free port of the loopback interface. On one of several, inside the srun of
     `srun_command`, they meet at the first node, where that srun was called. torchrun's folder of logs, always empty
@@ -112,8 +112,8 @@ def torchrun_command(module: str, arguments: list[str], processes: int, nodes: i
         rank, address = os.environ["SLURM_NODEID"], os.environ["SLURM_LAUNCH_NODE_IPADDR"]
         meet = ["torch.distributed.run", f"--nnodes={nodes}", f"--node-rank={rank}"]
         meet += [f"--master-addr={address}", f"--master-port={port}"]
-    run = [sys.executable, "-m", *meet, f"--log-dir={os.devnull}", f"--nproc-per-node={processes}"]
-    return [*run, "-m", module, *arguments]
+    run = [sys.executable, "-m", *meet, f"--log-dir={os.devnull}", f"--nproc-per-node={count}", "--no-python"]
+    return [*run, *processes.tied([sys.executable, "-u", "-m", module, *arguments])]
 
 
 def loopback_environment() -> dict[str, str]:

@@ -1,11 +1,12 @@
 """Processes: a job ends with the process that started it, however that one ends.
 
-The kernel is asked to kill a process when its parent dies (Linux: PR_SET_PDEATHSIG, kept over exec). What starts a
-process puts its own number into LED_PARENT, so that the one that is started can tell whether its parent is gone
-already; `files.run_main` does both for every command. Without that variable, by hand in a shell, nothing is tied.
+The kernel is asked to kill a process when its parent dies (Linux: PR_SET_PDEATHSIG, kept over exec). What is started
+as `python -I -S processes.py PARENT COMMAND...` ties itself to PARENT, if that has not ended by then, and becomes
+COMMAND: the shells of jobs and their Python programs (workflow/scripts/tied.sh), the ranks of torchrun, java. This file
+must therefore import nothing of ours.
 
-Programs that are not ours are started as `python -I -S processes.py PARENT COMMAND...`, which ties itself to PARENT and
-becomes COMMAND: bash under Snakemake (the prefix in common.smk), java. This file must therefore import nothing of ours.
+What starts a process puts its own number into LED_PARENT, too, by which commands that were started in another way tie
+themselves (`files.run_main`). Without that variable, by hand in a shell, nothing is tied.
 """
 
 import os

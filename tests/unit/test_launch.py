@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from led_pipeline import launch
+from led_pipeline import launch, processes
 from led_pipeline.files import InputError
 
 # Holds devices for a moment and says which, from when to when (the clock is the machine's own, so they compare).
 HOLDER = """
 import json, os, sys, time
 from pathlib import Path
-from led_pipeline import launch
+from led_pipeline import launch, processes
 launch.POLL_S = 0.01
 folder, count, devices = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3].split(",")
 seconds, rounds = map(float, sys.argv[4:])
@@ -118,18 +118,20 @@ def test_jobs_of_slurm_keep_their_locks_to_themselves(monkeypatch):
 
 
 def test_torchrun_starts_one_process_per_device_on_this_machine():
-    command = launch.torchrun_command("led_pipeline.train", ["--out", "x y"], processes=4)
+    command = launch.torchrun_command("led_pipeline.train", ["--out", "x y"], count=4)
     assert command[:3] == [sys.executable, "-m", "led_pipeline.loopback"]
-    assert command[3:] == ["--log-dir=/dev/null", "--nproc-per-node=4", "-m", "led_pipeline.train", "--out", "x y"]
+    rank = [sys.executable, "-u", "-m", "led_pipeline.train", "--out", "x y"]
+    assert command[3:] == ["--log-dir=/dev/null", "--nproc-per-node=4", "--no-python", *processes.tied(rank)]
 
 
 def test_on_several_nodes_the_processes_meet_at_the_node_that_called_srun(monkeypatch):
     monkeypatch.setenv("SLURM_NODEID", "1")
     monkeypatch.setenv("SLURM_LAUNCH_NODE_IPADDR", "10.0.0.7")
-    command = launch.torchrun_command("led_pipeline.train", [], processes=8, nodes=2, port=20_017)
+    command = launch.torchrun_command("led_pipeline.train", [], count=8, nodes=2, port=20_017)
     meeting = ["--nnodes=2", "--node-rank=1", "--master-addr=10.0.0.7", "--master-port=20017"]
     assert command[2:] == [
-        "torch.distributed.run", *meeting, "--log-dir=/dev/null", "--nproc-per-node=8", "-m", "led_pipeline.train"
+        "torch.distributed.run", *meeting, "--log-dir=/dev/null", "--nproc-per-node=8", "--no-python",
+        *processes.tied([sys.executable, "-u", "-m", "led_pipeline.train"]),
     ]  # fmt: skip
 
 

@@ -142,6 +142,25 @@ def test_a_command_that_somebody_starts_by_hand_outlives_the_shell(tmp_path):
     assert ended(numbers) == [], "but what it has started ends with it"
 
 
+@linux
+def test_a_command_is_tied_before_it_has_imported_anything(tmp_path):
+    """Imports of torch may take half a minute; what is killed meanwhile must not go on."""
+    (tmp_path / "bin").mkdir()
+    slow = tmp_path / "bin" / "python"
+    slow.write_text('#!/bin/sh\necho "$$ $*"\nexec sleep 600\n')
+    slow.chmod(0o755)
+    tie = f". {ROOT / 'workflow/scripts/tied.sh'} {sys.executable} {os.getpid()}; "
+    environment = os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    command = tie + "NAME=value python -m module 'x y'; true"
+    options = {"stdout": subprocess.PIPE, "text": True, "env": environment}
+    process = subprocess.Popen(["/bin/bash", "-c", command], **options)
+    number, said = process.stdout.readline().split(maxsplit=1)
+    assert said == "-m module x y\n"
+    process.kill()
+    process.wait()
+    assert ended([int(number)]) == []
+
+
 def test_a_program_that_is_not_there_is_one_line():
     answer = subprocess.run(processes.tied(["no-such-program"]), capture_output=True, text=True)
     assert answer.returncode == 1 and answer.stderr == "no-such-program: No such file or directory\n"

@@ -17,7 +17,8 @@ modules = [after for before, after in pairwise(command) if before == "-m"]
 job = next((m for m in reversed(modules) if m.startswith("led_pipeline.") and m != "led_pipeline.launch"), None)
 if "PROBE" in os.environ and job:
     note = {name: os.environ.get(name) for name in NAMES}
-    note |= {"torchrun": "torch.distributed.run" in modules, "module": job, "pid": os.getpid(), "time": time.time()}
+    agent = not {"torch.distributed.run", "led_pipeline.loopback"}.isdisjoint(modules)
+    note |= {"torchrun": agent, "module": job, "pid": os.getpid(), "time": time.time()}
     path = Path(os.environ["PROBE"], f"{os.getpid()}.{time.time_ns()}.json")
     part = path.with_suffix(".part")
     part.write_text(json.dumps(note))
