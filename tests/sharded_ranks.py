@@ -34,7 +34,7 @@ CASES = {
     "lexicon": tiny.settings("lexicon", flops_passages=0.1, flops_queries=0.2),
     "idf": tiny.settings("lexicon", flops_queries=0.0, top_k_passages=20) | IDF,
     "ranker": tiny.settings("ranker", teachers=LED[:1]),
-    "new_head": tiny.settings("lexicon"),  # begun from a model that has no such head
+    "new_head": tiny.settings("lexicon", new_head=True),  # begun from a model that has no such head
     "bf16": tiny.settings("dense", precision="bf16", teachers=LED),
     "lora": tiny.settings("dense") | LORA,
     "lora_lexicon": tiny.settings("lexicon", gradient_cache=3) | LORA,

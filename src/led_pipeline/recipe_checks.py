@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
-from led_pipeline import own_code, recipe_languages, recipe_sharding, recipe_teachers
+from led_pipeline import own_code, recipe_heads, recipe_languages, recipe_sharding, recipe_teachers
 from led_pipeline.recipe_data import Dataset
 from led_pipeline.recipe_errors import nearest
 from led_pipeline.recipe_schema import JUDGED
@@ -32,7 +32,7 @@ def faults(recipe: "Recipe", trained: Collection[str] = ()) -> list[str]:
         *_depths(recipe),
     ]
     if not found:
-        found += recipe_sharding.faults(recipe)
+        found += [*recipe_sharding.faults(recipe), *recipe_heads.faults(recipe)]
         for name, stage in recipe.stages.items():
             if name not in trained:
                 found += _code(name, stage)

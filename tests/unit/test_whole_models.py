@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from configs import RECIPES, changed
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
@@ -27,6 +28,7 @@ from led_pipeline import train
 from led_pipeline.files import InputError, read_json
 from led_pipeline.models import checkpoint, limits
 from led_pipeline.models.sides import encoders
+from led_pipeline.recipe import Recipe
 
 FILE = "model.safetensors"
 IDS = {"vocab_size": 57, "pad_token_id": 0, "eos_token_id": 1}
@@ -202,6 +204,28 @@ def test_a_lexicon_model_has_its_head_or_is_told_to_begin_one(tmp_path):
     with pytest.raises(InputError, match=r"lack 6 .* since adapters do not train a new one"):
         load(source, "lexicon", trained=True, new_head=True, lora={"rank": 2})
     assert any("transform.dense" in name for name in load(source, "lexicon", True, new_head=True).backbone.origin.new)
+
+
+@pytest.mark.parametrize(
+    ("stage", "fault"),
+    [
+        (
+            {"family": "lexicon", "init": "led", "train": False},
+            "no masked-LM head; start from a lexicon or pretrain stage",
+        ),
+        ({"family": "lexicon", "init": "led", "negatives": ["bm25"]}, "no masked-LM head; .* or say new_head: true"),
+        ({"family": "lexicon", "init": "led", "negatives": ["bm25"], "new_head": True}, None),
+        ({"family": "ranker", "init": "led", "train": False}, r"no classifier; train this stage \(train: true\)"),
+        ({"family": "ranker", "init": "led", "negatives": ["bm25"]}, None),
+    ],
+)
+def test_a_stage_without_the_head_is_named_before_any_job(stage, fault):
+    config = changed(RECIPES["demo.yaml"], {"stages.mine": stage})
+    if fault is None:
+        assert Recipe.load(config).stages["mine"].init == "led"
+        return
+    with pytest.raises(InputError, match=f"stages.mine.init: 'led' is a dense stage, whose model has {fault}"):
+        Recipe.load(config)
 
 
 def test_a_projection_is_begun_only_where_it_is_trained(tmp_path):
