@@ -1,7 +1,7 @@
 # The three entry points: `make demo`, `make test`, `make env`. GNU make 3.81 or newer and a POSIX sh are enough.
 # pip's own variables work as always: on a machine without a GPU,
 #   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo
-# takes a torch that brings no CUDA packages.
+# takes a torch that brings no CUDA packages. What is installed is compared with envs/lock/ (envs/install.sh).
 
 PYTHON ?= python3
 # 1: Faiss on the GPU; 0: on the CPU. Unless given, the choice of the last `make env`.
@@ -15,7 +15,7 @@ TESTS_READY := .venv/.ready-tests
 PIP := .venv/bin/python -m pip
 WITH_ENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help env demo test kill-test unlock clean
+.PHONY: help env demo test kill-test unlock clean lock audit
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -28,7 +28,7 @@ help: ## show this list
 env: $(READY) ## make .venv with the pinned packages; again only when the pins change
 
 # .installing marks an installation that did not finish: what a killed pip leaves behind is not trusted.
-$(READY): pyproject.toml envs/constraints.txt envs/requirements.txt envs/$(FAISS).txt envs/anserini.txt
+$(READY): pyproject.toml envs/install.sh $(wildcard envs/lock/*.txt)
 	@command -v "$(PYTHON)" >/dev/null || { echo "make: no '$(PYTHON)' here; name a Python 3.11 or newer: make env PYTHON=/path/to/python3"; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "make: $$("$(PYTHON)" --version 2>&1) is too old; name a Python 3.11 or newer: make env PYTHON=python3.12"; exit 1; }
@@ -39,16 +39,15 @@ $(READY): pyproject.toml envs/constraints.txt envs/requirements.txt envs/$(FAISS
 	@rm -f .venv/.ready-*
 	@touch .venv/.installing
 	@$(PIP) uninstall --quiet --yes $(if $(filter gpu,$(FAISS)),faiss-cpu,faiss-gpu-cu12) 2>/dev/null
-	$(PIP) install -c envs/constraints.txt -r envs/requirements.txt -r envs/$(FAISS).txt
-	$(PIP) install --no-deps -r envs/anserini.txt
+	sh envs/install.sh .venv/bin/python $(FAISS)
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@rm -f .venv/.installing
 	@touch $@
 
-$(TESTS_READY): $(READY) envs/test.txt
+$(TESTS_READY): $(READY) envs/lock/test.txt
 	@rm -f $(READY)
 	@touch .venv/.installing
-	$(PIP) install -c envs/constraints.txt -r envs/test.txt
+	sh envs/install.sh .venv/bin/python test
 	@rm -f .venv/.installing
 	@touch $(READY) $@
 
@@ -72,9 +71,19 @@ kill-test: $(TESTS_READY) ## kill a small run 100 times, and compare what it end
 	@rm -rf build/kill-test
 	@$(WITH_ENV) python tests/kill_campaign.py --folder build/kill-test $(ARGS)
 
+lock: $(TESTS_READY) ## write envs/lock/ again: the pins of envs/ with the digests of their files
+	@$(WITH_ENV) python envs/lock.py
+
+audit: $(READY) ## known vulnerabilities of the pins, and a list of what is installed (build/sbom.json)
+	@[ -x .audit/bin/python ] || "$(PYTHON)" -m venv .audit
+	@.audit/bin/python -m pip install --quiet --no-deps --require-hashes --only-binary :all: -r envs/lock/audit.txt
+	@mkdir -p build
+	.audit/bin/cyclonedx-py environment --output-file build/sbom.json .venv/bin/python
+	.audit/bin/pip-audit --strict --disable-pip --require-hashes $(foreach list,torch packages built $(FAISS) anserini test,-r envs/lock/$(list).txt)
+
 unlock: $(READY) ## remove a lock of the demo that the next run does not remove itself, of another machine
 	@$(WITH_ENV) snakemake --cores 1 --unlock --configfile config/demo.yaml
 
 clean: ## remove .venv, caches and the demo's results; other results stay
-	rm -rf .venv results/demo logs/demo build src/*.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .audit results/demo logs/demo build src/*.egg-info .pytest_cache .ruff_cache
 	find src tests workflow -name __pycache__ -type d -prune -exec rm -rf {} +

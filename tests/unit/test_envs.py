@@ -1,6 +1,8 @@
 """The environment files under envs/ agree with one another, with pyproject.toml and with what is installed."""
 
+import importlib.util
 import re
+import subprocess
 import tomllib
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
@@ -84,13 +86,53 @@ def test_constraints_hold_whatever_the_lists_bring_in_and_nothing_else():
     assert {name for name in listed - needed if not name.startswith(CUDA)} <= {"greenlet"}
 
 
-def test_the_conda_environment_holds_the_runtime_pins_and_the_same_jar():
-    environment = yaml.safe_load((ROOT / "envs" / "led.yaml").read_text())
-    (conda,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
-    conda_pins = parse(conda, "led.yaml")
+# --- the digests
+
+
+HASHED = re.compile(r"([A-Za-z0-9._-]+)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n")
+
+
+def locked(name: str) -> dict[str, str]:
+    """Return the pins of a list of envs/lock/; all that is in it is a comment or a pin with its digests."""
+    text = (ROOT / "envs" / "lock" / f"{name}.txt").read_text(encoding="utf-8")
+    assert HASHED.sub("", text) == "# Made by `make lock`.\n"
+    return {canonicalize_name(match[1]): match[2] for match in HASHED.finditer(text)}
+
+
+def test_every_pin_has_digests_in_one_list():
+    lists = {name: locked(name) for name in ("build", "torch", "cuda", "packages", "built", "cpu", "gpu", "test")}
+    together = [pin for packages in lists.values() for pin in packages.items()]
+    assert sorted(together) == sorted(pins("constraints.txt").items())
+    assert locked("anserini") == pins("anserini.txt") and locked("audit") == pins("audit.txt")
+    assert lists["torch"].keys() == {"torch"} and pins("gpu.txt").keys() <= lists["gpu"].keys()
+    assert lists["cpu"] == pins("cpu.txt") and all(name.startswith(CUDA) for name in lists["cuda"] | lists["gpu"])
+
+
+def test_what_tests_need_alone_is_in_a_list_of_its_own():
     only_tests = dependencies(list(pins("test.txt"))) - dependencies([*pins("requirements.txt"), *pins("cpu.txt")])
-    constraints = pins("constraints.txt").items()
-    assert conda_pins == {n: v for n, v in constraints if n not in only_tests and not n.startswith(CUDA)}
-    script = (ROOT / "envs" / "led.post-deploy.sh").read_text()
-    assert dict(PIN.findall(script)) == pins("anserini.txt")
-    assert "--no-deps" in script
+    assert locked("test").keys() == only_tests
+
+
+def test_every_installation_compares_digests():
+    """torch of an index of the user's alone is not compared: it is none of PyPI's files."""
+    for name in ("install.sh", "led.post-deploy.sh"):
+        text = (ROOT / "envs" / name).read_text(encoding="utf-8")
+        installs = [line.strip() for line in text.splitlines() if "pip install" in line]
+        checked, torch = installs
+        assert "--no-deps --require-hashes" in checked and "s/^\\(torch==" in torch
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.findall(r"pip install .*|\$\(PIP\) install .*", makefile) == [
+        "$(PIP) install --no-deps --no-build-isolation -e .",
+        "pip install --quiet --no-deps --require-hashes --only-binary :all: -r envs/lock/audit.txt",
+    ]
+
+
+def test_the_conda_environment_is_filled_from_the_same_lists():
+    environment = yaml.safe_load((ROOT / "envs" / "led.yaml").read_text(encoding="utf-8"))
+    assert environment["dependencies"] == ["python =3.12", "pip"]
+    spec = importlib.util.spec_from_file_location("lock", ROOT / "envs" / "lock.py")
+    lock = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(lock)
+    script = (ROOT / "envs" / "led.post-deploy.sh").read_text(encoding="utf-8")
+    assert script == lock.conda_script(ROOT / "envs" / "lock"), "make lock"
+    subprocess.run(["sh", "-n"], input=script, text=True, check=True)
