@@ -1,7 +1,7 @@
 """What the fuzzer reads: valid files of every format, our reader of each, and a second one that is as simple as can be.
 
 The second reader is called where ours was content, with the same bytes. It is written without our code, knows nothing
-of what is wrong in a file, and takes the last of two equal keys: it says what the bytes say, so that a difference is a
+of what is wrong in a file but a key of JSON that comes twice: it says what the bytes say, so that a difference is a
 file that we read wrongly in silence.
 """
 
@@ -62,6 +62,15 @@ def checked(reader: Callable[..., Any], *more: Any) -> Callable[[Path], list]:
 # --- the second readers
 
 
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    assert len(dict(pairs)) == len(pairs), "a key comes twice"
+    return dict(pairs)
+
+
+def plain(text: str | bytes) -> Any:
+    return json.loads(text, object_pairs_hook=once)
+
+
 def lines(content: bytes) -> list[tuple[int, str]]:
     rows = content.split(b"\n")
     rows = [row.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r").decode() for row in rows]
@@ -83,7 +92,7 @@ def titles(content: bytes) -> list:
 
 
 def json_texts(content: bytes) -> list:
-    rows = [(number, json.loads(row)) for number, row in lines(content)]
+    rows = [(number, plain(row)) for number, row in lines(content)]
     return [(number, name(row), row.get("title") or "", row["text"]) for number, row in rows]
 
 
@@ -92,12 +101,12 @@ def name(row: dict) -> str:
 
 
 def json_titles(content: bytes) -> list:
-    rows = [(number, json.loads(row)) for number, row in lines(content)]
+    rows = [(number, plain(row)) for number, row in lines(content)]
     return [(number, name(row), row.get("title") or "") for number, row in rows]
 
 
 def templated(content: bytes) -> list:
-    rows = [(number, json.loads(row)) for number, row in lines(content)]
+    rows = [(number, plain(row)) for number, row in lines(content)]
     return [(number, name(row), "", f"{row['title']}: {row['text']}".strip()) for number, row in rows]
 
 
@@ -153,7 +162,7 @@ def parquet(content: bytes) -> list:
 
 
 def json_lists(content: bytes) -> list:
-    rows, found = [json.loads(row) for _, row in lines(content)], []
+    rows, found = [plain(row) for _, row in lines(content)], []
     for row in rows:
         query = next(row[key] for key in ("query", "qid", "query_id") if key in row)
         docs = next(row[key] for key in ("docs", "docid", "docids", "passages") if key in row)
@@ -176,7 +185,7 @@ def source(content: bytes) -> Any:
 
 
 def log(content: bytes) -> Any:
-    entries = [json.loads(row) for row in content.decode().splitlines()]
+    entries = [plain(row) for row in content.decode().splitlines()]
     return {e["step"]: e["loss"] for e in entries if "loss" in e and not e.get("finished") and "validation" not in e}
 
 
@@ -300,7 +309,7 @@ IDF = json.dumps({f"w{i}": i / 8 for i in range(20)}).encode()
 
 
 def plain_json(content: bytes) -> Any:
-    return json.loads(content.decode("utf-8-sig"))
+    return plain(content.decode("utf-8-sig"))
 
 
 def unpickled(content: bytes) -> list:
@@ -339,7 +348,7 @@ TARGETS = [
     Target("sources.yaml", ENTRY, own_fields, source),
     Target("published.yaml", PUBLISHED, lambda path: published(path) and None, lambda content: None),
     Target("fsdp.yaml", FSDP, lambda path: recipe_sharding.read(str(path)), plain_yaml),
-    Target("idf.json", IDF, read_json, json.loads),
+    Target("idf.json", IDF, read_json, plain),
     Target("train.jsonl", LOG, lambda path: read_train_log(path).terms.get("loss", {}), log),
     Target("dev.per_query.tsv", MEASURES, read_per_query, per_query),
 ]
