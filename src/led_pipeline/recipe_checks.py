@@ -169,7 +169,7 @@ def _misspelt_stage(key: str, name: str, stages: Iterable[str]) -> Iterator[str]
 
 def _cycle(recipe: "Recipe") -> Iterator[str]:
     try:
-        TopologicalSorter({name: recipe.parents(name) for name in recipe.stages}).prepare()
+        TopologicalSorter({name: sorted(recipe.parents(name)) for name in recipe.stages}).prepare()
     except CycleError as error:
         yield f"stages: {' needs '.join(error.args[1][::-1])}: a stage cannot need itself, change one of these edges"
 
