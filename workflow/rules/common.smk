@@ -14,12 +14,15 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 
 SOURCE = str(Path(workflow.basedir, "src"))
 sys.path.insert(0, SOURCE)
+if odd := [character for character in (os.pathsep, "{", "}") if character in SOURCE]:
+    raise WorkflowError(
+        f"{workflow.basedir}: the workflow cannot lie in a folder with '{odd[0]}' in its path, which PYTHONPATH or Snakemake"
+        " reads in a way of its own; move or rename the folder (data and results may have any name)"
+    )
 # Jobs find the package in a conda environment, too, which holds only what it depends on. Snakemake takes PYTHONPATH
 # away from such jobs, so it is set inside of them. No job but those in preflight.smk asks a model hub for anything:
 # compute nodes often have no internet. PYTHONUTF8: the locale of a job may know ASCII only (LC_ALL=C), its texts and
 # paths need not. First of all, a job's shell becomes one that ends with this Snakemake, which formats the prefix once.
-if os.pathsep in SOURCE:
-    raise WorkflowError(f"{SOURCE}: PYTHONPATH cannot hold a folder with '{os.pathsep}' in its name; rename it")
 TIE = os.path.join(workflow.basedir, "workflow", "scripts", "tied.sh")
 FIRST, TIED = (
     text.replace("{", "{{").replace("}", "}}")
