@@ -186,7 +186,9 @@ def source(content: bytes) -> Any:
 
 def log(content: bytes) -> Any:
     entries = [plain(row) for row in content.decode().splitlines()]
-    return {e["step"]: e["loss"] for e in entries if "loss" in e and not e.get("finished") and "validation" not in e}
+    return {
+        e["step"]: float(e["loss"]) for e in entries if "loss" in e and not e.get("finished") and "validation" not in e
+    }
 
 
 def per_query(content: bytes) -> dict:

@@ -159,7 +159,15 @@ def test_damaged_measures_are_named(tmp_path, text):
 
 @pytest.mark.parametrize(
     "line",
-    ["{", "[1]", '{"loss": 1}', '{"step": "x", "loss": 1}', '{"step": 1, "loss": "x"}', '{"step": 1, "step": 2}'],
+    [
+        "{",
+        "[1]",
+        '{"loss": 1}',
+        '{"step": "x", "loss": 1}',
+        '{"step": 1, "loss": "x"}',
+        '{"step": 1, "loss": 1' + "0" * 400 + "}",
+        '{"step": 1, "step": 2}',
+    ],
 )
 def test_a_damaged_training_log_is_named_with_its_line(tmp_path, line):
     (tmp_path / "train.jsonl").write_text('{"step": 1, "loss": 0.5}\n' + line + "\n")
