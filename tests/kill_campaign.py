@@ -38,7 +38,7 @@ END_S = 20  # in which all processes of a killed run must have ended
 RUN_S = 3_600  # a run that takes longer hangs
 # What holds times, or Lucene's own ids.
 TIMES = ("seconds", "created")
-UNLIKE = ("index/*", "**/train.jsonl", "preflight.json", "report/*", "models/*/README.md")
+UNLIKE = ("index/*", "provenance/contents.json", "**/train.jsonl", "preflight.json", "report/*", "models/*/README.md")
 
 
 @dataclass
@@ -260,9 +260,7 @@ def main() -> None:
     print(f"left alone: {time.monotonic() - begun:.0f} s", flush=True)
     total, campaigns = Counter(), [whole]
     while sum(total.values()) < arguments.kills and not any(each.faults for each in campaigns):
-        killed = Campaign(
-            arguments.folder / f"killed.{len(campaigns)}", arguments.seed + len(campaigns), Counter(total)
-        )
+        killed = Campaign(folder / f"killed.{len(campaigns)}", len(campaigns), total)
         campaigns.append(killed)
         while sum(killed.done.values()) < arguments.kills and killed.kill_once():
             pass
