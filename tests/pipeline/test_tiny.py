@@ -1,4 +1,4 @@
-"""The whole pipeline, run for real on tiny models: raw text to report, stopped once on the way."""
+"""The whole pipeline, run for real on tiny models: raw text to report, stopped and killed on the way."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from kill_campaign import processes
 from workflow_copy import ROOT, Plan
 
 from led_pipeline.data.tables import read_arrow, read_ranking
@@ -66,6 +67,20 @@ class Run:
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(timeout=60) != 0
 
+    def kill_snakemake_alone_in_a_training(self) -> None:
+        """Start the run again and kill Snakemake, and nothing else, while a training's process works."""
+        command = self.command("led_final", "--cores", "2", "--rerun-incomplete")
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        process = subprocess.Popen(command, env=self.environment(), **quiet)
+        while process.poll() is None and not any(each.rank for each in processes(self.folder).values()):
+            time.sleep(0.1)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        end = time.monotonic() + 20
+        while (left := processes(self.folder)) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert not left, "no job outlives the run that started it"
+
     def evaluation(self, system: str) -> dict:
         return json.loads((self.results / "eval" / f"{system}.dev.json").read_text())
 
@@ -78,6 +93,8 @@ def run(tmp_path_factory):
     first = time.monotonic() - started
     assert (run.results / "models" / "pretrain" / "config.json").exists()
     assert not list(run.results.glob("models/den_warmup")), "what an interrupted job wrote is removed"
+    if sys.platform == "linux":
+        run.kill_snakemake_alone_in_a_training()
     again = Plan(run.snakemake("led_final", "--cores", "2", "--rerun-incomplete").stderr)
     assert not again.counts["docstrings"] and again.counts["train"] == 5
     print(f"interrupted after {first:.0f} s, finished after {time.monotonic() - started:.0f} s")
