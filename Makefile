@@ -6,7 +6,9 @@
 PYTHON ?= python3
 # 1: Faiss on the GPU; 0: on the CPU. Unless given, the choice of the last `make env`.
 GPU ?= $(if $(wildcard .venv/.ready-gpu),1,0)
-# Passed on: make demo ARGS=-n, make test ARGS="-k pools"
+# Processes that tests run on
+WORKERS ?= 2
+# Passed on: make demo ARGS=-n, make test ARGS="-k pools", make mutation-test ARGS="led_pipeline.losses*"
 ARGS ?=
 
 FAISS := $(if $(filter-out 0,$(GPU)),gpu,cpu)
@@ -15,10 +17,10 @@ TESTS_READY := .venv/.ready-tests
 PIP := .venv/bin/python -m pip
 WITH_ENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help env demo test kill-test unlock clean lock audit
+.PHONY: help env demo test test-fast kill-test mutation-test unlock clean lock audit
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  PYTHON=python3.12   the Python that makes .venv (3.11 or newer)"
 	@echo "  GPU=1               Faiss on the GPU instead of the CPU"
@@ -62,10 +64,24 @@ demo: $(READY) ## raw text to a measured model, in minutes on a laptop, with not
 	@echo "  results/demo/report/table.txt    the table of metrics"
 	@echo "  docs/                            what happened, and how to train on your own collection"
 
+# The marks of tests that start several programs, or wait for them; all others run on WORKERS processes.
+SLOW := pipeline or ranks or java or cluster
+# pytest ends with 5 where ARGS leave nothing to run.
+FAST := $(WITH_ENV) OMP_NUM_THREADS=1 python -m pytest -n $(WORKERS) --dist loadfile -m "not ($(SLOW))"
+
 test: $(TESTS_READY) ## every test that this machine can run
-	@$(WITH_ENV) python -m pytest $(ARGS) || { status=$$?; \
-	  echo "Again only what failed: make test ARGS=--lf"; exit $$status; }
-	@echo "The fast ones alone: make test ARGS='-n 2 -m \"not pipeline and not ranks and not java and not cluster\"'"
+	@$(FAST) $(ARGS); fast=$$?; [ $$fast != 2 ] || exit 2; $(WITH_ENV) python -m pytest -m "$(SLOW)" $(ARGS); slow=$$?; \
+	  for status in $$fast $$slow; do case $$status in 0|5) ;; *) \
+	  echo "Again only what failed: make test ARGS=--lf"; exit $$status;; esac; done
+
+test-fast: $(TESTS_READY) ## the tests of single functions alone
+	@$(FAST) $(ARGS)
+
+mutation-test: $(TESTS_READY) ## break each line of the modules in pyproject.toml, and name what no test sees; hours
+	@.venv/bin/python -c 'import mutmut' || { echo "make: no mutmut in .venv; put there what envs/mutation.txt names"; exit 1; }
+	@mkdir -p mutants/src
+	@$(WITH_ENV) PYTHONPATH="$(CURDIR)/mutants/src" OMP_NUM_THREADS=1 mutmut run --max-children $(WORKERS) $(ARGS)
+	@$(WITH_ENV) mutmut results
 
 kill-test: $(TESTS_READY) ## kill a small run 100 times, and compare what it ends with
 	@rm -rf build/kill-test
@@ -85,5 +101,5 @@ unlock: $(READY) ## remove a lock of the demo that the next run does not remove 
 	@$(WITH_ENV) snakemake --cores 1 --unlock --configfile config/demo.yaml
 
 clean: ## remove .venv, caches and the demo's results; other results stay
-	rm -rf .venv .audit results/demo logs/demo build src/*.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .audit results/demo logs/demo build src/*.egg-info .pytest_cache .ruff_cache mutants
 	find src tests workflow -name __pycache__ -type d -prune -exec rm -rf {} +

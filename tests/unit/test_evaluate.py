@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from led_pipeline.data import tables
 from led_pipeline.data.tables import Ragged, Ranking, write_ranking, write_strings
 from led_pipeline.evaluate import (
     MEASURES,
@@ -188,6 +189,18 @@ def test_p_is_never_0_since_the_observed_difference_counts_as_one_of_the_exchang
     assert compare(a, b, "MRR@10", permutations=999).p_randomisation == 1 / 1_000
 
 
+def test_many_queries_are_exchanged_in_several_blocks():
+    differences = np.random.default_rng(0).normal(0.01, 1, 5_000)
+    z = differences.mean() / differences.std() * len(differences) ** 0.5
+    test = compare(table(differences), table([0.0] * 5_000), "MRR@10", permutations=2_000)  # 800 fit into a block
+    assert test.p_randomisation == pytest.approx(2 * stats.norm.sf(abs(z)), abs=0.05) and test.p_randomisation > 0.15
+
+
+def test_of_one_query_nothing_is_known():
+    test = compare(table([0.5]), table([0.25]), "MRR@10")
+    assert (test.p_randomisation, test.p_t, test.wins) == (1.0, None, 1)
+
+
 def test_equal_systems_have_p_1_and_no_t():
     test = compare(table([0.5, 1.0]), table([0.5, 1.0]), "MRR@10")
     assert (test.p_randomisation, test.p_t, test.difference, test.ties) == (1.0, None, 0.0, 2)
@@ -202,7 +215,8 @@ def test_per_query_values_survive_the_file(tmp_path):
     per_query = {'odd"id': dict.fromkeys(MEASURES, 1 / 3), "2": dict.fromkeys(MEASURES, 0.0)}
     write_per_query(tmp_path / "x.tsv", per_query)
     assert read_per_query(tmp_path / "x.tsv") == per_query
-    assert (tmp_path / "x.tsv").read_text().splitlines()[0].split("\t") == ["qid", *MEASURES]
+    lines = (tmp_path / "x.tsv").read_bytes().decode().split("\n")
+    assert lines[0].split("\t") == ["qid", *MEASURES] and lines[2].split("\t") == ["2", *["0.0"] * len(MEASURES)]
 
 
 def test_a_per_query_file_without_its_header_is_refused(tmp_path):
@@ -211,7 +225,8 @@ def test_a_per_query_file_without_its_header_is_refused(tmp_path):
         read_per_query(tmp_path / "x.tsv")
 
 
-def test_passage_ids_are_found_in_every_row_group(tmp_path):
+def test_passage_ids_are_found_in_every_row_group(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "ID_GROUPS", 2)  # row groups that are read at once
     batches = ({"id": [f"p{i}" for i in range(start, start + 10)]} for start in range(0, 50, 10))
     write_strings(tmp_path / "passages.parquet", batches, ["id"])
     rows = np.array([49, 0, 10, 9, 10], dtype=np.int32)

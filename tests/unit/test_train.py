@@ -253,6 +253,29 @@ def test_a_seed_decides_the_bits_of_a_training(folder, tmp_path, family):
     assert first == second != other
 
 
+@torch.no_grad()
+def positives_first(model, data) -> float:
+    """Return the share of queries whose positive, the passage of the same row, scores highest among the first ten."""
+    queries, passages = (
+        torch.stack(vectors(model, store, range(10), length))
+        for store, length in ((data.queries, 8), (data.passages, 20))
+    )
+    return ((queries @ passages.T).argmax(dim=1) == torch.arange(10)).float().mean().item()
+
+
+@pytest.mark.parametrize("family", ["dense", "lexicon"])
+def test_a_training_learns_what_it_is_shown(tmp_path, family):
+    tiny.save_dataset(tmp_path, epochs=20)
+    settings = tiny.settings(family, learning_rate=0.01, epochs=20)
+    train.train(tiny.arguments(tmp_path, settings, tmp_path / "model"))
+    files = tmp_path / "trainset.arrow", tmp_path / "queries.arrow", [tmp_path / "passages.arrow"]
+    data = objectives.TrainingData.read(*files)
+    before, after = (
+        positives_first(load(source, settings)[0].eval(), data) for source in (tmp_path / family, tmp_path / "model")
+    )
+    assert before < 0.5 and after > 0.8, (before, after)
+
+
 MODEL_FILES = ["dense/weights", "query/weights"]
 DATA_FILES = ["trainset.arrow", "queries.arrow", "passages.arrow", "ranking", "dev.arrow", "dev.qrels", "lex.arrow"]
 
