@@ -105,7 +105,7 @@ def contrastives() -> Iterator[Comparison]:
     ]
     for among in ("batch", "batch_negatives", "own"):
         term = f"contrastive, candidates {among}"
-        ours = partial(lambda case, among: objectives.contrastive(case.scores, among), among=among)
+        ours = partial(lambda case, among: objectives.contrastive(case.scores, among, objectives.Masks()), among=among)
         yield Comparison(
             term, LOOP, ours, partial(lambda case, among: loops.contrastive(rows(case.scores), among), among=among)
         )

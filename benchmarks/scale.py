@@ -26,6 +26,7 @@ import yaml
 from processes import disk_bytes, run_measured
 
 from led_pipeline.data.tables import read_arrow, shard_range
+from led_pipeline.folder_names import of_tokenizer
 
 ROOT = Path(__file__).parents[1]
 SHARDS = 16
@@ -73,12 +74,13 @@ class Step:
     jobs: str = "1"
 
 
+TOKENS = f"tokens/{of_tokenizer('tokenizer', [], local=True)}"
 STEPS = [
     Step("prepare passages", "prepared/passages.parquet", "P", "P"),
     Step("prepare train queries", "prepared/train.queries.parquet", "Q", "Q"),
     Step("prepare dev queries", "prepared/dev.queries.parquet", "P", "D"),
-    Step("tokenise a shard", "tokens/tokenizer/passages.0.arrow", "P/S", "P/S", "S"),
-    Step("tokenise train queries", "tokens/tokenizer/train.arrow", "Q", "Q"),
+    Step("tokenise a shard", f"{TOKENS}/passages.0.arrow", "P/S", "P/S", "S"),
+    Step("tokenise train queries", f"{TOKENS}/train.arrow", "Q", "Q"),
     Step("BM25 index", "index/bm25", "P", "P"),
     Step("BM25 search, train shard", "rankings/bm25.train.0.parquet", "Q/S*P", "min(Q/S, 16666)", "S"),
     Step("BM25 search, dev", "rankings/bm25.dev.parquet", "D*P", "min(D, 5000)"),
@@ -182,7 +184,7 @@ def run_size(folder: Path, passages: int, threads: int, java: bool) -> dict:
             make_up_rankings(results, step.output, passages, splits, first=int(measure))
         if "scores" in step.output:
             make_up_scores(results)
-    tokens = read_arrow(results / "tokens/tokenizer/passages.0.arrow")[0]["text"].lengths.mean()
+    tokens = read_arrow(results / f"{TOKENS}/passages.0.arrow")[0]["text"].lengths.mean()
     vectors = {name: disk_bytes(results / "vectors" / name) for name in ("den", "lex")}
     source = {path.name: path.stat().st_size for path in (folder / "source").iterdir()}
     extra = {"word_pieces": float(tokens), "vectors": vectors, "source": source}

@@ -164,14 +164,16 @@ def test_seeds_of_a_recipe_are_compared_and_then_their_means(monkeypatch, capsys
     def made(config, seed):
         (tmp_path / "eval").mkdir(exist_ok=True)
         for name, shift in (("led", 0.5), ("den_continue", 0.25)):
-            values = {f"q{i}": dict.fromkeys(MEASURES, shift * (i % 2)) for i in range(seed)}
+            values = {f"q{i}": dict.fromkeys(MEASURES, shift * (i % 2)) for i in range(10)}
             write_per_query(tmp_path / f"eval/{name}.dev.per_query.tsv", values)
         return tmp_path, 1.0
 
     monkeypatch.setattr(demo_seeds, "run", made)
-    run(monkeypatch, demo_seeds, "--seeds", 10, 10)
-    lines = [line.split()[:4] for line in capsys.readouterr().out.splitlines()[2:]]
-    assert lines == [[label, "0.2500", "0.1250", "+0.1250"] for label in ("10", "10", "mean")]
+    run(monkeypatch, demo_seeds, "--seeds", 10, 20, "--pair", "led", "den_continue")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1:3] for line in lines if line.startswith(("10 ", "20 "))] == [["0.2500", "0.1250"]] * 2
+    differences = [line.split()[3:5] for line in lines if line.startswith("led - den_continue")]
+    assert differences == [["10", "+0.1250"], ["20", "+0.1250"], ["mean", "+0.1250"]]
 
 
 def test_the_demo_in_bf16_is_a_recipe():
