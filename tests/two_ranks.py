@@ -4,7 +4,7 @@ Run as `torchrun two_ranks.py FOLDER OUT`, FOLDER from `tiny.save_dataset`.
 """
 
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import tiny
@@ -74,7 +74,8 @@ class Training:
         settings, running = self.settings | {"max_steps": STEPS}, {"checkpoint_min": checkpoint_min}
         plan = train.build_plan(settings, running, self.data.examples, None)
         module = train.trainable(self.encoder, self.settings)
-        fit(self.accelerator, module, self.step_loss, plan, Checkpoints(checkpoints, "me", self.accelerator))
+        with closing(Checkpoints(checkpoints, "me", self.accelerator)) as states:
+            fit(self.accelerator, module, self.step_loss, plan, states)
 
     def save(self, path: Path) -> None:
         weights = {n: p.detach() for n, p in self.encoder.named_parameters()}

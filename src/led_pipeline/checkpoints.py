@@ -1,5 +1,6 @@
 """Checkpoints: where an unfinished training is kept, whole at every moment, so that a killed one can go on."""
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,10 @@ class Checkpoints:
                 remove(other)
         self.kept, self._since = progress["step"], time.monotonic()
         self.accelerator.wait_for_everyone()
+
+    def close(self) -> None:
+        """Give this process's part of the lock back before it ends, for another training in the same process."""
+        os.close(self._lock)
 
     def minutes(self) -> float:
         """Return the minutes since the last state was kept or, without one, since the start."""
