@@ -195,7 +195,8 @@ def test_led_plan_counts_the_jobs_that_snakemake_plans(clean, what):
     names = {source["name"] for source in listed["files"]}
     files = COUNTED[what]["dataset"].get("scores", {}).values()
     wanted = {file if isinstance(file, str) else file["file"] for file in files} - names
-    listed["files"] += [{"name": name, "url": [f"https://x.test/{name}"], "bytes": 1} for name in sorted(wanted)]
+    entry = {"bytes": 1, "verified": False, "licence": "none"}
+    listed["files"] += [{"name": name, "url": [f"https://x.test/{name}"], **entry} for name in sorted(wanted)]
     sources.write_text(yaml.safe_dump(listed))
     assert clean.plan("led_final", config=COUNTED[what]).counts == count_jobs(Recipe.load(COUNTED[what]))
 
