@@ -364,12 +364,13 @@ def test_a_training_on_several_nodes_asks_for_gpus_by_node_and_calls_srun_itself
 )
 def test_a_bad_config_stops_with_a_sentence_and_starts_no_job(clean, text, sentence):
     (clean.folder / "bad.yaml").write_text(text)
+    before = sorted(clean.folder.glob("results/**/*"))
     answer = clean.snakemake("led_final", "--cores", "1", "--configfile", "bad.yaml")
     assert answer.returncode == 1
     assert sentence in answer.stderr
     assert "Traceback" not in answer.stdout + answer.stderr
     assert "Building DAG" not in answer.stdout + answer.stderr
-    assert not (clean.folder / "results").exists()
+    assert sorted(clean.folder.glob("results/**/*")) == before
 
 
 def test_a_setting_of_the_command_line_is_checked_too(clean):
