@@ -5,6 +5,7 @@ Run as `torchrun many_ranks.py FOLDER OUT`, FOLDER from `tiny.save_dataset`.
 
 import os
 import sys
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -107,8 +108,9 @@ def run_case(folder: Path, out: Path, family: str, objective: str, dtype: torch.
 
     accelerator.clip_grad_norm_ = keep_gradients
     module = encoder if family == "ranker" else train.Retriever(SecondPass(encoder) if objective == "dual" else encoder)
-    checkpoints = Checkpoints(out / f"{family}.{objective}.{dtype}", "me", accelerator)
-    fit(accelerator, module, step_loss, train.build_plan(chosen, {}, data.examples, None), checkpoints)
+    plan = train.build_plan(chosen, {}, data.examples, None)
+    with closing(Checkpoints(out / f"{family}.{objective}.{dtype}", "me", accelerator)) as checkpoints:
+        fit(accelerator, module, step_loss, plan, checkpoints)
     digest()
     return found
 

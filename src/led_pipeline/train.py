@@ -9,6 +9,7 @@ Run as `torchrun -m led_pipeline.train --init MODEL --tokenizer TOKENIZER --quer
 import argparse
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -187,18 +188,18 @@ def train(a: argparse.Namespace) -> None:
 
     validate = (lambda _: reranking.mean(whole(), settings)) if reranking else None
     owner = fingerprint_of(a, world) if accelerator.is_main_process else ""
-    checkpoints = Checkpoints(a.checkpoints, owner, accelerator)
-    start_trackers(accelerator, a)
-    plan = build_plan(settings, a.running, data.examples, a.validation)
-    fit(accelerator, model, step_loss, plan, checkpoints, validate)
-    trained = whole()
-    if accelerator.is_main_process:
-        with atomic(a.out) as folder:
-            folder.mkdir()
-            save(trained, settings, a.tokenizer, folder)
-            (folder / "train.jsonl").write_bytes((a.checkpoints / "train.jsonl").read_bytes())
-            (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-            write_json(folder / "software.json", installed())
+    with closing(Checkpoints(a.checkpoints, owner, accelerator)) as checkpoints:
+        start_trackers(accelerator, a)
+        plan = build_plan(settings, a.running, data.examples, a.validation)
+        fit(accelerator, model, step_loss, plan, checkpoints, validate)
+        trained = whole()
+        if accelerator.is_main_process:
+            with atomic(a.out) as folder:
+                folder.mkdir()
+                save(trained, settings, a.tokenizer, folder)
+                (folder / "train.jsonl").write_bytes((a.checkpoints / "train.jsonl").read_bytes())
+                (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+                write_json(folder / "software.json", installed())
     accelerator.wait_for_everyone()
     accelerator.end_training()
 
