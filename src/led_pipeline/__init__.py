@@ -1,1 +1,9 @@
 """led_pipeline: train a first-stage retriever from raw text to a measured model."""
+
+import signal
+import sys
+
+# `python -m led_pipeline.x` imports libraries next, and some of them swallow whatever happens then, a KeyboardInterrupt
+# included: until `files.run_main` has the word, Ctrl-C ends the process without one.
+if sys.argv[:1] == ["-m"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

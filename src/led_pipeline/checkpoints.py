@@ -10,7 +10,14 @@ from accelerate import Accelerator
 from torch import nn
 
 from led_pipeline import locks, sharding
-from led_pipeline.files import atomic, keep_through_power_loss, read_json, remove, write_json
+from led_pipeline.files import (
+    atomic,
+    keep_through_power_loss,
+    naming_a_full_disk,
+    read_json,
+    remove,
+    write_json,
+)
 
 PATIENCE_S = 120  # longer than what is left of a killed training takes to end
 
@@ -54,17 +61,21 @@ class Checkpoints:
             if self.accelerator.is_main_process:
                 remove(state)  # half a state, if a process was killed here
             self.accelerator.wait_for_everyone()
-            self.accelerator.save_state(str(state))
+            with naming_a_full_disk(state):
+                self.accelerator.save_state(str(state))
             self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             keep_through_power_loss(state)
             write_json(self.folder / "progress.json", progress)
-            needed = {state, self._best(progress["best_step"])}
-            found = {path for name in ("state.*", "best.*.pt", ".*.part") for path in self.folder.glob(name)}
-            for other in found - needed:
-                remove(other)
+            self._remove_all_but(progress)
         self.kept, self._since = progress["step"], time.monotonic()
         self.accelerator.wait_for_everyone()
+
+    def _remove_all_but(self, progress: dict[str, Any]) -> None:
+        needed = {self._state(progress["step"]), self._best(progress["best_step"])}
+        found = {path for name in ("state.*", "best.*.pt", ".*.part") for path in self.folder.glob(name)}
+        for other in found - needed:
+            remove(other)
 
     def close(self) -> None:
         """Give this process's part of the lock back before it ends, for another training in the same process."""
@@ -79,6 +90,8 @@ class Checkpoints:
         if not (self.folder / "progress.json").is_file():
             return None
         progress = read_json(self.folder / "progress.json")
+        if self.accelerator.is_main_process:
+            self._remove_all_but(progress)  # half a state, of a training that a full disk or a kill has ended
         self.accelerator.load_state(str(self._state(progress["step"])))
         self.kept = progress["step"]
         return progress

@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import stat
 import sys
 import time
@@ -151,6 +152,20 @@ def _full(error: BaseException) -> str:
     return next((words for words in _FULL.values() if words in text), partly[0] if partly else "")
 
 
+@contextmanager
+def naming_a_full_disk(path: Path) -> Iterator[None]:
+    """Say what was being written where libraries, which write there themselves, say only that a disk is full."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, InputError) or not (reason := _full(error)):
+            raise
+        free, written = shutil.disk_usage(path.parent).free, tree_bytes(path)
+        raise InputError(
+            _no_room(path, f"more than {size(free + written)} are needed", free + written, reason)
+        ) from error
+
+
 def _no_room(path: Path, wanted: str, free: int, what: str) -> str:
     return (
         f"{path}: {wanted} and {size(free)} were free ({what}); make room on that disk and start again, all that is"
@@ -224,6 +239,8 @@ def run_main(main: Callable[[], None]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a log is UTF-8 whatever the locale, as all files are
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see __init__.py
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         processes.end_with_parent()
         locks.hold_leased()

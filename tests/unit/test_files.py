@@ -21,7 +21,7 @@ import sys, numpy as np
 from pathlib import Path
 from safetensors.numpy import save_file
 from led_pipeline.data.tables import write_arrow, write_strings
-from led_pipeline.files import atomic, run_main
+from led_pipeline.files import atomic, naming_a_full_disk, run_main
 path, big = Path(sys.argv[1], 'out'), np.random.default_rng(0).integers(0, 255, 3_000_000).astype(np.uint8)
 def main():
     {body}
@@ -59,6 +59,13 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(writer, tmp_path):
     assert answer.stdout == "", "what was written is removed"
     assert answer.stderr.startswith(f"error: {tmp_path}/out: ") and answer.stderr.count("\n") == 1
     assert "needed and 1.0 MB were free" in answer.stderr and "make room on that disk" in answer.stderr
+
+
+def test_a_full_disk_has_a_name_where_a_library_writes_in_place(tmp_path):
+    answer = on_a_small_disk("with naming_a_full_disk(path): save_file({'x': big}, path)", tmp_path)
+    assert answer.returncode == 2, answer.stderr
+    assert answer.stderr.startswith(f"error: {tmp_path}/out: more than 1.0 MB are needed and 1.0 MB were free")
+    assert answer.stderr.count("\n") == 1 and "make room on that disk" in answer.stderr
 
 
 def test_a_limit_on_the_size_of_files_is_said_too(tmp_path):

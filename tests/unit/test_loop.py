@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -191,6 +192,26 @@ def test_a_training_killed_while_it_saves_resumes_from_the_state_before(run, mon
     run(resumed, steps, plan)
     assert steps.seen == list(range(3, 12))
     assert_equal(resumed, whole.state_dict())
+
+
+def test_half_a_state_makes_room_as_soon_as_the_training_goes_on(run, tmp_path, monkeypatch):
+    plan = replace(PLAN, checkpoint_min=2.5)
+
+    def failing(accelerator, folder):
+        if folder.endswith("state.6"):
+            Path(folder).mkdir()
+            raise OSError(28, "No space left on device")
+        return save_state(accelerator, folder)
+
+    save_state = Accelerator.save_state
+    monkeypatch.setattr(Accelerator, "save_state", failing)
+    with pytest.raises(InputError, match=r"state\.6: more than .* make room on that disk"):
+        run(network(), plan=plan)
+    states = tmp_path / "checkpoints"
+    assert {path.name for path in states.glob("state.*")} == {"state.3", "state.6"}
+    with pytest.raises(Killed):
+        run(network(), killed_at(3), plan)
+    assert [path.name for path in states.glob("state.*")] == ["state.3"]
 
 
 def test_another_owner_starts_anew(run, tmp_path):

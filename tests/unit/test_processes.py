@@ -164,3 +164,19 @@ def test_a_command_is_tied_before_it_has_imported_anything(tmp_path):
 def test_a_program_that_is_not_there_is_one_line():
     answer = subprocess.run(processes.tied(["no-such-program"]), capture_output=True, text=True)
     assert answer.returncode == 1 and answer.stderr == "no-such-program: No such file or directory\n"
+
+
+@pytest.mark.parametrize("module", ["launch", "loopback"])
+def test_ctrl_c_ends_a_command_whose_imports_swallow_exceptions(tmp_path, module):
+    """torch's own import does, at two of 80 random moments of it: the training then went on to its end."""
+    swallowing = (
+        "import time\nprint('importing', flush=True)\ntry:\n    time.sleep(60)\nexcept BaseException:\n    pass\n"
+    )
+    (tmp_path / "argparse.py").write_text(swallowing)  # launch imports it at its start, and torch
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    hearing = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    command = [sys.executable, "-m", f"led_pipeline.{module}"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, **hearing) as process:
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == -signal.SIGINT
