@@ -78,7 +78,7 @@ test-fast: $(TESTS_READY) ## the tests of single functions alone
 	@$(FAST) $(ARGS)
 
 mutation-test: $(TESTS_READY) ## break each line of the modules in pyproject.toml, and name what no test sees; hours
-	@.venv/bin/python -c 'import mutmut' || { echo "make: no mutmut in .venv; put there what envs/mutation.txt names"; exit 1; }
+	@.venv/bin/python -c 'import mutmut' 2>/dev/null || sh envs/install.sh .venv/bin/python mutation
 	@mkdir -p mutants/src
 	@$(WITH_ENV) PYTHONPATH="$(CURDIR)/mutants/src" OMP_NUM_THREADS=1 mutmut run --max-children $(WORKERS) $(ARGS)
 	@$(WITH_ENV) mutmut results

@@ -1,6 +1,7 @@
 # Install the pinned packages into an environment; every file must have a digest that lock/ knows:
 #   sh envs/install.sh PYTHON cpu|gpu   what the pipeline needs
 #   sh envs/install.sh PYTHON test      what tests need besides
+#   sh envs/install.sh PYTHON mutation  what `make mutation-test` needs on top of both
 
 set -eu
 python=$1
@@ -12,10 +13,11 @@ wheels() { checked --only-binary :all: "$@"; }
 # Without isolation a build takes the setuptools that is installed, not the newest one of the day.
 sources() { checked --no-build-isolation "$@"; }
 
-if [ "$faiss" = test ]; then
-  wheels -r "$locks/test.txt"
+case $faiss in test | mutation)
+  wheels -r "$locks/$faiss.txt"
   exit
-fi
+  ;;
+esac
 wheels -r "$locks/build.txt"
 # PyPI's torch is checked as all packages are. One of an index or folder of yours (torch without CUDA comes from
 # download.pytorch.org) has other digests; pip compares it with those that the index names.

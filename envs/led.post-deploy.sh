@@ -440,10 +440,11 @@ wheels() { checked --only-binary :all: "$@"; }
 # Without isolation a build takes the setuptools that is installed, not the newest one of the day.
 sources() { checked --no-build-isolation "$@"; }
 
-if [ "$faiss" = test ]; then
-  wheels -r "$locks/test.txt"
+case $faiss in test | mutation)
+  wheels -r "$locks/$faiss.txt"
   exit
-fi
+  ;;
+esac
 wheels -r "$locks/build.txt"
 # PyPI's torch is checked as all packages are. One of an index or folder of yours (torch without CUDA comes from
 # download.pytorch.org) has other digests; pip compares it with those that the index names.

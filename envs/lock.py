@@ -77,6 +77,7 @@ def split() -> dict[str, dict[str, str]]:
     return {group: {name: known[name] for name in sorted(names)} for group, names in groups.items()} | {
         "anserini": pins("anserini.txt"),
         "audit": pins("audit.txt"),
+        "mutation": pins("mutation.txt"),
     }
 
 
