@@ -103,6 +103,7 @@ class Campaign:
 
     folder: Path
     times: int = 1  # how often each thing is killed in each kind of job
+    target: str = "led_final"
     done: Counter = field(default_factory=Counter)  # kills, by job and by what was killed
     faults: list[str] = field(default_factory=list)
 
@@ -118,7 +119,7 @@ class Campaign:
         self.recipe.write_text(yaml.safe_dump(RECIPE, sort_keys=False))
 
     def start(self) -> subprocess.Popen:
-        command = [sys.executable, "-m", "snakemake", "led_final", "--cores", "2", "--quiet", "rules"]
+        command = [sys.executable, "-m", "snakemake", self.target, "--cores", "2", "--quiet", "rules"]
         fixed = ("--snakefile", ROOT / "Snakefile", "--configfile", self.recipe, "--directory", self.work)
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         variables = {"PATH": path, "XDG_CACHE_HOME": str(self.folder / ".cache"), "TMPDIR": str(self.folder / "tmp")}
@@ -217,7 +218,11 @@ class Campaign:
 
     def left_over(self) -> None:
         """Check that nothing is left of what was killed."""
-        for path in [*self.work.rglob(".*.part"), *(self.folder / "tmp").iterdir()]:
+        known = {
+            path for path in (self.folder / "tmp").glob("snakemake*") if not any(path.iterdir())
+        }  # Snakemake's own
+        known |= set((self.folder / "tmp").glob("led-gpus-*"))
+        for path in {*self.work.rglob(".*.part"), *(self.folder / "tmp").iterdir()} - known:
             self.fault(f"{path} is left")
         for name in ("locks/*", "led/*.run", "incomplete/*"):
             for path in (self.work / ".snakemake").glob(name):
@@ -248,26 +253,32 @@ def content(path: Path) -> object:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--folder", type=Path, required=True, help="an empty or a new folder")
-    arguments = parser.parse_args()
+def campaign(folder: Path, kills: int, target: str = "led_final") -> tuple[Counter, list[str]]:
+    """Run once without and then with kills; return the kills, by job and by what was killed, and the faults."""
     begun = time.monotonic()
-    folder = arguments.folder.resolve()
-    whole = Campaign(folder / "whole")
+    whole = Campaign(folder / "whole", target=target)
     whole.to_the_end()
     print(f"left alone: {time.monotonic() - begun:.0f} s", flush=True)
     total, campaigns = Counter(), [whole]
-    while sum(total.values()) < arguments.kills and not any(each.faults for each in campaigns):
-        killed = Campaign(folder / f"killed.{len(campaigns)}", len(campaigns), total)
+    while sum(total.values()) < kills and not any(each.faults for each in campaigns):
+        killed = Campaign(folder / f"killed.{len(campaigns)}", len(campaigns), target, total)
         campaigns.append(killed)
-        while sum(killed.done.values()) < arguments.kills and killed.kill_once():
+        while sum(total.values()) < kills and killed.kill_once():
             pass
         killed.to_the_end()
         print(f"{killed.compare(whole)} files compared", flush=True)
         killed.left_over()
-    faults = [fault for each in campaigns for fault in each.faults]
+    return total, [fault for each in campaigns for fault in each.faults]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--target", default="led_final", help="what is made, for a shorter campaign")
+    parser.add_argument("--folder", type=Path, required=True, help="an empty or a new folder")
+    arguments = parser.parse_args()
+    begun = time.monotonic()
+    total, faults = campaign(arguments.folder.resolve(), arguments.kills, arguments.target)
     for what in WHAT:
         jobs = {job: count for (job, other), count in sorted(total.items()) if other == what}
         print(f"{what:9} {sum(jobs.values()):4} kills in {len(jobs)} kinds of jobs")

@@ -1,4 +1,7 @@
 import json
+import subprocess
+import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -192,6 +195,23 @@ def test_a_training_killed_while_it_saves_resumes_from_the_state_before(run, mon
     run(resumed, steps, plan)
     assert steps.seen == list(range(3, 12))
     assert_equal(resumed, whole.state_dict())
+
+
+def test_a_second_training_of_the_stage_waits_and_then_says_so(run, tmp_path, monkeypatch):
+    (tmp_path / "checkpoints").mkdir()
+    holding = "import sys; from pathlib import Path; from led_pipeline import locks; "
+    holding += "locks.wait_for(Path(sys.argv[1]), '', 0); print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", holding, str(tmp_path / "checkpoints/lock")]
+    monkeypatch.setattr(checkpoints, "PATIENCE_S", 1.0)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="another training writes its checkpoints here"):
+            run(network())
+        assert not (tmp_path / "checkpoints/owner.json").exists(), "nothing was touched"
+        monkeypatch.setattr(checkpoints, "PATIENCE_S", 60.0)
+        threading.Timer(1, first.stdin.close).start()
+        run(network())
+    assert first.returncode == 0 and log_lines(tmp_path / "checkpoints")[-1]["step"] == PLAN.steps
 
 
 def test_half_a_state_makes_room_as_soon_as_the_training_goes_on(run, tmp_path, monkeypatch):
