@@ -92,9 +92,7 @@ def lock_name(device: str) -> str:
 
 
 def lock_folder() -> Path:
-    """Return the folder of the lock files of this user's devices and of what torch compiles.
-
-    There is one per machine, and one per node of a SLURM job.
+    """Return where the lock files of this user's devices lie: one folder per machine, per node of a SLURM job.
 
     XDG_RUNTIME_DIR would not do: it goes when the user logs out, and the locks of what still runs with it.
     """
@@ -162,12 +160,9 @@ def main() -> None:
         _become(srun_command(a.nodes, a.threads, sys.argv[1:]), untied)
     count = 1 if a.plain else a.gpu or a.processes or 1
     folder = lock_folder()
-    os.close(locks.private_folder(folder))
     held = lease(a.gpu, visible_devices(), folder) if a.gpu else {}
     environment = (
-        # torch loads compiled code from there; by default from a folder in TMPDIR that anybody can make first.
-        {"TORCHINDUCTOR_CACHE_DIR": str(folder / "torchinductor")}
-        | ({} if a.gpu else KEEP_MEMORY)
+        ({} if a.gpu else KEEP_MEMORY)
         | (loopback_environment() if a.nodes == 1 else {})
         | os.environ
         | {

@@ -189,16 +189,6 @@ def test_jobs_on_the_cpu_keep_the_memory_that_they_were_given(run, tmp_path, gpu
     assert status == 0 and f"kept {kept}\n" in text
 
 
-@pytest.mark.parametrize("gpu", ["0", "1"])
-def test_torch_keeps_its_compiled_code_where_no_other_user_can_write(run, tmp_path, gpu):
-    (tmp_path / "cache.py").write_text("import torch._dynamo.package\n")  # which makes its folder
-    status, _, text = run("--gpu", gpu, "--plain", "--", "cache", devices="5")
-    assert status == 0, text
-    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir() and path.name != "__pycache__")
-    assert folder.name.startswith("led-gpus-") and folder.stat().st_mode & 0o077 == 0
-    assert (folder / "torchinductor").is_dir()
-
-
 def test_two_processes_share_the_threads_and_a_failure_is_passed_on(run):
     status, said, _ = run("--gpu", "2", "--threads", "4", "--", "probe", "1", devices="5,6,7")
     assert status == 1

@@ -22,7 +22,8 @@ if odd := [character for character in (os.pathsep, "{", "}") if character in SOU
 # Jobs find the package in a conda environment, too, which holds only what it depends on. Snakemake takes PYTHONPATH
 # away from such jobs, so it is set inside of them. No job but those in preflight.smk asks a model hub for anything:
 # compute nodes often have no internet. PYTHONUTF8: the locale of a job may know ASCII only (LC_ALL=C), its texts and
-# paths need not. First of all, a job's shell becomes one that ends with this Snakemake, which formats the prefix once.
+# paths need not. torch looks for compiled code beside Snakemake's own files, not in a folder of /tmp that anybody can make
+# first. First of all, a job's shell becomes one that ends with this Snakemake, which formats the prefix once.
 TIE = os.path.join(workflow.basedir, "workflow", "scripts", "tied.sh")
 FIRST, TIED = (
     text.replace("{", "{{").replace("}", "}}")
@@ -30,7 +31,8 @@ FIRST, TIED = (
 )
 shell.prefix(
     f". {TIED}; set -euo pipefail; export PYTHONPATH={FIRST}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
-    " PYTHONUTF8=1 HUB_OFFLINE=${{HF_HUB_OFFLINE:-0}} HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1; "
+    " PYTHONUTF8=1 HUB_OFFLINE=${{HF_HUB_OFFLINE:-0}} HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1"
+    ' TORCHINDUCTOR_CACHE_DIR="${{TORCHINDUCTOR_CACHE_DIR:-$PWD/.snakemake/led/torchinductor}}"; '
 )
 
 from led_pipeline import folder_names, hub, own_code
