@@ -8,7 +8,7 @@ PYTHON ?= python3
 GPU ?= $(if $(wildcard .venv/.ready-gpu),1,0)
 # Processes that tests run on
 WORKERS ?= 2
-# Passed on: make demo ARGS=-n, make test ARGS="-k pools", make mutation-test ARGS="led_pipeline.losses*"
+# Passed on: make demo ARGS=-n, make test ARGS="-k pools", make mutation-test ARGS="led_pipeline.training.losses*"
 ARGS ?=
 
 FAISS := $(if $(filter-out 0,$(GPU)),gpu,cpu)

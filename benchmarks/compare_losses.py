@@ -1,7 +1,7 @@
 """Compare every loss with a plain loop over its formula and, where it has one, with sentence-transformers' own.
 
 Run as `python benchmarks/compare_losses.py --out docs/recipes/compared.md`: the table of what was compared and the
-largest difference. `tests/unit/test_compared.py` runs the same comparisons.
+largest difference. `tests/unit/training/test_compared.py` runs the same comparisons.
 
 # B = queries, C = candidates of one query (positive first), D = dimensions
 """
@@ -24,8 +24,8 @@ from sentence_transformers.sparse_encoder.modules import SpladePooling
 from sentence_transformers.util import dot_score
 from torch import Tensor
 
-from led_pipeline import losses, objectives
 from led_pipeline.models.lexicon import term_weights
+from led_pipeline.training import losses, objectives
 
 B, C, D = 6, 5, 40
 LOOP = compare_ranker_losses.LOOP

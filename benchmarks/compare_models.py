@@ -1,7 +1,7 @@
 """Compare what models make of texts with transformers, sentence-transformers and peft, from the same strings on.
 
 Run as `python benchmarks/compare_models.py --out docs/recipes/compared-models.md`: the table of what was compared and
-the largest difference. `tests/unit/test_compared_models.py` runs the same comparisons.
+the largest difference. `tests/unit/models/test_compared_models.py` runs the same comparisons.
 """
 
 from collections.abc import Iterator

@@ -18,7 +18,7 @@ from sentence_transformers.cross_encoder import losses as theirs
 from sentence_transformers.cross_encoder.losses.lambda_loss import BaseWeightingScheme
 from torch import Tensor, nn
 
-from led_pipeline import losses, ranker_losses
+from led_pipeline.training import losses, ranker_losses
 
 LOOP = "plain loop"
 GAPS = (0.5, 1.0)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from led_pipeline.files import atomic
+from led_pipeline.files.atomic import atomic
 
 Value = Callable[[Any], "float | Tensor | list"]
 

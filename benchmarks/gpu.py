@@ -20,12 +20,13 @@ import workload
 from accelerate import Accelerator
 from torch import nn
 
-from led_pipeline import objectives, train
-from led_pipeline.encode import dense_rows, sparse_rows
-from led_pipeline.models import backbone, inference
+from led_pipeline.inference import batches
+from led_pipeline.inference.encode import dense_rows, sparse_rows
+from led_pipeline.models import backbone
 from led_pipeline.models.backbone import hidden_states, padded_hidden_states, to_texts
 from led_pipeline.models.dense import DenseEncoder
 from led_pipeline.models.lexicon import LexiconEncoder
+from led_pipeline.training import objectives, train
 
 PEAK = 790e12  # bf16 FLOP/s that an 8192-cubed product reached on an H200
 COLLECTION, TRAIN_QUERIES, EPOCHS = 8_841_823, 502_939, 3
@@ -107,7 +108,7 @@ def attempt(name: str, measure: Callable[[], list[object]]) -> None:
 
 
 def assembly(b: Bench) -> list[object]:
-    groups = list(inference.by_length(b.store.lengths(range(b.texts), 128), inference.TOKENS_PER_BATCH["cuda"]))
+    groups = list(batches.by_length(b.store.lengths(range(b.texts), 128), batches.TOKENS_PER_BATCH["cuda"]))
     seconds = b.seconds(lambda: [b.store.texts(group, 128) for group in groups])
     return [f"{b.texts / seconds:,.0f}"]
 
@@ -132,8 +133,8 @@ def encode(
         model.backbone.compile(dynamic=True)
     run = dense_rows if family == "dense" else sparse_rows
     rows = np.arange(b.texts)
-    by_length = inference.by_length if ordered else unordered
-    with plain(padded), patch.object(inference, "by_length", by_length):
+    by_length = batches.by_length if ordered else unordered
+    with plain(padded), patch.object(batches, "by_length", by_length):
         warm = rows[: b.texts // 4] if compiled else rows[: b.texts // 16]
         run(model, b.store, warm, 128, b.device)
         seconds = b.seconds(lambda: run(model, b.store, rows, 128, b.device))

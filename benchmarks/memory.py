@@ -17,12 +17,12 @@ import numpy as np
 import torch
 import workload
 
-from led_pipeline import objectives, train
 from led_pipeline.data.scores import store
 from led_pipeline.data.tables import write_strings
-from led_pipeline.encode import dense_rows, sparse_rows
+from led_pipeline.inference.encode import dense_rows, sparse_rows
 from led_pipeline.models.dense import DenseEncoder
 from led_pipeline.models.lexicon import LexiconEncoder
+from led_pipeline.training import objectives, train
 
 CPU = torch.device("cpu")
 LAYERS, HIDDEN, CANDIDATES = 4, 256, 8

@@ -21,12 +21,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
 from transformers import AttentionInterface, PreTrainedTokenizerFast
 
-from led_pipeline import losses
 from led_pipeline.data.tokens import TokenStore
-from led_pipeline.encode import dense_rows, sparse_rows
+from led_pipeline.inference.encode import dense_rows, sparse_rows
 from led_pipeline.models.backbone import ATTENTION, attend, to_texts
 from led_pipeline.models.dense import DenseEncoder
 from led_pipeline.models.lexicon import LexiconEncoder
+from led_pipeline.training import losses
 
 CPU = torch.device("cpu")
 

@@ -26,7 +26,7 @@ import yaml
 from processes import disk_bytes, run_measured
 
 from led_pipeline.data.tables import read_arrow, shard_range
-from led_pipeline.folder_names import of_tokenizer
+from led_pipeline.files.folder_names import of_tokenizer
 
 ROOT = Path(__file__).parents[1]
 SHARDS = 16

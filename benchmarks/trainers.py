@@ -26,8 +26,8 @@ import workload
 from torch.nn.utils.rnn import pad_sequence
 
 from led_pipeline.models.dense import DenseEncoder
-from led_pipeline.objectives import TrainingData, retriever_loss
-from led_pipeline.train import trainable
+from led_pipeline.training.objectives import TrainingData, retriever_loss
+from led_pipeline.training.train import trainable
 
 CPU = torch.device("cpu")
 

@@ -20,8 +20,8 @@ from transformers import (
 
 from led_pipeline.data.tables import Ragged, write_arrow
 from led_pipeline.data.tokens import TokenStore
-from led_pipeline.objectives import TrainingData
-from led_pipeline.recipe_stages import Dense, Lexicon
+from led_pipeline.recipe.stages import Dense, Lexicon
+from led_pipeline.training.objectives import TrainingData
 
 CLS, SEP, PAD, UNK = 2, 3, 0, 1
 VOCABULARY = 30_522

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from led_pipeline.files_limits import limits
+from led_pipeline.files.limits import limits
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -65,7 +65,7 @@ class Process:
             return "java"
         if self.rank:
             return "rank"
-        return "agent" if "led_pipeline.loopback" in self.command else "helper" if self.module else "other"
+        return "agent" if "led_pipeline.jobs.loopback" in self.command else "helper" if self.module else "other"
 
 
 def processes(folder: Path) -> dict[int, Process]:

@@ -18,8 +18,8 @@ import numpy as np
 import tiny
 import torch
 
-from led_pipeline import train
 from led_pipeline.data.tables import Ragged, Ranking, write_ranking
+from led_pipeline.training import train
 
 STEPS = 6
 FILE_EVENTS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir")

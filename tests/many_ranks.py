@@ -15,13 +15,13 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import nn
 
-from led_pipeline import objectives, train
-from led_pipeline.checkpoints import Checkpoints
-from led_pipeline.loop import fit
-from led_pipeline.losses import DISTILLATION
 from led_pipeline.models.backbone import Texts
 from led_pipeline.models.checkpoint import load
-from led_pipeline.teachers import StoredVectors
+from led_pipeline.training import objectives, train
+from led_pipeline.training.checkpoints import Checkpoints
+from led_pipeline.training.loop import fit
+from led_pipeline.training.losses import DISTILLATION
+from led_pipeline.training.teachers import StoredVectors
 
 STEPS = 2
 OBJECTIVES = ["contrastive", *DISTILLATION, "dual"]

@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 
-from led_pipeline import train
+from led_pipeline.training import train
 
 FSDP = Path(__file__).parents[1] / "config/accelerate/fsdp.yaml"
 STEPS = 4

@@ -11,13 +11,14 @@ import tiny
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 
-from led_pipeline import encode, objectives, score, train
-from led_pipeline.checkpoints import Checkpoints
-from led_pipeline.files import write_json
-from led_pipeline.health import SIGNS
-from led_pipeline.loop import fit
+from led_pipeline.files.atomic import write_json
+from led_pipeline.inference import encode, score
 from led_pipeline.models.checkpoint import load, save
-from led_pipeline.validation import Reranking
+from led_pipeline.training import objectives, train
+from led_pipeline.training.checkpoints import Checkpoints
+from led_pipeline.training.health import SIGNS
+from led_pipeline.training.loop import fit
+from led_pipeline.training.validation import Reranking
 
 LED = [tiny.TEACHER | {"stage": "lex", "loss": "rank"}, tiny.TEACHER | {"stage": "lex", "loss": "kl", "weight": 1.5}]
 CASES = {

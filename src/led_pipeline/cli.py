@@ -9,12 +9,15 @@ import argparse
 import sys
 from pathlib import Path
 
-from led_pipeline.files import InputError, run_main, write_json
-from led_pipeline.files_yaml import read_yaml
+from led_pipeline.files.atomic import write_json
+from led_pipeline.files.errors import InputError
+from led_pipeline.files.yaml_lines import read_yaml
+from led_pipeline.jobs.command import run_main
 from led_pipeline.plan.checks import Site
 from led_pipeline.plan.preflight import elsewhere, look, report, status
-from led_pipeline.recipe import Recipe, trained_in
-from led_pipeline.recipe_reference import page
+from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.load import load_recipe, trained_in
+from led_pipeline.recipe.reference import page
 
 CONFIG = Path("config/config.yaml")
 
@@ -27,7 +30,7 @@ def read_recipe(path: Path, folder: Path) -> Recipe:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; name a config with --configfile")
-    return Recipe.load(read_yaml(path) or {}, trained=lambda dataset: trained_in(folder / "results" / dataset))
+    return load_recipe(read_yaml(path) or {}, trained=lambda dataset: trained_in(folder / "results" / dataset))
 
 
 def beside(name: str) -> Path:
@@ -52,13 +55,13 @@ def reference(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def summary(arguments: argparse.Namespace) -> int:
-    from led_pipeline import report_summary  # its measures load SciPy, which the other commands need not wait for
+def summarise(arguments: argparse.Namespace) -> int:
+    from led_pipeline.report import summary  # its measures load SciPy, which the other commands need not wait for
 
-    result = report_summary.summary(arguments.results, arguments.split)
+    result = summary.summary(arguments.results, arguments.split)
     if arguments.json:
         write_json(arguments.json, result)
-    print(report_summary.summary_text(result), end="")
+    print(summary.summary_text(result), end="")
     return 0
 
 
@@ -77,7 +80,7 @@ def main() -> None:
     command.add_argument("results", type=Path, nargs="+", help="results folders, one per dataset")
     command.add_argument("--split", help="which split of each (default: the first that its recipe evaluates)")
     command.add_argument("--json", type=Path, help="also write the numbers to this file")
-    command.set_defaults(run=summary)
+    command.set_defaults(run=summarise)
     arguments = parser.parse_args()
     sys.exit(arguments.run(arguments))
 

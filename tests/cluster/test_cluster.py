@@ -27,7 +27,10 @@ def test_every_job_starts_torchrun_once_with_a_process_per_gpu(found):
     run = found("whole")["run"]
     modules = {note["SLURM_JOB_ID"]: note["module"] for note in run.notes()}
     started = Counter(note["SLURM_JOB_ID"] for note in run.notes() if note["torchrun"])
-    assert Counter(modules[job] for job in started) == {"led_pipeline.train": 1, "led_pipeline.encode": 2}
+    assert Counter(modules[job] for job in started) == {
+        "led_pipeline.training.train": 1,
+        "led_pipeline.inference.encode": 2,
+    }
     assert set(started.values()) == {1}
     for job in started:
         assert sorted(note["RANK"] for note in run.ranks(job)) == ["0", "1"]
@@ -37,7 +40,7 @@ def test_every_job_starts_torchrun_once_with_a_process_per_gpu(found):
 
 def test_a_job_sees_as_many_devices_as_it_asked_for_and_no_two_jobs_the_same(found, cluster):
     run = found("whole")["run"]
-    sizes = {"led_pipeline.train": 2, "led_pipeline.encode": 2, "led_pipeline.search.faiss_index": 1}
+    sizes = {"led_pipeline.training.train": 2, "led_pipeline.inference.encode": 2, "led_pipeline.search.faiss_index": 1}
     seen = {}
     assert {note["module"] for note in run.notes() if not note["SLURM_JOB_ID"]} == {"led_pipeline.plan.preflight"}
     for note in filter(lambda note: note["SLURM_JOB_ID"], run.notes()):

@@ -24,7 +24,7 @@ from typing import Any
 
 from fuzz_targets import TARGETS, Target
 
-from led_pipeline.files import InputError
+from led_pipeline.files.errors import InputError
 
 SECONDS = 20  # a busy machine may take seconds for what takes milliseconds
 MEGABYTES = 300

@@ -19,18 +19,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from led_pipeline import cli, recipe_sharding, report_published
-from led_pipeline.data.formats import load_qrels, read_negatives, read_run
-from led_pipeline.data.lines import Problems
-from led_pipeline.data.score_files import read_scores
-from led_pipeline.data.sources import read_source
-from led_pipeline.data.templates import Template
-from led_pipeline.data.texts import read_corpus, read_queries, read_titles, read_tsv
-from led_pipeline.evaluate import measure, read_per_query
-from led_pipeline.files import InputError, read_json
+from led_pipeline import cli
+from led_pipeline.data.formats.judgements import load_qrels, read_negatives, read_run
+from led_pipeline.data.formats.lines import Problems
+from led_pipeline.data.formats.score_files import read_scores
+from led_pipeline.data.formats.templates import Template
+from led_pipeline.data.formats.texts import read_corpus, read_queries, read_titles, read_tsv
+from led_pipeline.evaluation import published as report_published
+from led_pipeline.evaluation.evaluate import measure, read_per_query
+from led_pipeline.fetch.sources import read_source
+from led_pipeline.files.errors import InputError
+from led_pipeline.files.reading import read_json
 from led_pipeline.plan.workload import lines as estimated_lines
-from led_pipeline.recipe import Recipe
-from led_pipeline.report_log import read_train_log
+from led_pipeline.recipe import accelerate_file
+from led_pipeline.recipe.load import load_recipe
+from led_pipeline.report.log import read_train_log
 
 CONFIG = Path(__file__).parents[2] / "config"
 
@@ -176,7 +179,7 @@ def plain_yaml(content: bytes) -> Any:
 
 
 def recipe(content: bytes) -> Any:
-    return Recipe.load(plain_yaml(content) or {})
+    return load_recipe(plain_yaml(content) or {})
 
 
 def source(content: bytes) -> Any:
@@ -349,7 +352,7 @@ TARGETS = [
     Target("recipe.yaml", RECIPE, lambda path: cli.read_recipe(path, path.parent), recipe),
     Target("sources.yaml", ENTRY, own_fields, source),
     Target("published.yaml", PUBLISHED, lambda path: published(path) and None, lambda content: None),
-    Target("fsdp.yaml", FSDP, lambda path: recipe_sharding.read(str(path)), plain_yaml),
+    Target("fsdp.yaml", FSDP, lambda path: accelerate_file.read(str(path)), plain_yaml),
     Target("idf.json", IDF, read_json, plain),
     Target("train.jsonl", LOG, lambda path: read_train_log(path).terms.get("loss", {}), log),
     Target("dev.per_query.tsv", MEASURES, read_per_query, per_query),

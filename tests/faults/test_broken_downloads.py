@@ -17,11 +17,11 @@ import pytest
 import yaml
 from file_server import Answer, FileServer, serving
 
-from led_pipeline.data import download, transfer
-from led_pipeline.data.download import Places, obtain
-from led_pipeline.data.sources import Source
-from led_pipeline.data.transfer import NoRoom, Patience
-from led_pipeline.files import InputError
+from led_pipeline.fetch import download, transfer
+from led_pipeline.fetch.download import Places, obtain
+from led_pipeline.fetch.sources import Source
+from led_pipeline.fetch.transfer import NoRoom, Patience
+from led_pipeline.files.errors import InputError
 
 BODY = b"".join(hashlib.sha256(b"%d" % i).digest() for i in range(62_500))  # 2 MB without a pattern
 OTHER = b"".join(hashlib.sha256(b"other %d" % i).digest() for i in range(62_500))
@@ -338,7 +338,7 @@ def test_a_killed_process_is_continued_by_the_next_one_which_fetches_the_rest_on
     if not known:
         server.content["/all.tar.gz"] = b"\x1f\x8b" + BODY[2:]
     body = server.content["/all.tar.gz"]
-    command = [sys.executable, "-m", "led_pipeline.data.download", "--name", "f"]
+    command = [sys.executable, "-m", "led_pipeline.fetch.download", "--name", "f"]
     for option, name in {"sources": "sources.yaml", "archives": "archives", "records": "records", "out": "out"}.items():
         command += [f"--{option}", str(tmp_path / name)]
     part = tmp_path / "archives" / "all.tar.gz.part"

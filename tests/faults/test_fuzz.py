@@ -11,7 +11,7 @@ import pytest
 from fuzz import mutated, outcome
 from fuzz_targets import TARGETS, Target
 
-from led_pipeline.files import InputError
+from led_pipeline.files.errors import InputError
 
 FUZZ = Path(__file__).with_name("fuzz.py")
 

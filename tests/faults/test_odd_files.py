@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from led_pipeline.data import streams
-from led_pipeline.data.formats import load_qrels, read_run
-from led_pipeline.data.lines import Problems, read_lines
-from led_pipeline.data.score_files import read_scores
-from led_pipeline.data.texts import read_corpus
-from led_pipeline.files import InputError
+from led_pipeline.data.formats import streams
+from led_pipeline.data.formats.judgements import load_qrels, read_run
+from led_pipeline.data.formats.lines import Problems, read_lines
+from led_pipeline.data.formats.score_files import read_scores
+from led_pipeline.data.formats.texts import read_corpus
+from led_pipeline.files.errors import InputError
 
 SCORES = {f"q{i}": {f"p{j}": i + j / 8 for j in range(12)} for i in range(6)}
 LINE = '{"_id": "p1", "text": "one"}\n'

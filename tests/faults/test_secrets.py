@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from file_server import Answer, serving
 
-from led_pipeline.data.addresses import Address
-from led_pipeline.data.download import Places, obtain
-from led_pipeline.data.sources import Source, read_source
-from led_pipeline.data.transfer import Patience
-from led_pipeline.files import InputError
+from led_pipeline.fetch.addresses import Address
+from led_pipeline.fetch.download import Places, obtain
+from led_pipeline.fetch.sources import Source, read_source
+from led_pipeline.fetch.transfer import Patience
+from led_pipeline.files.errors import InputError
 
 BODY = b"1185869\t0\t0\t1\n"
 USER, PASSWORD, TOKEN, KEY = "somebody", "pa55word", "sig-t0ken", "k3y-of-the-publisher"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from led_pipeline import train
+from led_pipeline.training import train
 
 STEPS = 20
 CHANGED = (

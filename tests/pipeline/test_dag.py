@@ -18,9 +18,9 @@ import yaml
 from configs import RECIPES, changed
 from workflow_copy import ALL_AT_ONCE, ROOT, Plan, WorkflowCopy
 
-from led_pipeline import files
+from led_pipeline.files import atomic
 from led_pipeline.plan.jobs import Needs, count_jobs, source_files
-from led_pipeline.recipe import Recipe
+from led_pipeline.recipe.load import load_recipe
 from led_pipeline.versions import VERSIONS
 
 pytestmark = pytest.mark.pipeline
@@ -124,7 +124,7 @@ def test_a_plan_needs_neither_torch_nor_a_network(clean):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_planned_and_clean(clean, name):
-    config, recipe = ("--configfile", clean.folder / "config" / name), Recipe.load(RECIPES[name])
+    config, recipe = ("--configfile", clean.folder / "config" / name), load_recipe(RECIPES[name])
     if recipe.dataset.source == "folder":  # the user's own
         for file in source_files(recipe, Needs.of(recipe)):
             path = clean.folder / recipe.dataset.folder / file
@@ -193,12 +193,12 @@ def test_led_plan_counts_the_jobs_that_snakemake_plans(clean, what):
     sources = clean.folder / "config" / "sources.yaml"
     listed = yaml.safe_load(sources.read_text())
     names = {source["name"] for source in listed["files"]}
-    files = COUNTED[what]["dataset"].get("scores", {}).values()
-    wanted = {file if isinstance(file, str) else file["file"] for file in files} - names
+    atomic = COUNTED[what]["dataset"].get("scores", {}).values()
+    wanted = {file if isinstance(file, str) else file["file"] for file in atomic} - names
     entry = {"bytes": 1, "verified": False, "licence": "none"}
     listed["files"] += [{"name": name, "url": [f"https://x.test/{name}"], **entry} for name in sorted(wanted)]
     sources.write_text(yaml.safe_dump(listed))
-    assert clean.plan("led_final", config=COUNTED[what]).counts == count_jobs(Recipe.load(COUNTED[what]))
+    assert clean.plan("led_final", config=COUNTED[what]).counts == count_jobs(load_recipe(COUNTED[what]))
 
 
 def test_the_workflow_is_formatted(clean):
@@ -301,7 +301,7 @@ def test_an_archive_is_read_through(clean):
     config_file = clean.write_config(config)
     answer = clean.snakemake("led_final", "--dry-run", "--printshellcmds", "--configfile", config_file)
     plan = Plan(answer.stdout)
-    assert plan.counts == count_jobs(Recipe.load(config)), answer.stderr
+    assert plan.counts == count_jobs(load_recipe(config)), answer.stderr
     assert "--collection arguana.zip/corpus.jsonl" in answer.stdout
     assert "--queries arguana.zip/queries.jsonl --qrels arguana.zip/qrels/test.tsv" in answer.stdout
     assert "--template '{title} {text}' --missing error" in answer.stdout
@@ -345,7 +345,7 @@ def test_a_training_on_several_nodes_asks_for_gpus_by_node_and_calls_srun_itself
     (job,) = [job for job in asked(answer.stdout) if job["rule"] == "train"]
     expected = {"gpu": "0", "nodes": "2", "gres": "gpu:8", "mpi": "srun", "tasks": "2", "tasks_per_gpu": "0"}
     assert expected.items() <= job.items()
-    assert "led_pipeline.launch --nodes 2 --gpu 8 " in answer.stdout
+    assert "led_pipeline.jobs.launch --nodes 2 --gpu 8 " in answer.stdout
 
 
 # --- mistakes
@@ -381,7 +381,7 @@ def test_a_setting_of_the_command_line_is_checked_too(clean):
 
 # --- running
 
-ASKING = {"led_pipeline.hub", "led_pipeline.plan.preflight"}
+ASKING = {"led_pipeline.fetch.hub", "led_pipeline.plan.preflight"}
 
 
 def test_jobs_get_the_package_of_their_own_tree(finished):
@@ -467,7 +467,7 @@ def test_a_killed_run_goes_on_where_it_was_by_the_same_command_alone(tmp_path):
     process.wait()
     made = tmp_path / RESULTS / "models" / "den_warmup" / "made"
     assert made.exists(), "killed before the job had ended"
-    left = made.parent.with_name(f".den_warmup.{files._here()}-{process.pid}-00000000.part")
+    left = made.parent.with_name(f".den_warmup.{atomic._here()}-{process.pid}-00000000.part")
     left.mkdir()
     again = Plan(workflow.run_fake_jobs(SHORT, "--rerun-incomplete").stderr)
     assert "models/den_warmup" in again.outputs, "half an output is made again"

@@ -35,14 +35,14 @@ def test_tokenizers_with_like_names_are_planned_alike_in_every_process_each_with
 
 
 CYCLES = """
-from led_pipeline.recipe import Recipe
+from led_pipeline.recipe.load import load_recipe
 dense = {"family": "dense", "init": "x/y"}
 # Two cycles, of which one is told, and a first stage that is in neither.
 negatives = {"x": ["a", "b", "c", "d"], "a": ["b"], "b": ["a"], "c": ["d"], "d": ["c"]}
 stages = {name: dense | {"negatives": others} for name, others in negatives.items()}
 try:
     dataset = {"name": "x", "source": "folder", "folder": "x", "splits": {"train": {}, "dev": {}}}
-    Recipe.load({"dataset": dataset, "stages": stages})
+    load_recipe({"dataset": dataset, "stages": stages})
 except Exception as error:
     print(error)
 """

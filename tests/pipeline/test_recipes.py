@@ -14,7 +14,7 @@ from configs import RECIPES
 from random_words import write_data
 from workflow_copy import ROOT, WorkflowCopy
 
-from led_pipeline.recipe import Recipe
+from led_pipeline.recipe.load import load_recipe
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.java]
 
@@ -89,7 +89,7 @@ def test_a_recipe_runs_to_its_report(workflow, name):
     logs = sorted(workflow.folder.glob("logs/**/*.log"), key=lambda path: path.stat().st_mtime)[-3:]
     assert answer.returncode == 0, answer.stderr[-3000:] + "".join(f"\n{p}\n{p.read_text()[-2000:]}" for p in logs)
 
-    results, recipe = workflow.folder / "results" / "cut", Recipe.load(config)
+    results, recipe = workflow.folder / "results" / "cut", load_recipe(config)
     page = (results / "report" / "index.html").read_text()
     for system in recipe.systems:
         measures = json.loads((results / "eval" / f"{system}.dev.json").read_text())["measures"]

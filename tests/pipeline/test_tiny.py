@@ -15,7 +15,7 @@ from kill_campaign import processes
 from workflow_copy import ROOT, Plan
 
 from led_pipeline.data.tables import read_arrow, read_ranking
-from led_pipeline.evaluate import within
+from led_pipeline.evaluation.evaluate import within
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.java]
 
@@ -114,7 +114,7 @@ def test_a_second_run_has_nothing_to_do(run):
 
 
 def test_every_system_is_better_than_chance_and_bm25_by_far(run):
-    """That a training learns is shown in tests/unit/test_train.py: what all stages start from passes this, too."""
+    """That a training learns is shown in unit/training/test_train.py: what all stages start from passes this, too."""
     measured = {system: run.evaluation(system)["measures"]["MRR@10"] for system in SYSTEMS}
     assert measured["bm25"] > 0.5
     assert all(value > 5 * CHANCE for value in measured.values()), measured

@@ -52,8 +52,19 @@ def start(folder: Path, out: Path) -> subprocess.Popen:
         folder, settings, out, init=str(folder / "dense.dropout"), **killed.validation_files(folder)
     )
     values.validation = killed.VALIDATION | {"every": 1_000, "keep": "last"}
-    command = [sys.executable, "-m", "led_pipeline.launch", "--gpu", "0", "--processes", "2", "--threads", "2", "--"]
-    command.append("led_pipeline.train")
+    command = [
+        sys.executable,
+        "-m",
+        "led_pipeline.jobs.launch",
+        "--gpu",
+        "0",
+        "--processes",
+        "2",
+        "--threads",
+        "2",
+        "--",
+    ]
+    command.append("led_pipeline.training.train")
     for name, value in ((name, value) for name, value in vars(values).items() if value not in (None, [])):
         texts = (
             [json.dumps(value)] if isinstance(value, dict) else map(str, value if isinstance(value, list) else [value])

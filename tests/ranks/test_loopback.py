@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from led_pipeline import launch, locks
+from led_pipeline.jobs import launch, locks
 
 pytestmark = [
     pytest.mark.ranks,
@@ -21,7 +21,7 @@ TALK = """
 import os, time
 import torch.distributed as dist
 import torch
-from led_pipeline.files import run_main
+from led_pipeline.jobs.command import run_main
 
 def main():
     dist.init_process_group("gloo")
@@ -42,7 +42,7 @@ def talking(tmp_path, monkeypatch):
     (tmp_path / "tmp").mkdir()
     variables = {"PYTHONPATH": path, "TMPDIR": str(tmp_path / "tmp"), "CUDA_VISIBLE_DEVICES": "5,6"}
     monkeypatch.setattr(launch.tempfile, "tempdir", str(tmp_path / "tmp"))
-    command = [sys.executable, "-m", "led_pipeline.launch", "--gpu", "2", "--threads", "2", "--", "talk"]
+    command = [sys.executable, "-m", "led_pipeline.jobs.launch", "--gpu", "2", "--threads", "2", "--", "talk"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | variables)
     said = []
     while len(said) < 2 and (line := process.stdout.readline()):

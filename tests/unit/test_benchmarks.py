@@ -21,8 +21,8 @@ import scale  # noqa: E402
 import trainer_worker  # noqa: E402
 import trainers  # noqa: E402
 
-from led_pipeline.evaluate import MEASURES, write_per_query  # noqa: E402
-from led_pipeline.recipe import Recipe  # noqa: E402
+from led_pipeline.evaluation.evaluate import MEASURES, write_per_query  # noqa: E402
+from led_pipeline.recipe.load import load_recipe  # noqa: E402
 
 
 def run(monkeypatch, module, *arguments: object) -> None:
@@ -125,8 +125,8 @@ def test_a_step_of_ours_and_of_a_peer_take_the_same_batch(monkeypatch, capsys, t
 def in_this_process(command: str, folder: Path, environment: dict[str, str], grows: Path) -> dict[str, float]:
     """Run a command of the workflow as `processes.run_measured` does, without a start of Python and its imports."""
     words = shlex.split(command.removeprefix("set -euo pipefail; "))
-    # What `led_pipeline.launch` starts takes the place of its process.
-    start, end = words.index("--" if "led_pipeline.launch" in words else "-m") + 1, words.index(">")
+    # What `led_pipeline.jobs.launch` starts takes the place of its process.
+    start, end = words.index("--" if "led_pipeline.jobs.launch" in words else "-m") + 1, words.index(">")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         run(patch, importlib.import_module(words[start]), *words[start + 1 : end])
@@ -178,5 +178,5 @@ def test_seeds_of_a_recipe_are_compared_and_then_their_means(monkeypatch, capsys
 
 def test_the_demo_in_bf16_is_a_recipe():
     demo, more = (yaml.safe_load((ROOT / n).read_text()) for n in ("config/demo.yaml", "benchmarks/demo_bf16.yaml"))
-    recipe = Recipe.load(demo | {"stages": demo["stages"] | more["stages"]})
+    recipe = load_recipe(demo | {"stages": demo["stages"] | more["stages"]})
     assert recipe.stages["led_bf16"].inference_precision == "bf16"

@@ -3,111 +3,62 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "src" / "led_pipeline"
+TESTS = Path(__file__).parent
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
     for path in PACKAGE.rglob("*.py")
     if path.name != "__init__.py"
 }
 
-# Group of modules -> what of ours they may import besides their own group. A name stands for a module, those that begin
-# with it and an underscore, and those inside of it; the longest one counts.
+# Room (a folder, or a module beside them) -> the rooms that it may import. None imports, by whatever way, one that
+# imports it.
 MAY_IMPORT = {
-    "files_errors": [],
-    "processes": [],
-    "locks": ["files_errors"],
-    "files": ["files_errors", "locks", "processes"],
+    "files": [],
+    "jobs": ["files"],
+    "user_code": ["files"],
     "versions": [],
-    "own_code": ["files"],
-    "model_folder": ["files", "own_code"],
-    "tokenizer": ["files", "model_folder"],
-    "recipe": ["files", "own_code"],
-    "launch": ["files", "locks", "processes"],
-    "loopback": [],
-    "folder_names": ["files"],
-    "contents": ["files", "data.streams"],
-    "hub": ["files", "recipe", "folder_names"],
-    "plan": [
-        "files",
-        "recipe",
-        "hub",
-        "launch",
-        "model_folder",
-        "data.sources",
-        "data.streams",
-        "search.java",
-        "search.opensearch_node",
-        "report_published",
-    ],
-    "run_lock": ["files", "locks"],
-    "cli": ["files", "recipe", "plan", "report_summary"],
-    "gate": ["files"],
-    "data": ["files", "processes", "recipe", "versions", "tokenizer", "data.tokens"],
-    "data.tokens": ["files", "tokenizer", "data"],
-    "losses": [],
-    "ranker_losses": [],
-    "models": ["files", "own_code", "model_folder", "tokenizer", "data.tokens"],
-    "pretrain": ["files", "data"],
-    "health": [],
-    "agreement": [],
-    "sharding": ["files", "recipe"],
-    "checkpoints": ["files", "locks", "sharding"],
-    "watch": ["files", "health"],
-    "loop": ["files", "health", "agreement", "sharding", "checkpoints", "watch"],
-    "validation": ["files", "data", "models"],
-    "teachers": ["files", "data"],
-    "objectives": ["files", "own_code", "data", "models", "losses", "ranker_losses", "health", "teachers"],
-    "train": [
-        "files",
-        "recipe_sharding",
-        "versions",
-        "own_code",
-        "data",
-        "models",
-        "objectives",
-        "teachers",
-        "sharding",
-        "checkpoints",
-        "loop",
-        "validation",
-    ],
-    "encode": ["files", "data", "models"],
-    "score": ["files", "data", "models"],
-    "search": ["files", "processes", "recipe_languages", "data"],
-    "evaluate": ["files", "recipe", "data"],
-    "report": ["files", "recipe", "versions", "data", "evaluate"],
+    "recipe": ["files", "user_code"],
+    "pretrained": ["files", "user_code"],
+    "fetch": ["files", "jobs", "recipe"],
+    "data.formats": ["files", "recipe"],
+    "data": ["files", "jobs", "recipe", "pretrained", "fetch", "data.formats", "versions"],
+    "demo": ["files", "jobs", "data"],
+    "models": ["files", "jobs", "user_code", "pretrained", "data"],
+    "inference": ["files", "jobs", "data", "models"],
+    "training": ["files", "jobs", "user_code", "versions", "recipe", "data", "models", "inference"],
+    "search": ["files", "jobs", "recipe", "data", "data.formats"],
+    "evaluation": ["files", "jobs", "recipe", "data", "data.formats"],
+    "report": ["files", "jobs", "recipe", "versions", "data", "data.formats", "evaluation"],
+    "plan": ["files", "jobs", "recipe", "pretrained", "fetch", "data.formats", "search", "evaluation"],
+    "cli": ["files", "jobs", "recipe", "plan", "report"],
 }
 WITHOUT_TORCH = (
-    "files_errors",
-    "processes",
-    "locks",
-    "run_lock",
     "files",
-    "versions",
-    "own_code",
-    "model_folder",
-    "tokenizer",
+    "jobs",
     "recipe",
-    "launch",
-    "folder_names",
-    "contents",
-    "hub",
+    "pretrained",
+    "fetch",
+    "data.formats",
+    "evaluation",
+    "report",
     "plan",
     "cli",
-    "gate",
-    "evaluate",
-    "report",
 )
 
 
-def group(module: str) -> str:
-    fitting = [name for name in MAY_IMPORT if f"{module}.".startswith((f"{name}.", f"{name}_"))]
-    assert fitting, f"{module}: say in MAY_IMPORT what it may import"
-    return max(fitting, key=len)
+WITH_TORCH = {"jobs.loopback"}  # torchrun itself
+
+
+def room(module: str) -> str:
+    name = module.rpartition(".")[0] or module
+    assert name in MAY_IMPORT, f"{module}: say in MAY_IMPORT what the room {name} may import"
+    return name
 
 
 def imports(path: Path) -> set[str]:
@@ -125,16 +76,30 @@ def imports(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_point_one_way(module):
-    own = group(module)
     for name in imports(MODULES[module]):
-        assert group(name) == own or any(f"{name}.".startswith((f"{a}.", f"{a}_")) for a in MAY_IMPORT[own]), (
-            f"{module} imports {name}"
-        )
+        assert room(name) == room(module) or room(name) in MAY_IMPORT[room(module)], f"{module} imports {name}"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    TopologicalSorter({module: imports(path) for module, path in MODULES.items()}).prepare()
+    TopologicalSorter(MAY_IMPORT).prepare()
+
+
+def test_the_root_has_few_modules_and_every_room_says_what_it_is():
+    assert len(list(PACKAGE.glob("*.py"))) <= 7
+    for name in {room(module) for module in MODULES if "." in module}:
+        text = ast.get_docstring(ast.parse((PACKAGE / name.replace(".", "/") / "__init__.py").read_text()))
+        assert text and len(text.splitlines()) <= 4, name
+
+
+def test_the_tests_have_the_rooms_of_the_package():
+    tests = {path.relative_to(TESTS).parent.as_posix().replace("/", ".") for path in TESTS.rglob("test_*.py")} - {""}
+    assert tests - {"."} <= MAY_IMPORT.keys()
 
 
 @pytest.mark.parametrize("name", WITHOUT_TORCH)
 def test_what_only_plans_or_counts_does_not_wait_for_torch(name):
-    modules = [f"led_pipeline.{module}" for module in MODULES if group(module) == name]
+    modules = [f"led_pipeline.{module}" for module in MODULES if room(module) == name and module not in WITH_TORCH]
     code = f"import sys, {', '.join(modules)}; print('torch' in sys.modules, 'snakemake' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout == "False False\n"

@@ -35,15 +35,18 @@ shell.prefix(
     ' TORCHINDUCTOR_CACHE_DIR="${{TORCHINDUCTOR_CACHE_DIR:-$PWD/.snakemake/led/torchinductor}}"; '
 )
 
-from led_pipeline import folder_names, hub, own_code
-from led_pipeline.contents import Contents
-from led_pipeline.data.sources import read_source
-from led_pipeline.files import InputError, digest
-from led_pipeline.files_yaml import repeated_keys
-from led_pipeline.recipe import Recipe, trained_in
-from led_pipeline.recipe_reads import READS
-from led_pipeline.recipe_stages import LABELS
-from led_pipeline.run_lock import Run
+from led_pipeline import user_code
+from led_pipeline.data.contents import Contents
+from led_pipeline.fetch import hub
+from led_pipeline.fetch.sources import read_source
+from led_pipeline.files import folder_names
+from led_pipeline.files.digests import digest
+from led_pipeline.files.errors import InputError
+from led_pipeline.files.yaml_lines import repeated_keys
+from led_pipeline.jobs.run_lock import Run
+from led_pipeline.recipe.load import load_recipe, trained_in
+from led_pipeline.recipe.reads import READS
+from led_pipeline.recipe.stages import LABELS
 from led_pipeline.versions import VERSIONS
 
 
@@ -60,7 +63,7 @@ def checked_recipe():
         for fault in repeated_keys(Path(path)):
             raise InputError(fault)
     # Code of the user's that a finished stage learned with may have been moved since.
-    return Recipe.load(config, trained=lambda dataset: trained_in(f"results/{dataset}"))
+    return load_recipe(config, trained=lambda dataset: trained_in(f"results/{dataset}"))
 
 
 RECIPE = speaking(checked_recipe)
@@ -185,7 +188,7 @@ def content_of_tokenizer(name):
 def content_of_stage(step):
     """All that a model is made of besides the outputs of other rules."""
     return lambda wildcards: content(
-        settings=lambda: own_code.renamed(RECIPE.settings(step, wildcards.stage), content_of),
+        settings=lambda: user_code.renamed(RECIPE.settings(step, wildcards.stage), content_of),
         init=lambda: content_of_model(RECIPE.stages[wildcards.stage].init),
         query_init=lambda: content_of_model(query_init(wildcards)),
         tokenizer=lambda: content_of_tokenizer(RECIPE.tokenizer_of(wildcards.stage)),

@@ -29,7 +29,7 @@ if DATASET.source == "docstrings":
             folder=lambda wildcards, output: option("--out", os.path.dirname(output[0])),
             version=version("source"),
         shell:
-            "python -m led_pipeline.data.docstrings {params.sample} {params.folder} > {log:q} 2>&1"
+            "python -m led_pipeline.demo.docstrings {params.sample} {params.folder} > {log:q} 2>&1"
 
 
 if DATASET.source == "download":
@@ -52,7 +52,7 @@ if DATASET.source == "download":
             published=lambda wildcards: published_file(wildcards.file),
             version=version("source"),
         shell:
-            "python -m led_pipeline.data.download {params.sources} --name {wildcards.file:q}"
+            "python -m led_pipeline.fetch.download {params.sources} --name {wildcards.file:q}"
             " {params.archives} {params.records} --out {output:q} > {log:q} 2>&1"
 
 

@@ -23,7 +23,7 @@ rule encode_passages:
         version=version("encode"),
         precision=inference_precision,
     shell:
-        "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.encode"
+        "python -m led_pipeline.jobs.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.inference.encode"
         " --model {input.model:q} --tokens {input.tokens:q} --side passage {params.precision} --out {output:q} > {log:q} 2>&1"
 
 
@@ -49,5 +49,5 @@ rule encode_queries:
         version=version("encode"),
         precision=inference_precision,
     shell:
-        "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.encode"
+        "python -m led_pipeline.jobs.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.inference.encode"
         " --model {input.model:q} --tokens {input.tokens:q} --side query {params.precision} --out {output:q} > {log:q} 2>&1"

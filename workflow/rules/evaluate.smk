@@ -21,7 +21,7 @@ rule run_file:
         exclude=EXCLUDE,
         version=version("evaluate"),
     shell:
-        "python -m led_pipeline.evaluate run --ranking {input.ranking:q} --queries {input.queries:q}"
+        "python -m led_pipeline.evaluation.evaluate run --ranking {input.ranking:q} --queries {input.queries:q}"
         " --passages {input.passages:q} --tag {wildcards.system:q} {params.depth} {params.exclude}"
         " --out {output:q} > {log:q} 2>&1"
 
@@ -47,6 +47,6 @@ rule measure:
         vectors=sparse_vector_arguments,
         version=version("evaluate"),
     shell:
-        "python -m led_pipeline.evaluate measure --run {input.run:q} --qrels {input.qrels:q}"
+        "python -m led_pipeline.evaluation.evaluate measure --run {input.run:q} --qrels {input.qrels:q}"
         " {params.relevant_from} {params.vectors} --out {output.summary:q}"
         " --per-query {output.per_query:q} > {log:q} 2>&1"

@@ -40,5 +40,5 @@ rule fetch_model:
         named_at=lambda wildcards, output: option("--keys", *HUB_MODELS[wildcards.model].keys),
         version=version("hub"),
     shell:
-        "HF_HUB_OFFLINE=$HUB_OFFLINE TRANSFORMERS_OFFLINE=$HUB_OFFLINE python -m led_pipeline.hub {params.name}"
+        "HF_HUB_OFFLINE=$HUB_OFFLINE TRANSFORMERS_OFFLINE=$HUB_OFFLINE python -m led_pipeline.fetch.hub {params.name}"
         " {params.parts} {params.named_at} --out {output:q} > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 1; }}"

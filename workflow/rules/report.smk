@@ -54,7 +54,7 @@ rule report:
         content=lambda wildcards: content(published=lambda: digest(PUBLISHED)),
         version=version("report"),
     shell:
-        "python -m led_pipeline.report --config {input.recipe:q} {params.root} {params.published}"
+        "python -m led_pipeline.report.page --config {input.recipe:q} {params.root} {params.published}"
         " --out-html {output.html:q} --out-text {output.text:q} --out-json {output.numbers:q} > {log:q} 2>&1"
 
 
@@ -73,4 +73,4 @@ rule gate:
     params:
         version=version("gate"),
     shell:
-        "python -m led_pipeline.gate --metrics {input:q} --out {output:q} > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 1; }}"
+        "python -m led_pipeline.evaluation.gate --metrics {input:q} --out {output:q} > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 1; }}"

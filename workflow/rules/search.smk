@@ -136,7 +136,7 @@ rule dense_search:
         shard=query_shard,
         version=version("search"),
     shell:
-        "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} --plain -- led_pipeline.search.faiss_index"
+        "python -m led_pipeline.jobs.launch --gpu {resources.gpu} --threads {threads} --plain -- led_pipeline.search.faiss_index"
         " --passage-vectors {input.passages:q} --query-vectors {input.queries:q} {params.hits} {params.shard}"
         " --threads {threads} --out {output:q} > {log:q} 2>&1"
 
@@ -190,6 +190,6 @@ rule rerank:
         version=version("score"),
         precision=inference_precision,
     shell:
-        "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.score"
+        "python -m led_pipeline.jobs.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.inference.score"
         " --model {input.model:q} --pairs {input.ranking:q} {params.depth} --rerank --queries {input.queries:q}"
         " --passages {input.passages:q} {params.precision} --out {output:q} > {log:q} 2>&1"

@@ -23,7 +23,7 @@ rule pretrain:
         settings=settings("pretrain"),
         version=version("pretrain"),
     shell:
-        "OMP_NUM_THREADS={threads} python -m led_pipeline.pretrain --passages {input:q} {params.settings}"
+        "OMP_NUM_THREADS={threads} python -m led_pipeline.demo.pretrain --passages {input:q} {params.settings}"
         " --out {output:q} > {log:q} 2>&1"
 
 
@@ -103,8 +103,8 @@ rule train:
         gpu=gpus_of_a_node,
         version=version("train"),
     shell:
-        "python -m led_pipeline.launch --nodes {resources.nodes} {params.gpu} --threads {threads}"
-        " -- led_pipeline.train"
+        "python -m led_pipeline.jobs.launch --nodes {resources.nodes} {params.gpu} --threads {threads}"
+        " -- led_pipeline.training.train"
         " {params.init} {params.query_init} {params.tokenizer}"
         " --queries {input.queries:q} --passages {input.passages:q}"
         " --trainset {input.trainset:q} {params.settings} {params.validation} {params.vectors}"

@@ -177,7 +177,7 @@ rule score_with_ranker:
         version=version("score"),
         precision=inference_precision,
     shell:
-        "python -m led_pipeline.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.score"
+        "python -m led_pipeline.jobs.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.inference.score"
         " --model {input.model:q} --pairs {input.pairs:q} --queries {input.queries:q} --passages {input.passages:q}"
         " --shard {wildcards.shard:q} {params.shards} {params.precision} --out {output:q} > {log:q} 2>&1"
 

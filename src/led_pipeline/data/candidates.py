@@ -19,7 +19,7 @@ QUERIES = 16_384  # query rows whose candidates are held at once
 class Candidates:
     """Each query's candidates: the first `depth` of every pool, in the order of the pools; read from their files.
 
-    A pool's selection, if there is one, says which of these to take (`recipe_stages.NegativeSource` has the keys):
+    A pool's selection, if there is one, says which of these to take (`recipe.stages.NegativeSource` has the keys):
     filters by score first, then `skip`, then one of `first`, `last` and `random`. What is random depends on the seed,
     the query and the passage alone.
     """

@@ -17,18 +17,21 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from led_pipeline.data.characters import is_blank, look_alikes, spelled
-from led_pipeline.data.formats import Judgement, read_qrels, write_qrels
-from led_pipeline.data.lines import DEFECTS, NOTES, Problems
-from led_pipeline.data.repair import Repair
+from led_pipeline.data.formats.characters import is_blank, look_alikes, spelled
+from led_pipeline.data.formats.judgements import Judgement, read_qrels, write_qrels
+from led_pipeline.data.formats.lines import DEFECTS, NOTES, Problems
+from led_pipeline.data.formats.repair import Repair
+from led_pipeline.data.formats.streams import on_disk
+from led_pipeline.data.formats.templates import MissingFieldError, Template
+from led_pipeline.data.formats.texts import Text, empty, read_corpus, read_queries, read_tsv
+from led_pipeline.data.formats.titles import Titles
 from led_pipeline.data.same_text import with_contents
 from led_pipeline.data.selection import Selection, select
-from led_pipeline.data.streams import on_disk
 from led_pipeline.data.tables import CONTENT, ROW_GROUP, every_id, rows_of, write_strings
-from led_pipeline.data.templates import MissingFieldError, Template
-from led_pipeline.data.texts import Text, empty, read_corpus, read_queries, read_tsv
-from led_pipeline.data.titles import Titles
-from led_pipeline.files import InputError, digest, run_main, write_json
+from led_pipeline.files.atomic import write_json
+from led_pipeline.files.digests import digest
+from led_pipeline.files.errors import InputError
+from led_pipeline.jobs.command import run_main
 
 Reader = Callable[..., Iterator[Text]]
 PASSAGES: dict[str, Reader] = {"msmarco": read_tsv, "beir": read_corpus}

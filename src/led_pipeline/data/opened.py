@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from led_pipeline.files_reading import reading
+from led_pipeline.files.reading import reading
 
 OURS = "a file of this pipeline; remove it to have it made again"
 

@@ -20,12 +20,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from led_pipeline.data.characters import look_alikes, spelled
-from led_pipeline.data.formats import load_qrels, read_negatives
+from led_pipeline.data.formats.characters import look_alikes, spelled
+from led_pipeline.data.formats.judgements import load_qrels, read_negatives
 from led_pipeline.data.opened import parquet
 from led_pipeline.data.same_text import first_rows
 from led_pipeline.data.tables import Ranked, Ranking, every_id, read_column, read_rankings, rows_of, write_rankings
-from led_pipeline.files import InputError, run_main, write_json
+from led_pipeline.files.atomic import write_json
+from led_pipeline.files.errors import InputError
+from led_pipeline.jobs.command import run_main
 
 LOOKED_UP = 4_000_000  # published negatives or scores whose rows are looked up at once
 

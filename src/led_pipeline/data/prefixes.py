@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from led_pipeline.data.tokens import Batch, TokenStore
-from led_pipeline.files import InputError
-from led_pipeline.tokenizer import load_tokenizer
+from led_pipeline.files.errors import InputError
+from led_pipeline.pretrained.tokenizer import load_tokenizer
 
 SIDES = {"queries": "query", "passages": "passage"}
 

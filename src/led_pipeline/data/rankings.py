@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 from led_pipeline.data.tables import read_rankings, write_rankings
-from led_pipeline.files import run_main
+from led_pipeline.jobs.command import run_main
 
 
 def main() -> None:

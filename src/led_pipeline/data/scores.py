@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from led_pipeline.data.formats.score_files import read_scores
 from led_pipeline.data.pools import in_row_order, judged_grades
-from led_pipeline.data.score_files import read_scores
 from led_pipeline.data.tables import (
     Ranked,
     Ranking,
@@ -27,7 +27,8 @@ from led_pipeline.data.tables import (
     write_matrix,
     write_rankings,
 )
-from led_pipeline.files import InputError, run_main
+from led_pipeline.files.errors import InputError
+from led_pipeline.jobs.command import run_main
 
 QUERIES = 16_384  # query rows whose scores are held at once
 

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from led_pipeline.data.opened import arrow, parquet
 from led_pipeline.data.ragged import Ragged
-from led_pipeline.files import atomic
+from led_pipeline.files.atomic import atomic
 
 ROW_GROUP = 65_536  # texts
 RANKING_GROUP = 4_096  # queries: 10 MB where each has 300 passages

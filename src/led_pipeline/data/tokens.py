@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 
 from led_pipeline.data.ragged import Ragged, places
 from led_pipeline.data.tables import count_rows, read_arrow, read_rows, shard_range, write_arrow
-from led_pipeline.files import InputError, run_main
-from led_pipeline.tokenizer import first_token, load_tokenizer, vocabulary_size
+from led_pipeline.files.errors import InputError
+from led_pipeline.jobs.command import run_main
+from led_pipeline.pretrained.tokenizer import first_token, load_tokenizer, vocabulary_size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -26,8 +26,10 @@ from led_pipeline.data.pools import judged_grades
 from led_pipeline.data.same_text import first_rows, positives_elsewhere
 from led_pipeline.data.scores import key
 from led_pipeline.data.tables import Ragged, count_rows, read_arrow, write_arrow
-from led_pipeline.files import InputError, run_main, write_json
-from led_pipeline.recipe_stages import LABELS
+from led_pipeline.files.atomic import write_json
+from led_pipeline.files.errors import InputError
+from led_pipeline.jobs.command import run_main
+from led_pipeline.recipe.stages import LABELS
 
 
 def draw(candidates: int, count: int, random: np.random.Generator) -> NDArray[np.int64]:

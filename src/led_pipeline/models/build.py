@@ -8,11 +8,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from led_pipeline import model_folder, own_code
+from led_pipeline import user_code
 from led_pipeline.data.tokens import TokenStore
-from led_pipeline.files import InputError
-from led_pipeline.model_folder import listed
-from led_pipeline.models import idf, own_files
+from led_pipeline.files.errors import InputError
+from led_pipeline.models import idf, user_files
 from led_pipeline.models.backbone import use_attention_within_texts
 from led_pipeline.models.dense import DenseEncoder
 from led_pipeline.models.lexicon import LexiconEncoder
@@ -21,7 +20,9 @@ from led_pipeline.models.ranker import Ranker
 from led_pipeline.models.sides import Pruning, Sides
 from led_pipeline.models.true_false import Question, TrueFalseRanker
 from led_pipeline.models.weights import add_adapter, read_weights
-from led_pipeline.tokenizer import load_tokenizer
+from led_pipeline.pretrained import model_folder
+from led_pipeline.pretrained.model_folder import listed
+from led_pipeline.pretrained.tokenizer import load_tokenizer
 
 QUERY = "query"  # the folder of a query encoder inside that of the model
 HEAD, OWN = "head.safetensors", "own.safetensors"  # a linear head; what an own encoder has besides its backbone
@@ -84,7 +85,7 @@ def _encoder(source: str, settings: Mapping[str, Any], trained: bool) -> nn.Modu
     else:
         pooling = settings["pooling"]
         check_pooling(backbone, source, pooling)
-        pooling = own_files.load("pooling", pooling) if own_code.is_reference(pooling) else pooling
+        pooling = user_files.load("pooling", pooling) if user_code.is_reference(pooling) else pooling
         head = _head(source, settings, backbone, trained)
         encoder = DenseEncoder(backbone, pooling=pooling, normalize=settings["normalize"], head=head)
     encoder.source = source
@@ -133,7 +134,7 @@ def _own_encoder(source: str, settings: Mapping[str, Any], backbone: nn.Module) 
     use_attention_within_texts(backbone)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.get("seed") or 0)
-        encoder = own_files.load("encoder", value)(backbone, dict(settings))
+        encoder = user_files.load("encoder", value)(backbone, dict(settings))
     if not isinstance(encoder, nn.Module) or getattr(encoder, "backbone", None) is not backbone:
         raise InputError(f"encoder: {value} made no torch module that holds the backbone it is given as `backbone`")
     if not isinstance(getattr(encoder, "size", None), int):

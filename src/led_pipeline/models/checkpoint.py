@@ -18,14 +18,17 @@ from safetensors.torch import save_file
 from torch import nn
 
 from led_pipeline.data.tokens import separators
-from led_pipeline.files import InputError, atomic, read_json, run_main
-from led_pipeline.model_folder import listed
-from led_pipeline.model_folder_modules import contradictions, read_modules
-from led_pipeline.models import complete, idf, limits, own_files
+from led_pipeline.files.atomic import atomic
+from led_pipeline.files.errors import InputError
+from led_pipeline.files.reading import read_json
+from led_pipeline.jobs.command import run_main
+from led_pipeline.models import complete, idf, limits, user_files
 from led_pipeline.models.build import HEAD, OWN, QUERY, build
 from led_pipeline.models.sides import Sides, encoders
 from led_pipeline.models.weights import plain
-from led_pipeline.tokenizer import load_tokenizer, vocabulary_size
+from led_pipeline.pretrained.model_folder import listed
+from led_pipeline.pretrained.model_folder_modules import contradictions, read_modules
+from led_pipeline.pretrained.tokenizer import load_tokenizer, vocabulary_size
 
 ORIGIN = "weights.json"
 
@@ -65,7 +68,7 @@ def load(
     if settings is None:
         if not own.is_file():
             raise InputError(f"{source}: no led.json here, so this is not a model that led_pipeline made")
-        settings = own_files.inside(read_json(own), Path(source))
+        settings = user_files.inside(read_json(own), Path(source))
         return build(str(source), settings, tokenizer or source, passages), dict(settings)
     _hold_against_folders(str(source), settings, trained)
     model = build(str(source), settings, tokenizer or source, passages, trained=trained)
@@ -117,7 +120,7 @@ def save(model: nn.Module, settings: Mapping[str, Any], tokenizer: str | Path, o
     elif query is not None:
         (out / QUERY).mkdir()
         _save_encoder(query, settings, out / QUERY)
-    kept = own_files.copied({key: settings[key] for key in KEPT if key in settings}, out)
+    kept = user_files.copied({key: settings[key] for key in KEPT if key in settings}, out)
     (out / "led.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 

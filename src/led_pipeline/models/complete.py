@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from transformers.models.auto import modeling_auto
 
-from led_pipeline.files import InputError
-from led_pipeline.model_folder import listed
+from led_pipeline.files.errors import InputError
+from led_pipeline.pretrained.model_folder import listed
 
 # Tensors that are computed and not learned; files of former versions hold them.
 COMPUTED = ("position_ids", "token_type_ids", "masked_bias", "attn.bias", "inv_freq")

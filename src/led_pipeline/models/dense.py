@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from led_pipeline.files import InputError
+from led_pipeline.files.errors import InputError
 from led_pipeline.models.backbone import (
     Texts,
     at_least_float32,

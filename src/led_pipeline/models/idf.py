@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from led_pipeline.data.tokens import TokenStore
-from led_pipeline.files import InputError, read_json
+from led_pipeline.files.errors import InputError
+from led_pipeline.files.reading import read_json
 from led_pipeline.models.backbone import Texts
 
 FILE = "idf.json"

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
-from led_pipeline.files import InputError
+from led_pipeline.files.errors import InputError
 from led_pipeline.models.sides import Sides, encoders
 
 # What tables of learned or computed positions are called; relative positions have none, and no end.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from led_pipeline.files import InputError
+from led_pipeline.files.errors import InputError
 from led_pipeline.models.backbone import Texts, in_float32, start_token
 
 TEMPLATE = re.compile(r"(.*)\{query\}(.*)\{passage\}(.*)", re.DOTALL)

@@ -25,9 +25,9 @@ from transformers import (
     logging,
 )
 
-from led_pipeline import model_folder
-from led_pipeline.files import InputError
+from led_pipeline.files.errors import InputError
 from led_pipeline.models import complete
+from led_pipeline.pretrained import model_folder
 
 OPTIONAL_POOLER = ("bert", "roberta", "xlm-roberta", "camembert", "albert")  # types that work without one
 UNKNOWN = (

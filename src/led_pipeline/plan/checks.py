@@ -10,18 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from led_pipeline.data.sources import read_source
-from led_pipeline.data.streams import is_there, on_disk
-from led_pipeline.files import InputError, size, tree_bytes
-from led_pipeline.files_reading import check_regular
-from led_pipeline.hub import hub_models, is_local, outside_names
+from led_pipeline.data.formats.streams import is_there, on_disk
+from led_pipeline.evaluation.published import load_published
+from led_pipeline.fetch.hub import hub_models, is_local, outside_names
+from led_pipeline.fetch.sources import read_source
+from led_pipeline.files.atomic import size, tree_bytes
+from led_pipeline.files.errors import InputError
+from led_pipeline.files.reading import check_regular
 from led_pipeline.plan import assumptions as given
 from led_pipeline.plan import machine
 from led_pipeline.plan.jobs import Needs, source_files
 from led_pipeline.plan.models import check_folder, check_hub, check_modules
 from led_pipeline.plan.table import Estimate
-from led_pipeline.recipe import Recipe
-from led_pipeline.report_published import load_published
+from led_pipeline.recipe.graph import Recipe
 from led_pipeline.search.java import find_jar, find_java, java_version
 
 Level = Literal["ok", "note", "fatal"]

@@ -8,8 +8,8 @@ from led_pipeline.plan.disk import trained_examples
 from led_pipeline.plan.jobs import Needs, teachers
 from led_pipeline.plan.stage_models import StageModel
 from led_pipeline.plan.workload import Workload
-from led_pipeline.recipe import Recipe
-from led_pipeline.recipe_stages import Trained
+from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.stages import Trained
 
 KINDS = ("train", "encode", "score", "search")
 

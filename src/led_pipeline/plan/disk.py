@@ -4,12 +4,12 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from led_pipeline.hub import hub_models
+from led_pipeline.fetch.hub import hub_models
 from led_pipeline.plan import assumptions as given
 from led_pipeline.plan.jobs import Needs, teachers, token_files
 from led_pipeline.plan.stage_models import StageModel
 from led_pipeline.plan.workload import Workload
-from led_pipeline.recipe import Recipe
+from led_pipeline.recipe.graph import Recipe
 
 Side = Literal["query", "passage"]
 

@@ -6,9 +6,9 @@ The rules say the same to Snakemake; a test holds the two against each other.
 from collections import Counter
 from dataclasses import dataclass
 
-from led_pipeline.hub import hub_models
-from led_pipeline.recipe import Recipe
-from led_pipeline.recipe_stages import LABELS, Trained
+from led_pipeline.fetch.hub import hub_models
+from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.stages import LABELS, Trained
 
 
 @dataclass(frozen=True)

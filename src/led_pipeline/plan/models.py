@@ -3,10 +3,11 @@
 from fnmatch import fnmatch
 from pathlib import Path
 
-from led_pipeline import hub, model_folder, model_folder_modules
-from led_pipeline.files import InputError
-from led_pipeline.recipe import Recipe
-from led_pipeline.recipe_stages import Trained
+from led_pipeline.fetch import hub
+from led_pipeline.files.errors import InputError
+from led_pipeline.pretrained import model_folder, model_folder_modules
+from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.stages import Trained
 
 ANSWER_S = 10  # how long the hub may take to answer
 

@@ -15,13 +15,16 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from led_pipeline.data.sources import read_source
-from led_pipeline.files import InputError, run_main, size, write_json
+from led_pipeline.fetch.sources import read_source
+from led_pipeline.files.atomic import size, write_json
+from led_pipeline.files.errors import InputError
+from led_pipeline.jobs.command import run_main
 from led_pipeline.plan import machine
 from led_pipeline.plan.checks import Finding, Site, findings
 from led_pipeline.plan.jobs import Needs, source_files
 from led_pipeline.plan.table import Estimate, estimate, text
-from led_pipeline.recipe import Recipe, trained_in
+from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.load import load_recipe, trained_in
 
 HERE = ("local", "dryrun", "touch")  # executors that run jobs on this machine
 
@@ -84,7 +87,7 @@ def main() -> None:
     parser.add_argument("--gpu-limit", type=int, help="no job gets more GPUs (snakemake --resources gpu=N)")
     parser.add_argument("--out", type=Path)
     a = parser.parse_args()
-    recipe = Recipe.load(a.recipe, trained=lambda _: trained_in(a.results))
+    recipe = load_recipe(a.recipe, trained=lambda _: trained_in(a.results))
     site = Site(a.results, a.sources, a.published, elsewhere(a.executor), a.gpu_limit)
     made, found = look(recipe, site)
     print(report(recipe, site, made, found))

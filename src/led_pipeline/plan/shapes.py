@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from led_pipeline import hub
+from led_pipeline.fetch import hub
 from led_pipeline.plan import assumptions as given
-from led_pipeline.recipe import Recipe
-from led_pipeline.recipe_stages import Pretrain, Trained
+from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.stages import Pretrain, Trained
 
 Kind = Literal["bert", "distilbert", "gpt2", "llama", "t5"]
 

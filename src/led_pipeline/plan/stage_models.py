@@ -8,8 +8,8 @@ from pathlib import Path
 
 from led_pipeline.plan import assumptions as given
 from led_pipeline.plan.shapes import Shape, shape_of
-from led_pipeline.recipe import Recipe
-from led_pipeline.recipe_stages import AnyStage
+from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.stages import AnyStage
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from led_pipeline.files import size
-from led_pipeline.hub import hub_models
+from led_pipeline.fetch.hub import hub_models
+from led_pipeline.files.atomic import size
 from led_pipeline.plan.compute import KINDS, Computer, Cost, Speed
 from led_pipeline.plan.disk import Artefact, artefacts, peak
 from led_pipeline.plan.jobs import count_jobs
 from led_pipeline.plan.shapes import shape_of
 from led_pipeline.plan.stage_models import stage_models
 from led_pipeline.plan.workload import Workload, workload
-from led_pipeline.recipe import Recipe
-from led_pipeline.recipe_stages import Trained
+from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.stages import Trained
 
 HEADER = ("stage", "family", "weights", "GPUs", *(f"{kind} h" for kind in KINDS), "GPU h", "GPU memory", "disk")
 LARGEST = 6  # folders named in the summary of the disk

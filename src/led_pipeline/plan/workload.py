@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from led_pipeline.data.streams import beginning, is_there, plain_name
-from led_pipeline.files import read_json
-from led_pipeline.files_reading import reading
+from led_pipeline.data.formats.streams import beginning, is_there, plain_name
+from led_pipeline.files.reading import read_json, reading
 from led_pipeline.plan import assumptions as given
-from led_pipeline.recipe import Recipe
-from led_pipeline.recipe_stages import Trained
+from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.stages import Trained
 
 SAMPLE = 1 << 20  # bytes read of a file whose lines are estimated
 

@@ -16,7 +16,8 @@ from scipy.sparse import csr_array
 
 from led_pipeline.data.opened import matrix
 from led_pipeline.data.tables import Ragged, Ranking, read_arrow, shard_range, write_matrix
-from led_pipeline.files import InputError, run_main
+from led_pipeline.files.errors import InputError
+from led_pipeline.jobs.command import run_main
 from led_pipeline.search.top_k import NONE, best, pack, to_ranking
 
 QUERY_BLOCK = 128  # queries that are scored at once

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from led_pipeline.data.opened import matrix
 from led_pipeline.data.tables import Ranking, shard_range, write_ranking
-from led_pipeline.files import InputError, run_main
+from led_pipeline.files.errors import InputError
+from led_pipeline.jobs.command import run_main
 from led_pipeline.search.top_k import NONE, best, pack, to_ranking
 
 CPU_BLOCK = 131_072  # passages searched at once

@@ -14,8 +14,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TypeVar
 
-from led_pipeline.files import InputError, digest
-from led_pipeline.processes import tied
+from led_pipeline.files.digests import digest
+from led_pipeline.files.errors import InputError
+from led_pipeline.jobs.processes import tied
 
 OLDEST = 21  # what the class files of the jar are compiled for
 # The jar of the pyserini that envs/anserini.txt pins, and its SHA-256.

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
-from led_pipeline.files import InputError
+from led_pipeline.files.errors import InputError
 
 TRIES = 6  # of a request that the node refuses for now
 FIRST_WAIT_S = 1.0  # doubles with every try

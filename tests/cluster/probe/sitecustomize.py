@@ -14,10 +14,10 @@ NAMES = ("CUDA_VISIBLE_DEVICES", "RANK", "WORLD_SIZE", "SLURM_JOB_ID", "SLURMD_N
 
 command = sys.orig_argv[1:]
 modules = [after for before, after in pairwise(command) if before == "-m"]
-job = next((m for m in reversed(modules) if m.startswith("led_pipeline.") and m != "led_pipeline.launch"), None)
+job = next((m for m in reversed(modules) if m.startswith("led_pipeline.") and m != "led_pipeline.jobs.launch"), None)
 if "PROBE" in os.environ and job:
     note = {name: os.environ.get(name) for name in NAMES}
-    agent = not {"torch.distributed.run", "led_pipeline.loopback"}.isdisjoint(modules)
+    agent = not {"torch.distributed.run", "led_pipeline.jobs.loopback"}.isdisjoint(modules)
     note |= {"torchrun": agent, "module": job, "pid": os.getpid(), "time": time.time()}
     path = Path(os.environ["PROBE"], f"{os.getpid()}.{time.time_ns()}.json")
     part = path.with_suffix(".part")

@@ -1,0 +1,56 @@
+"""Titles: those of a file of their own, joined to the passages of a collection."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from led_pipeline.data.formats.characters import look_alikes
+from led_pipeline.data.formats.lines import Problems
+from led_pipeline.data.formats.texts import read_titles
+
+
+class Titles:
+    """The titles of a collection by passage id, read only as far as the passages need.
+
+    If both files are in the same order, one title is held at a time; otherwise those that were passed over.
+    """
+
+    def __init__(self, path: Path, problems: Problems) -> None:
+        self._path, self._problems = path, problems
+        self._rows = read_titles(path, problems)
+        self._ahead: dict[str, tuple[int, str]] = {}
+        self.read = self.taken = 0  # titles
+
+    def take(self, pid: str) -> str:
+        """Return the title of a passage, empty if it has none; a second call would not find it."""
+        while pid not in self._ahead and self._advance():
+            pass
+        self.taken += pid in self._ahead
+        return self._ahead.pop(pid, (0, ""))[1]
+
+    def finish(self, passages: Collection[str]) -> int:
+        """Read the rest, given the ids of all passages; return how many titles belong to no passage."""
+        while self._advance():
+            pass
+        strangers = [pid for pid in self._ahead if pid not in passages]
+        for pid in self._ahead:
+            if pid in passages:
+                self._report_duplicate(self._ahead[pid][0], pid)
+        for _ in look_alikes(strangers, passages):
+            self._problems.note("look_alike", self._path)
+        return len(strangers)
+
+    def _advance(self) -> bool:
+        row = next(self._rows, None)
+        if row is None:
+            return False
+        self.read += 1
+        line, pid, title = row
+        if pid in self._ahead:
+            self._report_duplicate(line, pid)
+        else:
+            self._ahead[pid] = line, title
+        return True
+
+    def _report_duplicate(self, line: int, pid: str) -> None:
+        fault = f"passage '{pid}' has a title on an earlier line too, expected one title"
+        self._problems.add("duplicate_id", self._path, line, fault)

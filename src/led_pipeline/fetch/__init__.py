@@ -1,0 +1,4 @@
+"""Fetch: the one room with a network: published files, the model hub, checksums, progress.
+
+Others import `sources`, `hub` and `checksums`.
+"""

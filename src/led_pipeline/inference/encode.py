@@ -1,0 +1,152 @@
+"""Encode: one shard of texts to vectors, under torchrun; the ranks share the shard between them.
+
+Run as `torchrun -m led_pipeline.inference.encode --model DIR --tokens SHARD --side passage --out FILE`. A dense model
+writes a float16 matrix (.npy), a lexicon model its unquantised weights as sparse rows (.arrow).
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from numpy.typing import NDArray
+from torch import Tensor
+
+from led_pipeline.data.opened import matrix
+from led_pipeline.data.prefixes import with_prefix
+from led_pipeline.data.tables import Ragged, read_arrow, shard_range, write_arrow, write_matrix
+from led_pipeline.data.tokens import TokenStore
+from led_pipeline.files.atomic import remove
+from led_pipeline.files.errors import InputError
+from led_pipeline.inference import batches
+from led_pipeline.jobs.command import run_main
+from led_pipeline.models.checkpoint import load
+from led_pipeline.models.sides import side
+
+
+def dense_rows(
+    model: torch.nn.Module,
+    store: TokenStore,
+    rows: NDArray,
+    length: int,
+    device: torch.device,
+    precision: batches.Precision = None,
+) -> NDArray[np.float16]:
+    """Return the vectors of some rows in order, as a matrix."""
+    matrix = np.empty((len(rows), model.size), dtype=np.float16)
+
+    def keep(group: NDArray[np.int64], vectors: Tensor) -> None:
+        matrix[group] = vectors.half().cpu().numpy()
+
+    batches.encode(model, store, rows, length, device, keep, precision)
+    return matrix
+
+
+def sparse_rows(
+    model: torch.nn.Module,
+    store: TokenStore,
+    rows: NDArray,
+    length: int,
+    device: torch.device,
+    precision: batches.Precision = None,
+) -> dict[str, Ragged]:
+    """Return the positive weights of some rows in order, terms ascending; only these leave the device."""
+    dtype = np.uint16 if store.vocabulary <= 2**16 else np.uint32
+    groups, parts = (
+        [np.empty(0, dtype=np.int64)],
+        [(np.empty(0, np.int64), np.empty(0, dtype), np.empty(0, np.float32))],
+    )
+
+    def keep(group: NDArray[np.int64], weights_BV: Tensor) -> None:
+        text, term = weights_BV.nonzero(as_tuple=True)
+        counts = torch.bincount(text, minlength=len(group))
+        groups.append(group)
+        found = counts.cpu().numpy(), term.cpu().numpy().astype(dtype), weights_BV[text, term].cpu().numpy()
+        parts.append(found)
+
+    batches.encode(model, store, rows, length, device, keep, precision)
+    counts, terms, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    given = np.argsort(np.concatenate(groups))
+    return {name: Ragged(values, offsets).take(given) for name, values in (("terms", terms), ("weights", weights))}
+
+
+def write_vectors(
+    vectors: NDArray[np.float16] | dict[str, Ragged], vocabulary: int, out: Path, trained: bool = True
+) -> None:
+    """Write one rank's rows.
+
+    Args:
+        trained: whether a stage of the recipe made the model, and did not take it over as it is.
+
+    Raises:
+        InputError: a value is not finite, which would spoil every ranking in silence.
+    """
+    values = vectors["weights"].values if isinstance(vectors, dict) else vectors
+    if not np.isfinite(values).all():
+        bad = int(np.count_nonzero(~np.isfinite(values)))
+        nans = int(np.count_nonzero(np.isnan(values)))
+        what = f"{bad:,} of the {values.size:,} values that the model gives are not finite in {values.dtype}"
+        what += f" ({nans:,} are no numbers, {bad - nans:,} beyond {np.finfo(values.dtype).max:,.0f})"
+        if trained:
+            mend = "it has diverged, train it again with a lower learning_rate"
+        elif nans:
+            mend = "it was taken over as it is (train: false), so it is damaged or of another kind; name another one"
+        else:
+            mend = "it was taken over as it is (train: false); say normalize: true, or name another one"
+        raise InputError(f"{out}: {what}; {mend}")
+    if isinstance(vectors, dict):
+        write_arrow(out, vectors, {"vocabulary": str(vocabulary)})
+    else:
+        write_matrix(out, vectors)
+
+
+def join_parts(parts: list[Path], family: str, out: Path) -> None:
+    """Join the ranks' rows, in order of the ranks, and remove the parts."""
+    if len(parts) == 1:
+        parts[0].replace(out)
+        return
+    if family == "dense":
+        write_matrix(out, [matrix(part) for part in parts])
+    else:
+        read = [read_arrow(part) for part in parts]
+        joined = {}
+        for name in ("terms", "weights"):
+            columns = [columns[name] for columns, _ in read]
+            lengths = np.concatenate([column.lengths for column in columns])
+            values = np.concatenate([column.values for column in columns])
+            joined[name] = Ragged(values, np.concatenate([[0], np.cumsum(lengths)]))
+        write_arrow(out, joined, read[0][1])
+    for part in parts:
+        remove(part)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Encode one shard of texts.")
+    parser.add_argument("--model", required=True, type=Path)
+    parser.add_argument("--tokens", required=True, nargs="+", type=Path)
+    parser.add_argument("--side", required=True, choices=["query", "passage"])
+    parser.add_argument("--precision", choices=["float32", "bf16"], help="bf16 on a GPU, else float32 unless given")
+    parser.add_argument("--out", required=True, type=Path)
+    a = parser.parse_args()
+    state = PartialState()
+    model, settings = load(a.model)
+    model = side(model.to(state.device).eval(), a.side)
+    store = with_prefix(TokenStore.for_stage(a.tokens, settings), a.side, a.model, settings)
+    start, stop = shard_range(len(store), state.process_index, state.num_processes)
+    encode = sparse_rows if settings["family"] == "lexicon" else dense_rows
+    vectors = encode(model, store, np.arange(start, stop), settings[f"{a.side}_length"], state.device, a.precision)
+    part = a.out.with_name(f"{a.out.name}.rank{state.process_index}")
+    write_vectors(vectors, store.vocabulary, part, (a.model / "train.jsonl").is_file())
+    state.wait_for_everyone()
+    if state.is_main_process:
+        join_parts(
+            [a.out.with_name(f"{a.out.name}.rank{r}") for r in range(state.num_processes)], settings["family"], a.out
+        )
+        print(f"{len(store):,} texts encoded")
+    state.wait_for_everyone()
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,181 @@
+"""The reference page of the recipe: every key with its type, default, bounds, meaning and what it re-runs.
+
+Types, defaults and bounds come from the pydantic models, the meaning from the comment behind each key (or the lines of
+comment above it), what re-runs from `READS`. `led reference` prints the page; docs/recipe-reference.md is its output.
+"""
+
+import ast
+import io
+import re
+import sys
+import tokenize
+from collections.abc import Iterator
+from functools import cache
+from inspect import getdoc
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic.fields import FieldInfo
+
+from led_pipeline.files.errors import InputError
+from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.reads import READS
+from led_pipeline.recipe.schema import LARGEST, Name
+
+INTRODUCTION = f"""\
+# Every key of a recipe
+
+Made by `led reference` from `src/led_pipeline/recipe*.py`; a test keeps the two equal. Edit the comments there.
+
+NAME stands for a name of your own: a letter, then letters, digits and underscores. Where no other bound is named, a
+whole number is at most {LARGEST}; no number is infinite. The last column of stages names the settings (`READS`) that
+hold a key: changing it re-runs the rules that read them (`trainset`: `draw`; `train`; `import`: `import_model`;
+`inference`: vectors, and what a ranker scores; `pretrain`) and what follows. `running`: the training takes it up,
+nothing re-runs. A dash: the key acts through what it names (`init`, `rerank`: other files are read), through one rule
+alone (`quantisation`: the impact index), or on no result (`resources`)."""
+NAME = TypeAdapter(Name).json_schema()["pattern"]
+LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+PLAIN = {"integer": "int", "number": "float", "string": "text", "boolean": "true, false", "null": "null", None: "any"}
+
+
+def page() -> str:
+    """Return the page as Markdown.
+
+    Raises:
+        InputError: a key has no comment.
+    """
+    return "\n\n".join([INTRODUCTION, *(section_text(cls, places) for cls, places in sections(Recipe).items())]) + "\n"
+
+
+def sections(root: type[BaseModel]) -> dict[type[BaseModel], list[str]]:
+    """Return every class of keys, in the order of the recipe, with the places where its keys may stand."""
+    found: dict[type[BaseModel], list[str]] = {}
+
+    def visit(cls: type[BaseModel], place: str) -> None:
+        for base in reversed(cls.__mro__):
+            if issubclass(base, BaseModel) and set(base.__annotations__) & base.model_fields.keys():
+                found.setdefault(base, [])
+                found[base] += [place] if place not in found[base] else []
+        for name, field in cls.model_fields.items():
+            for inner, suffix in _models(field.annotation):
+                visit(inner, f"{place}.{name}{suffix}".lstrip("."))
+
+    visit(root, "")
+    return found
+
+
+def _models(annotation: Any, suffix: str = "") -> Iterator[tuple[type[BaseModel], str]]:
+    """Yield the classes of keys inside an annotation, with what their place adds to the key: .NAME, [] or a family."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        tag = annotation.model_fields.get("family")
+        yield annotation, suffix + (f" (family: {get_args(tag.annotation)[0]})" if tag else "")
+        return
+    origin = get_origin(annotation)
+    suffix += ".NAME" if origin is dict else "[]" if origin is list else ""
+    for argument in get_args(annotation):
+        yield from _models(argument, suffix)
+
+
+def section_text(cls: type[BaseModel], places: list[str]) -> str:
+    """Return one class of keys as a heading, its docstring and a table."""
+    own = [name for name in cls.__annotations__ if name in cls.model_fields and not _is_tag(cls.model_fields[name])]
+    comments = comments_of(cls)
+    staged = any(place.startswith("stages") and "." not in place.partition(".NAME")[2] for place in places)
+    rows = [["key", "type", "default", "meaning", *["re-runs"] * staged]]
+    for name in own:
+        if not comments.get(name):
+            raise InputError(f"{_source(cls)}: {cls.__name__}.{name} has no comment, say its meaning behind the key")
+        field = cls.model_fields[name]
+        row = [f"`{name}`", kind(cls, name), default(field), comments[name]]
+        rows.append(row + [", ".join(step for step, keys in READS.items() if name in keys) or "–"] * staged)
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines.insert(1, "|" + "---|" * len(rows[0]))
+    text = getdoc(cls) if vars(cls).get("__doc__") else ""
+    return "\n\n".join(part for part in (f"## {heading(places)}", text, "\n".join(lines)) if part)
+
+
+def heading(places: list[str]) -> str:
+    """Return the places of a class of keys as one title; families of stages share their place."""
+    families = [place.partition(" (family: ")[2].rstrip(")") for place in places if place.endswith(")")]
+    short = dict.fromkeys(re.sub(r" \(family: \w+\)", "", place) for place in places)
+    title = ", ".join(f"`{place}`" for place in short if place) or "The top level"
+    return f"{title}, family {', '.join(families)}" if families else title
+
+
+def kind(cls: type[BaseModel], name: str) -> str:
+    """Return the type of a key with its bounds."""
+    return _kind(cls.model_json_schema()["properties"][name])
+
+
+def _kind(schema: dict[str, Any]) -> str:
+    if "$ref" in schema or "oneOf" in schema or "discriminator" in schema:
+        return "keys below"
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(map(_kind, schema["anyOf"])))
+    if "enum" in schema or "const" in schema:
+        return ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
+    if schema.get("type") == "array":
+        if "prefixItems" in schema:
+            return f"[{', '.join(map(_kind, schema['prefixItems']))}]"
+        return f"list of {_kind(schema.get('items', {}))}"
+    if schema.get("type") == "object":
+        inner = schema.get("additionalProperties") or next(iter(schema.get("patternProperties", {}).values()), {})
+        return f"NAME: {_kind(inner if isinstance(inner, dict) else {})}"
+    if "pattern" in schema:
+        return "NAME" if schema["pattern"] == NAME else f"text like `{schema['pattern'].strip('^$')}`"
+    limits = {sign: schema[limit] for limit, sign in LIMITS.items() if limit in schema}
+    bounds = [f"{sign} {_number(limit)}" for sign, limit in limits.items() if limit != LARGEST]
+    return " ".join([PLAIN[schema.get("type")], ", ".join(bounds)]).strip()
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
+def default(field: FieldInfo) -> str:
+    """Return a key's default as YAML would say it; that of keys with keys below stands with them."""
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        return "–"
+    if value is None or isinstance(value, bool):
+        return f"`{str(value).lower().replace('none', 'null')}`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def _is_tag(field: FieldInfo) -> bool:
+    """Return whether a key only says which class of keys it stands in, as `family` does."""
+    return get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1
+
+
+def _source(cls: type) -> Path:
+    return Path(sys.modules[cls.__module__].__file__)
+
+
+def comments_of(cls: type[BaseModel]) -> dict[str, str]:
+    """Return the comment of each key that a class adds: the one behind it, after whole lines of comment above it."""
+    tree, comments, alone = _read(_source(cls))
+    bodies = [n.body for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == cls.__name__]
+    found = {}
+    for node in bodies[0]:
+        if isinstance(node, ast.AnnAssign) and "ClassVar" not in ast.unparse(node.annotation):
+            above = []
+            line = node.lineno - 1
+            while line in alone:
+                above.insert(0, comments[line])
+                line -= 1
+            behind = [comments[line] for line in range(node.lineno, node.end_lineno + 1) if line in comments]
+            found[node.target.id] = " ".join([*above, *behind])
+    return found
+
+
+@cache
+def _read(path: Path) -> tuple[ast.Module, dict[int, str], frozenset[int]]:
+    """Return a module's tree, its comments by line, and which of these lines hold nothing else."""
+    text = path.read_text(encoding="utf-8")
+    tokens = [t for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type == tokenize.COMMENT]
+    comments = {token.start[0]: token.string.lstrip("# ").strip() for token in tokens if "fmt:" not in token.string}
+    alone = frozenset(token.start[0] for token in tokens if token.line.lstrip().startswith("#"))
+    return ast.parse(text), comments, alone & comments.keys()

@@ -1,0 +1,121 @@
+"""Queries side by side: what two systems rank first where they differ most, taken from their rankings."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from led_pipeline.data.formats.judgements import load_qrels
+from led_pipeline.data.tables import Ranking, read_column, read_ranking, read_rows
+from led_pipeline.evaluation.evaluate import PerQuery, passage_ids, read_per_query
+from led_pipeline.recipe.graph import Recipe
+
+MEASURE = "nDCG@10"
+SHOWN = 5
+_SNIPPET = 330  # characters
+
+Hit = tuple[int, float]  # passage row, score
+
+
+def choose(a: PerQuery, b: PerQuery, count: int) -> list[str]:
+    """Return the queries where two systems differ most, by turns one won by the first and one won by the second.
+
+    Among equal differences the order is that of the qrels. If one system is better on fewer queries than its turns,
+    the other one takes them; queries where they are equal are never chosen.
+    """
+    differences = {qid: a[qid][MEASURE] - b[qid][MEASURE] for qid in a if qid in b}
+    sides = [
+        sorted((qid for qid, d in differences.items() if d > 0), key=lambda qid: -differences[qid]),
+        sorted((qid for qid, d in differences.items() if d < 0), key=lambda qid: differences[qid]),
+    ]
+    chosen: list[str] = []
+    while len(chosen) < count and any(sides):
+        turn = len(chosen) % 2
+        chosen.append((sides[turn] or sides[1 - turn]).pop(0))
+    return chosen
+
+
+def examples(recipe: Recipe, results: Path) -> list[dict[str, Any]]:
+    """Return the chosen queries of the first evaluated split with both systems' first passages.
+
+    Empty where the recipe asks for none, or where one of the two systems was not evaluated.
+    """
+    wanted = recipe.evaluation
+    if not wanted.side_by_side or not wanted.examples:
+        return []
+    split, systems = wanted.splits[0], wanted.side_by_side
+    tables = [results / "eval" / f"{system}.{split}.per_query.tsv" for system in systems]
+    rankings = [results / "rankings" / f"{system}.{split}.parquet" for system in systems]
+    if not all(path.exists() for path in tables + rankings):
+        return []
+    measured = [read_per_query(path) for path in tables]
+    chosen = choose(*measured, wanted.examples)
+    queries = results / "prepared" / f"{split}.queries.parquet"
+    texts = dict(zip(read_column(queries, "id"), read_column(queries, "text"), strict=True))
+    rows = {row: qid for row, qid in enumerate(texts) if qid in chosen}
+    hits = [results_of(read_ranking(path), rows) for path in rankings]
+    found = results / "prepared" / "passages.parquet"
+    ids = passage_ids(
+        found, np.array([row for side in hits for ranked in side.values() for row, _ in ranked], dtype=np.int32)
+    )
+    qrels = load_qrels(results / "prepared" / f"{split}.qrels")
+    least = recipe.dataset.splits[split].relevant_from
+    cut = wanted.depth, recipe.dataset.exclude_query_id
+    hits = [{qid: as_in_the_run(qid, ranked, ids, *cut) for qid, ranked in side.items()} for side in hits]
+    passages = read_passages(found, {row for side in hits for ranked in side.values() for row, _ in ranked[:SHOWN]})
+    shown = []
+    for qid in chosen:
+        relevant = {pid: grade for pid, grade in qrels[qid].items() if grade >= least}
+        sides = [
+            {"system": system, "value": table[qid][MEASURE], **_side(side.get(qid, []), ids, passages, relevant)}
+            for system, table, side in zip(systems, measured, hits, strict=True)
+        ]
+        shown.append({"qid": qid, "query": texts[qid], "relevant": len(relevant), "sides": sides})
+    return shown
+
+
+def results_of(ranking: Ranking, rows: Mapping[int, str]) -> dict[str, list[Hit]]:
+    """Return the results of some query rows, under their ids."""
+    return {
+        rows[query]: list(zip(passages.tolist(), scores.tolist(), strict=True))
+        for query, passages, scores in ranking
+        if query in rows
+    }
+
+
+def as_in_the_run(qid: str, ranked: list[Hit], ids: Mapping[int, str], depth: int, drop_same_id: bool) -> list[Hit]:
+    """Return what the run file has of a query's results: so many, without the query itself if that is left out."""
+    return [hit for hit in ranked if not (drop_same_id and ids[hit[0]] == qid)][:depth]
+
+
+def read_passages(path: Path, rows: Iterable[int]) -> dict[int, dict[str, str]]:
+    """Return title and text of some passage rows."""
+    found = {}
+    for row in sorted(rows):
+        batch = next(read_rows(path, row, row + 1, ["title", "text"]))
+        found[row] = {"title": batch["title"][0], "text": batch["text"][0]}
+    return found
+
+
+def snippet(text: str, length: int = _SNIPPET) -> str:
+    """Return the start of a text on one line, cut between words."""
+    line = " ".join(text.split())
+    if len(line) <= length:
+        return line
+    return line[: length + 1].rsplit(" ", 1)[0][:length] + " …"
+
+
+def _side(ranked: list[Hit], ids: Mapping[int, str], passages: Mapping[int, dict], relevant: Mapping[str, int]) -> dict:
+    first = next((rank for rank, (row, _) in enumerate(ranked, 1) if ids[row] in relevant), None)
+    shown = [
+        {
+            "pid": ids[row],
+            "title": " ".join(passages[row]["title"].split()),
+            "text": snippet(passages[row]["text"]),
+            "score": score,
+            "grade": relevant.get(ids[row]),
+        }
+        for row, score in ranked[:SHOWN]
+    ]
+    return {"first_relevant": first, "searched": len(ranked), "passages": shown}

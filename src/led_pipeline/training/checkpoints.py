@@ -1,0 +1,109 @@
+"""Checkpoints: where an unfinished training is kept, whole at every moment, so that a killed one can go on."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from led_pipeline.files.atomic import atomic, keep_through_power_loss, naming_a_full_disk, remove, write_json
+from led_pipeline.files.reading import read_json
+from led_pipeline.jobs import locks
+from led_pipeline.training import sharding
+
+PATIENCE_S = 120  # longer than what is left of a killed training takes to end
+
+
+class Checkpoints:
+    """The last state of all processes, and the weights of the best step so far.
+
+    `progress.json` decides: its step names the folder `state.STEP` that goes with it and the file of the best weights.
+    It is replaced by one rename, after the new state is complete and before the old one is removed, so whenever a
+    process is killed, one whole state is left.
+
+    The folder belongs to one `owner`, the fingerprint of everything that decides the result; with another owner it is
+    emptied, so that a changed setting starts anew. All processes of a training hold the folder's lock until they end:
+    another training of the stage waits for the last of them.
+
+    Raises:
+        InputError: another training has not ended within PATIENCE_S.
+    """
+
+    def __init__(self, folder: Path, owner: str, accelerator: Accelerator):
+        self.folder, self.accelerator = folder, accelerator
+        self.kept: int | None = None  # the step of the state on disk
+        self._since = time.monotonic()
+        lock = folder / "lock"
+        if accelerator.is_main_process:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = locks.wait_for(lock, "another training writes its checkpoints here", PATIENCE_S)
+        accelerator.wait_for_everyone()
+        if not accelerator.is_main_process:
+            self._lock = locks.join(lock, accelerator.process_index)
+        elif not ((mark := folder / "owner.json").is_file() and read_json(mark) == owner):
+            for other in set(folder.iterdir()) - {lock}:
+                remove(other)
+            write_json(mark, owner)
+        accelerator.wait_for_everyone()
+
+    def save(self, progress: dict[str, Any]) -> None:
+        """Keep the state of all processes after `progress["step"]` steps; all of them call it at the same step."""
+        state = self._state(progress["step"])
+        if self.kept != progress["step"]:
+            if self.accelerator.is_main_process:
+                remove(state)  # half a state, if a process was killed here
+            self.accelerator.wait_for_everyone()
+            with naming_a_full_disk(state):
+                self.accelerator.save_state(str(state))
+            self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            keep_through_power_loss(state)
+            write_json(self.folder / "progress.json", progress)
+            self._remove_all_but(progress)
+        self.kept, self._since = progress["step"], time.monotonic()
+        self.accelerator.wait_for_everyone()
+
+    def _remove_all_but(self, progress: dict[str, Any]) -> None:
+        needed = {self._state(progress["step"]), self._best(progress["best_step"])}
+        found = {path for name in ("state.*", "best.*.pt", ".*.part") for path in self.folder.glob(name)}
+        for other in found - needed:
+            remove(other)
+
+    def close(self) -> None:
+        """Give this process's part of the lock back before it ends, for another training in the same process."""
+        os.close(self._lock)
+
+    def minutes(self) -> float:
+        """Return the minutes since the last state was kept or, without one, since the start."""
+        return (time.monotonic() - self._since) / 60
+
+    def restore(self) -> dict[str, Any] | None:
+        """Load the last state into what the accelerator prepared; None where there is none."""
+        if not (self.folder / "progress.json").is_file():
+            return None
+        progress = read_json(self.folder / "progress.json")
+        if self.accelerator.is_main_process:
+            self._remove_all_but(progress)  # half a state, of a training that a full disk or a kill has ended
+        self.accelerator.load_state(str(self._state(progress["step"])))
+        self.kept = progress["step"]
+        return progress
+
+    def _state(self, step: int) -> Path:
+        return self.folder / f"state.{step}"
+
+    def _best(self, step: int | None) -> Path:
+        # Each step has a file of its own: a resumed training may find another best step than the killed one did.
+        return self.folder / f"best.{step}.pt"
+
+    def save_best(self, model: nn.Module, step: int) -> None:
+        weights = sharding.weights(self.accelerator, model)
+        if self.accelerator.is_main_process:
+            with atomic(self._best(step)) as temporary:
+                torch.save(weights, temporary)
+
+    def load_best(self, model: nn.Module, step: int) -> None:
+        weights = torch.load(self._best(step), map_location="cpu", weights_only=True)
+        sharding.load_weights(self.accelerator, model, weights)

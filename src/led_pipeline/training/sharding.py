@@ -1,0 +1,195 @@
+"""Sharding: a training whose weights, gradients and optimizer lie in parts on its processes (FSDP or DeepSpeed).
+
+What is sharded, and how, stands in a configuration file of accelerate. torchrun starts the processes, so the variables
+that `accelerate launch` would set are set here. A training without such a file passes through unchanged.
+"""
+
+import os
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from accelerate import Accelerator, DeepSpeedPlugin, FullyShardedDataParallelPlugin
+from accelerate.utils import DistributedType, broadcast, is_deepspeed_available
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+from torch.distributed.fsdp import MixedPrecisionPolicy
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+from led_pipeline.files.errors import InputError
+from led_pipeline.recipe import accelerate_file
+
+# What is taken of a file; processes, machines, precision and all else in it are the recipe's and the launcher's.
+TAKEN = ("FSDP_", "ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_DEEPSPEED_", "ACCELERATE_CONFIG_DS_")
+OURS = {"FSDP_CPU_RAM_EFFICIENT_LOADING": "false"}  # every process reads the whole model, which is then cut
+
+
+def environment(path: str) -> dict[str, str]:
+    """Return the variables of `accelerate launch --config_file` that say how to shard.
+
+    Raises:
+        InputError: the file is not there, accelerate cannot read it, or it asks for what trainings here cannot do.
+    """
+    # Not public, so a training without shards does not depend on them.
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
+
+    config = accelerate_file.read(path)
+    ours = ["--num_processes=1", "--num_machines=1", "--mixed_precision=no", "--main_process_port=0"]
+    arguments = launch_command_parser().parse_args([f"--config_file={path}", *ours, "train"])
+    try:
+        arguments = _validate_launch_command(arguments)[0]
+        if config["distributed_type"] == "FSDP":
+            said = prepare_multi_gpu_env(arguments) | OURS
+        else:
+            arguments.deepspeed_fields_from_accelerate_config = ",".join(config.get("deepspeed_config") or {})
+            said = prepare_deepspeed_cmd_env(arguments)[1]
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: accelerate cannot follow this file ({error})") from error
+    return {name: value for name, value in said.items() if name.startswith(TAKEN)}
+
+
+def accelerator_of(path: str | None, settings: dict[str, Any], **options: Any) -> Accelerator:
+    """Return an Accelerator that shards by a file, or one with the options alone where there is none.
+
+    Weights stay float32, also on their way between processes; `make_ready` makes the products of bf16.
+
+    Raises:
+        InputError: the file cannot be followed, DeepSpeed is not installed, or there is no GPU.
+    """
+    if path is None:
+        return Accelerator(**options)
+    os.environ.update(found := environment(path))
+    if "ACCELERATE_USE_FSDP" in found:
+        options["fsdp_plugin"] = FullyShardedDataParallelPlugin(mixed_precision_policy=MixedPrecisionPolicy())
+    else:
+        options |= {"deepspeed_plugin": _deepspeed_plugin(path, settings), "mixed_precision": "no"}
+    accelerator = Accelerator(**options)
+    if not is_sharded(accelerator):
+        raise InputError(f"{path}: weights are sharded over GPUs, and there is none here")
+    unset_hf_deepspeed_config()  # with it, transformers would load models in shards
+    return accelerator
+
+
+def _deepspeed_plugin(path: str, settings: dict[str, Any]) -> DeepSpeedPlugin:
+    if not is_deepspeed_available():
+        raise InputError(f"{path}: it asks for DeepSpeed, which is not installed; pip install deepspeed, or use FSDP")
+    try:
+        plugin = DeepSpeedPlugin()
+    except ValueError as error:
+        raise InputError(f"{path}: accelerate cannot follow this file ({error})") from error
+    plugin.deepspeed_config |= {
+        "gradient_clipping": settings["clip_norm"],
+        "train_micro_batch_size_per_gpu": 1,  # DeepSpeed sees no batches; it counts with this alone
+        "train_batch_size": "auto",
+        "bf16": {"enabled": False},
+        "fp16": {"enabled": False},
+    }
+    plugin.deepspeed_config["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"] = True  # float32 here
+    return plugin
+
+
+def is_sharded(accelerator: Accelerator) -> bool:
+    """Return whether weights, gradients or the optimizer are sharded."""
+    return accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+
+
+def make_ready(accelerator: Accelerator, model: nn.Module, precision: str) -> None:
+    """Give a model what sharding leaves out: equal weights on all processes, autocast, and the layers' names.
+
+    Raises:
+        InputError: the file names a class of layers that the model does not have, or one that cannot be a shard.
+    """
+    if not is_sharded(accelerator):
+        return
+    for tensor in [*model.parameters(), *model.buffers()]:
+        tensor.data.copy_(broadcast(tensor.data.to(accelerator.device)))
+    if precision == "bf16":
+        _autocast(model, accelerator.device.type)
+    if accelerator.is_fsdp2:
+        # Vectors come as parts of one tensor; nothing here changes them in place.
+        warnings.filterwarnings("ignore", message=".*returned a view tensor")
+        _name_layers(accelerator.state.fsdp_plugin, model)
+
+
+def _autocast(model: nn.Module, device: str) -> None:
+    """Make the products of a model in bf16, without keeping a second copy of its weights in it."""
+    forward = model.forward
+
+    def in_bf16(*arguments: Any, **options: Any) -> Any:
+        with torch.autocast(device, dtype=torch.bfloat16, cache_enabled=False):
+            return forward(*arguments, **options)
+
+    model.forward = in_bf16
+
+
+def _name_layers(plugin: FullyShardedDataParallelPlugin, model: nn.Module) -> None:
+    """Check the classes of layers that a file names, or name those of the model: what its outermost lists hold.
+
+    A class that holds the embeddings of tokens cannot be a shard: lexicon stages use them outside of it.
+    """
+    parts = list(model.modules())
+    tables = {id(part.get_input_embeddings()) for part in parts if hasattr(part, "get_input_embeddings")}
+    holding = {type(part).__name__ for part in parts if tables & {id(inner) for inner in part.modules()}}
+    present = {type(part).__name__ for part in parts}
+    lists = [part for part in parts if isinstance(part, nn.ModuleList)]
+    nested = {id(inner) for outer in lists for item in outer for inner in item.modules()}
+    layers = sorted({type(item).__name__ for outer in lists if id(outer) not in nested for item in outer} - holding)
+    for name in plugin.transformer_cls_names_to_wrap or ():
+        reason = "no such class in" if name not in present else "it holds the embeddings of" if name in holding else ""
+        if reason:
+            raise InputError(
+                f"fsdp_config.fsdp_transformer_layer_cls_to_wrap: {name}: {reason} this model, whose layers are"
+                f" {', '.join(layers)}; name these, or leave the key out"
+            )
+    plugin.transformer_cls_names_to_wrap = plugin.transformer_cls_names_to_wrap or layers
+
+
+def weights(accelerator: Accelerator, model: nn.Module) -> dict[str, Tensor]:
+    """Return all weights of a prepared model on the main process; all processes call it."""
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        return accelerator.get_state_dict(accelerator.deepspeed_engine_wrapped.engine)
+    if accelerator.is_fsdp2:
+        return accelerator.get_state_dict(model)
+    return accelerator.unwrap_model(model).state_dict()
+
+
+def load_weights(accelerator: Accelerator, model: nn.Module, found: dict[str, Tensor]) -> None:
+    """Give a prepared model all of its weights; all processes call it with the same ones."""
+    if accelerator.is_fsdp2:
+        options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+        set_model_state_dict(model, found if accelerator.is_main_process else {}, options=options)
+        return
+    together = nullcontext()
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        import deepspeed
+
+        together = deepspeed.zero.GatheredParameters(list(model.parameters()), modifier_rank=0)
+    with together:
+        accelerator.unwrap_model(model).load_state_dict(found)
+
+
+def whole(
+    accelerator: Accelerator,
+    encoder: nn.Module,
+    model: nn.Module,
+    start: Callable[[], tuple[nn.Module, nn.Module]],
+) -> nn.Module:
+    """Return an encoder in training with all of its weights on every process; all processes call it.
+
+    Args:
+        encoder: what is trained; returned as it is unless it lies in shards.
+        model: what was prepared in its place.
+        start: makes both anew, as they were before the training.
+    """
+    if not is_sharded(accelerator):
+        return encoder
+    found = weights(accelerator, model)
+    with torch.random.fork_rng(devices=[]):
+        fresh, outer = start()
+    fresh.to(accelerator.device).eval()
+    for name, tensor in outer.state_dict().items():
+        tensor.copy_(broadcast(found[name].to(tensor.device) if accelerator.is_main_process else tensor))
+    return fresh

@@ -1,0 +1,165 @@
+"""Watch: what a person sees of a training: train.jsonl, a line of progress on stderr, and trackers where asked for."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from tqdm import tqdm
+
+from led_pipeline.files.atomic import atomic
+from led_pipeline.files.reading import reading
+from led_pipeline.training.health import SIGNS
+
+# Dense bf16 TFLOP/s as the manufacturers state them (T4 and V100 have no bf16: fp16), by a part of the device's name.
+PEAK_TFLOPS = {
+    "A10G": 70, "A30": 165, "A40": 150, "A100": 312, "A800": 312, "B200": 2_250, "GH200": 989, "H100": 989,
+    "H100 NVL": 835, "H100 PCIe": 756, "H200": 989, "H800": 989, "L4": 121, "L40S": 362, "RTX 3090": 71,
+    "RTX 4090": 165, "RTX A6000": 155, "T4": 65, "V100": 125,
+}  # fmt: skip
+
+
+def peak_tflops(device: str) -> float | None:
+    """Return the peak of a device by its name, such as "NVIDIA A100-SXM4-80GB"; None where it is not known."""
+    words = device.replace("-", " ").split()
+    fitting = [name for name in PEAK_TFLOPS if set(name.split()) <= set(words)]
+    return PEAK_TFLOPS[max(fitting, key=len)] if fitting else None
+
+
+def flops_per_token(model: nn.Module) -> float:
+    """Return the FLOPs of training on one token: 6 per weight of a linear layer, 2 forward and 4 backward.
+
+    Of the product with the vocabulary's embeddings only the forward part counts, since its gradient visits a text's
+    active terms alone. Attention's own products, 2 % at 75 tokens, are left out, and so is what a checkpointed
+    activation costs anew.
+    """
+    embeddings = [module.num_embeddings for module in model.modules() if isinstance(module, nn.Embedding)]
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    factors = [2 if layer.out_features == max(embeddings, default=0) else 6 for layer in layers]
+    return float(sum(factor * layer.weight.numel() for factor, layer in zip(factors, layers, strict=True)))
+
+
+def cut_log(path: Path, step: int, validated: int) -> None:
+    """Forget what a training resumed at a step will log again: later steps, a validation, the end, half a last line."""
+
+    def stays(line: dict[str, Any]) -> bool:
+        return line["step"] <= (validated if "validation" in line else step) and "finished" not in line
+
+    if path.is_file():
+        with reading(path, "the log of this training; remove it", also=(KeyError, TypeError)):
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and stays(json.loads(line))]
+        with atomic(path) as temporary:
+            temporary.write_text("".join(kept), encoding="utf-8")
+
+
+class Watch:
+    """Everything is written by the main process alone; on a terminal the line of progress is a bar."""
+
+    def __init__(self, path: Path, accelerator: Accelerator, model: nn.Module, steps: int, batch_size: int):
+        self.path, self.accelerator, self.steps, self.batch_size = path, accelerator, steps, batch_size
+        self.active = accelerator.is_main_process
+        self.flops = flops_per_token(model)
+        half = accelerator.mixed_precision in ("bf16", "fp16") and accelerator.device.type == "cuda"
+        peak = peak_tflops(torch.cuda.get_device_name(accelerator.device)) if half else None
+        self.peak = peak and 1e12 * peak * accelerator.num_processes
+
+    def start(self, step: int, validated: int, seconds: float, **_: Any) -> None:
+        """Begin at a step, with the last validated one, `seconds` of training after the first."""
+        self.first = self.step = self.logged = step
+        self.started, self.before = time.monotonic(), seconds
+        self.since, self.tokens = self.started, 0
+        self.warned: set[str] = set()
+        if self.active:
+            cut_log(self.path, step, validated)
+        shown = self.active and sys.stderr.isatty()
+        self.bar = tqdm(total=self.steps, initial=step, desc=self.name, unit="step", disable=not shown)
+
+    @property
+    def name(self) -> str:
+        return self.path.parent.name  # the stage's
+
+    def seconds(self) -> float:
+        """Return the seconds of training so far, those before an interruption included."""
+        return self.before + time.monotonic() - self.started
+
+    def count(self, step: int, tokens: int) -> None:
+        """Note that a step is done, with so many real tokens (no padding) over all processes."""
+        self.step, self.tokens = step, self.tokens + tokens
+        self.bar.update(1)
+
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Keep a stretch, such as a validation, out of the speeds."""
+        started = time.monotonic()
+        yield
+        self.since += time.monotonic() - started
+
+    def losses(self, values: dict[str, float], learning_rate: float) -> None:
+        """Log the losses and signs of health of the last step, and the speed since the last log."""
+        speeds = self._speeds()
+        signs = {name: value for name, value in values.items() if name in SIGNS}
+        values = {name: value for name, value in values.items() if name not in SIGNS}
+        extra = {"learning_rate": learning_rate, "seconds": round(self.seconds(), 2), "speed": speeds}
+        self._write(step=self.step, **values, **extra, **({"health": signs} if signs else {}))
+        if self.accelerator.trackers:
+            self.accelerator.log({**values, "learning_rate": learning_rate, **speeds, **signs}, step=self.step)
+        terms = ", ".join(f"{name} {value:.4g}" for name, value in values.items() if name != "loss")
+        parts = [f"loss {values['loss']:.4g}" + (f" ({terms})" if terms else "")]
+        parts += [f"{speeds['queries_per_s']:,.0f} queries/s"] if "queries_per_s" in speeds else []
+        parts += [f"{speeds['tokens_per_s']:,.0f} tokens/s"] if "tokens_per_s" in speeds else []
+        parts += [f"{speeds['share_of_peak']:.0%} of peak"] if "share_of_peak" in speeds else []
+        if self.bar.disable:
+            left = tqdm.format_interval(speeds["seconds_left"])
+            self.say(f"step {self.step:,} of {self.steps:,}: {', '.join([*parts, f'{left} left'])}")
+        else:
+            self.bar.set_postfix_str(", ".join(parts))
+        self.since, self.tokens, self.logged = time.monotonic(), 0, self.step
+
+    def _speeds(self) -> dict[str, float]:
+        elapsed, now = time.monotonic() - self.since, time.monotonic()
+        per_step = (now - self.started) / max(1, self.step - self.first)
+        speeds = {"seconds_left": round(per_step * (self.steps - self.step), 1)}
+        if elapsed > 0:
+            speeds["queries_per_s"] = round((self.step - self.logged) * self.batch_size / elapsed, 1)
+            if self.tokens:
+                speeds["tokens_per_s"] = round(self.tokens / elapsed, 1)
+            if self.tokens and self.peak:
+                speeds["share_of_peak"] = round(self.flops * self.tokens / elapsed / self.peak, 4)
+        return speeds
+
+    def validation(self, name: str, value: float) -> None:
+        self._write(step=self.step, validation={name: value})
+        if self.accelerator.trackers:
+            self.accelerator.log({f"validation/{name}": value}, step=self.step)
+        self.say(f"step {self.step:,}: validation {name} {value:.4f}")
+
+    def finish(self, best_step: int | None) -> dict[str, Any]:
+        """Log the end, and return what it says: steps, the best step, seconds of training."""
+        result = {"steps": self.steps, "best_step": best_step, "seconds": round(self.seconds(), 1)}
+        self._write(step=self.step, finished=True, **result)
+        self.bar.close()
+        return result
+
+    def warn(self, sign: str, sentence: str) -> None:
+        """Say a warning, once per sign."""
+        if sign not in self.warned:
+            self.warned.add(sign)
+            self.say(f"warning: step {self.step:,}: {sentence}")
+
+    def say(self, sentence: str) -> None:
+        """Write a line to stderr, above the bar where there is one."""
+        if self.active:
+            tqdm.write(f"{self.name}: {sentence}", file=sys.stderr)
+            sys.stderr.flush()
+
+    def _write(self, **event: Any) -> None:
+        if self.active:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(event) + "\n")

@@ -1,0 +1,97 @@
+import pytest
+import tiny
+import torch
+from torch import nn
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from led_pipeline.files.errors import InputError
+from led_pipeline.files.reading import read_json
+from led_pipeline.models import checkpoint
+from led_pipeline.models.lexicon import counting_positions, term_weights
+
+
+@pytest.fixture
+def initial(tmp_path):
+    """Return a folder with a tokenizer and a way to save an initial model into it."""
+    tiny.save_tokenizer(tmp_path / "tokenizer")
+
+    def save(backbone) -> str:
+        backbone.save_pretrained(tmp_path / "initial")
+        return str(tmp_path / "initial")
+
+    return tmp_path, save
+
+
+def altered(model: nn.Module) -> nn.Module:
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.01)
+    return model
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_a_saved_model_comes_back_with_its_settings(initial, family):
+    folder, save = initial
+    settings = tiny.settings(family)
+    source = save(tiny.backbone(family, seed=1))
+    model = altered(checkpoint.load(source, settings)[0])
+    (folder / "model").mkdir()
+    checkpoint.save(model, settings, folder / "tokenizer", folder / "model")
+    again, kept = checkpoint.load(folder / "model")
+    assert (
+        kept
+        == {key: settings[key] for key in checkpoint.KEPT if key in settings}
+        == read_json(folder / "model/led.json")
+    )
+    for (name, mine), (_, theirs) in zip(model.named_parameters(), again.named_parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=0, msg=name)
+    ids, mask = tiny.batch()
+    texts = tiny.unpadded(ids, mask, mask if family == "ranker" else None)
+    torch.testing.assert_close(model.eval()(texts), again.eval()(texts), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("activation", ["log1p", "log1p_twice", None])
+def test_a_saved_lexicon_model_keeps_its_activation(initial, activation):
+    """None: a folder that was made before there was a choice."""
+    folder, save = initial
+    settings = tiny.settings("lexicon", activation=activation)
+    if activation is None:
+        del settings["activation"]
+    model = checkpoint.load(save(tiny.backbone("lexicon")), settings)[0]
+    (folder / "model").mkdir()
+    checkpoint.save(model, settings, folder / "tokenizer", folder / "model")
+    assert checkpoint.load(folder / "model")[0].activation == (activation or "log1p")
+
+
+@pytest.mark.parametrize("name", tiny.MASKED_LANGUAGE_MODELS)
+def test_a_saved_lexicon_model_is_a_plain_masked_language_model(initial, name):
+    folder, save = initial
+    settings = tiny.settings("lexicon")
+    model = altered(checkpoint.load(save(tiny.lexicon_backbone(name)), settings)[0]).eval()
+    before = [p.detach().clone() for p in model.parameters()]
+    (folder / "model").mkdir()
+    checkpoint.save(model, settings, folder / "tokenizer", folder / "model")
+    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+    plain, (ids, mask) = AutoModelForMaskedLM.from_pretrained(folder / "model").eval(), tiny.batch()
+    torch.testing.assert_close(plain.get_output_embeddings().weight, model.backbone.get_output_embeddings().weight)
+    torch.testing.assert_close(plain.get_output_embeddings().bias, model.backbone.get_output_embeddings().bias)
+    expected = term_weights(plain(input_ids=ids, attention_mask=mask).logits, counting_positions(mask))
+    torch.testing.assert_close(model(tiny.unpadded(ids, mask)), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_saved_tokenizer_reads_like_the_original(initial):
+    folder, save = initial
+    model, _ = checkpoint.load(save(tiny.backbone("dense")), tiny.settings("dense"))
+    (folder / "model").mkdir()
+    checkpoint.save(model, tiny.settings("dense"), folder / "tokenizer", folder / "model")
+    text = "a bc def"
+    original = AutoTokenizer.from_pretrained(folder / "tokenizer")(text)["input_ids"]
+    assert AutoTokenizer.from_pretrained(folder / "model")(text)["input_ids"] == original
+
+
+def test_a_folder_without_led_json_and_a_model_that_is_nowhere_are_named(initial):
+    folder, save = initial
+    with pytest.raises(InputError, match=r"initial: no led\.json here"):
+        checkpoint.load(save(tiny.backbone("dense")))
+    with pytest.raises(InputError, match=r"model '.*absent': not a local folder"):
+        checkpoint.load(folder / "absent", tiny.settings("dense"))

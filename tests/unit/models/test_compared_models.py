@@ -1,0 +1,42 @@
+"""What models make of texts equals what transformers, sentence-transformers and peft make of the same strings."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("peft")
+pytest.importorskip("sentence_transformers")
+
+ROOT = Path(__file__).parents[3]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import compare_models  # noqa: E402
+import comparison  # noqa: E402
+from small_models import BARE, CASES, ENCODERS, MASKED  # noqa: E402
+
+from led_pipeline.models.backbone import FIRST_POSITION  # noqa: E402
+
+COMPARED = compare_models.comparisons()
+
+
+@pytest.mark.parametrize("compared", COMPARED, ids=lambda c: f"{c.term} - {c.reference}")
+def test_a_model_gives_what_it_is_compared_with(compared):
+    assert compared.difference(CASES) < 5e-6
+    first, second = (torch.as_tensor(compared.ours(case)) for case in CASES[:2])
+    assert first.any() and not torch.equal(first, second), "other texts give something else"
+
+
+def test_texts_of_a_batch_are_of_many_lengths_and_some_are_cut():
+    lengths = [len(text.split()) for case in CASES for text in case.texts]
+    assert min(lengths) == 1 and max(lengths) > compare_models.LENGTH and len(set(lengths)) > 15
+
+
+def test_every_pooling_of_every_type_of_model_is_compared_and_the_page_lists_all():
+    terms = {compared.term for compared in COMPARED}
+    assert FIRST_POSITION.keys() <= set(ENCODERS)
+    assert {f"{name}, {pooling}" for name in (*ENCODERS, *BARE) for pooling in compare_models.poolings(name)} <= terms
+    assert all(any(term.startswith(f"{kind}, log1p") for term in terms) for kind in MASKED.values())
+    page = (ROOT / "docs/recipes/compared-models.md").read_text(encoding="utf-8")
+    assert comparison.listed(page) == [(compared.term, compared.reference) for compared in COMPARED]

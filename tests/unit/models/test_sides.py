@@ -1,0 +1,192 @@
+"""Retrievers that represent queries in another way than passages: untied encoders, pruned weights, heads."""
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from accelerate import Accelerator
+
+from led_pipeline.data.tokens import Batch
+from led_pipeline.files.errors import InputError
+from led_pipeline.inference import encode
+from led_pipeline.models import checkpoint, sides
+from led_pipeline.models.backbone import to_texts
+from led_pipeline.models.sides import Pruning, Sides
+from led_pipeline.training import train
+from led_pipeline.training.validation import Reranking
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sides")
+    tiny.save_dataset(folder)
+    tiny.backbone("dense", seed=5).save_pretrained(folder / "other")
+    tiny.backbone("lexicon", seed=5).save_pretrained(folder / "other_lexicon")
+    return folder
+
+
+def loaded(folder, family, **changes):
+    settings = tiny.settings(family, **changes)
+    return checkpoint.load(folder / family, settings, folder / "tokenizer", trained=True)[0], settings
+
+
+def saved(model, settings, folder, out):
+    out.mkdir()
+    checkpoint.save(model, settings, folder / "tokenizer", out)
+    return checkpoint.load(out)[0]
+
+
+def batch(*lengths: int, seed: int = 0) -> Batch:
+    ids, mask = tiny.batch(lengths, seed)
+    return Batch(ids[mask.bool()].numpy(), mask.sum(dim=1).numpy())
+
+
+# --- texts of one side
+
+
+@pytest.mark.parametrize("lengths", [[3, 9, 2, 5, 9, 4], [9, 8, 7, 6, 5, 4], [2, 3, 4, 5, 6, 7], [4, 4, 4, 4, 4, 4]])
+def test_the_texts_of_one_side_are_those_that_were_given_with_it(lengths):
+    queries, passages = batch(*lengths[:2], seed=1), batch(*lengths[2:], seed=2)
+    both = to_texts(queries.followed_by(passages), CPU)
+    for part, given in ((both.given(0, 2), queries), (both.given(2, 6), passages)):
+        alone = to_texts(given, CPU)
+        for name in ("ids_N", "positions_N", "bounds"):
+            assert torch.equal(getattr(part, name), getattr(alone, name)), name
+        rows = torch.arange(len(given))
+        assert part.restore(rows).tolist() == alone.restore(rows).tolist()
+        assert (part.runs, part.longest) == (alone.runs, alone.longest)
+
+
+# --- pruning
+
+
+def test_top_k_keeps_the_highest_weights_and_the_ratio_what_is_more_than_its_share():
+    weights = torch.tensor([[0.5, 2.0, 0.0, 1.0, 1.5], [0.0, 0.0, 0.0, 0.0, 0.0]])
+    assert Pruning(top_k=2)(weights).tolist() == [[0, 2, 0, 0, 1.5], [0] * 5]
+    assert Pruning(ratio=0.5)(weights).tolist() == [[0, 2, 0, 0, 1.5], [0] * 5], "1.0 is not more than half of 2.0"
+    assert Pruning(ratio=0.4)(weights).tolist() == [[0, 2, 0, 1, 1.5], [0] * 5]
+    assert Pruning(top_k=1, ratio=0.4)(weights).tolist() == [[0, 2, 0, 0, 0], [0] * 5]
+    assert torch.equal(Pruning(top_k=9)(weights), weights)
+
+
+def test_top_k_keeps_what_sorting_keeps():
+    weights = torch.rand(4, 30, generator=torch.Generator().manual_seed(0))
+    expected = np.where(weights.numpy() >= np.sort(weights.numpy())[:, -7:-6], weights.numpy(), 0)
+    np.testing.assert_array_equal(Pruning(top_k=7)(weights), expected)
+
+
+def test_what_is_pruned_gets_no_gradient_and_what_is_kept_gets_its_own():
+    weights = torch.tensor([[0.5, 2.0, 1.0]], requires_grad=True)
+    (Pruning(top_k=2)(weights) * torch.tensor([3.0, 5.0, 7.0])).sum().backward()
+    assert weights.grad.tolist() == [[0.0, 5.0, 7.0]]
+
+
+def test_each_side_is_pruned_by_its_own_number_in_training_and_when_texts_are_encoded(folder, tmp_path):
+    model, settings = loaded(folder, "lexicon", top_k_queries=2, top_k_passages=5)
+    queries, passages = batch(9, 7, 8, seed=1), batch(12, 9, seed=2)
+    with torch.no_grad():
+        found = train.Retriever(model)(to_texts(queries.followed_by(passages), CPU), [3, 2])
+    assert [(vectors > 0).sum(dim=1).tolist() for vectors in found] == [[2, 2, 2], [5, 5]]
+    again, store = (
+        saved(model, settings, folder, tmp_path / "model").eval(),
+        encode.TokenStore([folder / "passages.arrow"]),
+    )
+    for name, most in (("query", 2), ("passage", 5)):
+        rows = encode.sparse_rows(sides.side(again, name), store, np.arange(30), 20, CPU)
+        assert rows["terms"].lengths.max() == most
+
+
+# --- untied
+
+
+@pytest.mark.parametrize("family", ["dense", "lexicon"])
+def test_an_untied_model_begins_with_two_equal_encoders_or_with_the_named_one(folder, family):
+    texts = to_texts(batch(9, 5, 7), CPU)
+    plain = loaded(folder, family)[0](texts)
+    model = loaded(folder, family, untied=True)[0]
+    assert torch.equal(model.encode(texts, "query"), plain) and torch.equal(model.encode(texts, "passage"), plain)
+    other = str(folder / ("other" if family == "dense" else "other_lexicon"))
+    model = loaded(folder, family, untied=True, query_init=other)[0]
+    expected = checkpoint.load(other, tiny.settings(family))[0](texts)
+    assert torch.equal(model.encode(texts, "query"), expected) and not torch.equal(expected, plain)
+    assert torch.equal(model.encode(texts, "passage"), plain)
+
+
+@pytest.mark.parametrize("family", ["dense", "lexicon"])
+def test_both_encoders_learn_are_saved_and_stay_apart(folder, tmp_path, family):
+    settings = tiny.settings(family, untied=True, max_steps=3, batch_size=4)
+    train.train(tiny.arguments(folder, settings, tmp_path / "model"))
+    model, texts = checkpoint.load(tmp_path / "model")[0].eval(), to_texts(batch(9, 5, 7), CPU)
+    first = loaded(folder, family)[0](texts)
+    query, passage = model.encode(texts, "query"), model.encode(texts, "passage")
+    for one, other in ((query, first), (passage, first), (query, passage)):
+        assert (one - other).abs().max() > 1e-4
+    stage = tiny.settings(family, untied=True)
+    assert torch.equal(checkpoint.load(tmp_path / "model", stage)[0].encode(texts, "query"), query), (
+        "as init of a stage"
+    )
+    with pytest.raises(InputError, match=r"untied: '.*model' has a query encoder of its own; set untied: true"):
+        checkpoint.load(tmp_path / "model", tiny.settings(family))
+
+
+def test_a_batch_of_both_sides_gives_what_each_side_alone_gives_also_in_chunks(folder):
+    settings = tiny.settings("dense", untied=True, query_init=str(folder / "other"), gradient_cache=2)
+    queries, passages = batch(3, 9, seed=1), batch(5, 12, 2, 7, seed=2)
+    found = {}
+    for name, cut in (("whole", None), ("chunks", 2)):
+        model = checkpoint.load(folder / "dense", settings)[0]
+        vectors = train.trainable(model, settings | {"gradient_cache": cut})(
+            to_texts(queries.followed_by(passages, passages), CPU), [2, 4, 4]
+        )
+        torch.testing.assert_close(vectors[0], model.encode(to_texts(queries, CPU), "query"), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(vectors[2], model.encode(to_texts(passages, CPU), "passage"), rtol=1e-5, atol=1e-6)
+        sum(part.square().sum() for part in vectors).backward()
+        found[name] = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    assert {name.partition(".")[0] for name in found["whole"]} == {"query", "passage"}
+    for name, gradient in found["whole"].items():
+        torch.testing.assert_close(found["chunks"][name], gradient, rtol=1e-4, atol=1e-5, msg=name)
+
+
+# --- heads
+
+
+def test_a_head_projects_the_pooled_vector_and_comes_back_with_the_model(folder, tmp_path):
+    model, settings = loaded(folder, "dense", head=5, pooling="mean", normalize=True)
+    texts = to_texts(batch(9, 5, 7), CPU)
+    pooled = loaded(folder, "dense", pooling="mean")[0](texts)
+    expected = torch.nn.functional.normalize(pooled @ model.head.weight.T, dim=1)
+    torch.testing.assert_close(model(texts), expected, rtol=1e-5, atol=1e-6)
+    assert model.size == 5
+    again = saved(model, settings, folder, tmp_path / "model")
+    torch.testing.assert_close(again.eval()(texts), model.eval()(texts), rtol=0, atol=0)
+    rows = encode.dense_rows(again, encode.TokenStore([folder / "queries.arrow"]), np.arange(4), 8, CPU)
+    assert rows.shape == (4, 5)
+    with pytest.raises(InputError, match=r"head: '.*model' has a linear head of 5 dimensions"):
+        checkpoint.load(tmp_path / "model", tiny.settings("dense"))
+
+
+def test_a_head_begins_from_the_seed_alone(folder):
+    heads = []
+    for seed, other in ((1, 7), (1, 8), (2, 7)):
+        torch.manual_seed(other)
+        heads.append(loaded(folder, "dense", head=5, seed=seed)[0].head.weight)
+    assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
+
+
+def test_a_plain_retriever_has_no_sides(folder):
+    assert not isinstance(loaded(folder, "dense")[0], Sides) and not isinstance(loaded(folder, "lexicon")[0], Sides)
+
+
+def test_validation_scores_queries_and_passages_each_with_their_own_encoder(folder):
+    settings = tiny.settings("dense", untied=True, query_init=str(folder / "other"))
+    model = checkpoint.load(folder / "dense", settings)[0].eval()
+    stores = [encode.TokenStore([folder / f"{name}.arrow"]) for name in ("queries", "passages")]
+    rest = {"ranking": None, "grades": {}, "sample": None, "depth": 9, "measure": "MRR@10"}
+    reranking = Reranking(*stores, **rest, accelerator=Accelerator(cpu=True))
+    found = reranking._dot_products(model, settings, np.array([3, 3, 0]), np.array([1, 29, 29]))
+    for (query, passage), score in zip(((3, 1), (3, 29), (0, 29)), found, strict=True):
+        left = model.encode(to_texts(stores[0].texts([query], 8), CPU), "query")
+        right = model.encode(to_texts(stores[1].texts([passage], 20), CPU), "passage")
+        assert score == pytest.approx((left @ right.T).item(), rel=1e-4)

@@ -1,0 +1,230 @@
+"""What stands in the way of a run, and what `led plan` prints and returns."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from configs import FOLDER, RECIPES, changed
+
+from led_pipeline.files.atomic import size
+from led_pipeline.files.errors import InputError
+from led_pipeline.plan import checks, machine, preflight
+from led_pipeline.plan.machine import Gpu
+from led_pipeline.plan.table import estimate
+from led_pipeline.recipe.load import load_recipe
+
+PAPER, DEMO = RECIPES["config.yaml"], RECIPES["demo.yaml"]
+BIG = Gpu("NVIDIA A100-SXM4-80GB", 80 * 2**30)
+
+
+def site(tmp_path, **changes):
+    files = {"sources": FOLDER / "sources.yaml", "published": FOLDER / "published.yaml", "gpus": []}
+    return checks.Site(tmp_path / "results" / "x", **files | changes)
+
+
+def look(check, config, where):
+    recipe = load_recipe(config)
+    return list(check(recipe, where))
+
+
+def devices(config, where):
+    recipe = load_recipe(config)
+    return list(checks.devices(recipe, where, estimate(recipe, where.results, limit=where.limit)))
+
+
+def levels(found):
+    return [finding.level for finding in found]
+
+
+def test_more_gpus_than_there_are_is_fatal_and_says_how_to_mend_it(tmp_path):
+    (finding,) = devices(PAPER, site(tmp_path, gpus=[BIG, BIG]))
+    assert finding.level == "fatal"
+    assert "resources.train.gpu asks for 8 and 2 are visible" in finding.text and "--resources gpu=2" in finding.text
+    assert levels(devices(PAPER, site(tmp_path, gpus=[BIG] * 8))) == ["ok"]
+    assert levels(devices(PAPER, site(tmp_path, gpus=[BIG] * 2, limit=2))) == ["ok"]
+    assert levels(devices(DEMO, site(tmp_path))) == ["ok"]
+
+
+def test_a_batch_that_no_epoch_fills_is_a_note(tmp_path):
+    few = changed(DEMO, {"dataset.docstrings.passages": 5_005, "stages.led.batch_size": 5})
+    recipe, where = load_recipe(few), site(tmp_path)
+    found = list(checks.batches(recipe, where, estimate(recipe, where.results)))
+    assert levels(found) == ["note"] * 5, "led's batch is what an epoch has"
+    text = (
+        "stages.den_warmup.batch_size: 64 is more than the 5 examples of an epoch (dataset.docstrings), so batches hold"
+    )
+    assert found[0].text == f"{text} 5"
+    assert not list(checks.batches(load_recipe(DEMO), where, estimate(load_recipe(DEMO), where.results)))
+
+
+def test_on_a_submit_node_the_gpus_are_a_note(tmp_path, monkeypatch):
+    monkeypatch.delenv("LED_GPUS", raising=False)
+    assert preflight.elsewhere("slurm") and not preflight.elsewhere("local")
+    (finding,) = devices(PAPER, site(tmp_path, elsewhere=preflight.elsewhere("slurm")))
+    assert (finding.level, "other machines" in finding.text) == ("note", True)
+    monkeypatch.setenv("LED_GPUS", "elsewhere")
+    assert preflight.elsewhere("local")
+    monkeypatch.setenv("LED_GPUS", "nowhere")
+    with pytest.raises(InputError, match="LED_GPUS: 'nowhere' is neither"):
+        preflight.elsewhere("local")
+
+
+def test_a_limit_that_does_not_divide_a_batch_is_fatal(tmp_path):
+    found = devices(PAPER, site(tmp_path, gpus=[BIG] * 3, limit=3))
+    assert "stages.den_warmup.batch_size: 16 queries cannot be split evenly over the 3 GPUs" in found[0].text
+    assert levels(found)[:4] == ["fatal"] * 4 and found[-1].level == "ok", "48 queries of the lexicon stages divide"
+
+
+def test_a_gpu_that_is_too_small_for_a_stage_is_named_with_the_stage(tmp_path):
+    found = devices(PAPER, site(tmp_path, gpus=[Gpu("Tesla T4", 4 * 2**30)] * 8))
+    assert "stage led takes about" in " ".join(f.text for f in found if f.level == "note")
+
+
+def test_gpus_are_those_that_jobs_may_use(tmp_path, monkeypatch):
+    program = tmp_path / "nvidia-smi"
+    rows = "\n".join(f"{i}, GPU-{i}{i}, NVIDIA A100, 81920" for i in range(4))
+    listed = "echo x; " * 4
+    program.write_text(f"#!/bin/sh\ncase $1 in --list-gpus) {listed};; *) echo '{rows}';; esac\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert machine.gpus() == [Gpu("NVIDIA A100", 80 * 2**30)] * 4
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-22,MIG-7")
+    assert machine.gpus() == [Gpu("NVIDIA A100", 80 * 2**30), Gpu("", None)]
+
+
+def test_faiss_for_the_processor_does_not_search_what_a_gpu_should(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "python", lambda _: (0, "1.15.1 0 0"))
+    assert levels(look(checks.faiss, PAPER, site(tmp_path))) == ["fatal"]
+    assert levels(look(checks.faiss, PAPER, site(tmp_path, elsewhere=True))) == ["note"]
+    assert levels(look(checks.faiss, DEMO, site(tmp_path))) == ["ok"]
+    monkeypatch.setattr(machine, "python", lambda _: (1, "ModuleNotFoundError: No module named 'faiss'"))
+    (finding,) = look(checks.faiss, DEMO, site(tmp_path))
+    assert finding.level == "fatal" and "No module named 'faiss'" in finding.text and "envs/cpu.txt" in finding.text
+
+
+def test_torch_without_cuda_is_found_where_gpus_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "python", lambda _: (0, "2.13.0+cpu None False"))
+    (finding,) = look(checks.torch, PAPER, site(tmp_path, gpus=[BIG] * 8))
+    assert finding.level == "fatal" and "2.13.0+cpu None" in finding.text
+    assert look(checks.torch, DEMO, site(tmp_path, gpus=[BIG])) == []
+    assert look(checks.torch, PAPER, site(tmp_path)) == []
+
+
+def test_an_old_java_is_fatal(monkeypatch):
+    def no_java():
+        raise InputError("java: Anserini needs Java 21 or newer, but JAVA_HOME has 17")
+
+    monkeypatch.setattr(checks, "find_java", no_java)
+    assert next((f.level, f.subject) for f in checks.java()) == ("fatal", "Java")
+
+
+def test_a_disk_that_is_too_small_is_fatal_and_what_lies_there_already_counts(tmp_path):
+    where = site(tmp_path)
+    made = estimate(load_recipe(PAPER), where.results)
+    folder = tmp_path / "results"
+    text = next(checks.disk(where, made)).text
+    assert str(tmp_path) in text and "still to be written" in text
+    (folder / "x").mkdir(parents=True)
+    with (folder / "x" / "vectors").open("wb") as file:
+        file.truncate(round(made.peak))  # a sparse file of that size
+    finding = next(checks.disk(where, made))
+    assert finding.level == "ok" and "about 0 kB still" in finding.text
+
+
+def test_what_a_killed_job_left_is_no_work_done_and_half_a_download_is(tmp_path):
+    where = site(tmp_path)
+    made = estimate(load_recipe(PAPER), where.results)
+    for name in (".model.1a2b3c4d.part/x", "index/.bm25.abc/docs", "source/.archives/collection.tar.gz.part"):
+        path = where.results / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.truncate(round(made.peak / 4))
+    text = next(checks.disk(where, made)).text
+    assert f"about {size(checks.given.DISK_RESERVE * 0.75 * made.peak)} still" in text
+
+
+def test_files_that_a_recipe_names_are_looked_for_all_at_once(tmp_path):
+    dataset = {"name": "own", "source": "folder", "folder": str(tmp_path), "splits": {"train": {}, "dev": {}}}
+    config = DEMO | {"dataset": dataset}
+    (tmp_path / "collection.tsv").touch()
+    found = look(checks.files, config, site(tmp_path))
+    assert {Path(f.text.split(":")[0]).name for f in found} == {
+        "queries.train.tsv",
+        "qrels.train.tsv",
+        "queries.dev.tsv",
+        "qrels.dev.tsv",
+    }
+    assert set(levels(found)) == {"fatal"}
+    config = changed(PAPER, {"dataset.titles": "titels.tsv"})
+    (finding,) = look(checks.files, config, site(tmp_path))
+    assert finding.level == "fatal" and "did you mean titles.tsv?" in finding.text
+    assert levels(look(checks.files, PAPER, site(tmp_path))) == ["ok"]
+
+
+def test_a_gate_needs_a_number_that_is_not_unverified(tmp_path):
+    assert look(checks.gate, PAPER, site(tmp_path)) == []
+    assert levels(look(checks.gate, changed(PAPER, {"evaluation.gate": True}), site(tmp_path))) == ["ok"]
+    assert levels(look(checks.gate, changed(DEMO, {"evaluation.gate": True}), site(tmp_path))) == ["fatal"]
+    published = tmp_path / "published.yaml"
+    content = yaml.safe_load((FOLDER / "published.yaml").read_text())
+    content["msmarco"]["systems"] = [row for row in content["msmarco"]["systems"] if row["verified"] == "unverified"]
+    published.write_text(yaml.safe_dump(content))
+    where = site(tmp_path, published=published)
+    assert levels(look(checks.gate, changed(PAPER, {"evaluation.gate": True}), where)) == ["fatal"]
+
+
+# --- the command
+
+
+def led(*arguments, folder, **environment):
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(folder / "home")} | environment
+    command = [sys.executable, "-m", "led_pipeline.cli", *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.java
+def test_led_plan_prints_stages_jobs_disk_and_checks(tmp_path):
+    answer = led("plan", "--configfile", FOLDER / "demo.yaml", folder=tmp_path)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert [
+        line.split()[0] for line in answer.stdout.splitlines() if re.match(r"\w+ +(dense|lexicon|pretrain)", line)
+    ] == [*load_recipe(DEMO).order()]
+    for part in ("jobs: ", "disk: ", "ok     Java ", "ok     FAISS ", "nothing stands in the way"):
+        assert part in answer.stdout
+
+
+def test_led_plan_says_all_at_once_and_fails(tmp_path):
+    answer = led("plan", "--configfile", FOLDER / "config.yaml", folder=tmp_path)
+    assert answer.returncode == 1
+    fatal = [line for line in answer.stdout.splitlines() if line.startswith("fatal")]
+    assert len(fatal) >= 5 and f"{len(fatal)} of these would stop the run" in answer.stdout
+    for key in ("resources.train.gpu", "stages.den_warmup.init", "stages.lex_warmup.init", "tokenizer: 'bert-base"):
+        assert any(key in line for line in fatal)
+    assert led("plan", "--configfile", FOLDER / "config.yaml", folder=tmp_path, LED_PREFLIGHT="warn").returncode == 0
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "error: recipe.yaml: no such file; name a config with --configfile"),
+        ("a: [", "error: recipe.yaml:1: not valid YAML"),
+        ("stages: {}\nstages: {}\n", "error: recipe.yaml:2: stages stands already in line 1"),
+        ("sede: 1\n", "error: recipe: dataset: this key is required"),
+    ],
+)
+def test_a_config_that_is_none_is_one_sentence(tmp_path, text, sentence):
+    if text is not None:
+        (tmp_path / "recipe.yaml").write_text(text)
+    answer = led("plan", "--configfile", "recipe.yaml", folder=tmp_path)
+    assert (answer.returncode, answer.stderr.startswith(sentence)) == (2, True), answer.stderr
+
+
+def test_planning_imports_no_torch():
+    code = "import sys; from led_pipeline import cli; print('torch' in sys.modules, 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False False\n"

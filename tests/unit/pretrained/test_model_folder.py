@@ -1,0 +1,279 @@
+"""Folders of models and tokenizers that are damaged, want to run code, or say something else than the recipe."""
+
+import builtins
+import io
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+from configs import RECIPES, changed
+from safetensors.torch import load_file, save_file
+from tokenizers import processors
+from transformers import ByT5Tokenizer
+
+from led_pipeline.data.tokens import TokenStore
+from led_pipeline.files.errors import InputError
+from led_pipeline.models import checkpoint
+from led_pipeline.plan.models import check_folder, check_modules
+from led_pipeline.pretrained.model_folder_modules import contradictions, read_modules
+from led_pipeline.pretrained.tokenizer import load_tokenizer
+from led_pipeline.recipe.load import load_recipe
+
+CODE = """
+import pathlib
+pathlib.Path(__file__).with_name("it_ran").touch()
+from transformers import BertConfig, BertModel
+from transformers import PreTrainedTokenizerFast
+"""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "whole"
+    tiny.backbone("dense").save_pretrained(folder)
+    tiny.save_tokenizer(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(whole, tmp_path):
+    return Path(shutil.copytree(whole, tmp_path / "m"))
+
+
+def config(folder: Path, **keys) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | keys))
+
+
+def sharded(folder: Path) -> None:
+    tensors = sorted(load_file(folder / "model.safetensors").items())
+    (folder / "model.safetensors").unlink()
+    save_file(dict(tensors[:20]), folder / "model-00001-of-00002.safetensors")
+    places = {name: f"model-0000{1 + (i >= 20)}-of-00002.safetensors" for i, (name, _) in enumerate(tensors)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+
+
+def pickled(folder: Path, content: bytes) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(content)
+
+
+def nan(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    tensors["embeddings.LayerNorm.bias"][3] = np.nan
+    save_file(tensors, folder / "model.safetensors")
+
+
+def cut(path: Path, part: float) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * part)])
+
+
+def flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[20] ^= 0xFF
+    path.write_bytes(content)
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"
+DAMAGED = {
+    "no config": (lambda f: (f / "config.json").unlink(), r"model '.*m': it has no config\.json"),
+    "empty config": (lambda f: (f / "config.json").write_text(""), r"m/config\.json:1: not valid JSON"),
+    "cut config": (lambda f: cut(f / "config.json", 0.5), r"m/config\.json:\d+: not valid JSON"),
+    "list": (lambda f: (f / "config.json").write_text("[1]"), r"m/config\.json: expected an object .*, got a list"),
+    "no type": (lambda f: (f / "config.json").write_text("{}"), r"m/config\.json: model_type: it has none"),
+    "type": (lambda f: config(f, model_type="bort9"), r"m/config\.json: it cannot be read .*bort9.*; name a model"),
+    "number of layers": (lambda f: config(f, num_hidden_layers="two"), r"m/(config\.json|model.*): it cannot be read"),
+    "heads": (lambda f: config(f, num_attention_heads=3), r"m/(config\.json|model.*): it cannot be read"),
+    "latin-1": (lambda f: (f / "config.json").write_bytes(b'{"a": "\xe9"}'), r"m/config\.json: .*UTF-8"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), r"model '.*m': it has no model\.safetensors or pyt"),
+    "empty": (lambda f: (f / "model.safetensors").write_bytes(b""), r"m/model\.safetensors: this is no safetensors"),
+    "garbage": (lambda f: (f / "model.safetensors").write_bytes(b"x" * 999), r"m/model\.safetensors: this is no safe"),
+    "cut": (lambda f: cut(f / "model.safetensors", 0.7), r"m/model\.safetensors: [\d,]+ bytes, expected [\d,]+"),
+    "flipped": (lambda f: flipped(f / "model.safetensors"), r"m/model\.safetensors: "),
+    "pointer": (lambda f: (f / "model.safetensors").write_bytes(POINTER), r"m/model\.safetensors: it is a pointer of"),
+    "no shard": (sharded, r"index\.json: of the 2 files that it names 1 are not there .*19 of 39 tensors"),
+    "bin": (lambda f: pickled(f, b"no pickle at all"), r"m/pytorch_model\.bin: it cannot be read"),
+    "empty bin": (lambda f: pickled(f, b""), r"m/pytorch_model\.bin: the file is empty"),
+    "adapter": (lambda f: (f / "adapter_config.json").write_text("{}"), r"it holds adapters of peft .*merge_and"),
+    "nan": (nan, r"model '.*m': the tensor embeddings\.LayerNorm\.bias has values that are infinite or no numbers"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_model_is_named_with_its_file(folder, damage):
+    change, sentence = DAMAGED[damage]
+    change(folder)
+    with pytest.raises(InputError, match=sentence) as error:
+        checkpoint.load(folder, tiny.settings("dense"))
+    assert "\n" not in str(error.value) and len(str(error.value)) < 600
+
+
+TOKENIZERS = {
+    "cut": (lambda f: cut(f / "tokenizer.json", 0.5), r"m/tokenizer\.json:\d+: not valid JSON"),
+    "empty": (lambda f: (f / "tokenizer.json").write_bytes(b""), r"m/tokenizer\.json:1: not valid JSON"),
+    "list": (lambda f: (f / "tokenizer.json").write_text("[]"), r"m/tokenizer\.json: expected an object"),
+    "other": (lambda f: (f / "tokenizer.json").write_text('{"model": 3}'), r"tokenizer '.*m': it cannot be read"),
+    "pointer": (lambda f: (f / "tokenizer.json").write_bytes(POINTER), r"m/tokenizer\.json: it is a pointer of Git"),
+    "config": (lambda f: (f / "tokenizer_config.json").write_text("3"), r"m/tokenizer_config\.json: expected an"),
+    "none": (
+        lambda f: [p.unlink() for p in f.glob("tok*")],
+        r"tokenizer '.*m': it has no vocabulary \(tokenizer\.json",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", TOKENIZERS)
+def test_a_damaged_tokenizer_is_named_with_its_file(folder, damage):
+    change, sentence = TOKENIZERS[damage]
+    change(folder)
+    with pytest.raises(InputError, match=sentence):
+        load_tokenizer(folder)
+
+
+def test_the_preflight_says_so_too(folder):
+    cut(folder / "model.safetensors", 0.7)
+    fault, sentence = check_folder(str(folder), ["stages.den.init"])
+    assert fault and sentence.startswith(f"stages.den.init: {folder}/model.safetensors: ")
+
+
+# --- code in a model's folder
+
+
+@pytest.mark.parametrize("kind", ["bert", "mine"])
+def test_code_of_a_models_folder_never_runs_and_nobody_is_asked(folder, monkeypatch, kind):
+    (folder / "code.py").write_text(CODE)
+    config(folder, model_type=kind, auto_map={"AutoConfig": "code.BertConfig", "AutoModel": "code.BertModel"})
+    theirs = json.loads((folder / "tokenizer_config.json").read_text())
+    map_of = {"AutoTokenizer": ["code.PreTrainedTokenizerFast", "code.PreTrainedTokenizerFast"]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(theirs | {"auto_map": map_of}))
+    asked = []
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n" * 9))
+    monkeypatch.setattr(builtins, "input", lambda *text: asked.append(text) or "y")
+    with pytest.raises(InputError, match=r"config\.json: auto_map: .* code .*AutoConfig, AutoModel.* never"):
+        checkpoint.load(folder, tiny.settings("dense"))
+    with pytest.raises(InputError, match=r"tokenizer_config\.json: auto_map: .*AutoTokenizer"):
+        load_tokenizer(folder)
+    assert not asked and not (folder / "it_ran").exists()
+
+
+# --- tokenizers that read texts in another way
+
+
+def test_a_tokenizer_in_python_is_refused_with_its_name(tmp_path):
+    ByT5Tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"ByT5Tokenizer is written in Python, and a fast one is needed"):
+        tiny.save_store(tmp_path / "q.arrow", tmp_path, {"text": ["a"]})
+
+
+@pytest.mark.parametrize("template", ["$A [SEP] [CLS]", "[CLS] $A", "[CLS] [MASK] $A [SEP]"])
+def test_a_tokenizer_that_puts_its_special_tokens_elsewhere_is_refused(tmp_path, template):
+    fast = tiny.save_tokenizer(tmp_path)
+    special = [(token, tiny.SPECIAL.index(token)) for token in ("[CLS]", "[SEP]", "[MASK]")]
+    fast.backend_tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=special)
+    fast.save_pretrained(tmp_path)
+    shown = template.replace("$A", "text").replace("[", r"\[")
+    with pytest.raises(InputError, match=rf"it reads a text as `{shown}`, .* puts `\[CLS\] text \[SEP\]` together"):
+        tiny.save_store(tmp_path / "q.arrow", tmp_path, {"text": ["a"]})
+
+
+def test_the_vocabulary_counts_to_the_highest_id(tmp_path):
+    fast = tiny.save_tokenizer(tmp_path)
+    fast.add_tokens(["new"])
+    fast.save_pretrained(tmp_path)
+    tiny.save_store(tmp_path / "q.arrow", tmp_path, {"text": ["a new"]})
+    store = TokenStore([tmp_path / "q.arrow"])
+    assert store.vocabulary == len(tiny.VOCABULARY) + 1 == store.texts([0], 8).ids.max() + 1
+
+
+# --- folders of sentence-transformers
+
+
+SAME = {"pooling": "mean", "normalize": True, "query_prefix": "query: ", "passage_prefix": "passage: "}
+
+
+@pytest.fixture(scope="module")
+def sentences(whole):
+    """Return a folder as sentence-transformers saves it: mean pooling, vectors of length 1, prompts."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+
+    model = SentenceTransformer(
+        modules=[Transformer(str(whole)), Pooling(16, "mean"), Normalize()],
+        prompts={"query": "query: ", "document": "passage: "},
+    )
+    model.save(str(whole.parent / "sentences"))
+    return whole.parent / "sentences"
+
+
+def test_a_recipe_that_says_what_the_folder_says_is_taken(sentences):
+    modules = read_modules(sentences)
+    assert (modules.family, modules.pooling, modules.normalize, modules.heads) == ("dense", "mean", True, ())
+    assert [modules.prompt(side) for side in ("query", "passage")] == ["query: ", "passage: "]
+    assert contradictions(modules, {"family": "dense", **SAME}) == []
+    assert checkpoint.load(sentences, tiny.settings("dense", **SAME))[0].pooling == "mean"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"pooling": "cls"}, "pooling: '{}' is a sentence-transformers model with mean pooling (modules.json), and the"
+         " recipe says cls; write pooling: mean"),
+        ({"normalize": False}, "'{}' is a sentence-transformers model with vectors of length 1 (modules.json)"),
+        ({"query_prefix": ""}, "and the recipe says ''; write query_prefix: \"query: \""),
+        ({"passage_prefix": "text: "}, "with 'passage: ' (config_sentence_transformers.json), and the recipe says 'te"),
+        ({"family": "ranker"}, "family: '{}' is a dense model (modules.json), and the recipe says ranker"),
+    ],
+)  # fmt: skip
+def test_a_recipe_that_contradicts_the_folder_is_told_key_and_values(sentences, changes, sentence):
+    settings = tiny.settings("dense", **SAME) | changes
+    with pytest.raises(InputError) as error:
+        checkpoint.load(sentences, settings)
+    assert sentence.format(sentences) in str(error.value) and "reinterpret: true" in str(error.value)
+    if settings["family"] == "dense":
+        assert checkpoint.load(sentences, settings | {"reinterpret": True})[0].backbone is not None
+
+
+def test_a_stage_that_trains_another_family_takes_the_transformer_alone(sentences):
+    assert contradictions(read_modules(sentences), {"family": "ranker", "train": True}) == []
+
+
+@pytest.mark.parametrize(
+    ("modules", "configs", "changes", "sentence"),
+    [
+        (["Pooling", "Dense"], {"out_features": 8}, {}, "head: .* projects the pooled vector to 8 dimensions"),
+        (["Pooling", "LSTM"], {}, {}, r"made of modules that no key stands for \(LSTM"),
+        (["Pooling"], {"pooling_mode_max_tokens": True}, {}, r"with max pooling .*; write pooling: path/to/file\.py"),
+        (["Pooling"], {"pooling_mode": ["cls", "mean"]}, {}, r"with cls\+mean pooling"),
+        (["Pooling"], {"pooling_mode": "lasttoken"}, {}, "write pooling: last"),
+        (["SpladePooling"], {"pooling_strategy": "sum"}, {"family": "lexicon"}, "pools by sum over the positions"),
+        (["SpladePooling"], {"activation_function": "log1p_relu"}, {"family": "lexicon"}, "activation: log1p_twice"),
+        (["SpladePooling"], {}, {"family": "lexicon"}, "write keep_special_tokens: true"),
+    ],
+)  # fmt: skip
+def test_what_modules_say_is_read_in_every_form(tmp_path, modules, configs, changes, sentence):
+    kinds = [("", "Transformer"), *((f"{i + 1}_{kind}", kind) for i, kind in enumerate(modules))]
+    listed = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds]
+    (tmp_path / "modules.json").write_text(json.dumps(listed))
+    for path, _ in kinds[1:]:
+        (tmp_path / path).mkdir()
+        (tmp_path / path / "config.json").write_text(json.dumps(configs))
+    settings = {"family": "dense", "pooling": "cls"} | changes
+    faults = contradictions(read_modules(tmp_path), settings)
+    assert len(faults) >= 1 and any(re.search(sentence, fault) for fault in faults), faults
+
+
+def test_the_preflight_names_the_stage(sentences):
+    stage = {"family": "dense", "init": str(sentences), "train": False, "tokenizer": str(sentences), "pooling": "cls"}
+    recipe = load_recipe(changed(RECIPES["demo.yaml"], {"stages.taken": stage}))
+    faults = check_modules(recipe, sentences.parent)
+    assert [fault.partition(":")[0] for fault in faults] == [
+        "stages.taken.pooling",
+        "stages.taken.query_prefix",
+        "stages.taken.passage_prefix",
+    ]

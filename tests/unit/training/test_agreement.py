@@ -1,0 +1,26 @@
+import os
+import signal
+
+import pytest
+from accelerate import Accelerator
+
+from led_pipeline.training.agreement import Agreement
+
+
+def test_sigterm_is_noted_and_fatal_again_afterwards():
+    before = signal.getsignal(signal.SIGTERM)
+    with Agreement(Accelerator(cpu=True)) as everyone:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert everyone.stop
+        assert everyone.sums(everyone.stop, False, 7) == [1, 0, 7]
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_where_nothing_is_left_to_save_sigterm_ends_the_process_at_once(early):
+    with Agreement(Accelerator(cpu=True)) as everyone, pytest.raises(SystemExit, match="stopped at step 8"):
+        if early:
+            os.kill(os.getpid(), signal.SIGTERM)
+        with everyone.ending_at_once("stopped at step 8"):
+            os.kill(os.getpid(), signal.SIGTERM)
+            pytest.fail("went on")

@@ -1,0 +1,446 @@
+import json
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import tiny
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from led_pipeline.files.errors import InputError
+from led_pipeline.training import checkpoints, loop, watch
+from led_pipeline.training.checkpoints import Checkpoints
+from led_pipeline.training.loop import Plan, fit, learning_rate, optimizer_for
+
+PLAN = Plan(steps=12, learning_rate=0.01, weight_decay=0.1, warmup_fraction=0.25, clip_norm=0.5, log_every=1)
+
+
+def network(seed: int = 0, dropout: float = 0.3) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Dropout(dropout), nn.Linear(8, 1))
+
+
+def step_loss(model: nn.Module, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    random = torch.Generator().manual_seed(step)
+    inputs, targets = torch.randn(6, 4, generator=random), 3 * torch.randn(6, 1, generator=random)
+    loss = (model(inputs) - targets).square().mean()
+    return loss, {"error": loss.detach()}
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def killed_at(step: int):
+    def dying(model, current):
+        if current == step:
+            raise Killed
+        return step_loss(model, current)
+
+    return dying
+
+
+class Steps:
+    """`step_loss` that remembers its steps."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, model, step):
+        self.seen.append(step)
+        return step_loss(model, step)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Return a function that trains a network; its clock goes one minute a step."""
+    clock = SimpleNamespace(now=0.0)
+    for module in (checkpoints, watch):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 60 * clock.now))
+
+    def train(model, loss=step_loss, plan=PLAN, validate=None, owner="me", folder="checkpoints"):
+        def timed(model, step):
+            clock.now = step + 1
+            return loss(model, step)
+
+        clock.now = 0
+        accelerator = Accelerator(cpu=True)
+        return fit(accelerator, model, timed, plan, Checkpoints(tmp_path / folder, owner, accelerator), validate)
+
+    return train
+
+
+def assert_equal(model: nn.Module, expected: dict[str, torch.Tensor]) -> None:
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=0, msg=name)
+
+
+def log_lines(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+
+
+# --- schedule and optimizer
+
+
+@pytest.mark.parametrize(
+    ("steps", "warmup", "rates"),
+    [
+        (10, 0.2, [0.4, 0.8, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]),
+        (4, 0.0, [0.8, 0.6, 0.4, 0.2]),
+        (4, 1.0, [0.2, 0.4, 0.6, 0.8]),
+    ],
+)
+def test_the_rate_rises_over_the_warmup_and_then_falls_to_the_last_update(steps, warmup, rates):
+    plan = Plan(steps=steps, learning_rate=0.8, weight_decay=0, warmup_fraction=warmup, clip_norm=1)
+    assert [learning_rate(update, plan) for update in range(steps)] == pytest.approx(rates)
+
+
+@pytest.mark.parametrize("name", tiny.MASKED_LANGUAGE_MODELS)
+def test_matrices_decay_and_biases_and_normalisations_do_not(name):
+    model = tiny.lexicon_backbone(name)
+    decaying, others = optimizer_for(model, PLAN).param_groups
+    assert (decaying["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    found = [sorted(names[id(p)] for p in group["params"]) for group in (decaying, others)]
+    free = [n for n in names.values() if n.endswith("bias") or "norm" in n.lower()]
+    assert found == [sorted(set(names.values()) - set(free)), sorted(free)]
+    if name == "distilbert":
+        assert any("sa_layer_norm.weight" in n for n in free) and "vocab_layer_norm.weight" in free
+
+
+def test_frozen_parameters_are_left_out():
+    model = network()
+    model[0].requires_grad_(False)
+    assert sum(len(group["params"]) for group in optimizer_for(model, PLAN).param_groups) == 4
+
+
+def test_training_is_adamw_with_clipping_and_the_schedule(run):
+    model, plain = network(dropout=0), network(dropout=0)
+    run(model)
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in plain.parameters() if p.ndim > 1], "weight_decay": 0.1},
+            {"params": [p for p in plain.parameters() if p.ndim == 1], "weight_decay": 0.0},
+        ]
+    )
+    for step in range(12):
+        for group in optimizer.param_groups:
+            group["lr"] = 0.01 * ((step + 1) / 3 if step < 3 else (12 - step) / 9)
+        optimizer.zero_grad()
+        step_loss(plain, step)[0].backward()
+        norm = nn.utils.clip_grad_norm_(plain.parameters(), 0.5)
+        assert norm > 0.5
+        optimizer.step()
+    for mine, theirs in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
+# --- interruption
+
+
+@pytest.mark.parametrize(("every_min", "step"), [(0.5, 7), (2.5, 8), (0.5, 11)])
+def test_a_resumed_training_ends_with_the_same_bits_as_one_that_never_stopped(run, tmp_path, every_min, step):
+    plan, whole = replace(PLAN, checkpoint_min=every_min), network()
+    run(whole, plan=plan, folder="whole")
+    with pytest.raises(Killed):
+        run(network(), killed_at(step), plan)
+    resumed = network(seed=5)  # a new process: other weights and random numbers, which the checkpoint replaces
+    run(resumed, plan=plan)
+    assert_equal(resumed, whole.state_dict())
+    expected, lines = (log_lines(tmp_path / folder) for folder in ("whole", "checkpoints"))
+    assert [line["step"] for line in lines] == [*range(1, 13), 12]
+    machine = {"seconds": 0, "speed": 0}
+    assert [line | machine for line in lines] == [line | machine for line in expected]
+
+
+def test_a_training_killed_twice_ends_with_the_same_bits(run):
+    plan, whole = replace(PLAN, checkpoint_min=2.5), network()
+    run(whole, plan=plan, folder="whole")
+    for step in (4, 7):
+        with pytest.raises(Killed):
+            run(network(), killed_at(step), plan)
+    resumed = network(seed=5)
+    run(resumed, plan=plan)
+    assert_equal(resumed, whole.state_dict())
+
+
+def test_a_training_killed_before_its_first_checkpoint_starts_anew_with_a_new_log(run, tmp_path):
+    with pytest.raises(Killed):
+        run(network(), killed_at(5))
+    steps = Steps()
+    run(network(), steps)
+    assert steps.seen == list(range(12))
+    assert [line["step"] for line in log_lines(tmp_path / "checkpoints")] == [*range(1, 13), 12]
+
+
+def test_a_training_killed_while_it_saves_resumes_from_the_state_before(run, monkeypatch):
+    plan, whole, write_json = replace(PLAN, checkpoint_min=2.5), network(), checkpoints.write_json
+    run(whole, plan=plan, folder="whole")
+
+    def dying(path, value):
+        if path.name == "progress.json" and value["step"] == 6:
+            raise Killed
+        write_json(path, value)
+
+    monkeypatch.setattr(checkpoints, "write_json", dying)
+    with pytest.raises(Killed):
+        run(network(), plan=plan)
+    monkeypatch.setattr(checkpoints, "write_json", write_json)
+    resumed, steps = network(seed=5), Steps()
+    run(resumed, steps, plan)
+    assert steps.seen == list(range(3, 12))
+    assert_equal(resumed, whole.state_dict())
+
+
+def test_a_second_training_of_the_stage_waits_and_then_says_so(run, tmp_path, monkeypatch):
+    (tmp_path / "checkpoints").mkdir()
+    holding = "import sys; from pathlib import Path; from led_pipeline.jobs import locks; "
+    holding += "locks.wait_for(Path(sys.argv[1]), '', 0); print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", holding, str(tmp_path / "checkpoints/lock")]
+    monkeypatch.setattr(checkpoints, "PATIENCE_S", 1.0)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="another training writes its checkpoints here"):
+            run(network())
+        assert not (tmp_path / "checkpoints/owner.json").exists(), "nothing was touched"
+        monkeypatch.setattr(checkpoints, "PATIENCE_S", 60.0)
+        threading.Timer(1, first.stdin.close).start()
+        run(network())
+    assert first.returncode == 0 and log_lines(tmp_path / "checkpoints")[-1]["step"] == PLAN.steps
+
+
+def test_half_a_state_makes_room_as_soon_as_the_training_goes_on(run, tmp_path, monkeypatch):
+    plan = replace(PLAN, checkpoint_min=2.5)
+
+    def failing(accelerator, folder):
+        if folder.endswith("state.6"):
+            Path(folder).mkdir()
+            raise OSError(28, "No space left on device")
+        return save_state(accelerator, folder)
+
+    save_state = Accelerator.save_state
+    monkeypatch.setattr(Accelerator, "save_state", failing)
+    with pytest.raises(InputError, match=r"state\.6: more than .* make room on that disk"):
+        run(network(), plan=plan)
+    states = tmp_path / "checkpoints"
+    assert {path.name for path in states.glob("state.*")} == {"state.3", "state.6"}
+    with pytest.raises(Killed):
+        run(network(), killed_at(3), plan)
+    assert [path.name for path in states.glob("state.*")] == ["state.3"]
+
+
+def test_another_owner_starts_anew(run, tmp_path):
+    plan = replace(PLAN, checkpoint_min=0.5)
+    with pytest.raises(Killed):
+        run(network(), killed_at(7), plan)
+    steps = Steps()
+    run(network(), steps, plan, owner="somebody else")
+    assert steps.seen == list(range(12))
+    assert [path.name for path in (tmp_path / "checkpoints").glob("state.*")] == ["state.11"]
+
+
+def test_half_a_line_that_a_kill_left_behind_is_dropped(run, tmp_path):
+    plan = replace(PLAN, checkpoint_min=0.5)
+    with pytest.raises(Killed):
+        run(network(), killed_at(7), plan)
+    with (tmp_path / "checkpoints/train.jsonl").open("a") as file:
+        file.write('{"step": 8, "lo')
+    run(network(), plan=plan)
+    assert [line["step"] for line in log_lines(tmp_path / "checkpoints")] == [*range(1, 13), 12]
+
+
+# --- the step to keep
+
+
+class Scripted:
+    """A measure with given values; it remembers the weights it was asked about."""
+
+    def __init__(self, *values: float):
+        self.values, self.seen = list(values), []
+
+    def __call__(self, model: nn.Module) -> float:
+        assert not model.training
+        self.seen.append({name: value.clone() for name, value in model.state_dict().items()})
+        return self.values.pop(0)
+
+
+def test_the_weights_of_the_best_step_are_kept(run, tmp_path):
+    validate, model = Scripted(0.1, 0.5, 0.3, 0.4), network()
+    result = run(model, plan=replace(PLAN, validate_every=3), validate=validate)
+    assert (result["best_step"], result["steps"]) == (6, 12)
+    assert_equal(model, validate.seen[1])
+    lines = log_lines(tmp_path / "checkpoints")
+    measured = {line["step"]: line["validation"]["MRR@10"] for line in lines if "validation" in line}
+    assert measured == {3: 0.1, 6: 0.5, 9: 0.3, 12: 0.4}
+    assert lines[-1] == {"step": 12, "finished": True, "steps": 12, "best_step": 6, "seconds": 720.0}
+
+
+def test_of_equal_values_the_first_is_kept(run):
+    validate, model = Scripted(0.2, 0.5, 0.5, 0.5), network()
+    assert run(model, plan=replace(PLAN, validate_every=3), validate=validate)["best_step"] == 6
+    assert_equal(model, validate.seen[1])
+
+
+def test_the_untrained_model_is_not_eligible_and_the_last_step_always_is(run):
+    validate, model = Scripted(0.0, 0.7), network()
+    assert run(model, plan=replace(PLAN, validate_every=7), validate=validate)["best_step"] == 12
+    assert len(validate.seen) == 2  # steps 7 and 12
+    assert_equal(model, validate.seen[1])
+
+
+def test_without_validation_the_last_step_is_kept(run):
+    model, validate = network(), Scripted(0.1, 0.2)
+    assert run(model)["best_step"] is None
+    run(network(), plan=replace(PLAN, validate_every=7), validate=validate, folder="other")
+    assert_equal(model, validate.seen[1])
+
+
+def test_the_last_step_is_kept_where_the_recipe_says_so(run):
+    validate, model = Scripted(0.1, 0.5, 0.3, 0.4), network()
+    result = run(model, plan=replace(PLAN, validate_every=3, keep="last"), validate=validate)
+    assert result["best_step"] is None
+    assert_equal(model, validate.seen[3])
+
+
+def test_the_best_step_survives_an_interruption(run):
+    plan, validate = replace(PLAN, validate_every=3, checkpoint_min=0.5), Scripted(0.9, 0.5)
+    with pytest.raises(Killed):
+        run(network(), killed_at(8), plan, validate)
+    model = network(seed=5)
+    assert run(model, plan=plan, validate=Scripted(0.3, 0.4))["best_step"] == 3
+    assert_equal(model, validate.seen[0])
+
+
+def test_a_best_step_that_only_the_killed_process_found_does_not_count(run):
+    """On a GPU a repeated step need not give the same bits."""
+    plan, validate = replace(PLAN, validate_every=3, checkpoint_min=4.5), Scripted(0.5, 0.9)
+    with pytest.raises(Killed):
+        run(network(), killed_at(7), plan, validate)  # checkpoint at step 5, step 6 measured once
+    model = network(seed=5)
+    assert run(model, plan=plan, validate=Scripted(0.3, 0.4, 0.2))["best_step"] == 3
+    assert_equal(model, validate.seen[0])
+
+
+# --- what can go wrong
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_the_training_with_its_step(run, value):
+    def diverging(model, step):
+        loss, terms = step_loss(model, step)
+        return (loss * value if step == 4 else loss), terms
+
+    with pytest.raises(InputError, match=r"step 5: the loss is (nan|inf) .not finite: loss.; lower learning_rate"):
+        run(network(), diverging)
+
+
+@pytest.mark.parametrize(
+    ("sign", "value", "reason"),
+    [
+        ("empty_passages", 1.0, "step 5: 100% of the passages have no term left"),
+        ("score_spread", 0.0, "step 5: all candidates of a query score the same"),
+        ("largest_score", 1e7, r"step 5: scores have exploded, the largest is 1e\+07"),
+    ],
+)
+def test_a_sick_training_stops_at_the_next_line_of_the_log(run, sign, value, reason):
+    def sick(model, step):
+        loss, terms = step_loss(model, step)
+        return loss, terms | {sign: torch.tensor(value if step >= 3 else 0.1)}
+
+    with pytest.raises(InputError, match=reason):
+        run(network(), sick, replace(PLAN, log_every=5, batch_size=16))
+
+
+def test_a_warning_is_said_once(run, capsys):
+    def drifting(model, step):
+        loss, terms = step_loss(model, step)
+        return loss, terms | {"largest_score": torch.tensor(2e4)}
+
+    run(network(), drifting)
+    said = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert said == [said[0]] and "warning: step 2: the largest score is 2e+04; if it grows further" in said[0]
+
+
+def test_no_checkpoint_is_kept_of_a_training_that_has_gone_wrong(run, tmp_path):
+    """The log is far away, but a state of weights that are not numbers would be the end of every retry."""
+
+    def diverging(model, step):
+        loss, terms = step_loss(model, step)
+        return loss * (float("nan") if step >= 4 else 1), terms
+
+    with pytest.raises(InputError, match="step 6: the loss is nan"):
+        run(network(), diverging, replace(PLAN, log_every=100, checkpoint_steps=3))
+    assert [path.name for path in (tmp_path / "checkpoints").glob("state.*")] == ["state.3"]
+
+
+def test_checkpoints_come_by_steps_too_and_change_no_bit(run, tmp_path, monkeypatch):
+    kept, save = [], Checkpoints.save
+    monkeypatch.setattr(
+        Checkpoints, "save", lambda self, progress: (kept.append(progress["step"]), save(self, progress))
+    )
+    whole = network()
+    run(whole, folder="whole")
+    assert kept == []
+    often = network()
+    run(often, plan=replace(PLAN, checkpoint_steps=5, checkpoint_min=3.5))
+    assert kept == [4, 5, 9, 10]
+    assert_equal(often, whole.state_dict())
+
+
+@pytest.fixture
+def scalers(monkeypatch):
+    """Give each training a loss scaler that grows every second step, since accelerate makes none on the CPU."""
+    prepare, scalers = Accelerator.prepare, []
+
+    def with_scaler(self, *modules):
+        self.scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
+        scalers.append(self.scaler)
+        return prepare(self, *modules)
+
+    monkeypatch.setattr(Accelerator, "prepare", with_scaler)
+    return scalers
+
+
+def overflowing(stop=None):
+    """Return a `step_loss` whose gradients overflow once."""
+
+    def loss(model, step):
+        value, terms = step_loss(model, step)
+        if step == stop:
+            raise Killed
+        return value * (float("inf") if step == 4 else 1.0), terms
+
+    return loss
+
+
+def test_a_step_that_the_loss_scaler_skips_takes_no_step_of_the_schedule(run, monkeypatch, scalers):
+    rates = []
+    monkeypatch.setattr(loop, "learning_rate", lambda *a: rates.append(learning_rate(*a)) or rates[-1])
+    run(network(), overflowing(), replace(PLAN, log_every=100))
+    assert rates[::2] == rates[1::2], "two groups of parameters"
+    assert rates[::2] == [learning_rate(update, PLAN) for update in (0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 9, 10)]
+
+
+def test_the_loss_scaler_goes_on_where_it_was(run, scalers):
+    plan, whole = replace(PLAN, checkpoint_steps=3, log_every=100), network()
+    run(whole, overflowing(), plan, folder="whole")
+    with pytest.raises(Killed):
+        run(network(), overflowing(8), plan)
+    resumed = network(seed=5)
+    run(resumed, overflowing(), plan)
+    # Steps 1 to 4 double it twice, step 5 halves it, steps 6 to 11 double it three times, and step 12 is the next half.
+    assert [scaler.get_scale() for scaler in (scalers[0], scalers[-1])] == [8 * 2**4, 8 * 2**4]
+    assert_equal(resumed, whole.state_dict())
+
+
+def test_the_log_holds_the_first_step_every_interval_and_the_last(run, tmp_path):
+    run(network(), plan=replace(PLAN, log_every=5))
+    lines = log_lines(tmp_path / "checkpoints")
+    assert [line["step"] for line in lines] == [1, 5, 10, 12, 12]
+    assert set(lines[0]) == {"step", "loss", "error", "learning_rate", "seconds", "speed"}
+    assert lines[0]["learning_rate"] == pytest.approx(0.01 / 3)

@@ -1,0 +1,184 @@
+"""Configuration files of accelerate: what is taken of them, and what is said about those that cannot be followed.
+
+That sharded trainings learn what others do is tested in tests/ranks/test_sharded_ranks.py.
+"""
+
+import json
+import os
+
+import pytest
+import tiny
+import yaml
+from accelerate import FullyShardedDataParallelPlugin
+from configs import FOLDER, RECIPES, changed
+from transformers import T5Config, T5EncoderModel
+
+from led_pipeline.files.errors import InputError
+from led_pipeline.recipe import accelerate_file
+from led_pipeline.recipe.load import load_recipe
+from led_pipeline.training import sharding, train
+
+FSDP = FOLDER / "accelerate/fsdp.yaml"
+ZERO = {"distributed_type": "DEEPSPEED", "deepspeed_config": {"zero_stage": 2, "offload_optimizer_device": "none"}}
+GPUS = {"resources.train.gpu": 4, "resources.train.accelerate": str(FSDP)}
+
+
+def written(path, config, **changes) -> str:
+    path.write_text(yaml.safe_dump(changed(config, {key.replace("__", "."): v for key, v in changes.items()})))
+    return str(path)
+
+
+@pytest.fixture
+def example():
+    return yaml.safe_load(FSDP.read_text())
+
+
+@pytest.fixture
+def variables(monkeypatch):
+    """Keep what is set of the environment from other tests."""
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    return os.environ
+
+
+def test_the_variables_of_the_example_file_are_those_of_accelerate(tmp_path, example):
+    found = sharding.environment(str(FSDP))
+    assert found.items() >= {
+        "ACCELERATE_USE_FSDP": "true",
+        "FSDP_VERSION": "2",
+        "FSDP_RESHARD_AFTER_FORWARD": "true",
+        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+        "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT",
+        "FSDP_OFFLOAD_PARAMS": "false",
+    }.items()  # fmt: skip
+    said = example | {"mixed_precision": "fp16", "num_processes": 7, "num_machines": 3, "gpu_ids": "0,1"}
+    said["fsdp_config"] |= {"fsdp_cpu_ram_efficient_loading": True}
+    assert sharding.environment(written(tmp_path / "more.yaml", said)) == found
+
+
+def test_the_variables_for_deepspeed_are_those_of_accelerate(tmp_path):
+    found = sharding.environment(written(tmp_path / "zero.yaml", ZERO))
+    assert found.items() >= {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"}.items()
+
+
+def test_without_a_file_nothing_is_set(variables):
+    before = dict(variables)
+    accelerator = sharding.accelerator_of(None, {})
+    assert not sharding.is_sharded(accelerator) and variables == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"distributed_type": "MULTI_GPU"}, "distributed_type: expected FSDP or DEEPSPEED, got MULTI_GPU;"),
+        ({"fsdp_config__fsdp_version": 1}, "fsdp_config.fsdp_version: expected 2; `accelerate to-fsdp2`"),
+        ({"fsdp_config__fsdp_auto_wrap_policy": "SIZE_BASED_WRAP"}, "TRANSFORMER_BASED_WRAP or NO_WRAP, got SIZE"),
+        ({"fsdp_config__fsdp_ignored_modules": "head"}, "fsdp_config.fsdp_ignored_modules: all weights are sharded"),
+        ({"parallelism_config": {"parallelism_config_tp_size": 2}}, "parallelism_config: only the data is parallel"),
+        ({"fsdp_config": "none"}, "fsdp_config: expected a mapping of keys"),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_followed_is_named_with_its_key(tmp_path, example, changes, sentence):
+    path = written(tmp_path / "a.yaml", example, **changes)
+    with pytest.raises(InputError) as error:
+        sharding.environment(path)
+    assert str(error.value).startswith(f"{path}: ") and sentence in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("inner", "sentence"),
+    [
+        ({"optimizer": {"type": "Adam"}}, "optimizer: the recipe says how to learn; take it out"),
+        ({"gradient_accumulation_steps": 4}, "gradient_accumulation_steps: expected 1, got 4;"),
+    ],
+)
+def test_a_file_of_deepspeed_may_not_say_how_to_learn(tmp_path, inner, sentence):
+    (tmp_path / "zero.json").write_text(json.dumps({"zero_optimization": {"stage": 2}} | inner))
+    said = ZERO | {"deepspeed_config": {"deepspeed_config_file": str(tmp_path / "zero.json")}}
+    with pytest.raises(InputError, match=sentence):
+        accelerate_file.read(written(tmp_path / "a.yaml", said))
+
+
+def test_a_file_that_is_missing_or_no_yaml_is_named_with_its_line(tmp_path):
+    with pytest.raises(InputError, match=r"no file 'no\.yaml' here"):
+        accelerate_file.read("no.yaml")
+    (tmp_path / "a.yaml").write_text("distributed_type: FSDP\nfsdp_config: {\n")
+    with pytest.raises(InputError, match=r"a\.yaml:3: not valid YAML \(expected the node content"):
+        accelerate_file.read(str(tmp_path / "a.yaml"))
+
+
+def test_what_accelerate_does_not_know_is_said_in_its_words(tmp_path, example):
+    with pytest.raises(InputError, match=r"accelerate cannot follow this file \(.*shards"):
+        sharding.environment(written(tmp_path / "a.yaml", example, shards=4))
+
+
+def test_deepspeed_that_is_missing_is_named(tmp_path, variables, monkeypatch):
+    monkeypatch.setattr(sharding, "is_deepspeed_available", lambda: False)
+    with pytest.raises(InputError, match=r"zero\.yaml: it asks for DeepSpeed, which is not installed; pip install"):
+        sharding.accelerator_of(written(tmp_path / "zero.yaml", ZERO), {"clip_norm": 1.0})
+
+
+@pytest.mark.usefixtures("variables")
+def test_a_machine_without_gpus_is_named():
+    with pytest.raises(InputError, match=r"fsdp\.yaml: weights are sharded over GPUs, and there is none here"):
+        sharding.accelerator_of(str(FSDP), {})
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"), [("bert", "BertLayer"), ("distilbert", "TransformerBlock"), ("t5", "T5Block")]
+)
+def test_layers_are_found_and_embeddings_are_no_shard(variables, name, layer):
+    variables |= sharding.environment(str(FSDP))
+    t5 = {"d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 2, "num_heads": 2}
+    model = T5EncoderModel(T5Config(**t5)) if name == "t5" else tiny.lexicon_backbone(name)
+    plugin = FullyShardedDataParallelPlugin()
+    sharding._name_layers(plugin, model)
+    assert plugin.transformer_cls_names_to_wrap == [layer]
+    for given, reason in ((type(model).__name__, "it holds the embeddings of"), ("GPT2Block", "no such class in")):
+        names = [given]
+        with pytest.raises(InputError, match=f"{names[0]}: {reason} this model, whose layers are {layer};"):
+            sharding._name_layers(FullyShardedDataParallelPlugin(transformer_cls_names_to_wrap=names), model)
+
+
+def test_a_state_on_disk_belongs_to_its_kind_of_sharding(tmp_path, example):
+    tiny.save_dataset(tmp_path)
+    full = written(tmp_path / "full.yaml", example, fsdp_config__fsdp_state_dict_type="FULL_STATE_DICT")
+    other = written(tmp_path / "other.yaml", example, fsdp_config__fsdp_reshard_after_forward=False)
+    files = [None, str(FSDP), other, full, written(tmp_path / "2.yaml", ZERO)]
+    files.append(written(tmp_path / "3.yaml", ZERO, deepspeed_config__zero_stage=3))
+    arguments = [tiny.arguments(tmp_path, tiny.settings("dense"), tmp_path, running={"accelerate": f}) for f in files]
+    plain, fsdp, same, *others = [train.fingerprint_of(a, 2) for a in arguments]
+    assert same == fsdp and len({plain, fsdp, *others}) == 5
+    assert plain == train.fingerprint_of(tiny.arguments(tmp_path, tiny.settings("dense"), tmp_path), 2)
+
+
+def test_a_recipe_hands_the_file_to_its_trainings_and_to_nothing_else():
+    plain, sharded = load_recipe(RECIPES["config.yaml"]), load_recipe(changed(RECIPES["config.yaml"], GPUS))
+    assert sharded.running("led") == plain.running("led") | {"accelerate": str(FSDP)}
+    assert sharded.settings("train", "led") == plain.settings("train", "led")
+    assert "accelerate" not in plain.running("led")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"resources.train.accelerate": "no.yaml"}, "resources.train.accelerate: no file 'no.yaml' here"),
+        ({"resources.train.gpu": 0}, "resources.train.accelerate: weights are sharded over GPUs; set gpu,"),
+        (
+            {"stages.led.precision": "fp16"},
+            "stages.led.precision: fp16 cannot be sharded (resources.train.accelerate);",
+        ),
+        (
+            {"stages.led.load_in": "8bit", "stages.led.lora": {}},
+            "stages.led.load_in: weights in few bits cannot be sharded (resources.train.accelerate)",
+        ),
+        (
+            {"stages.led.resources": {"gpu": 1, "accelerate": "no.yaml"}},
+            "stages.led.resources.accelerate: no file 'no.yaml' here",
+        ),
+    ],
+)
+def test_a_recipe_that_cannot_be_sharded_is_named_with_its_key(changes, sentence):
+    with pytest.raises(InputError) as error:
+        load_recipe(changed(RECIPES["config.yaml"], GPUS | changes))
+    lines = str(error.value).splitlines()
+    assert len(lines) == 1 and lines[0].startswith(f"recipe: {sentence}")

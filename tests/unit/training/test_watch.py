@@ -1,0 +1,151 @@
+import json
+from types import SimpleNamespace
+
+import pytest
+import tiny
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from led_pipeline.files.errors import InputError
+from led_pipeline.models.lexicon import LexiconEncoder
+from led_pipeline.training import objectives, train, watch
+from led_pipeline.training.health import SIGNS
+from led_pipeline.training.watch import Watch, flops_per_token, peak_tflops
+
+
+@pytest.mark.parametrize(
+    ("device", "peak"),
+    [
+        ("NVIDIA H200", 989),
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA RTX A6000", 155),
+        ("Tesla V100-SXM2-32GB", 125),
+        ("NVIDIA GeForce RTX 5090", None),
+        ("AMD Instinct MI300X", None),
+    ],
+)
+def test_the_peak_is_that_of_the_device_or_not_known(device, peak):
+    assert peak_tflops(device) == peak
+
+
+def test_a_token_costs_six_flops_per_weight_of_a_linear_layer_and_two_in_the_vocabulary():
+    model = tiny.backbone("lexicon", max_position_embeddings=32)  # fewer than word pieces, as always
+    size, inner, words = 16, 32, len(tiny.VOCABULARY)
+    layer = 4 * size * size + 2 * size * inner
+    assert flops_per_token(LexiconEncoder(model)) == 6 * (2 * layer + size * size) + 2 * words * size
+    assert flops_per_token(nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8))) == 6 * 32
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
+
+
+@pytest.fixture
+def watched(tmp_path, clock) -> Watch:
+    (tmp_path / "led").mkdir()
+    found = Watch(tmp_path / "led" / "train.jsonl", Accelerator(cpu=True), nn.Linear(10, 100), steps=20, batch_size=4)
+    found.peak = 6e7
+    found.start(step=0, validated=0, seconds=7.0)
+    return found
+
+
+def test_a_line_of_the_log_has_losses_health_and_the_speed_since_the_line_before(watched, clock, capsys):
+    for step in range(1, 11):
+        clock.now += 2
+        if step == 3:
+            with watched.pause():
+                clock.now += 1_000
+        watched.count(step, tokens=50_000)
+        if step in (5, 10):
+            watched.losses({"loss": 1.5, "rank_lex": 0.25, "largest_score": 3.0}, learning_rate=0.1)
+    first, second = (json.loads(line) for line in watched.path.read_text().splitlines())
+    # 5 steps of 4 queries in 10 s; 250,000 tokens x 6,000 FLOPs in 10 s are 1.5e8 FLOP/s, 2.5 times this peak.
+    assert first["speed"] == {
+        "seconds_left": 3030.0,
+        "queries_per_s": 2.0,
+        "tokens_per_s": 25_000.0,
+        "share_of_peak": 2.5,
+    }
+    assert second["speed"]["tokens_per_s"] == 25_000 and second["seconds"] == 1027
+    assert second["loss"] == 1.5 and second["rank_lex"] == 0.25 and second["health"] == {"largest_score": 3.0}
+    said = capsys.readouterr()
+    assert said.out == "" and "\r" not in said.err
+    assert said.err.splitlines()[0] == (
+        "led: step 5 of 20: loss 1.5 (rank_lex 0.25), 2 queries/s, 25,000 tokens/s, 250% of peak, 50:30 left"
+    )
+
+
+def test_a_resumed_training_counts_from_where_it_was(watched, clock):
+    watched.start(step=10, validated=0, seconds=30.0)
+    clock.now += 5
+    watched.count(11, tokens=0)
+    watched.losses({"loss": 1.0}, learning_rate=0.1)
+    line = json.loads(watched.path.read_text())
+    assert line["seconds"] == 35 and line["speed"] == {"seconds_left": 45.0, "queries_per_s": 0.8}
+
+
+def test_on_a_terminal_there_is_a_bar(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(watch.sys.stderr, "isatty", lambda: True, raising=False)
+    shown = Watch(tmp_path / "led" / "train.jsonl", Accelerator(cpu=True), nn.Linear(1, 1), steps=2, batch_size=1)
+    (tmp_path / "led").mkdir()
+    shown.start(step=0, validated=0, seconds=0)
+    shown.count(1, tokens=3)
+    shown.losses({"loss": 1.5}, learning_rate=0.1)
+    shown.finish(None)
+    assert "led:  50%" in capsys.readouterr().err
+
+
+def test_lines_that_a_resumed_training_writes_again_are_cut(tmp_path):
+    path = tmp_path / "train.jsonl"
+    lines = [{"step": 2}, {"step": 2, "validation": {}}, {"step": 4}, {"step": 4, "validation": {}}, {"step": 5}]
+    path.write_text("".join(json.dumps(line) + "\n" for line in [*lines, {"step": 4, "finished": True}]) + '{"step"')
+    watch.cut_log(path, step=4, validated=2)
+    assert [json.loads(line) for line in path.read_text().splitlines()] == lines[:3]
+
+
+def test_a_training_writes_what_tensorboard_shows(tmp_path):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    tiny.save_dataset(tmp_path)
+    arguments = tiny.arguments(tmp_path, tiny.settings("lexicon", max_steps=3), tmp_path / "lex")
+    arguments.running = {"tracking": ["tensorboard"]}
+    train.train(arguments)
+    (events,) = (tmp_path / "lex.checkpoints").glob("*/events.out.tfevents.*")
+    shown = event_accumulator.EventAccumulator(str(events))
+    shown.Reload()
+    assert {"loss", "contrastive", "flops_queries", "learning_rate", "tokens_per_s", *SIGNS} <= set(
+        shown.Tags()["scalars"]
+    )
+    log = [json.loads(line) for line in (tmp_path / "lex/train.jsonl").read_text().splitlines()]
+    losses = [(event.step, event.value) for event in shown.Scalars("loss")]
+    assert losses == [(line["step"], pytest.approx(line["loss"])) for line in log if "loss" in line]
+
+
+def test_a_tracker_that_is_not_installed_is_named_before_anything_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "is_wandb_available", lambda: False)
+    arguments = tiny.arguments(tmp_path, tiny.settings("dense"), tmp_path / "led", running={"tracking": ["wandb"]})
+    with pytest.raises(InputError, match="tracking: wandb is not installed; pip install wandb, or take it out"):
+        train.train(arguments)
+
+
+def test_the_real_tokens_of_a_batch_are_counted(tmp_path):
+    """One query of `[CLS] a b [SEP]` and two passages of four and of three tokens."""
+    stores = []
+    tiny.save_tokenizer(tmp_path / "tokenizer")
+    for name, texts in {"queries": ["a b"], "passages": ["a b", "c"]}.items():
+        stores.append(tiny.save_store(tmp_path / f"{name}.arrow", tmp_path / "tokenizer", {"text": texts}))
+    columns = {"query": torch.zeros(1).int().numpy(), "passages": torch.tensor([[0, 1]]).numpy()}
+    data = objectives.TrainingData(*stores, columns, 1)
+    rows, own = torch.zeros(1).int().numpy(), slice(0, 1)
+    for family, expected in {"dense": 4 + 4 + 3, "ranker": (4 + 3) + (4 + 2)}.items():
+        tiny.backbone(family).save_pretrained(tmp_path / family)
+        encoder = train.load(tmp_path / family, tiny.settings(family))[0]
+        compute = objectives.ranker_loss if family == "ranker" else objectives.retriever_loss
+        model = encoder if family == "ranker" else train.Retriever(encoder)
+        _, terms = compute(model, data, rows, own, tiny.settings(family), torch.device("cpu"))
+        assert terms["tokens"].item() == expected
