@@ -45,8 +45,8 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.files.yaml_lines import repeated_keys
 from led_pipeline.jobs.run_lock import Run
 from led_pipeline.recipe.load import load_recipe, trained_in
-from led_pipeline.recipe.reads import READS
-from led_pipeline.recipe.stages import LABELS
+from led_pipeline.recipe.settings import Running
+from led_pipeline.recipe.values import LABELS
 from led_pipeline.versions import VERSIONS
 
 

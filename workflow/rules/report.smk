@@ -8,7 +8,7 @@ RESOLVED_RECIPE = RECIPE.model_dump(
         "resources": True,
         "defaults": True,
         "evaluation": {"gate"},
-        "stages": {"__all__": {"resources", *READS["running"]}},
+        "stages": {"__all__": {"resources", *Running.model_fields}},
     },
 )
 

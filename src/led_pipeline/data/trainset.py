@@ -29,7 +29,7 @@ from led_pipeline.data.tables import Ragged, count_rows, read_arrow, write_arrow
 from led_pipeline.files.atomic import write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
-from led_pipeline.recipe.stages import LABELS
+from led_pipeline.recipe.values import LABELS
 
 
 def draw(candidates: int, count: int, random: np.random.Generator) -> NDArray[np.int64]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from led_pipeline.fetch.hub import hub_models
 from led_pipeline.recipe.graph import Recipe
-from led_pipeline.recipe.stages import LABELS, Trained
+from led_pipeline.recipe.stages import Trained
+from led_pipeline.recipe.values import LABELS
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from led_pipeline.recipe.dataset import Dataset
 from led_pipeline.recipe.errors import nearest
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.schema import JUDGED
-from led_pipeline.recipe.stages import LABELS, AnyStage, Dense, Lexicon, Pretrain, Ranker, Trained
+from led_pipeline.recipe.stages import AnyStage, Dense, Lexicon, Pretrain, Ranker, Trained
+from led_pipeline.recipe.values import LABELS
 
 DOCSTRING_SPLITS = ("train", "dev")
 NODE_HITS = 10_000  # OpenSearch returns no more per query unless its index says otherwise

@@ -5,7 +5,6 @@ from typing import Any
 from pydantic import Field
 
 from led_pipeline.recipe.dataset import Dataset
-from led_pipeline.recipe.reads import READS
 from led_pipeline.recipe.schema import (
     JUDGED,
     Bm25,
@@ -19,7 +18,9 @@ from led_pipeline.recipe.schema import (
     Seed,
     Validation,
 )
-from led_pipeline.recipe.stages import LABELS, Ranker, Stage, Trained
+from led_pipeline.recipe.settings import keys_of
+from led_pipeline.recipe.stages import Ranker, Stage, Trained
+from led_pipeline.recipe.values import LABELS
 
 
 class Recipe(Section):
@@ -117,4 +118,4 @@ class Recipe(Section):
         stage = self.stages[name]
         values = stage.model_dump(mode="json")
         values["seed"] = self.seed if stage.seed is None else stage.seed
-        return {key: values[key] for key in READS[step] if key in values}
+        return {key: values[key] for key in keys_of(step, type(stage))}

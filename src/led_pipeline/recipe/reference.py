@@ -1,7 +1,7 @@
 """The reference page of the recipe: every key with its type, default, bounds, meaning and what it re-runs.
 
 Types, defaults and bounds come from the pydantic models, the meaning from the comment behind each key (or the lines of
-comment above it), what re-runs from `READS`. `led reference` prints the page; docs/recipe-reference.md is its output.
+comment above it), what re-runs from `STEPS`. `led reference` prints the page; docs/recipe-reference.md is its output.
 """
 
 import ast
@@ -19,21 +19,23 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from led_pipeline.files.errors import InputError
+from led_pipeline.recipe import settings
 from led_pipeline.recipe.graph import Recipe
-from led_pipeline.recipe.reads import READS
 from led_pipeline.recipe.schema import LARGEST, Name
 
 INTRODUCTION = f"""\
 # Every key of a recipe
 
-Made by `led reference` from `src/led_pipeline/recipe*.py`; a test keeps the two equal. Edit the comments there.
+Made by `led reference` from `src/led_pipeline/recipe/`; a test keeps the two equal. Edit the comments there.
 
 NAME stands for a name of your own: a letter, then letters, digits and underscores. Where no other bound is named, a
-whole number is at most {LARGEST}; no number is infinite. The last column of stages names the settings (`READS`) that
+whole number is at most {LARGEST}; no number is infinite. The last column of stages names the settings (`STEPS`) that
 hold a key: changing it re-runs the rules that read them (`trainset`: `draw`; `train`; `import`: `import_model`;
 `inference`: vectors, and what a ranker scores; `pretrain`) and what follows. `running`: the training takes it up,
 nothing re-runs. A dash: the key acts through what it names (`init`, `rerank`: other files are read), through one rule
 alone (`quantisation`: the impact index), or on no result (`resources`)."""
+# Titles of classes whose name is none.
+TITLES = {"Seeded": "seed", "AnyStage": "every stage", "Trained": "stages with a model", "Retriever": "retrievers"}
 NAME = TypeAdapter(Name).json_schema()["pattern"]
 LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 PLAIN = {"integer": "int", "number": "float", "string": "text", "boolean": "true, false", "null": "null", None: "any"}
@@ -45,7 +47,10 @@ def page() -> str:
     Raises:
         InputError: a key has no comment.
     """
-    return "\n\n".join([INTRODUCTION, *(section_text(cls, places) for cls, places in sections(Recipe).items())]) + "\n"
+    tables: dict[type[BaseModel], dict[type[BaseModel], list[str]]] = {}
+    for cls, places in sections(Recipe).items():
+        tables.setdefault(root_of(cls), {})[cls] = places
+    return "\n\n".join([INTRODUCTION, *map(section_text, tables.values())]) + "\n"
 
 
 def sections(root: type[BaseModel]) -> dict[type[BaseModel], list[str]]:
@@ -77,30 +82,44 @@ def _models(annotation: Any, suffix: str = "") -> Iterator[tuple[type[BaseModel]
         yield from _models(argument, suffix)
 
 
-def section_text(cls: type[BaseModel], places: list[str]) -> str:
-    """Return one class of keys as a heading, its docstring and a table."""
-    own = [name for name in cls.__annotations__ if name in cls.model_fields and not _is_tag(cls.model_fields[name])]
-    comments = comments_of(cls)
+def section_text(classes: dict[type[BaseModel], list[str]]) -> str:
+    """Return some classes of keys as a heading, a docstring and a table; of a stage's settings with their families."""
+    first, places = next(iter(classes.items()))
     staged = any(place.startswith("stages") and "." not in place.partition(".NAME")[2] for place in places)
-    rows = [["key", "type", "default", "meaning", *["re-runs"] * staged]]
-    for name in own:
-        if not comments.get(name):
-            raise InputError(f"{_source(cls)}: {cls.__name__}.{name} has no comment, say its meaning behind the key")
-        field = cls.model_fields[name]
-        row = [f"`{name}`", kind(cls, name), default(field), comments[name]]
-        rows.append(row + [", ".join(step for step, keys in READS.items() if name in keys) or "–"] * staged)
+    rows = [["key", "type", "default", "meaning", *["families", "re-runs"] * staged]]
+    for cls, where in classes.items():
+        comments = comments_of(cls)
+        for name in [
+            key for key in cls.__annotations__ if key in cls.model_fields and not _is_tag(cls.model_fields[key])
+        ]:
+            if not comments.get(name):
+                raise InputError(
+                    f"{_source(cls)}: {cls.__name__}.{name} has no comment, say its meaning behind the key"
+                )
+            row = [f"`{name}`", kind(cls, name), default(cls.model_fields[name]), comments[name]]
+            rows.append(row + [", ".join(families(where)), ", ".join(settings.steps_of(cls)) or "–"] * staged)
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     lines.insert(1, "|" + "---|" * len(rows[0]))
-    text = getdoc(cls) if vars(cls).get("__doc__") else ""
-    return "\n\n".join(part for part in (f"## {heading(places)}", text, "\n".join(lines)) if part)
+    title = f"`stages.NAME`: {TITLES.get(first.__name__, first.__name__.lower())}" if staged else heading(places)
+    text = getdoc(first) if vars(first).get("__doc__") else ""
+    return "\n\n".join(part for part in (f"## {title}", text, "\n".join(lines)) if part)
+
+
+def root_of(cls: type[BaseModel]) -> type[BaseModel]:
+    """Return the group of settings that a class of keys extends, or the class itself."""
+    bases = reversed(cls.__mro__) if cls.__module__ == settings.__name__ else ()
+    return next((base for base in bases if base in settings.GROUPS), cls)
+
+
+def families(places: list[str]) -> list[str]:
+    """Return the families of stages among some places."""
+    return [place.partition(" (family: ")[2].rstrip(")") for place in places if place.endswith(")")]
 
 
 def heading(places: list[str]) -> str:
-    """Return the places of a class of keys as one title; families of stages share their place."""
-    families = [place.partition(" (family: ")[2].rstrip(")") for place in places if place.endswith(")")]
+    """Return the places of a class of keys as one title."""
     short = dict.fromkeys(re.sub(r" \(family: \w+\)", "", place) for place in places)
-    title = ", ".join(f"`{place}`" for place in short if place) or "The top level"
-    return f"{title}, family {', '.join(families)}" if families else title
+    return ", ".join(f"`{place}`" for place in short if place) or "The top level"
 
 
 def kind(cls: type[BaseModel], name: str) -> str:

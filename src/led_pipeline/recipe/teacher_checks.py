@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from led_pipeline.recipe.errors import nearest
 from led_pipeline.recipe.graph import Recipe
-from led_pipeline.recipe.stages import LABELS, Pretrain, Ranker, Teacher, Trained
+from led_pipeline.recipe.stages import Pretrain, Ranker, Trained
+from led_pipeline.recipe.values import LABELS, Teacher
 
 
 def faults(recipe: Recipe, name: str, stage: Trained, systems: list[str]) -> Iterator[str]:

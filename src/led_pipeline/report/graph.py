@@ -7,7 +7,8 @@ from itertools import pairwise
 from markupsafe import Markup, escape
 
 from led_pipeline.recipe.graph import Recipe
-from led_pipeline.recipe.stages import LABELS, Ranker
+from led_pipeline.recipe.stages import Ranker
+from led_pipeline.recipe.values import LABELS
 from led_pipeline.report.layout import Item, Layout, lay_out
 
 # kind of edge: what it says in the legend, colour, dash pattern

@@ -3,16 +3,21 @@
 import copy
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from configs import RECIPES, changed
 
+from led_pipeline.files.atomic import write_json
+from led_pipeline.files.digests import fingerprint
 from led_pipeline.files.errors import InputError
+from led_pipeline.files.reading import read_json
 from led_pipeline.files.yaml_lines import repeated_keys
+from led_pipeline.recipe import settings
 from led_pipeline.recipe.load import load_recipe, trained_in
-from led_pipeline.recipe.reads import READS
 from led_pipeline.recipe.stages import FAMILIES
 
+READ = Path(__file__).parents[2] / "golden" / "settings.json"
 PAPER = RECIPES["config.yaml"]
 
 SMALL = {
@@ -423,9 +428,26 @@ def test_a_step_gets_exactly_the_settings_it_reads():
     assert recipe.settings("pretrain", "base")["vocabulary"] == 8192
 
 
-def test_every_setting_that_a_step_reads_is_a_key_of_some_family():
-    known = {key for family in FAMILIES.values() for key in family.model_fields}
-    assert {key for keys in READS.values() for key in keys} <= known
+def test_a_key_belongs_to_one_group_of_settings():
+    for family in FAMILIES.values():
+        groups = [base for base in family.__mro__ if base in settings.GROUPS]
+        keys = [key for group in groups for key in {k for b in family.__mro__ if issubclass(b, group) and
+                b.__module__ == settings.__name__ for k in vars(b).get("__annotations__", {})}]  # fmt: skip
+        assert len(keys) == len(set(keys)) and set(keys) <= family.model_fields.keys()
+
+
+def test_every_step_reads_what_it_always_read(request):
+    """Snakemake compares these texts: another one re-runs a step in everybody's results."""
+    read = {
+        f"{name}: {stage}, {step}": fingerprint(recipe.settings(step, stage))
+        for name, recipe in ((name, load_recipe(config)) for name, config in sorted(RECIPES.items()))
+        for stage in recipe.stages
+        for step in settings.STEPS
+        if recipe.settings(step, stage)
+    }
+    if request.config.getoption("--renew-golden"):
+        write_json(READ, read)
+    assert read == read_json(READ), "if that is meant: python -m pytest tests/unit/recipe --renew-golden"
 
 
 def test_a_stage_asks_for_its_own_resources_in_training_alone():
