@@ -26,6 +26,8 @@ from led_pipeline.data.tables import CONTENT, Ragged, Ranking, read_arrow, write
 from led_pipeline.data.tokens import Batch, TokenStore, tokenise
 from led_pipeline.data.trainset import Candidates, draw_trainset, join
 from led_pipeline.models.backbone import Texts, to_texts
+from led_pipeline.recipe.settings import Sampling, Schedule
+from led_pipeline.recipe.step_settings import TrainsetSettings
 
 torch.set_num_threads(1)
 
@@ -193,7 +195,9 @@ def save_dataset(folder: Path, queries: int = 10, passages: int = 30, **changes:
     pool = Ranking(np.arange(queries, dtype=np.int32), *map(Ragged.from_rows, (others, zeros), (np.int32, np.float32)))
     write_ranking(folder / "pool.parquet", pool)
     candidates = Candidates([folder / "pool.parquet"], depth=passages)
-    draw_trainset(pairs, candidates, settings("dense", **changes), folder / "drawn.arrow")
+    keys = {**Sampling.model_fields, **Schedule.model_fields}
+    drawing = {key: value for key, value in settings("dense", **changes).items() if key in keys}
+    draw_trainset(pairs, candidates, TrainsetSettings(**drawing), folder / "drawn.arrow")
     passages_drawn = read_arrow(folder / "drawn.arrow")[0]["passages"].values
     np.save(folder / "lex.npy", 3 * np.random.default_rng(4).standard_normal(len(passages_drawn)).astype(np.float32))
     join(folder / "drawn.arrow", {"lex": [folder / "lex.npy"]}, folder / "trainset.arrow")

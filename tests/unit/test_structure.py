@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "fetch": ["files", "jobs", "recipe"],
     "data.formats": ["files", "recipe"],
     "data": ["files", "jobs", "recipe", "pretrained", "fetch", "data.formats", "versions"],
-    "demo": ["files", "jobs", "data"],
+    "demo": ["files", "jobs", "recipe", "data"],
     "models": ["files", "jobs", "user_code", "pretrained", "data"],
     "inference": ["files", "jobs", "data", "models"],
     "training": ["files", "jobs", "user_code", "versions", "recipe", "data", "models", "inference"],

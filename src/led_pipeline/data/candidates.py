@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from led_pipeline.data.ragged import Ragged, places
 from led_pipeline.data.scores import key, keys_of
 from led_pipeline.data.tables import Ranking, read_ranking
+from led_pipeline.recipe.values import NegativeSource
 
 QUERIES = 16_384  # query rows whose candidates are held at once
 
@@ -19,7 +19,7 @@ QUERIES = 16_384  # query rows whose candidates are held at once
 class Candidates:
     """Each query's candidates: the first `depth` of every pool, in the order of the pools; read from their files.
 
-    A pool's selection, if there is one, says which of these to take (`recipe.stages.NegativeSource` has the keys):
+    A pool's selection, if there is one, says which of these to take (`NegativeSource` has the keys):
     filters by score first, then `skip`, then one of `first`, `last` and `random`. What is random depends on the seed,
     the query and the passage alone.
     """
@@ -28,7 +28,7 @@ class Candidates:
     depth: int
     deduplicate: bool = False  # the first occurrence stays
     scored: Sequence[Path] = ()  # rankings that must have a score of every candidate
-    selections: Sequence[dict[str, Any] | None] = ()  # of each pool, or none at all
+    selections: Sequence[NegativeSource | None] = ()  # of each pool, or none at all
     seed: int = 0
     positives: NDArray[np.int64] | None = None  # keys of (query, text) that are no candidates, ascending
     texts: NDArray[np.int32] | None = None  # the first row with each passage's text (`same_text`); its own unless given
@@ -62,7 +62,7 @@ class Candidates:
             stop = min(start + QUERIES, queries)
             yield start, stop, self.read(start, stop)
 
-    def _part(self, path: Path, which: dict[str, Any] | None, start: int, stop: int) -> tuple[NDArray, NDArray]:
+    def _part(self, path: Path, which: NegativeSource | None, start: int, stop: int) -> tuple[NDArray, NDArray]:
         """Return the query rows and passage rows that one pool gives."""
         pool = read_ranking(path, start, stop)
         lengths = np.minimum(pool.passages.lengths, self.depth)
@@ -76,7 +76,7 @@ class Candidates:
 
 
 def selected(
-    query_of: NDArray, values: NDArray, scores: NDArray, which: dict[str, Any], seed: int
+    query_of: NDArray, values: NDArray, scores: NDArray, which: NegativeSource, seed: int
 ) -> NDArray[np.int64]:
     """Return the places of the entries that a selection takes, in their order.
 
@@ -84,20 +84,20 @@ def selected(
         query_of, values, scores: query rows (ascending), passage rows and scores, best first within a query.
     """
     found = np.ones(len(values), dtype=bool)
-    if which["min_score"] is not None:
-        found &= scores >= which["min_score"]
-    if which["max_score"] is not None:
-        found &= scores < which["max_score"]
+    if which.min_score is not None:
+        found &= scores >= which.min_score
+    if which.max_score is not None:
+        found &= scores < which.max_score
     kept = np.flatnonzero(found)
-    kept = kept[_ranks(query_of[kept])[0] >= which["skip"]]
+    kept = kept[_ranks(query_of[kept])[0] >= which.skip]
     rank, count = _ranks(query_of[kept])
-    if which["first"]:
-        return kept[rank < which["first"]]
-    if which["last"]:
-        return kept[rank >= count - which["last"]]
-    if which["random"]:
+    if which.first:
+        return kept[rank < which.first]
+    if which.last:
+        return kept[rank >= count - which.last]
+    if which.random:
         shuffled = np.lexsort((_noise(key(query_of[kept], values[kept]), seed), query_of[kept]))
-        return np.sort(kept[shuffled[rank < which["random"]]])
+        return np.sort(kept[shuffled[rank < which.random]])
     return kept
 
 

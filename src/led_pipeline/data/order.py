@@ -3,16 +3,18 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from led_pipeline.recipe.settings import Schedule
+
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
     """Return the optimizer steps of one epoch; the last batch is filled up from the epoch's start."""
     return -(-examples // batch_size)
 
 
-def total_steps(examples: int, settings: dict) -> int:
+def total_steps(examples: int, schedule: Schedule) -> int:
     """Return the optimizer steps of a whole training."""
-    steps = settings["epochs"] * steps_per_epoch(examples, settings["batch_size"])
-    return min(steps, settings["max_steps"] or steps)
+    steps = schedule.epochs * steps_per_epoch(examples, schedule.batch_size)
+    return min(steps, schedule.max_steps or steps)
 
 
 def batch_rows(step: int, examples: int, batch_size: int) -> NDArray[np.int64]:

@@ -29,6 +29,8 @@ from led_pipeline.data.tables import Ragged, count_rows, read_arrow, write_arrow
 from led_pipeline.files.atomic import write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
+from led_pipeline.recipe.settings import Schedule
+from led_pipeline.recipe.step_settings import TrainsetSettings, parser_of
 from led_pipeline.recipe.values import LABELS
 
 
@@ -72,7 +74,7 @@ def positives(qrels: Path, queries: Path, passages: Path, from_grade: int | str 
 def draw_trainset(
     pairs: NDArray[np.int32],
     candidates: Candidates,
-    settings: dict,
+    settings: TrainsetSettings,
     out: Path,
     relevant: NDArray[np.int32] | None = None,
 ) -> None:
@@ -113,7 +115,7 @@ def draw_trainset(
         "negatives_per_query": count - 1,
         "dropped_without_negatives": len(pairs) - len(usable),
         "queries": len(np.unique(usable[:, 0])),
-        "seed": settings["seed"],
+        "seed": settings.seed,
         **_batches(queries, texts, positive_texts, examples, settings),
     }
     write_json(out.with_suffix(".json"), manifest)
@@ -121,7 +123,7 @@ def draw_trainset(
 
 
 def _epochs(
-    usable: NDArray[np.int32], available: NDArray[np.int64], settings: dict
+    usable: NDArray[np.int32], available: NDArray[np.int64], settings: TrainsetSettings
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
     """Return the queries of all epochs' examples, their positives followed by drawn positions, and an epoch's examples.
 
@@ -129,13 +131,13 @@ def _epochs(
         usable: the positive pairs that have negatives.
         available: how many candidates each query row has.
     """
-    count, seed = settings["negatives_per_query"], settings["seed"]
-    one = settings.get("positives_per_epoch", "all") == "one"
+    count, seed = settings.negatives_per_query, settings.seed
+    one = settings.positives_per_epoch == "one"
     examples = len(np.unique(usable[:, 0])) if one else len(usable)
-    size = min(settings["batch_size"], examples)
+    size = min(settings.batch_size, examples)
     epochs = -(-total_steps(examples, settings) // steps_per_epoch(examples, size))
     random = np.random.default_rng(seed)
-    moving = settings.get("sampling", "random") == "window"
+    moving = settings.sampling == "window"
     queries = np.empty(epochs * examples, dtype=np.int32)
     passages = np.empty((len(queries), count + 1), dtype=np.int32)
     for epoch in range(epochs):
@@ -156,15 +158,15 @@ def _by_query(pairs: NDArray[np.int32], candidates: Candidates, rows: int) -> Ra
 
 
 def _batches(
-    queries: NDArray[np.int32], texts: NDArray[np.int32], positives: Ragged, examples: int, settings: dict
+    queries: NDArray[np.int32], texts: NDArray[np.int32], positives: Ragged, examples: int, schedule: Schedule
 ) -> dict[str, int]:
     """Return for the manifest what the batches of the training hold.
 
     Counted are all steps: the pairs of a query and a passage of its batch other than its own positive, those among them
     whose passage is a positive of the query (`same_text.positives_elsewhere`), and the queries that have such a one.
     """
-    size, asked = min(settings["batch_size"], examples), settings["batch_size"]
-    steps, negatives, wrong, touched = total_steps(examples, settings), 0, 0, 0
+    size, asked = min(schedule.batch_size, examples), schedule.batch_size
+    steps, negatives, wrong, touched = total_steps(examples, schedule), 0, 0, 0
     for step in range(steps):
         rows = batch_rows(step, examples, size)
         found = positives_elsewhere(texts[rows], positives.take(rows))
@@ -217,21 +219,21 @@ def join(drawn: Path, teachers: dict[str, list[Path]], out: Path) -> None:
     write_arrow(out, columns, metadata)
 
 
-def sources(a: argparse.Namespace) -> tuple[NDArray[np.int32], Candidates, NDArray[np.int32]]:
+def sources(
+    a: argparse.Namespace, settings: TrainsetSettings
+) -> tuple[NDArray[np.int32], Candidates, NDArray[np.int32]]:
     """Return what the command line of `draw` names: positive pairs, candidates, and pairs that are no negatives."""
-    settings = a.settings
-    pairs = positives(a.qrels, a.queries, a.passages, settings.get("positive_from", 1))
-    if a.positives:
-        scored = above(a.positives, count_rows(a.queries), settings["more_positives"]["min_score"])
+    pairs = positives(a.qrels, a.queries, a.passages, settings.positive_from)
+    if a.positives and settings.more_positives:
+        scored = above(a.positives, count_rows(a.queries), settings.more_positives.min_score)
         pairs = np.unique(np.concatenate([pairs, scored]), axis=0)
-    named = settings.get("negatives", [])
-    which = [None if isinstance(source, str) else source for source in named]
-    judged = LABELS in {source if isinstance(source, str) else source["system"] for source in named}
+    which = [None if isinstance(source, str) else source for source in settings.negatives]
+    judged = LABELS in settings.negative_systems
     texts = first_rows(a.passages)
     # Unless one of these adds to them, the pools are without any positive already.
     excluded = np.unique(key(pairs[:, 0], texts[pairs[:, 1]])) if a.positives or judged else None
-    depth, unique = settings["negatives_depth"], settings["deduplicate"]
-    found = Candidates(a.pools, depth, unique, a.scored, which, settings["seed"], excluded, texts)
+    depth, unique = settings.negatives_depth, settings.deduplicate
+    found = Candidates(a.pools, depth, unique, a.scored, which, settings.seed, excluded, texts)
     # Passages judged below the positives are no negatives, unless the recipe takes such.
     relevant = pairs if judged else np.concatenate([pairs, positives(a.qrels, a.queries, a.passages)])
     return pairs, found, relevant
@@ -246,7 +248,7 @@ def main() -> None:
     drawing.add_argument("--pools", required=True, nargs="+", type=Path)
     drawing.add_argument("--scored", nargs="+", type=Path, default=[], help="rankings that must score all negatives")
     drawing.add_argument("--positives", type=Path, help="a ranking whose best scores make further positives")
-    drawing.add_argument("--settings", required=True, type=json.loads)
+    drawing.add_argument("--settings", required=True, type=parser_of(TrainsetSettings))
     joining = commands.add_parser("join", help="add the teachers' scores")
     joining.add_argument("--drawn", required=True, type=Path)
     joining.add_argument("--scores", nargs="+", action="append", default=[], metavar=("TEACHER", "SHARD"))
@@ -254,7 +256,7 @@ def main() -> None:
         command.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
     if a.command == "draw":
-        pairs, candidates, relevant = sources(a)
+        pairs, candidates, relevant = sources(a, a.settings)
         draw_trainset(pairs, candidates, a.settings, a.out, relevant)
     else:
         join(a.drawn, {name: [Path(p) for p in shards] for name, *shards in a.scores}, a.out)

@@ -14,7 +14,6 @@ all of them by nearly the same number; the last normalisation then sets these tw
 """
 
 import argparse
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from led_pipeline.data.opened import parquet
 from led_pipeline.files.atomic import atomic
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
+from led_pipeline.recipe.step_settings import PretrainSettings, parser_of
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 # What takes the place of a word in scripts without blanks, about a syllable of Thai, Lao, Burmese, Khmer: a vowel that
@@ -157,18 +157,18 @@ def lsa_embeddings(counts_PV: sp.csr_matrix, dimensions: int, seed: int) -> NDAr
 
 
 @torch.no_grad()
-def build_model(embeddings: NDArray[np.float32], settings: dict) -> BertForMaskedLM:
+def build_model(embeddings: NDArray[np.float32], settings: PretrainSettings) -> BertForMaskedLM:
     """Return a BERT whose layers are near the identity on the given token embeddings (V, H - 2)."""
-    size, hidden = len(embeddings), settings["hidden"]
+    size, hidden = len(embeddings), settings.hidden
     config = BertConfig(
         vocab_size=size,
         hidden_size=hidden,
-        num_hidden_layers=settings["layers"],
-        num_attention_heads=settings["heads"],
-        intermediate_size=settings["intermediate"],
-        max_position_embeddings=settings["positions"],
-        hidden_dropout_prob=settings["dropout"],
-        attention_probs_dropout_prob=settings["dropout"],
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        intermediate_size=settings.intermediate,
+        max_position_embeddings=settings.positions,
+        hidden_dropout_prob=settings.dropout,
+        attention_probs_dropout_prob=settings.dropout,
     )
     model = BertForMaskedLM(config)
     # With this constant a normalised vector keeps the scale of the embeddings.
@@ -177,14 +177,14 @@ def build_model(embeddings: NDArray[np.float32], settings: dict) -> BertForMaske
     words.zero_()
     words[:, :-RESERVED] = LENGTH * torch.from_numpy(embeddings)
     words[:, -2], words[:, -1] = constant, -constant
-    model.bert.embeddings.token_type_embeddings.weight.mul_(settings["output_scale"])
-    model.bert.embeddings.position_embeddings.weight.mul_(settings["output_scale"])
+    model.bert.embeddings.token_type_embeddings.weight.mul_(settings.output_scale)
+    model.bert.embeddings.position_embeddings.weight.mul_(settings.output_scale)
     for layer in model.bert.encoder.layer:
         attention = layer.attention.self
         for reader in (attention.query, attention.key, attention.value, layer.intermediate.dense):
             reader.weight[:, -RESERVED:] = 0
         for writer in (layer.attention.output.dense, layer.output.dense):
-            writer.weight.mul_(settings["output_scale"])
+            writer.weight.mul_(settings.output_scale)
     last = model.bert.encoder.layer[-1].output.LayerNorm
     last.weight[-RESERVED:] = 0
     _near_identity_head(model)
@@ -209,13 +209,13 @@ def _near_identity_head(model: BertForMaskedLM) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Make a vocabulary and a small BERT from a collection.")
     parser.add_argument("--passages", required=True, type=Path)
-    parser.add_argument("--settings", required=True, type=json.loads)
+    parser.add_argument("--settings", required=True, type=parser_of(PretrainSettings))
     parser.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
-    set_seed(a.settings["seed"])
-    tokenizer = train_tokenizer(read_texts(a.passages), a.settings["vocabulary"])
+    set_seed(a.settings.seed)
+    tokenizer = train_tokenizer(read_texts(a.passages), a.settings.vocabulary)
     counts = count_matrix(tokenizer, read_texts(a.passages), len(tokenizer))
-    embeddings = lsa_embeddings(counts, a.settings["hidden"] - RESERVED, a.settings["seed"])
+    embeddings = lsa_embeddings(counts, a.settings.hidden - RESERVED, a.settings.seed)
     model = build_model(embeddings, a.settings)
     with atomic(a.out) as folder:
         model.save_pretrained(folder)

@@ -31,6 +31,7 @@ from led_pipeline.models import limits, sides
 from led_pipeline.models.backbone import Texts
 from led_pipeline.models.checkpoint import load, origins, save
 from led_pipeline.recipe import accelerate_file
+from led_pipeline.recipe.settings import Schedule
 from led_pipeline.training import sharding
 from led_pipeline.training.checkpoints import Checkpoints
 from led_pipeline.training.loop import Plan, fit
@@ -84,7 +85,7 @@ def trainable(encoder: nn.Module, settings: dict[str, Any]) -> nn.Module:
 
 def build_plan(settings: dict[str, Any], running: dict[str, Any], examples: int, validation: dict | None) -> Plan:
     """Return the plan of a training from its settings and from what no result depends on."""
-    steps = total_steps(examples, settings)
+    steps = total_steps(examples, Schedule.model_validate({key: settings[key] for key in Schedule.model_fields}))
     own_rates = {"query.weights_V": rate} if (rate := settings.get("idf_learning_rate")) else {}
     keys = ("learning_rate", "weight_decay", "warmup_fraction", "clip_norm", "batch_size")
     looks = {"validate_every": validation["every"], "measure": validation["measure"]} if validation else {}

@@ -11,9 +11,10 @@ from led_pipeline.data import scores, trainset
 from led_pipeline.data.candidates import Candidates, selected
 from led_pipeline.data.tables import Ragged, Ranking, read_arrow, write_ranking, write_strings
 from led_pipeline.data.trainset import draw_trainset, window
+from led_pipeline.recipe.step_settings import TrainsetSettings
+from led_pipeline.recipe.values import NegativeSource
 
-SETTINGS = {"negatives_per_query": 3, "batch_size": 4, "epochs": 4, "max_steps": None, "seed": 7}
-ALL = {"min_score": None, "max_score": None, "skip": 0, "first": None, "last": None, "random": None}
+SETTINGS = {"negatives_per_query": 3, "batch_size": 4, "epochs": 4, "seed": 7}
 
 
 def write_pool(path, lists: dict[int, list[tuple[int, float]]]):
@@ -35,13 +36,13 @@ def pool(tmp_path):
 
 
 def taken(pool, depth=100, seed=1, **which) -> dict[int, list[int]]:
-    found = Candidates([pool], depth, selections=[ALL | which], seed=seed).read(0, 6)
+    found = Candidates([pool], depth, selections=[NegativeSource(system="bm25", **which)], seed=seed).read(0, 6)
     return {q: found[q].tolist() for q in range(6) if len(found[q])}
 
 
 def by_hand(lists, depth=100, **which) -> dict[int, list[int]]:
     """The rules of a selection, written as a loop."""
-    which = ALL | which
+    which = NegativeSource(system="bm25", **which).model_dump()
     kept = {}
     for query, found in lists.items():
         rest = found[:depth]
@@ -84,7 +85,7 @@ def test_a_random_selection_depends_on_the_seed_and_not_on_what_is_read_with_it(
     allowed = by_hand(lists, skip=2)
     assert all(set(rows) < set(allowed[q]) and rows == sorted(rows) for q, rows in found.items() if q != 2)
     assert found == taken(path, random=6, skip=2) != taken(path, random=6, skip=2, seed=2)
-    alone = Candidates([path], 100, selections=[ALL | {"random": 6, "skip": 2}], seed=1).read(5, 6)
+    alone = Candidates([path], 100, selections=[NegativeSource(system="bm25", random=6, skip=2)], seed=1).read(5, 6)
     assert alone[0].tolist() == found[5]
 
 
@@ -92,13 +93,13 @@ def test_a_random_selection_takes_every_passage_equally_often():
     query_of, values = np.zeros(10, dtype=np.int32), np.arange(10, dtype=np.int32)
     counts = Counter()
     for seed in range(3_000):
-        counts.update(selected(query_of, values, -values, ALL | {"random": 3}, seed).tolist())
+        counts.update(selected(query_of, values, -values, NegativeSource(system="bm25", random=3), seed).tolist())
     assert all(abs(counts[i] - 900) < 5 * (3_000 * 0.3 * 0.7) ** 0.5 for i in range(10))
 
 
 def test_one_pool_may_come_twice_with_other_selections(pool):
     path, _ = pool
-    which = [ALL | {"first": 2}, ALL | {"last": 1}, None]
+    which = [NegativeSource(system="bm25", first=2), NegativeSource(system="bm25", last=1), None]
     found = Candidates([path] * 3, 5, selections=which).read(0, 1)
     assert found[0].tolist() == [0, 1, 4, 0, 1, 2, 3, 4]
 
@@ -124,7 +125,9 @@ def test_a_window_goes_round_where_candidates_are_few():
 def test_a_trainset_of_windows_uses_every_candidate_before_any_again(tmp_path, pool):
     path, lists = pool
     pairs = np.array([(0, 900), (5, 905)], dtype=np.int32)
-    draw_trainset(pairs, Candidates([path], 12), SETTINGS | {"sampling": "window"}, tmp_path / "t.arrow")
+    draw_trainset(
+        pairs, Candidates([path], 12), TrainsetSettings(**SETTINGS | {"sampling": "window"}), tmp_path / "t.arrow"
+    )
     columns, _ = read_arrow(tmp_path / "t.arrow")
     for query in (0, 5):
         rows = np.flatnonzero(columns["query"] == query)
@@ -137,7 +140,7 @@ def test_a_trainset_of_windows_uses_every_candidate_before_any_again(tmp_path, p
 
 def test_one_random_positive_of_each_query_is_taken_in_every_epoch(tmp_path, pool):
     pairs = np.array([(0, 900), (0, 901), (0, 902), (2, 903), (4, 904), (5, 905)], dtype=np.int32)
-    settings = SETTINGS | {"positives_per_epoch": "one", "epochs": 30}
+    settings = TrainsetSettings(**SETTINGS | {"positives_per_epoch": "one", "epochs": 30})
     draw_trainset(pairs, Candidates([pool[0]], 100), settings, tmp_path / "t.arrow")
     columns, metadata = read_arrow(tmp_path / "t.arrow")
     assert metadata == {"examples": "3"} and len(columns["query"]) == 90, "query 4 has no negatives"

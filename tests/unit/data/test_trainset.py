@@ -14,8 +14,10 @@ from led_pipeline.data.tables import Ragged, Ranking, read_arrow, write_ranking,
 from led_pipeline.data.trainset import Candidates, draw, draw_trainset, join, positives
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
+from led_pipeline.recipe.settings import Schedule
+from led_pipeline.recipe.step_settings import TrainsetSettings
 
-SETTINGS = {"negatives_per_query": 3, "batch_size": 4, "epochs": 2, "max_steps": None, "seed": 7}
+SETTINGS = {"negatives_per_query": 3, "batch_size": 4, "epochs": 2, "seed": 7}
 PAIRS = np.array([(0, 10), (0, 11), (1, 12), (2, 13), (4, 14), (5, 15)], dtype=np.int32)  # query 0 has two positives
 POOLS = {
     0: np.arange(100, 130, dtype=np.int32),
@@ -38,7 +40,7 @@ def candidates(folder, pool=POOLS) -> Candidates:
 
 
 def drawn(path, pairs=PAIRS, **changes) -> tuple[dict, dict]:
-    draw_trainset(pairs, candidates(path.parent), SETTINGS | changes, path)
+    draw_trainset(pairs, candidates(path.parent), TrainsetSettings(**SETTINGS | changes), path)
     return read_arrow(path)
 
 
@@ -195,7 +197,7 @@ def test_the_manifest_counts_the_positives_among_the_negatives_of_the_batches(tm
     found = replace(candidates(tmp_path), texts=texts)
     pairs = np.array([(0, 10), (0, 11), (1, 12), (4, 15), (5, 15)], dtype=np.int32)
     relevant = np.concatenate([pairs, [(4, 14), (0, 10)]]).astype(np.int32)
-    draw_trainset(pairs, found, SETTINGS | {"batch_size": 3}, tmp_path / "t.arrow", relevant)
+    draw_trainset(pairs, found, TrainsetSettings(**SETTINGS | {"batch_size": 3}), tmp_path / "t.arrow", relevant)
     columns, _ = read_arrow(tmp_path / "t.arrow")
     by_query = {0: [10, 11], 1: [10], 4: [14, 15], 5: [15]}
     for i, query in enumerate(columns["query"].tolist()):
@@ -221,7 +223,9 @@ def test_a_batch_that_no_epoch_fills_holds_the_epoch_and_says_so(tmp_path, capsy
 def test_several_positives_of_a_query_are_in_different_batches(tmp_path):
     pairs = np.array([(query, 10 * query + i) for query in range(8) for i in range(6)], dtype=np.int32)
     pool = {query: np.arange(300, 310) for query in range(8)}
-    draw_trainset(pairs, candidates(tmp_path, pool), SETTINGS | {"batch_size": 7}, tmp_path / "t.arrow")
+    draw_trainset(
+        pairs, candidates(tmp_path, pool), TrainsetSettings(**SETTINGS | {"batch_size": 7}), tmp_path / "t.arrow"
+    )
     columns, _ = read_arrow(tmp_path / "t.arrow")
     for step in range(14):
         assert len(set(columns["query"][batch_rows(step, 48, 7)])) == 7
@@ -236,7 +240,7 @@ def test_only_the_epochs_that_training_reaches_are_drawn(tmp_path):
 @pytest.mark.parametrize("pairs", [PAIRS, PAIRS[:0]])
 def test_no_example_at_all_is_an_error_that_says_where_to_look(tmp_path, pairs):
     with pytest.raises(InputError, match="no judged query has negatives"):
-        draw_trainset(pairs, candidates(tmp_path, {9: [1]}), SETTINGS, tmp_path / "t.arrow")
+        draw_trainset(pairs, candidates(tmp_path, {9: [1]}), TrainsetSettings(**SETTINGS), tmp_path / "t.arrow")
 
 
 def test_positives_are_the_judgements_above_0(tmp_path):
@@ -258,13 +262,13 @@ def test_no_positive_at_all_has_the_shape_of_pairs(tmp_path):
 
 def test_steps_of_the_recipe():
     """MS MARCO's 532,751 distinct judged pairs at batch sizes 16 and 48; the paper's code counts ten lines twice."""
-    settings = {"epochs": 3, "max_steps": None, "batch_size": 16}
+    schedule = Schedule(epochs=3, batch_size=16)
     assert (steps_per_epoch(532_751, 16), steps_per_epoch(532_761, 16)) == (33_297, 33_298)
-    assert total_steps(532_751, settings) == 99_891
+    assert total_steps(532_751, schedule) == 99_891
     assert steps_per_epoch(532_751, 48) == 11_099
-    assert total_steps(532_751, settings | {"batch_size": 48}) == 33_297
-    assert total_steps(532_751, settings | {"max_steps": 500}) == 500
-    assert total_steps(532_751, settings | {"max_steps": 200_000}) == 99_891
+    assert total_steps(532_751, Schedule(epochs=3, batch_size=48)) == 33_297
+    assert total_steps(532_751, Schedule(epochs=3, batch_size=16, max_steps=500)) == 500
+    assert total_steps(532_751, Schedule(epochs=3, batch_size=16, max_steps=200_000)) == 99_891
 
 
 @pytest.mark.parametrize(("count", "size"), [(12, 4), (13, 4), (5, 4), (4, 4), (1, 1)])
