@@ -218,11 +218,10 @@ class Campaign:
 
     def left_over(self) -> None:
         """Check that nothing is left of what was killed."""
-        known = {
-            path for path in (self.folder / "tmp").glob("snakemake*") if not any(path.iterdir())
-        }  # Snakemake's own
-        known |= set((self.folder / "tmp").glob("led-gpus-*"))
-        for path in {*self.work.rglob(".*.part"), *(self.folder / "tmp").iterdir()} - known:
+        temporary = self.folder / "tmp"
+        known = {path for path in temporary.glob("snakemake*") if not any(path.iterdir())}  # of Snakemake itself ...
+        known |= set(temporary.glob("*-pulp.*"))  # ... and of its scheduler
+        for path in {*self.work.rglob(".*.part"), *temporary.iterdir()} - known:
             self.fault(f"{path} is left")
         for name in ("locks/*", "led/*.run", "incomplete/*"):
             for path in (self.work / ".snakemake").glob(name):
