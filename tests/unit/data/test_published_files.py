@@ -229,7 +229,8 @@ def beir(tmp_path) -> Path:
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as packed:
         for name, records in (("corpus", CORPUS), ("queries", queries)):
             packed.writestr(f"set/{name}.jsonl", "".join(json.dumps(record) + "\n" for record in records))
-            packed.writestr(f"__MACOSX/set/._{name}.jsonl", b"\x00\x05\x16\x07")
+            for beside in (f"._{name}.jsonl", f"{name}.jsonl"):
+                packed.writestr(f"__MACOSX/set/{beside}", b"\x00\x05\x16\x07")
         packed.writestr("set/qrels/test.tsv", "".join(line.replace(" ", "\t") + "\r\n" for line in JUDGED))
     return tmp_path / "set.zip"
 

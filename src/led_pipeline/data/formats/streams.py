@@ -51,10 +51,12 @@ def plain_name(path: Path | str) -> str:
 def member(archive: zipfile.ZipFile, name: str) -> str:
     """Return the full name of a member: as given, or in the one folder that the archive has it in.
 
+    What macOS adds to its archives, under __MACOSX/, counts as not there.
+
     Raises:
         InputError: the archive has no such member, or several.
     """
-    names = archive.namelist()
+    names = [each for each in archive.namelist() if not each.startswith("__MACOSX/")]
     found = [name] if name in names else [other for other in names if other.endswith(f"/{name}")]
     if len(found) != 1:
         what = f"{len(found)} members end in '{name}'" if found else f"no member '{name}'"
