@@ -1,7 +1,7 @@
 """The command `led`: what a person asks of the pipeline besides running it.
 
 `led plan [--configfile F]` prints what a recipe takes and what stands in its way on this machine, in seconds.
-`led reference` prints the page docs/recipe-reference.md: every key of a recipe.
+`led reference` prints the page docs/recipe-reference.md: every key of a recipe; with `--schema` a JSON schema of them.
 `led summary results/a results/b` sets the measures of several datasets beside one another, with their mean.
 """
 
@@ -17,7 +17,7 @@ from led_pipeline.plan.checks import Site
 from led_pipeline.plan.preflight import elsewhere, look, report, status
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.load import load_recipe, trained_in
-from led_pipeline.recipe.reference import page
+from led_pipeline.recipe.reference import page, schema
 
 CONFIG = Path("config/config.yaml")
 
@@ -51,7 +51,7 @@ def plan(arguments: argparse.Namespace) -> int:
 
 
 def reference(arguments: argparse.Namespace) -> int:
-    print(page(), end="")
+    print(schema() if arguments.schema else page(), end="")
     return 0
 
 
@@ -75,6 +75,7 @@ def main() -> None:
     command.add_argument("--executor", default="local", help="as with snakemake --executor; slurm: GPUs are elsewhere")
     command.set_defaults(run=plan)
     command = commands.add_parser("reference", help="every key of a recipe, as a page in Markdown")
+    command.add_argument("--schema", action="store_true", help="as a JSON schema, for editors, instead")
     command.set_defaults(run=reference)
     command = commands.add_parser("summary", help="nDCG@10 and recall@100 of several finished runs, and their means")
     command.add_argument("results", type=Path, nargs="+", help="results folders, one per dataset")

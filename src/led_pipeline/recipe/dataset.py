@@ -25,35 +25,49 @@ FieldTemplate = Annotated[str, AfterValidator(_names_fields)]
 class Split(Section):
     """One set of queries with its judgements; file names are relative to the dataset's folder."""
 
-    queries: str | None = None  # unless given: queries.SPLIT.tsv, or queries.jsonl for BEIR
-    qrels: str | None = None  # unless given: qrels.SPLIT.tsv, or qrels/SPLIT.tsv for BEIR
-    relevant_from: Positive = 1  # the lowest grade that binary measures count as relevant (TREC DL: 2)
-    limit: Positive | None = None  # a seeded sample of this many judged queries
-    sample_of: Name | None = None  # the split whose queries these `limit` are taken out of, with its files
+    queries: str | None = None
+    """unless given: queries.SPLIT.tsv, or queries.jsonl for BEIR"""
+    qrels: str | None = None
+    """unless given: qrels.SPLIT.tsv, or qrels/SPLIT.tsv for BEIR"""
+    relevant_from: Positive = 1
+    """the lowest grade that binary measures count as relevant (TREC DL: 2)"""
+    limit: Positive | None = None
+    """a seeded sample of this many judged queries"""
+    sample_of: Name | None = None
+    """the split whose queries these `limit` are taken out of, with its files"""
 
 
 class Docstrings(Section):
     """How much of the embedded data to take: docstrings of the installed packages."""
 
-    passages: Positive = 12_000  # of the collection
-    dev_queries: Positive = 1_000  # held out of the training
-    seed: Seed = 17  # which docstrings; the recipe's seed does not change the data
+    passages: Positive = 12_000
+    """of the collection"""
+    dev_queries: Positive = 1_000
+    """held out of the training"""
+    seed: Seed = 17
+    """which docstrings; the recipe's seed does not change the data"""
 
 
 class Templates(Section):
     """How one text is made of the fields of a line, by their names in braces; nested ones with dots."""
 
-    passage: FieldTemplate | None = None  # unless given: title and text, as two segments where there is a title
-    query: FieldTemplate | None = None  # unless given: text
-    missing: Literal["error", "empty"] = "error"  # what a field that a line does not have is taken for
+    passage: FieldTemplate | None = None
+    """unless given: title and text, as two segments where there is a title"""
+    query: FieldTemplate | None = None
+    """unless given: text"""
+    missing: Literal["error", "empty"] = "error"
+    """what a field that a line does not have is taken for"""
 
 
 class ScoreFile(Section):
     """Scores of the train queries' passages that somebody computed; the ending says the format."""
 
-    file: str  # relative to the folder of the dataset
-    scale: Weight = 1.0  # scores are multiplied by this, ...
-    offset: Score = 0.0  # ... and this is added; scale 0 makes them constant
+    file: str
+    """relative to the folder of the dataset"""
+    scale: Weight = 1.0
+    """scores are multiplied by this, ..."""
+    offset: Score = 0.0
+    """... and this is added; scale 0 makes them constant"""
 
 
 def _score_file(value: Any) -> Any:
@@ -63,24 +77,38 @@ def _score_file(value: Any) -> Any:
 class Dataset(Section):
     """Where the text comes from and in which format it is."""
 
-    name: Name  # results go to results/NAME
-    source: Literal["docstrings", "download", "folder"]  # download: see config/sources.yaml
-    format: Literal["msmarco", "beir"] = "msmarco"  # of the published files
-    folder: str | None = None  # source: folder, or a .zip of one; relative paths start at the working directory
-    collection: str | None = None  # unless given: collection.tsv, or corpus.jsonl for BEIR
-    titles: str | None = None  # id TAB title, or JSON lines; which one changes results and stands in the report
-    splits: dict[Name, Split]  # sets of queries with judgements; that to train on is called train
-    negatives: dict[Name, str] = {}  # published negatives of the train queries: system name -> file
-    docstrings: Docstrings = Docstrings()  # source: docstrings
-    max_tokens: Positive = 512  # what the token store keeps of a passage, at least every passage_length
-    # Parts of the collection and of the training queries, a job each; no result depends on it.
+    name: Name
+    """results go to results/NAME"""
+    source: Literal["docstrings", "download", "folder"]
+    """download: see config/sources.yaml"""
+    format: Literal["msmarco", "beir"] = "msmarco"
+    """of the published files"""
+    folder: str | None = None
+    """source: folder, or a .zip of one; relative paths start at the working directory"""
+    collection: str | None = None
+    """unless given: collection.tsv, or corpus.jsonl for BEIR"""
+    titles: str | None = None
+    """id TAB title, or JSON lines; which one changes results and stands in the report"""
+    splits: dict[Name, Split]
+    """sets of queries with judgements; that to train on is called train"""
+    negatives: dict[Name, str] = {}
+    """published negatives of the train queries: system name -> file"""
+    docstrings: Docstrings = Docstrings()
+    """source: docstrings"""
+    max_tokens: Positive = 512
+    """what the token store keeps of a passage, at least every passage_length"""
     shards: int = Field(1, ge=1, le=10_000)
-    repair_encoding: bool = False  # decode text that was encoded twice ("cafÃ©"); published numbers are without
-    skip: list[Defect] = []  # known defects of a published file to skip and count instead of stopping
-    # A system of that name, to take negatives from and to learn from as a teacher: name -> file, or its mapping.
-    scores: dict[Name, Annotated[ScoreFile, BeforeValidator(_score_file)]] = {}
-    templates: Templates = Templates()  # which fields of JSON lines make a text
-    exclude_query_id: bool = False  # queries are passages: the one with a query's id is no result and no negative
+    """Parts of the collection and of the training queries, a job each; no result depends on it."""
+    repair_encoding: bool = False
+    """decode text that was encoded twice ("cafÃ©"); published numbers are without"""
+    skip: list[Defect] = []
+    """known defects of a published file to skip and count instead of stopping"""
+    scores: dict[Name, Annotated[ScoreFile, BeforeValidator(_score_file, json_schema_input_type=str | ScoreFile)]] = {}
+    """A system of that name, to take negatives from and to learn from as a teacher: name -> file, or its mapping."""
+    templates: Templates = Templates()
+    """which fields of JSON lines make a text"""
+    exclude_query_id: bool = False
+    """queries are passages: the one with a query's id is no result and no negative"""
 
     @property
     def collection_file(self) -> str:

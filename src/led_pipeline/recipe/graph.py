@@ -18,25 +18,36 @@ from led_pipeline.recipe.schema import (
     Seed,
     Validation,
 )
-from led_pipeline.recipe.settings import keys_of
 from led_pipeline.recipe.stages import Ranker, Stage, Trained
+from led_pipeline.recipe.steps import keys_of
 from led_pipeline.recipe.values import LABELS
 
 
 class Recipe(Section):
     """A whole recipe. `defaults` holds keys that every stage which knows them takes unless it says otherwise."""
 
-    dataset: Dataset  # where texts and judgements come from
-    tokenizer: str = "bert-base-uncased"  # a stage, a local folder or a hub id; stages may name their own
-    seed: Seed = 42  # of every draw and every training that names none of its own
-    bm25: Bm25 = Bm25()  # parameters of BM25
-    mining: Mining = Mining()  # how many passages are kept to draw negatives from
-    validation: Validation | None = None  # what trainings are measured by on the way; null: not at all
-    evaluation: Evaluation = Evaluation()  # what is measured and compared at the end
-    resources: Resources = Resources()  # what jobs ask for
-    defaults: dict[str, Any] = Field(default_factory=dict)  # keys of stages, for every stage that knows them
-    stages: dict[Name, Stage]  # the graph: name -> stage
-    search: Search = Search()  # what BM25 and lexicon stages search with
+    dataset: Dataset
+    """where texts and judgements come from"""
+    tokenizer: str = "bert-base-uncased"
+    """a stage, a local folder or a hub id; stages may name their own"""
+    seed: Seed = 42
+    """of every draw and every training that names none of its own"""
+    bm25: Bm25 = Bm25()
+    """parameters of BM25"""
+    mining: Mining = Mining()
+    """how many passages are kept to draw negatives from"""
+    validation: Validation | None = None
+    """what trainings are measured by on the way; null: not at all"""
+    evaluation: Evaluation = Evaluation()
+    """what is measured and compared at the end"""
+    resources: Resources = Resources()
+    """what jobs ask for"""
+    defaults: dict[str, Any] = Field(default_factory=dict)
+    """keys of stages, for every stage that knows them"""
+    stages: dict[Name, Stage]
+    """the graph: name -> stage"""
+    search: Search = Search()
+    """what BM25 and lexicon stages search with"""
 
     def parents(self, name: str) -> set[str]:
         """Return the stages that a stage takes its weights, tokenizer, negatives or scores from."""

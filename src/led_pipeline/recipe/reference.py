@@ -1,32 +1,28 @@
-"""The reference page of the recipe: every key with its type, default, bounds, meaning and what it re-runs.
+"""The reference page of the recipe: every key with its type, default, bounds, meaning and what it re-runs; its schema.
 
-Types, defaults and bounds come from the pydantic models, the meaning from the comment behind each key (or the lines of
-comment above it), what re-runs from `STEPS`. `led reference` prints the page; docs/recipe-reference.md is its output.
+Types, defaults and bounds come from the pydantic models, the meaning from the docstring below each key, what re-runs
+from `STEPS`. `led reference` prints the page; docs/recipe-reference.md is its output, and
+config/recipe.schema.json that of `led reference --schema`.
 """
 
-import ast
-import io
+import json
 import re
-import sys
-import tokenize
 from collections.abc import Iterator
-from functools import cache
 from inspect import getdoc
-from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from led_pipeline.files.errors import InputError
-from led_pipeline.recipe import settings
+from led_pipeline.recipe import settings, steps
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.schema import LARGEST, Name
 
 INTRODUCTION = f"""\
 # Every key of a recipe
 
-Made by `led reference` from `src/led_pipeline/recipe/`; a test keeps the two equal. Edit the comments there.
+Made by `led reference` from `src/led_pipeline/recipe/`; a test keeps the two equal. Edit the docstrings there.
 
 NAME stands for a name of your own: a letter, then letters, digits and underscores. Where no other bound is named, a
 whole number is at most {LARGEST}; no number is infinite. The last column of stages names the settings (`STEPS`) that
@@ -45,12 +41,27 @@ def page() -> str:
     """Return the page as Markdown.
 
     Raises:
-        InputError: a key has no comment.
+        InputError: a key has no docstring.
     """
     tables: dict[type[BaseModel], dict[type[BaseModel], list[str]]] = {}
     for cls, places in sections(Recipe).items():
         tables.setdefault(root_of(cls), {})[cls] = places
     return "\n\n".join([INTRODUCTION, *map(section_text, tables.values())]) + "\n"
+
+
+def schema() -> str:
+    """Return the JSON schema of a recipe, by which editors complete and check one."""
+
+    def one_line(value: Any) -> Any:
+        if isinstance(value, dict):
+            kept = {key: inner for key, inner in value.items() if key != "title" or isinstance(inner, dict)}
+            return {key: one_line(inner) for key, inner in kept.items()}
+        if isinstance(value, str) and "\n" in value:
+            return " ".join(value.split())
+        return [one_line(inner) for inner in value] if isinstance(value, list) else value
+
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A recipe of led_pipeline"}
+    return json.dumps(head | one_line(Recipe.model_json_schema()), indent=1, ensure_ascii=False) + "\n"
 
 
 def sections(root: type[BaseModel]) -> dict[type[BaseModel], list[str]]:
@@ -88,16 +99,14 @@ def section_text(classes: dict[type[BaseModel], list[str]]) -> str:
     staged = any(place.startswith("stages") and "." not in place.partition(".NAME")[2] for place in places)
     rows = [["key", "type", "default", "meaning", *["families", "re-runs"] * staged]]
     for cls, where in classes.items():
-        comments = comments_of(cls)
         for name in [
             key for key in cls.__annotations__ if key in cls.model_fields and not _is_tag(cls.model_fields[key])
         ]:
-            if not comments.get(name):
-                raise InputError(
-                    f"{_source(cls)}: {cls.__name__}.{name} has no comment, say its meaning behind the key"
-                )
-            row = [f"`{name}`", kind(cls, name), default(cls.model_fields[name]), comments[name]]
-            rows.append(row + [", ".join(families(where)), ", ".join(settings.steps_of(cls)) or "–"] * staged)
+            meaning = " ".join((cls.model_fields[name].description or "").split())
+            if not meaning:
+                raise InputError(f"{cls.__module__}: {cls.__name__}.{name} has no docstring, say its meaning below it")
+            row = [f"`{name}`", kind(cls, name), default(cls.model_fields[name]), meaning]
+            rows.append(row + [", ".join(families(where)), ", ".join(steps.steps_of(cls)) or "–"] * staged)
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     lines.insert(1, "|" + "---|" * len(rows[0]))
     title = f"`stages.NAME`: {TITLES.get(first.__name__, first.__name__.lower())}" if staged else heading(places)
@@ -108,7 +117,7 @@ def section_text(classes: dict[type[BaseModel], list[str]]) -> str:
 def root_of(cls: type[BaseModel]) -> type[BaseModel]:
     """Return the group of settings that a class of keys extends, or the class itself."""
     bases = reversed(cls.__mro__) if cls.__module__ == settings.__name__ else ()
-    return next((base for base in bases if base in settings.GROUPS), cls)
+    return next((base for base in bases if base in steps.GROUPS), cls)
 
 
 def families(places: list[str]) -> list[str]:
@@ -167,34 +176,3 @@ def default(field: FieldInfo) -> str:
 def _is_tag(field: FieldInfo) -> bool:
     """Return whether a key only says which class of keys it stands in, as `family` does."""
     return get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1
-
-
-def _source(cls: type) -> Path:
-    return Path(sys.modules[cls.__module__].__file__)
-
-
-def comments_of(cls: type[BaseModel]) -> dict[str, str]:
-    """Return the comment of each key that a class adds: the one behind it, after whole lines of comment above it."""
-    tree, comments, alone = _read(_source(cls))
-    bodies = [n.body for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and n.name == cls.__name__]
-    found = {}
-    for node in bodies[0]:
-        if isinstance(node, ast.AnnAssign) and "ClassVar" not in ast.unparse(node.annotation):
-            above = []
-            line = node.lineno - 1
-            while line in alone:
-                above.insert(0, comments[line])
-                line -= 1
-            behind = [comments[line] for line in range(node.lineno, node.end_lineno + 1) if line in comments]
-            found[node.target.id] = " ".join([*above, *behind])
-    return found
-
-
-@cache
-def _read(path: Path) -> tuple[ast.Module, dict[int, str], frozenset[int]]:
-    """Return a module's tree, its comments by line, and which of these lines hold nothing else."""
-    text = path.read_text(encoding="utf-8")
-    tokens = [t for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type == tokenize.COMMENT]
-    comments = {token.start[0]: token.string.lstrip("# ").strip() for token in tokens if "fmt:" not in token.string}
-    alone = frozenset(token.start[0] for token in tokens if token.line.lstrip().startswith("#"))
-    return ast.parse(text), comments, alone & comments.keys()

@@ -31,7 +31,9 @@ JUDGED = "judged"  # in place of a system: the judged passages of each query
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -50,65 +52,95 @@ def _is_number(annotation: Any) -> bool:
 
 
 class Bm25(Section):
-    # How texts become terms: the code of an Anserini analyser (en: Porter stemming, English stop words dropped); none:
-    # words in lower case, neither stemmed nor dropped; bigrams: pairs of letters, for scripts without blanks.
     language: Language = "en"
-    k1: float = Field(0.9, gt=0, le=1_000)  # saturation of term frequencies
-    b: Fraction = 0.4  # share of the normalisation by length
+    """How texts become terms: the code of an Anserini analyser (en: Porter stemming, English stop words dropped); none:
+    words in lower case, neither stemmed nor dropped; bigrams: pairs of letters, for scripts without blanks."""
+    k1: float = Field(0.9, gt=0, le=1_000)
+    """saturation of term frequencies"""
+    b: Fraction = 0.4
+    """share of the normalisation by length"""
 
 
 class Mining(Section):
-    depth: Depth = 200  # unjudged passages kept per train query and system
-    hits: Depth = 300  # passages searched per train query, judged ones included
-    published_depth: Depth = 1_000  # kept of published negatives
+    depth: Depth = 200
+    """unjudged passages kept per train query and system"""
+    hits: Depth = 300
+    """passages searched per train query, judged ones included"""
+    published_depth: Depth = 1_000
+    """kept of published negatives"""
 
 
 class Search(Section):
     """What BM25 and lexicon stages search with; dense stages use FAISS."""
 
-    backend: Literal["anserini", "opensearch"] = "anserini"  # opensearch: the node of OPENSEARCH_URL
+    backend: Literal["anserini", "opensearch"] = "anserini"
+    """opensearch: the node of OPENSEARCH_URL"""
 
 
 class Validation(Section):
     """Re-ranking of a few passages for a few queries, during training."""
 
-    split: Name = "dev"  # whose queries
-    system: Name = "bm25"  # whose ranking gives the candidates; judged: the judged passages alone, without a search
-    queries: Positive = 1_000  # so many of the split, those with the lowest ids
-    depth: Depth = 1_000  # candidates per query; of judged ones all
-    every: Positive = 10_000  # optimizer steps
-    keep: Literal["best", "last"] = "best"  # which weights: those of the best validated step, or of the last step
-    measure: Measure = "MRR@10"  # MRR, nDCG, MAP, P, recall or hit at a cut-off
+    split: Name = "dev"
+    """whose queries"""
+    system: Name = "bm25"
+    """whose ranking gives the candidates; judged: the judged passages alone, without a search"""
+    queries: Positive = 1_000
+    """so many of the split, those with the lowest ids"""
+    depth: Depth = 1_000
+    """candidates per query; of judged ones all"""
+    every: Positive = 10_000
+    """optimizer steps"""
+    keep: Literal["best", "last"] = "best"
+    """which weights: those of the best validated step, or of the last step"""
+    measure: Measure = "MRR@10"
+    """MRR, nDCG, MAP, P, recall or hit at a cut-off"""
 
 
 class Evaluation(Section):
-    splits: list[Name] = ["dev"]  # what is measured on
-    depth: Depth = 1_000  # passages ranked per query
-    compare: list[tuple[Name, Name]] = []  # pairs of systems for a paired significance test
-    examples: int = Field(5, ge=0, le=1_000)  # queries shown side by side in the report
-    side_by_side: tuple[Name, Name] | None = None  # two systems whose results the report shows
-    gate: bool = False  # stop where a result lies below the published one by more than its tolerance
+    splits: list[Name] = ["dev"]
+    """what is measured on"""
+    depth: Depth = 1_000
+    """passages ranked per query"""
+    compare: list[tuple[Name, Name]] = []
+    """pairs of systems for a paired significance test"""
+    examples: int = Field(5, ge=0, le=1_000)
+    """queries shown side by side in the report"""
+    side_by_side: tuple[Name, Name] | None = None
+    """two systems whose results the report shows"""
+    gate: bool = False
+    """stop where a result lies below the published one by more than its tolerance"""
 
 
 class JobResources(Section):
-    gpu: Count = 0  # GPUs of a job; 0: it runs on the processor
-    threads: Positive = 1  # threads of a job
-    mem_mb: Positive = 4_000  # memory in MB, for the scheduler
-    runtime_min: Positive = 60  # minutes, for the scheduler
+    gpu: Count = 0
+    """GPUs of a job; 0: it runs on the processor"""
+    threads: Positive = 1
+    """threads of a job"""
+    mem_mb: Positive = 4_000
+    """memory in MB, for the scheduler"""
+    runtime_min: Positive = 60
+    """minutes, for the scheduler"""
 
 
 class TrainingResources(JobResources):
     """What a training asks for: gpu, threads and mem_mb of each node."""
 
-    nodes: Positive = 1  # more than one only under SLURM
-    accelerate: str | None = None  # a file of `accelerate config` that shards the weights: FSDP or DeepSpeed
+    nodes: Positive = 1
+    """more than one only under SLURM"""
+    accelerate: str | None = None
+    """a file of `accelerate config` that shards the weights: FSDP or DeepSpeed"""
 
 
 class Resources(Section):
     """What each kind of job asks for; partitions and accounts belong to the profile."""
 
-    train: TrainingResources = TrainingResources()  # trainings and pretraining
-    encode: JobResources = JobResources()  # vectors
-    score: JobResources = JobResources()  # a ranker's scores, of teachers and of reranking
-    search: JobResources = JobResources()  # dense search
-    cpu: JobResources = JobResources()  # everything else
+    train: TrainingResources = TrainingResources()
+    """trainings and pretraining"""
+    encode: JobResources = JobResources()
+    """vectors"""
+    score: JobResources = JobResources()
+    """a ranker's scores, of teachers and of reranking"""
+    search: JobResources = JobResources()
+    """dense search"""
+    cpu: JobResources = JobResources()
+    """everything else"""

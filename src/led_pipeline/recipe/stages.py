@@ -26,7 +26,8 @@ from led_pipeline.recipe.settings import (
 
 
 class AnyStage(Seeded):
-    resources: TrainingResources | None = None  # of its training; resources.train unless given
+    resources: TrainingResources | None = None
+    """of its training; resources.train unless given"""
 
 
 class Pretrain(Pretraining, AnyStage):
@@ -36,14 +37,19 @@ class Pretrain(Pretraining, AnyStage):
 class Trained(Running, Inference, Sampling, Schedule, AnyStage):
     """What stages with a model have in common; each family adds its own groups."""
 
-    init: str  # a stage, a local folder or a hub id
-    tokenizer: str | None = None  # a stage, a local folder or a hub id; the recipe's unless given
-    train: bool = True  # false: take the model of init as it is
-    validation: bool = True  # false: not measured on the way
+    init: str
+    """a stage, a local folder or a hub id"""
+    tokenizer: str | None = None
+    """a stage, a local folder or a hub id; the recipe's unless given"""
+    train: bool = True
+    """false: take the model of init as it is"""
+    validation: bool = True
+    """false: not measured on the way"""
 
 
 class Retriever(Trained):
-    query_init: str | None = None  # untied: what it starts from (a stage, a folder or a hub id), as init unless given
+    query_init: str | None = None
+    """untied: what it starts from (a stage, a folder or a hub id), as init unless given"""
 
 
 class Dense(DenseRepresentation, Start, DenseObjective, Optimisation, Retriever):
@@ -51,18 +57,22 @@ class Dense(DenseRepresentation, Start, DenseObjective, Optimisation, Retriever)
 
 
 class Lexicon(LexiconRepresentation, LexiconStart, LexiconObjective, LexiconOptimisation, Retriever):
-    quantisation: int = Field(100, ge=1, le=10_000)  # impact = round(weight x this), on the way into Anserini only
+    quantisation: int = Field(100, ge=1, le=10_000)
+    """impact = round(weight x this), on the way into Anserini only"""
 
 
 class Rerank(Section):
     """What a ranker is evaluated on: the first passages of another system's run."""
 
-    system: Name = "bm25"  # bm25 or any stage that ranks
-    depth: Depth = 100  # its first so many passages
+    system: Name = "bm25"
+    """bm25 or any stage that ranks"""
+    depth: Depth = 100
+    """its first so many passages"""
 
 
 class Ranker(RankerRepresentation, Start, RankerObjective, Optimisation, Trained):
-    rerank: Rerank = Rerank()  # what it ranks in the evaluation
+    rerank: Rerank = Rerank()
+    """what it ranks in the evaluation"""
 
 
 Stage = Annotated[Pretrain | Dense | Lexicon | Ranker, Field(discriminator="family")]

@@ -1,6 +1,6 @@
 """What a command gets as --settings: the groups that its step depends on, with the recipe's seed filled in.
 
-The commands of the workflow get exactly the keys of their step (`settings.keys_of`); where one is left out by hand, it
+The commands of the workflow get exactly the keys of their step (`steps.keys_of`); where one is left out by hand, it
 has its default.
 """
 

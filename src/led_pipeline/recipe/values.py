@@ -38,22 +38,32 @@ def _or_user_code(value: object, known: ValidatorFunctionWrapHandler) -> str:
 class Teacher(Section):
     """A system, or several as one, whose scores a stage learns from."""
 
-    # A stage, a name under dataset.scores, or `labels` for the grades of the judgements; this or `stages`.
     stage: Name | None = None
-    loss: Annotated[
-        Distillation, WrapValidator(_or_user_code), PlainSerializer(str)
-    ]  # or an own one, path/file.py:function
-    weight: Weight = 1.0  # of this term
-    temperature: Temperature = 1.0  # kl: both sides are divided by it, and the loss multiplied by its square
-    margin: Weight = 0.0  # rank: how far apart two passages must score
-    min_confidence: Weight = 0.0  # rank: least gap between the teacher's scores of a pair
-    with_positive: bool = True  # whether the positive takes part
-    stages: list[Name] = []  # several systems as one: the weighted mean of their scores, each brought to 0..1 per query
-    weights: list[Factor] = []  # of the systems under `stages`; equal unless given
-    normalize: bool = False  # bring a single system's scores to 0..1 per query, as those of several always are
-    scale: Factor = 1.0  # the teacher's scores times this are what the loss sees
-    candidates: Candidates = "own"  # own: scores of the trainset; batch...: from stored vectors, see the stage's key
-    own_offset: Score = 0.0  # added to the scores of a query's own candidates alone, after the scale
+    """A stage, a name under dataset.scores, or `labels` for the grades of the judgements; this or `stages`."""
+    loss: Annotated[Distillation, WrapValidator(_or_user_code), PlainSerializer(str)]
+    """or an own one, path/file.py:function"""
+    weight: Weight = 1.0
+    """of this term"""
+    temperature: Temperature = 1.0
+    """kl: both sides are divided by it, and the loss multiplied by its square"""
+    margin: Weight = 0.0
+    """rank: how far apart two passages must score"""
+    min_confidence: Weight = 0.0
+    """rank: least gap between the teacher's scores of a pair"""
+    with_positive: bool = True
+    """whether the positive takes part"""
+    stages: list[Name] = []
+    """several systems as one: the weighted mean of their scores, each brought to 0..1 per query"""
+    weights: list[Factor] = []
+    """of the systems under `stages`; equal unless given"""
+    normalize: bool = False
+    """bring a single system's scores to 0..1 per query, as those of several always are"""
+    scale: Factor = 1.0
+    """the teacher's scores times this are what the loss sees"""
+    candidates: Candidates = "own"
+    """own: scores of the trainset; batch...: from stored vectors, see the stage's key"""
+    own_offset: Score = 0.0
+    """added to the scores of a query's own candidates alone, after the scale"""
 
     @property
     def systems(self) -> list[str]:
@@ -64,21 +74,30 @@ class Teacher(Section):
 class NegativeSource(Section):
     """Which passages of a system's pool are candidates: filters first, then skip, then first, last or random."""
 
-    # bm25, a stage, a name under dataset.negatives or dataset.scores, or `labels`: judged ones that are no positives.
     system: Name
-    min_score: Score | None = None  # candidates score at least this ...
-    max_score: Score | None = None  # ... and less than this, by the system's own scores
-    skip: Count = 0  # the best so many are left out
-    first: Positive | None = None  # the best so many of the others; one of first, last and random at most
-    last: Positive | None = None  # the worst so many
-    random: Positive | None = None  # so many, the same in every epoch
+    """bm25, a stage, a name under dataset.negatives or dataset.scores, or `labels`: judged ones that are no
+    positives."""
+    min_score: Score | None = None
+    """candidates score at least this ..."""
+    max_score: Score | None = None
+    """... and less than this, by the system's own scores"""
+    skip: Count = 0
+    """the best so many are left out"""
+    first: Positive | None = None
+    """the best so many of the others; one of first, last and random at most"""
+    last: Positive | None = None
+    """the worst so many"""
+    random: Positive | None = None
+    """so many, the same in every epoch"""
 
 
 class MorePositives(Section):
     """Positives besides the judged ones: passages that a score file gives a high score."""
 
-    scores: Name  # a name under dataset.scores
-    min_score: Score  # positives score at least this, after scale and offset
+    scores: Name
+    """a name under dataset.scores"""
+    min_score: Score
+    """positives score at least this, after scale and offset"""
 
 
 def _kind(source: Any) -> str:
@@ -102,10 +121,14 @@ Grade = Annotated[Positive | Literal["highest"], WrapValidator(_grade)]
 class Lora(Section):
     """Low-rank adapters, which are trained in place of the weights and merged into them on export."""
 
-    rank: Positive = 16  # of the two matrices whose product is added to a weight
-    alpha: Factor = 32  # the adapters' output counts alpha / rank
-    dropout: Share = 0.05  # of what goes into the adapters
-    targets: list[str] | None = None  # names of linear layers; unless given, peft's choice for the type of model
+    rank: Positive = 16
+    """of the two matrices whose product is added to a weight"""
+    alpha: Factor = 32
+    """the adapters' output counts alpha / rank"""
+    dropout: Share = 0.05
+    """of what goes into the adapters"""
+    targets: list[str] | None = None
+    """names of linear layers; unless given, peft's choice for the type of model"""
 
 
 def in_user_file(value: str, *names: str, kind: str) -> str:

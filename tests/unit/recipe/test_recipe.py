@@ -13,7 +13,7 @@ from led_pipeline.files.digests import fingerprint
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
 from led_pipeline.files.yaml_lines import repeated_keys
-from led_pipeline.recipe import settings
+from led_pipeline.recipe import settings, steps
 from led_pipeline.recipe.load import load_recipe, trained_in
 from led_pipeline.recipe.stages import FAMILIES
 
@@ -430,7 +430,7 @@ def test_a_step_gets_exactly_the_settings_it_reads():
 
 def test_a_key_belongs_to_one_group_of_settings():
     for family in FAMILIES.values():
-        groups = [base for base in family.__mro__ if base in settings.GROUPS]
+        groups = [base for base in family.__mro__ if base in steps.GROUPS]
         keys = [key for group in groups for key in {k for b in family.__mro__ if issubclass(b, group) and
                 b.__module__ == settings.__name__ for k in vars(b).get("__annotations__", {})}]  # fmt: skip
         assert len(keys) == len(set(keys)) and set(keys) <= family.model_fields.keys()
@@ -442,7 +442,7 @@ def test_every_step_reads_what_it_always_read(request):
         f"{name}: {stage}, {step}": fingerprint(recipe.settings(step, stage))
         for name, recipe in ((name, load_recipe(config)) for name, config in sorted(RECIPES.items()))
         for stage in recipe.stages
-        for step in settings.STEPS
+        for step in steps.STEPS
         if recipe.settings(step, stage)
     }
     if request.config.getoption("--renew-golden"):

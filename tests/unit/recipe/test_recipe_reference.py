@@ -1,10 +1,14 @@
-"""The reference page says what the models and the comments behind the keys say."""
+"""The reference page and the schema say what the models and the docstrings below the keys say."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from configs import FOLDER as CONFIG
+from configs import RECIPES, changed
+from jsonschema import Draft202012Validator
 from pydantic import Field
 
 from led_pipeline.files.errors import InputError
@@ -13,22 +17,21 @@ from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.schema import Positive, Section
 from led_pipeline.recipe.stages import FAMILIES
 
+SCHEMA = CONFIG / "recipe.schema.json"
 PAGE = Path(__file__).parents[3] / "docs" / "recipe-reference.md"
 
 
-class Commented(Section):
-    # The first line of a long meaning
-    # and its second one.
-    above: int = 3
-    behind: float = Field(
-        0.5,  # half of it
-        gt=0,
-    )
-    both: Positive | None = None  # none where it is left out
+class Told(Section):
+    behind: float = Field(0.5, gt=0)
+    """half of it"""
+    long: Positive | None = None
+    """The first line of a long meaning
+    and its second one."""
 
 
 class Silent(Section):
-    told: int = 1  # told
+    told: int = 1
+    """told"""
     silent: int = 2
 
 
@@ -53,16 +56,29 @@ def test_a_row_has_type_bounds_default_meaning_and_the_settings_that_hold_the_ke
     assert any(row.startswith("| `warmup_fraction` | float ≥ 0, ≤ 1 | `0.01` | ") for row in rows)
 
 
-def test_a_comment_may_stand_above_behind_or_within_a_key():
-    assert reference.comments_of(Commented) == {
-        "above": "The first line of a long meaning and its second one.",
-        "behind": "half of it",
-        "both": "none where it is left out",
-    }
-    text = reference.section_text({Commented: ["mine"]})
-    assert "| `both` | int ≥ 1 or null | `null` | none where it is left out |" in text
+def test_the_meaning_of_a_key_is_its_docstring():
+    text = reference.section_text({Told: ["mine"]})
+    assert "| `behind` | float > 0 | `0.5` | half of it |" in text
+    assert "| `long` | int ≥ 1 or null | `null` | The first line of a long meaning and its second one. |" in text
 
 
-def test_a_key_without_a_comment_is_named():
-    with pytest.raises(InputError, match=r"test_recipe_reference\.py: Silent\.silent has no comment"):
+def test_a_key_without_a_docstring_is_named():
+    with pytest.raises(InputError, match=r"Silent\.silent has no docstring"):
         reference.section_text({Silent: ["mine"]})
+
+
+def test_the_schema_for_editors_is_what_led_reference_prints():
+    assert SCHEMA.read_text(encoding="utf-8") == reference.schema(), (
+        "led reference --schema > config/recipe.schema.json"
+    )
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_editors_accept_every_shipped_recipe_and_mark_a_misspelt_key(name):
+    check = Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+    assert [error.message for error in check.iter_errors(RECIPES[name])] == []
+    stage = next(iter(RECIPES[name]["stages"]))
+    assert list(check.iter_errors(changed(RECIPES[name], {f"stages.{stage}.poolin": "cls"})))
+    assert list(check.iter_errors(RECIPES[name] | {"evaluaton": {}}))
+    first = (CONFIG / name).read_text(encoding="utf-8").splitlines()[0]
+    assert ((CONFIG / name).parent / first.removeprefix("# yaml-language-server: $schema=")).resolve() == SCHEMA
