@@ -52,21 +52,23 @@ def sparse_rows(
     precision: batches.Precision = None,
 ) -> dict[str, Ragged]:
     """Return the positive weights of some rows in order, terms ascending; only these leave the device."""
-    dtype = np.uint16 if store.vocabulary <= 2**16 else np.uint32
     groups, parts = (
         [np.empty(0, dtype=np.int64)],
-        [(np.empty(0, np.int64), np.empty(0, dtype), np.empty(0, np.float32))],
+        [(np.empty(0, np.int64), np.empty(0, np.uint32), np.empty(0, np.float32))],
     )
 
     def keep(group: NDArray[np.int64], weights_BV: Tensor) -> None:
         text, term = weights_BV.nonzero(as_tuple=True)
         counts = torch.bincount(text, minlength=len(group))
         groups.append(group)
-        found = counts.cpu().numpy(), term.cpu().numpy().astype(dtype), weights_BV[text, term].cpu().numpy()
+        found = counts.cpu().numpy(), term.cpu().numpy().astype(np.uint32), weights_BV[text, term].cpu().numpy()
         parts.append(found)
 
     batches.encode(model, store, rows, length, device, keep, precision)
     counts, terms, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
+    # A model may have more entries than its tokenizer has tokens: embeddings are often padded.
+    if store.vocabulary <= 2**16 and terms.max(initial=0) < 2**16:
+        terms = terms.astype(np.uint16)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     given = np.argsort(np.concatenate(groups))
     return {name: Ragged(values, offsets).take(given) for name, values in (("terms", terms), ("weights", weights))}

@@ -46,6 +46,19 @@ def test_rows_are_those_of_each_text_alone_in_the_given_order(folder, monkeypatc
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-3 if family == "dense" else 1e-5)
 
 
+def test_terms_beyond_the_tokenizers_vocabulary_stay_what_they_are(folder):
+    """A model with 65,536 entries and 4 more, of which padded embeddings make some; 16 bits would wrap around."""
+
+    class Padded(torch.nn.Module):
+        def forward(self, texts) -> torch.Tensor:
+            weights = torch.zeros(len(texts.lengths), 2**16 + 4)
+            weights[:, [3, 2**16 + 1]] = torch.tensor([1.0, 2.0])
+            return weights
+
+    rows = encode.sparse_rows(Padded(), TokenStore([folder / "passages.arrow"]), ROWS, 20, CPU)
+    assert all(rows["terms"][i].tolist() == [3, 2**16 + 1] for i in range(len(ROWS)))
+
+
 @pytest.mark.parametrize("side", ["query", "passage"])
 def test_the_command_encodes_without_dropout_and_cuts_each_side_at_its_length(folder, tmp_path, monkeypatch, side):
     """Also a model that arrives in training mode, as one of the user's classes may."""
