@@ -245,11 +245,7 @@ def content(path: Path) -> object:
     if path.suffix != ".json":
         return path.read_bytes()
     value = json.loads(path.read_text())
-    return (
-        {key: item for key, item in value.items() if key not in ("seconds", "created")}
-        if isinstance(value, dict)
-        else value
-    )
+    return {key: item for key, item in value.items() if key not in TIMES} if isinstance(value, dict) else value
 
 
 def campaign(folder: Path, kills: int, target: str = "led_final") -> tuple[Counter, list[str]]:

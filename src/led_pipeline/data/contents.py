@@ -9,13 +9,12 @@ import os
 import stat
 import sys
 import time
-import zipfile
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from led_pipeline.data.formats.streams import in_archive, member, on_disk
+from led_pipeline.data.formats.streams import in_archive, member, on_disk, opened_archive
 from led_pipeline.files.atomic import size, write_json
 from led_pipeline.files.digests import digest, fingerprint
 from led_pipeline.files.errors import InputError
@@ -107,11 +106,8 @@ def _digest(path: Path | str) -> str:
     inside = in_archive(path)
     if inside is None:
         return digest(path)
-    try:
-        with zipfile.ZipFile(inside[0]) as archive, archive.open(member(archive, inside[1])) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read from its zip archive ({error}); download it again") from error
+    with opened_archive(inside[0]) as archive, archive.open(member(archive, inside[1])) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _files(folder: Path) -> Iterator[str]:

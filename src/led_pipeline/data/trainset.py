@@ -223,8 +223,10 @@ def sources(
     a: argparse.Namespace, settings: TrainsetSettings
 ) -> tuple[NDArray[np.int32], Candidates, NDArray[np.int32]]:
     """Return what the command line of `draw` names: positive pairs, candidates, and pairs that are no negatives."""
+    if bool(a.positives) != bool(settings.more_positives):
+        raise InputError("--positives: a ranking and the key more_positives in --settings go together; give both")
     pairs = positives(a.qrels, a.queries, a.passages, settings.positive_from)
-    if a.positives and settings.more_positives:
+    if settings.more_positives:
         scored = above(a.positives, count_rows(a.queries), settings.more_positives.min_score)
         pairs = np.unique(np.concatenate([pairs, scored]), axis=0)
     which = [None if isinstance(source, str) else source for source in settings.negatives]

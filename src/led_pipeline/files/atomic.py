@@ -45,21 +45,13 @@ def atomic(path: Path | str, needs: int = 0) -> Iterator[Path]:
     if needs > (free := shutil.disk_usage(path.parent).free):
         raise InputError(_no_room(path, f"{size(needs)} are needed", free, "nothing was written"))
     try:
-        yield temporary
-        keep_through_power_loss(temporary)
-        if path.is_dir():
-            shutil.rmtree(path)
-        temporary.replace(path)
-        _sync(path.parent)
-    except InputError:
-        raise
-    except Exception as error:
-        free, written = shutil.disk_usage(path.parent).free, tree_bytes(temporary)
-        reason = full_disk(error) or (str(error) if free < NOTHING_LEFT else "")
-        if not reason:
-            raise
-        wanted = f"{size(needs)} are needed" if needs else f"more than {size(free + written)} are needed"
-        raise InputError(_no_room(path, wanted, free + written, f"{reason}; what was written is removed")) from error
+        with naming_a_full_disk(path, temporary, needs, "; what was written is removed"):
+            yield temporary
+            keep_through_power_loss(temporary)
+            if path.is_dir():
+                shutil.rmtree(path)
+            temporary.replace(path)
+            _sync(path.parent)
     finally:
         remove(temporary)
 
@@ -148,17 +140,25 @@ def full_disk(error: BaseException) -> str:
 
 
 @contextmanager
-def naming_a_full_disk(path: Path) -> Iterator[None]:
-    """Say what was being written where libraries, which write there themselves, say only that a disk is full."""
+def naming_a_full_disk(path: Path, written: Path | None = None, needs: int = 0, after: str = "") -> Iterator[None]:
+    """Turn what a library raises while it writes to a full disk into an `InputError` that names the result.
+
+    Args:
+        written: where it writes on the way to `path`, unless in place.
+        needs: as of `atomic`.
+        after: what becomes of the bytes that were written, as the end of the sentence.
+    """
     try:
         yield
+    except InputError:
+        raise
     except Exception as error:
-        if isinstance(error, InputError) or not (reason := full_disk(error)):
+        free, used = shutil.disk_usage(path.parent).free, tree_bytes(written or path)
+        reason = full_disk(error) or (str(error) if free < NOTHING_LEFT else "")
+        if not reason:
             raise
-        free, written = shutil.disk_usage(path.parent).free, tree_bytes(path)
-        raise InputError(
-            _no_room(path, f"more than {size(free + written)} are needed", free + written, reason)
-        ) from error
+        wanted = f"{size(needs)} are needed" if needs else f"more than {size(free + used)} are needed"
+        raise InputError(_no_room(path, wanted, free + used, f"{reason}{after}")) from error
 
 
 def _no_room(path: Path, wanted: str, free: int, what: str) -> str:

@@ -52,7 +52,7 @@ def _section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _zero(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the stage and where the optimizer lies, from accelerate's file or from DeepSpeed's that it names."""
+    """Return the stage and where the optimizer is, from accelerate's file or from DeepSpeed's that it names."""
     if name := said.get("deepspeed_config_file"):
         zero = _mapping(name).get("zero_optimization") or {}
         return {"stage": zero.get("stage"), "offload": (zero.get("offload_optimizer") or {}).get("device", "none")}

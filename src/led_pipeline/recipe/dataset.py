@@ -88,7 +88,7 @@ class Dataset(Section):
     collection: str | None = None
     """unless given: collection.tsv, or corpus.jsonl for BEIR"""
     titles: str | None = None
-    """id TAB title, or JSON lines; which one changes results and stands in the report"""
+    """id TAB title, or JSON lines; the choice changes results, and the report names it"""
     splits: dict[Name, Split]
     """sets of queries with judgements; that to train on is called train"""
     negatives: dict[Name, str] = {}

@@ -24,7 +24,7 @@ INTRODUCTION = f"""\
 
 Made by `led reference` from `src/led_pipeline/recipe/`; a test keeps the two equal. Edit the docstrings there.
 
-NAME stands for a name of your own: a letter, then letters, digits and underscores. Where no other bound is named, a
+NAME is a name that you choose: a letter, then letters, digits and underscores. Where no other bound is named, a
 whole number is at most {LARGEST}; no number is infinite. The last column of stages names the settings (`STEPS`) that
 hold a key: changing it re-runs the rules that read them (`trainset`: `draw`; `train`; `import`: `import_model`;
 `inference`: vectors, and what a ranker scores; `pretrain`) and what follows. `running`: the training takes it up,
@@ -65,7 +65,7 @@ def schema() -> str:
 
 
 def sections(root: type[BaseModel]) -> dict[type[BaseModel], list[str]]:
-    """Return every class of keys, in the order of the recipe, with the places where its keys may stand."""
+    """Return every class of keys, in the order of the recipe, with the places where its keys may be."""
     found: dict[type[BaseModel], list[str]] = {}
 
     def visit(cls: type[BaseModel], place: str) -> None:
@@ -162,7 +162,7 @@ def _number(value: float) -> str:
 
 
 def default(field: FieldInfo) -> str:
-    """Return a key's default as YAML would say it; that of keys with keys below stands with them."""
+    """Return a key's default as YAML would say it; keys with keys below have theirs there."""
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)
@@ -174,5 +174,5 @@ def default(field: FieldInfo) -> str:
 
 
 def _is_tag(field: FieldInfo) -> bool:
-    """Return whether a key only says which class of keys it stands in, as `family` does."""
+    """Return whether a key only says which class of keys it is in, as `family` does."""
     return get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1

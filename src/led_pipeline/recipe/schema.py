@@ -85,7 +85,7 @@ class Validation(Section):
     system: Name = "bm25"
     """whose ranking gives the candidates; judged: the judged passages alone, without a search"""
     queries: Positive = 1_000
-    """so many of the split, those with the lowest ids"""
+    """number of queries of the split, those with the lowest ids"""
     depth: Depth = 1_000
     """candidates per query; of judged ones all"""
     every: Positive = 10_000
@@ -108,7 +108,7 @@ class Evaluation(Section):
     side_by_side: tuple[Name, Name] | None = None
     """two systems whose results the report shows"""
     gate: bool = False
-    """stop where a result lies below the published one by more than its tolerance"""
+    """stop where a result is below the published one by more than its tolerance"""
 
 
 class JobResources(Section):

@@ -36,9 +36,9 @@ class Sampling(Section):
     negatives: list[Negatives] = []
     """systems whose pools are drawn from, or mappings that say which of their passages"""
     negatives_per_query: Positive = 7
-    """drawn anew for every epoch"""
+    """drawn again for every epoch"""
     negatives_depth: Positive = 200
-    """the first so many of each system's pool"""
+    """number of passages, from the start of each system's pool"""
     deduplicate: bool = False
     """draw from a passage that several pools hold as if one held it"""
     only_scored: bool = False
@@ -51,7 +51,7 @@ class Sampling(Section):
     more_positives: MorePositives | None = None
     """none unless given"""
     sampling: Literal["random", "window"] = "random"
-    """anew in every epoch, or a window that moves through a shuffle"""
+    """drawn again in every epoch, or a window that moves through a shuffle"""
 
     @property
     def negative_systems(self) -> list[str]:
@@ -67,7 +67,7 @@ class Schedule(Seeded):
     epochs: int = Field(3, ge=1, le=10_000)
     """passes over the training queries"""
     max_steps: Positive | None = None
-    """end after so many optimizer steps, unless the epochs end before"""
+    """largest number of optimizer steps; the epochs may end before"""
 
 
 class Objective(Section):
@@ -110,7 +110,7 @@ class LexiconObjective(RetrieverObjective):
     regulariser_warmup: Count = 0
     """optimizer steps in which FLOPS and L1 weights grow quadratically"""
     flops_threshold: Count | None = None
-    """FLOPS takes passages of at most so many terms as empty"""
+    """FLOPS counts passages of at most this number of terms as empty"""
     flops_grouped: bool = False
     """FLOPS of passages by their place among a query's candidates, added up"""
 
@@ -197,7 +197,7 @@ class DenseRepresentation(RetrieverRepresentation):
     normalize: bool = False
     """vectors of length 1, for cosine similarity"""
     head: Positive | None = None
-    """project the pooled vector to so many dimensions, without a bias"""
+    """project the pooled vector to this number of dimensions, without a bias"""
     encoder_decoder: Literal["encoder", "first_decoder_token"] = "encoder"
     """What of a T5 is read: its encoder's pooled states, or the vector of the first decoder token (no pooling then)."""
     append_eos: bool = False
@@ -215,7 +215,7 @@ class LexiconRepresentation(RetrieverRepresentation):
     query_encoder: Literal["model", "bag_of_words", "idf"] = "model"
     """Whether a query is encoded, or is the set of its tokens, each with the weight 1 or one of a table."""
     top_k_queries: Positive | None = None
-    """keep a query's highest so many weights, in training and afterwards"""
+    """number of a query's highest weights to keep, in training and afterwards"""
     top_k_passages: Positive | None = None
     """the same of passages"""
     prune_ratio_queries: Share = 0.0
@@ -229,7 +229,7 @@ class RankerRepresentation(Representation):
     scoring: Literal["classifier", "true_false"] = "classifier"
     """true_false: two words' logits of a T5 (monoT5)"""
     template: str = "Query: {query} Document: {passage} Relevant:"
-    """true_false: what stands around the texts, outside their lengths."""
+    """true_false: the prompt around the texts; their lengths leave it out."""
     true_word: str = "true"
     """true_false: the word whose logit is the score ..."""
     false_word: str = "false"
@@ -242,7 +242,7 @@ class Running(Section):
     checkpoint_min: Factor = 30
     """minutes between checkpoints"""
     checkpoint_steps: Positive | None = None
-    """also after every so many steps"""
+    """number of steps between checkpoints, besides the minutes"""
     tracking: list[Literal["tensorboard", "wandb"]] = []
     """besides train.jsonl; the package must be installed"""
 

@@ -67,7 +67,7 @@ class Rerank(Section):
     system: Name = "bm25"
     """bm25 or any stage that ranks"""
     depth: Depth = 100
-    """its first so many passages"""
+    """number of its passages, from the first one"""
 
 
 class Ranker(RankerRepresentation, Start, RankerObjective, Optimisation, Trained):

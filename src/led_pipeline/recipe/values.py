@@ -41,7 +41,7 @@ class Teacher(Section):
     stage: Name | None = None
     """A stage, a name under dataset.scores, or `labels` for the grades of the judgements; this or `stages`."""
     loss: Annotated[Distillation, WrapValidator(_or_user_code), PlainSerializer(str)]
-    """or an own one, path/file.py:function"""
+    """or a function of the user's, path/file.py:function"""
     weight: Weight = 1.0
     """of this term"""
     temperature: Temperature = 1.0
@@ -82,13 +82,13 @@ class NegativeSource(Section):
     max_score: Score | None = None
     """... and less than this, by the system's own scores"""
     skip: Count = 0
-    """the best so many are left out"""
+    """number of the best passages to leave out"""
     first: Positive | None = None
-    """the best so many of the others; one of first, last and random at most"""
+    """number of the best of the others; at most one of first, last and random"""
     last: Positive | None = None
-    """the worst so many"""
+    """number of the worst"""
     random: Positive | None = None
-    """so many, the same in every epoch"""
+    """number drawn at random, the same in every epoch"""
 
 
 class MorePositives(Section):

@@ -389,3 +389,29 @@ def test_the_commands_draw_and_join(two_pools, tmp_path, monkeypatch):
     columns, _ = read_arrow(tmp_path / "t.arrow")
     assert sorted(examples(columns, 0)) == [(0, [9, 1, 3, 1]), (2, [0, 7, 7, 7])]
     assert columns["score_lex"][1].tolist() == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('{"seed": 1, "epochs": 0}', r"--settings: epochs: .*at least 1"),
+        ('{"seed": 1, "epoch": 2}', r"--settings: epoch: no such key \(did you mean epochs\?\)"),
+        ('{"epochs": 2}', r"--settings: seed: this key is required"),
+        ("{", r"--settings: "),
+    ],
+)
+def test_settings_that_a_step_cannot_use_are_sentences(monkeypatch, text, sentence):
+    inputs = [part for name in ("queries", "passages", "qrels", "pools", "out") for part in (f"--{name}", "x")]
+    monkeypatch.setattr(sys, "argv", ["trainset", "draw", *inputs, "--settings", text])
+    with pytest.raises(InputError, match=sentence):
+        trainset.main()
+
+
+@pytest.mark.parametrize("more", [None, {"scores": "ce", "min_score": 1.0}])
+def test_a_ranking_of_positives_and_its_key_go_together(monkeypatch, more):
+    inputs = [part for name in ("queries", "passages", "qrels", "pools", "out") for part in (f"--{name}", "x")]
+    positives = [] if more else ["--positives", "x"]
+    settings = json.dumps({"seed": 1, "more_positives": more})
+    monkeypatch.setattr(sys, "argv", ["trainset", "draw", *inputs, *positives, "--settings", settings])
+    with pytest.raises(InputError, match="give both"):
+        trainset.main()

@@ -71,14 +71,14 @@ def is_there(path: Path | str) -> bool:
     if inside is None:
         return Path(path).is_file()
     try:
-        with _archive(inside[0]) as archive:
+        with opened_archive(inside[0]) as archive:
             return bool(member(archive, inside[1]))
     except InputError:
         return False
 
 
 @contextmanager
-def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+def opened_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open a zip archive; what its directory or a member says wrongly is an `InputError`."""
     check_regular(path, "a zip archive")
     with reading(path, "a zip archive without a password; download it again", also=_ZIP), zipfile.ZipFile(path) as file:
@@ -182,7 +182,7 @@ def beginning(path: Path | str, count: int) -> tuple[bytes, int]:
     if len(head) < count:
         return head, len(head)
     if inside:
-        with _archive(inside[0]) as archive:
+        with opened_archive(inside[0]) as archive:
             return head, archive.getinfo(member(archive, inside[1])).file_size
     packed = Path(path).stat().st_size
     if plain_name(path) == str(path):
