@@ -17,7 +17,7 @@ TESTS_READY := .venv/.ready-tests
 PIP := .venv/bin/python -m pip
 WITH_ENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help env demo test test-fast lint format kill-test mutation-test unlock clean lock audit
+.PHONY: help env demo test test-fast lint types format kill-test mutation-test unlock clean lock audit
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -80,6 +80,9 @@ test-fast: $(TESTS_READY) ## the tests of single functions alone
 lint: $(TESTS_READY) ## what is not formatted, not used or not good style
 	@$(WITH_ENV) ruff check && $(WITH_ENV) ruff format --check --quiet && $(WITH_ENV) snakefmt --check Snakefile workflow
 	@$(WITH_ENV) snakemake --lint --configfile config/demo.yaml
+
+types: $(TESTS_READY) ## what mypy finds in src/ (strict)
+	@$(WITH_ENV) mypy
 
 format: $(TESTS_READY) ## format Python and Snakemake files
 	@$(WITH_ENV) ruff check --quiet --fix-only && $(WITH_ENV) ruff format && $(WITH_ENV) snakefmt Snakefile workflow
