@@ -18,10 +18,11 @@ TEXT_SUFFIXES = {".md", ".yaml", ".yml", ".toml", ".smk", ".sh", ".j2", ".txt", 
 # Old verbs and filler; people say is, has, holds, again, that many.
 WORDS = re.compile(r"\b(stands?|stood|standing|lies|lie|lain|lying|anew|so many|shall|upon|thereof|whereby)\b", re.I)
 # Participles and pronouns that name no thing; a name says what the value is.
-NAMES = set(
-    "asked called found given gone here kept known left_over listed made meant named needed"
-    " own own_code said seen shown taken theirs there told wanted what which".split()
-)
+NAMES = {
+    *("asked", "called", "found", "given", "gone", "here", "kept", "known", "left_over", "listed", "made", "meant"),
+    *("named", "needed", "own", "own_code", "said", "seen", "shown", "taken", "theirs", "there", "told", "wanted"),
+    *("what", "which"),
+}
 HERE = Path(__file__).resolve()
 
 
