@@ -120,9 +120,10 @@ def exported() -> Path:
     """Return the folder that a stage with stirred adapters exports."""
     out = root() / "merged"
     out.mkdir()
-    model = checkpoint.load(folder("bert"), settings("bert", lora=LORA))[0]
+    chosen = settings("bert", trained=True, lora=LORA)
+    model = checkpoint.start(str(folder("bert")), chosen, folder("bert"))
     stir(model)
-    checkpoint.save(model, settings("bert", lora=LORA), folder("bert"), out)
+    checkpoint.save(model, chosen, folder("bert"), out)
     return out
 
 
