@@ -4,7 +4,7 @@ A relative link such as `../config/config.yaml` works on GitHub as it is. On the
 `repository/`, where README.md and other Markdown files are pages, and links in them are followed in the same way.
 """
 
-import os
+import posixpath
 import re
 from pathlib import Path
 
@@ -30,8 +30,8 @@ def site_path(path: str) -> str:
 
 def linked(markdown: str, page: str) -> list[str]:
     """Return the repository paths of all relative links of a page, code blocks left out."""
-    folder = os.path.dirname(page)
-    return [os.path.normpath(os.path.join(folder, match[2])) for match in LINK.finditer(FENCE.sub("", markdown))]
+    folder = posixpath.dirname(page)
+    return [posixpath.normpath(posixpath.join(folder, match[2])) for match in LINK.finditer(FENCE.sub("", markdown))]
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -56,10 +56,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     source = repository_path(page.file.src_uri)
 
     def moved(match: re.Match[str]) -> str:
-        path = os.path.normpath(os.path.join(os.path.dirname(source), match[2]))
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(source), match[2]))
         if source.startswith(DOCS + "/") and path.startswith(DOCS + "/"):
             return match[0]
-        target = os.path.relpath(site_path(path), os.path.dirname(page.file.src_uri))
+        target = posixpath.relpath(site_path(path), posixpath.dirname(page.file.src_uri))
         return f"{match[1]}{target}{match[3] or ''})"
 
     return LINK.sub(moved, markdown)
