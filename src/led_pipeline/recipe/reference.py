@@ -1,7 +1,7 @@
 """The reference page of the recipe: every key with its type, default, bounds, meaning and what it re-runs; its schema.
 
 Types, defaults and bounds come from the pydantic models, the meaning from the docstring below each key, what re-runs
-from `STEPS`. `led reference` prints the page; docs/recipe-reference.md is its output, and
+from `STEPS`. `led reference` prints the page; docs/reference/recipe.md is its output, and
 config/recipe.schema.json that of `led reference --schema`.
 """
 

@@ -1,6 +1,6 @@
 """Every published file that a shipped recipe reads, made up small with its known oddities, through all preparation.
 
-What is odd in which file stands in docs/downloads.md.
+docs/reference/downloads.md lists what is odd in which file.
 """
 
 import gzip
