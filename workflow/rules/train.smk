@@ -56,7 +56,7 @@ rule import_model:
         ),
         version=version("train"),
     shell:
-        "python -m led_pipeline.models.checkpoint {params.init} {params.query_init}"
+        "python -m led_pipeline.models.saved_model {params.init} {params.query_init}"
         " {params.tokenizer} {params.settings} {params.passages} --out {output:q} > {log:q} 2>&1"
 
 
