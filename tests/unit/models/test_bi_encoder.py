@@ -52,7 +52,7 @@ def test_the_texts_of_one_side_are_those_of_its_numbers(lengths):
     both = to_packed_batch(queries.followed_by(passages), CPU)
     for part, side in ((both.between(0, 2), queries), (both.between(2, 6), passages)):
         alone = to_packed_batch(side, CPU)
-        for name in ("ids_N", "positions_N", "bounds"):
+        for name in ("ids_N", "positions_N", "cu_seqlens"):
             assert torch.equal(getattr(part, name), getattr(alone, name)), name
         rows = torch.arange(len(side))
         assert part.restore(rows).tolist() == alone.restore(rows).tolist()
