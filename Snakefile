@@ -31,9 +31,9 @@ rule led_final:
     """Train every stage of the recipe, evaluate all of them and write the report."""
     default_target: True
     input:
-        f"{ROOT}/report/index.html",
-        f"{ROOT}/report/table.txt",
-        [f"{ROOT}/report/gate.json"] if RECIPE.evaluation.gate else [],
+        LAYOUT.page,
+        LAYOUT.table,
+        [LAYOUT.gate] if RECIPE.evaluation.gate else [],
     localrule: True
 
 
@@ -43,7 +43,7 @@ onstart:
 
 
 onsuccess:
-    table = Path(ROOT, "report", "table.txt")
+    table = Path(LAYOUT.table)
     if table.is_file():
         print(table.read_text(encoding="utf-8"))
-        print(f"Look at {ROOT}/report/index.html next.")
+        print(f"Look at {LAYOUT.page} next.")

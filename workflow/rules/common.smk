@@ -44,6 +44,7 @@ from led_pipeline.files.digests import digest
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.yaml_lines import repeated_keys
 from led_pipeline.jobs.run_lock import Run
+from led_pipeline.recipe.layout import VECTOR_SUFFIX, Layout
 from led_pipeline.recipe.load import load_recipe, trained_in
 from led_pipeline.recipe.settings import Running
 from led_pipeline.recipe.values import LABELS
@@ -63,15 +64,14 @@ def checked_recipe():
         for fault in repeated_keys(Path(path)):
             raise InputError(fault)
     # Code of the user's that a finished stage learned with may have been moved since.
-    return load_recipe(config, trained=lambda dataset: trained_in(f"results/{dataset}"))
+    return load_recipe(config, trained=lambda dataset: trained_in(Layout.of(dataset).root))
 
 
 RECIPE = speaking(checked_recipe)
 DATASET = RECIPE.dataset
-ROOT = f"results/{DATASET.name}"
-LOGS = f"logs/{DATASET.name}"
+LAYOUT = Layout.of(DATASET.name)
 # Not for the Snakemakes that a run starts for its jobs.
-RUN = Run(ROOT) if workflow.is_main_process else None
+RUN = Run(LAYOUT.root) if workflow.is_main_process else None
 SHARDS = range(DATASET.shards)
 ENV = "../../envs/led.yaml"
 # The files that come with the workflow.
@@ -100,7 +100,7 @@ for folders in (HUB, {os.path.relpath(t) if hub.is_local(t) else t: name for t, 
     speaking(folder_names.check, folders)
 HUB_MODELS = {hub.slug(model.name): model for model in hub.hub_models(RECIPE)}
 TOKENIZER_OF = {folder: tokenizer for tokenizer, folder in TOKENIZERS.items()}
-PREFLIGHT = f"{ROOT}/preflight.json"
+PREFLIGHT = LAYOUT.preflight
 
 
 def query_parts(split):
@@ -146,7 +146,7 @@ def settings_and_paths(step):
     return lambda wildcards, output: settings(step)(wildcards)
 
 
-CONTENTS = Contents(f"{ROOT}/provenance/contents.json")
+CONTENTS = Contents(LAYOUT.contents)
 
 
 def content_of(path):
@@ -233,8 +233,7 @@ def gpus_of_a_node(wildcards, resources):
 
 def source(name):
     """Where a file of the dataset lies: the user's folder, or source/ for what is downloaded or made."""
-    folder = DATASET.folder if DATASET.source == "folder" else f"{ROOT}/source"
-    return os.path.join(folder, name)
+    return os.path.join(DATASET.folder, name) if DATASET.source == "folder" else LAYOUT.source(name)
 
 
 def published_file(name):
@@ -275,8 +274,8 @@ def model_input(name):
 def model_argument(name):
     """What a command gets for a name: the stage's folder, that of what came from the hub, or a path."""
     if name in RECIPE.stages:
-        return f"{ROOT}/models/{name}"
-    return str(hub.folder(ROOT, name)) if name in HUB else name
+        return LAYOUT.model(name)
+    return LAYOUT.hub(name) if name in HUB else name
 
 
 def query_init(wildcards):
@@ -305,23 +304,23 @@ def idf(wildcards):
 
 def token_shards(stage):
     """The token files of the collection for a stage's tokenizer, in order."""
-    return expand(f"{ROOT}/tokens/{slug(RECIPE.tokenizer_of(stage))}/passages.{{shard}}.arrow", shard=SHARDS)
+    return [LAYOUT.passage_tokens(slug(RECIPE.tokenizer_of(stage)), shard) for shard in SHARDS]
 
 
 def token_split(stage, split):
-    return f"{ROOT}/tokens/{slug(RECIPE.tokenizer_of(stage))}/{split}.arrow"
+    return LAYOUT.query_tokens(slug(RECIPE.tokenizer_of(stage)), split)
 
 
 def vector_suffix(stage):
-    return {"dense": "npy", "lexicon": "arrow"}[RECIPE.stages[stage].family]
+    return VECTOR_SUFFIX[RECIPE.stages[stage].family]
 
 
 def vector_shards(stage):
-    return expand(f"{ROOT}/vectors/{stage}/passages.{{shard}}.{vector_suffix(stage)}", shard=SHARDS)
+    return [LAYOUT.passage_vectors(stage, shard, vector_suffix(stage)) for shard in SHARDS]
 
 
 def vector_split(stage, split):
-    return f"{ROOT}/vectors/{stage}/{split}.{vector_suffix(stage)}"
+    return LAYOUT.query_vectors(stage, split, vector_suffix(stage))
 
 
 def split_of(wildcards):
@@ -352,26 +351,26 @@ def rerank(wildcards):
 
 
 def pool_inputs(wildcards):
-    return [f"{ROOT}/pools/{system}.parquet" for system in RECIPE.stages[wildcards.stage].negative_systems]
+    return [LAYOUT.pool(system) for system in RECIPE.stages[wildcards.stage].negative_systems]
 
 
 def scored(wildcards):
     """The stored scores that negatives must have, where a stage asks for that."""
     stage = RECIPE.stages[wildcards.stage]
     names = [name for name in RECIPE.teachers(wildcards.stage, in_batch=False) if name in DATASET.scores]
-    return [f"{ROOT}/rankings/{name}.train.parquet" for name in names] if stage.only_scored else []
+    return [LAYOUT.ranking(name, "train") for name in names] if stage.only_scored else []
 
 
 def more_positives(wildcards):
     """The stored scores that make further positives, where a stage asks for that."""
     more = RECIPE.stages[wildcards.stage].more_positives
-    return [f"{ROOT}/rankings/{more.scores}.train.parquet"] if more else []
+    return [LAYOUT.ranking(more.scores, "train")] if more else []
 
 
 def score_files(wildcards):
     """Every teacher's scores of a stage's drawn passages, by shard."""
     return {
-        teacher: expand(f"{ROOT}/trainsets/{wildcards.stage}/scores/{teacher}.{{shard}}.npy", shard=SHARDS)
+        teacher: [LAYOUT.scores(wildcards.stage, teacher, shard) for shard in SHARDS]
         for teacher in RECIPE.teachers(wildcards.stage, in_batch=False)
     }
 
@@ -402,11 +401,11 @@ def validation_inputs(wildcards):
     split, system = RECIPE.validation.split, RECIPE.validation.system
     part = split if system in RECIPE.names("ranker") else VALIDATED
     searched = RECIPE.validates_by_search(wildcards.stage)
-    ranking = {"validation_ranking": f"{ROOT}/rankings/{system}.{part}.parquet"} if searched else {}
+    ranking = {"validation_ranking": LAYOUT.ranking(system, part)} if searched else {}
     return ranking | {
         "validation_queries": token_split(wildcards.stage, split),
-        "validation_qrels": f"{ROOT}/prepared/{split}.qrels",
-        "validation_ids": [f"{ROOT}/prepared/{split}.queries.parquet", f"{ROOT}/prepared/passages.parquet"],
+        "validation_qrels": LAYOUT.qrels(split),
+        "validation_ids": [LAYOUT.queries(split), LAYOUT.passages],
     }
 
 
@@ -441,7 +440,7 @@ def preflight_arguments(wildcards=None, output=None):
     """The recipe, where its files are, what jobs run with (local, slurm), and what `--resources gpu=N` leaves to a job."""
     limit = getattr(workflow.resource_settings.resources.get("gpu"), "value", None)
     executor = workflow.executor_plugin.name if workflow.executor_plugin else "local"
-    arguments = ["--recipe", RECIPE.model_dump_json(exclude={"defaults"}), "--results", ROOT]
+    arguments = ["--recipe", RECIPE.model_dump_json(exclude={"defaults"}), "--results", LAYOUT.root]
     arguments += ["--sources", SOURCES, "--published", PUBLISHED, "--executor", executor]
     return shlex.join(arguments + ([] if limit is None else ["--gpu-limit", str(limit)]))
 

@@ -8,7 +8,7 @@ if DATASET.source == "docstrings":
             ancient(PREFLIGHT),
         output:
             expand(
-                f"{ROOT}/source/{{file}}",
+                LAYOUT.source("{file}"),
                 file=[
                     "source.json",
                     "collection.tsv",
@@ -17,7 +17,7 @@ if DATASET.source == "docstrings":
                 ],
             ),
         log:
-            f"{LOGS}/docstrings.log",
+            LAYOUT.log("docstrings"),
         conda:
             ENV
         threads: 2
@@ -39,16 +39,16 @@ if DATASET.source == "download":
         input:
             ancient(PREFLIGHT),
         output:
-            f"{ROOT}/source/{{file}}",
+            LAYOUT.source("{file}"),
         log:
-            f"{LOGS}/download/{{file}}.log",
+            LAYOUT.log("download/{file}"),
         localrule: True
         conda:
             ENV
         params:
             sources=lambda wildcards, output: option("--sources", SOURCES),
-            archives=option("--archives", f"{ROOT}/source/.archives"),
-            records=option("--records", f"{ROOT}/source/checksums"),
+            archives=option("--archives", LAYOUT.archives),
+            records=option("--records", LAYOUT.checksums),
             published=lambda wildcards: published_file(wildcards.file),
             version=version("source"),
         shell:
@@ -63,10 +63,10 @@ rule prepare_passages:
         collection=source_file(DATASET.collection_file),
         titles=source_file(DATASET.titles),
     output:
-        passages=f"{ROOT}/prepared/passages.parquet",
-        provenance=f"{ROOT}/prepared/passages.json",
+        passages=LAYOUT.passages,
+        provenance=LAYOUT.prepared_note("passages"),
     log:
-        f"{LOGS}/prepare/passages.log",
+        LAYOUT.log("prepare/passages"),
     conda:
         ENV
     resources:
@@ -92,13 +92,13 @@ rule prepare_split:
     input:
         queries=lambda wildcards: source_file(DATASET.queries_of(wildcards.split)),
         qrels=lambda wildcards: source_file(DATASET.qrels_of(wildcards.split)),
-        passages=f"{ROOT}/prepared/passages.parquet",
+        passages=LAYOUT.passages,
     output:
-        queries=f"{ROOT}/prepared/{{split}}.queries.parquet",
-        qrels=f"{ROOT}/prepared/{{split}}.qrels",
-        provenance=f"{ROOT}/prepared/{{split}}.json",
+        queries=LAYOUT.queries("{split}"),
+        qrels=LAYOUT.qrels("{split}"),
+        provenance=LAYOUT.prepared_note("{split}"),
     log:
-        f"{LOGS}/prepare/{{split}}.log",
+        LAYOUT.log("prepare/{split}"),
     conda:
         ENV
     resources:
@@ -126,12 +126,12 @@ rule prepare_split:
 rule tokenise_passages:
     """Tokenise one shard of the collection, once for all stages that share a tokenizer."""
     input:
-        passages=f"{ROOT}/prepared/passages.parquet",
+        passages=LAYOUT.passages,
         tokenizer=lambda wildcards: model_input(TOKENIZER_OF[wildcards.tokenizer]),
     output:
-        f"{ROOT}/tokens/{{tokenizer}}/passages.{{shard}}.arrow",
+        LAYOUT.passage_tokens("{tokenizer}", "{shard}"),
     log:
-        f"{LOGS}/tokens/{{tokenizer}}.passages.{{shard}}.log",
+        LAYOUT.log("tokens/{tokenizer}.passages.{shard}"),
     conda:
         ENV
     threads: job("cpu", "threads")
@@ -152,12 +152,12 @@ rule tokenise_passages:
 rule tokenise_queries:
     """Tokenise the queries of one split."""
     input:
-        queries=f"{ROOT}/prepared/{{split}}.queries.parquet",
+        queries=LAYOUT.queries("{split}"),
         tokenizer=lambda wildcards: model_input(TOKENIZER_OF[wildcards.tokenizer]),
     output:
-        f"{ROOT}/tokens/{{tokenizer}}/{{split}}.arrow",
+        LAYOUT.query_tokens("{tokenizer}", "{split}"),
     log:
-        f"{LOGS}/tokens/{{tokenizer}}.{{split}}.log",
+        LAYOUT.log("tokens/{tokenizer}.{split}"),
     conda:
         ENV
     resources:

@@ -4,12 +4,12 @@
 rule encode_passages:
     """Encode one shard of the collection; a lost node costs one shard."""
     input:
-        model=f"{ROOT}/models/{{stage}}",
+        model=LAYOUT.model("{stage}"),
         tokens=lambda wildcards: token_shards(wildcards.stage)[int(wildcards.shard)],
     output:
-        f"{ROOT}/vectors/{{stage}}/passages.{{shard}}.{{suffix}}",
+        LAYOUT.passage_vectors("{stage}", "{shard}", "{suffix}"),
     log:
-        f"{LOGS}/encode/{{stage}}.passages.{{shard}}.{{suffix}}.log",
+        LAYOUT.log("encode/{stage}.passages.{shard}.{suffix}"),
     wildcard_constraints:
         suffix="npy|arrow",
     conda:
@@ -30,12 +30,12 @@ rule encode_passages:
 rule encode_queries:
     """Encode the queries of one split."""
     input:
-        model=f"{ROOT}/models/{{stage}}",
+        model=LAYOUT.model("{stage}"),
         tokens=lambda wildcards: token_split(wildcards.stage, wildcards.split),
     output:
-        f"{ROOT}/vectors/{{stage}}/{{split}}.{{suffix}}",
+        LAYOUT.query_vectors("{stage}", "{split}", "{suffix}"),
     log:
-        f"{LOGS}/encode/{{stage}}.{{split}}.{{suffix}}.log",
+        LAYOUT.log("encode/{stage}.{split}.{suffix}"),
     wildcard_constraints:
         suffix="npy|arrow",
     conda:

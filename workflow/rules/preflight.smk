@@ -8,7 +8,7 @@ rule preflight:
         # Where there is none, Snakemake would say that it cannot be restored.
         update(PREFLIGHT) if os.path.exists(PREFLIGHT) else PREFLIGHT,
     log:
-        f"{LOGS}/preflight.log",
+        LAYOUT.log("preflight"),
     retries: 0
     localrule: True
     conda:
@@ -26,9 +26,9 @@ rule fetch_model:
     input:
         ancient(PREFLIGHT),
     output:
-        directory(f"{ROOT}/hub/{{model}}"),
+        directory(LAYOUT.hub_folder("{model}")),
     log:
-        f"{LOGS}/hub/{{model}}.log",
+        LAYOUT.log("hub/{model}"),
     localrule: True
     conda:
         ENV

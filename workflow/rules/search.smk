@@ -1,8 +1,8 @@
 """Rankings: every system's best passages for every query of a split, as a table of row numbers."""
 
-BM25_INDEX = f"{ROOT}/index/bm25"
-RANKING = f"{ROOT}/rankings/{{system}}.{{split}}.parquet"
-SEARCHED = f"{ROOT}/rankings/{{system}}.{{part}}.parquet"  # a split, a shard of it, or its first hits
+BM25_INDEX = LAYOUT.index("bm25")
+RANKING = LAYOUT.ranking("{system}", "{split}")
+SEARCHED = LAYOUT.ranking("{system}", "{part}")  # a split, a shard of it, or its first hits
 ENGINE = f"python -m led_pipeline.search.{RECIPE.search.backend}"
 LANGUAGE = f" --language {RECIPE.bm25.language}" if RECIPE.bm25.language != "en" else ""
 BM25 = f"--k1 {RECIPE.bm25.k1} --b {RECIPE.bm25.b}{LANGUAGE}"
@@ -13,11 +13,11 @@ BM25_OF_INDEX = {"anserini": LANGUAGE, "opensearch": f" {BM25}"}[RECIPE.search.b
 rule bm25_index:
     """Index the passages' titles and texts for BM25."""
     input:
-        f"{ROOT}/prepared/passages.parquet",
+        LAYOUT.passages,
     output:
         directory(BM25_INDEX),
     log:
-        f"{LOGS}/bm25/index.log",
+        LAYOUT.log("bm25/index"),
     conda:
         ENV
     threads: job("cpu", "threads")
@@ -34,12 +34,12 @@ rule bm25_search:
     """Rank with BM25."""
     input:
         index=BM25_INDEX,
-        queries=lambda wildcards: f"{ROOT}/prepared/{split_of(wildcards)}.queries.parquet",
-        passages=f"{ROOT}/prepared/passages.parquet",
+        queries=lambda wildcards: LAYOUT.queries(split_of(wildcards)),
+        passages=LAYOUT.passages,
     output:
         SEARCHED,
     log:
-        f"{LOGS}/rankings/{{system}}.{{part}}.log",
+        LAYOUT.log("rankings/{system}.{part}"),
     wildcard_constraints:
         system="bm25",
     conda:
@@ -63,11 +63,11 @@ rule impact_index:
     """Index a lexicon stage's passage vectors; Anserini's impacts are integers."""
     input:
         vectors=lambda wildcards: vector_shards(wildcards.system),
-        passages=f"{ROOT}/prepared/passages.parquet",
+        passages=LAYOUT.passages,
     output:
-        directory(f"{ROOT}/index/{{system}}"),
+        directory(LAYOUT.index("{system}")),
     log:
-        f"{LOGS}/index/{{system}}.log",
+        LAYOUT.log("index/{system}"),
     wildcard_constraints:
         system=any_of(RECIPE.names("lexicon")),
     conda:
@@ -87,13 +87,13 @@ rule impact_index:
 rule impact_search:
     """Rank with a lexicon stage."""
     input:
-        index=f"{ROOT}/index/{{system}}",
+        index=LAYOUT.index("{system}"),
         queries=lambda wildcards: vector_split(wildcards.system, split_of(wildcards)),
-        passages=f"{ROOT}/prepared/passages.parquet",
+        passages=LAYOUT.passages,
     output:
         SEARCHED,
     log:
-        f"{LOGS}/rankings/{{system}}.{{part}}.log",
+        LAYOUT.log("rankings/{system}.{part}"),
     wildcard_constraints:
         system=any_of(RECIPE.names("lexicon")),
     conda:
@@ -121,7 +121,7 @@ rule dense_search:
     output:
         SEARCHED,
     log:
-        f"{LOGS}/rankings/{{system}}.{{part}}.log",
+        LAYOUT.log("rankings/{system}.{part}"),
     wildcard_constraints:
         system=any_of(RECIPE.names("dense")),
     conda:
@@ -146,11 +146,11 @@ if len(SHARDS) > 1:
     rule join_ranking:
         """The rankings of the training queries' shards as one."""
         input:
-            [f"{ROOT}/rankings/{{system}}.{part}.parquet" for part in query_parts("train")],
+            [LAYOUT.ranking("{system}", part) for part in query_parts("train")],
         output:
             RANKING,
         log:
-            f"{LOGS}/rankings/{{system}}.{{split}}.log",
+            LAYOUT.log("rankings/{system}.{split}"),
         wildcard_constraints:
             system=any_of(["bm25", *RECIPE.retrievers]),
             split="train",
@@ -168,14 +168,14 @@ if len(SHARDS) > 1:
 rule rerank:
     """Rank with a ranker: score the first passages of another system anew."""
     input:
-        model=f"{ROOT}/models/{{system}}",
-        ranking=lambda wildcards: f"{ROOT}/rankings/{rerank(wildcards).system}.{wildcards.split}.parquet",
+        model=LAYOUT.model("{system}"),
+        ranking=lambda wildcards: LAYOUT.ranking(rerank(wildcards).system, wildcards.split),
         queries=lambda wildcards: token_split(wildcards.system, wildcards.split),
         passages=lambda wildcards: token_shards(wildcards.system),
     output:
         RANKING,
     log:
-        f"{LOGS}/rankings/{{system}}.{{split}}.log",
+        LAYOUT.log("rankings/{system}.{split}"),
     wildcard_constraints:
         system=any_of(RECIPE.names("ranker")),
     conda:

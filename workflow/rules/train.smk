@@ -1,16 +1,16 @@
 """Models: made from the collection, trained, or taken over as they are."""
 
-MODEL = f"{ROOT}/models/{{stage}}"
+MODEL = LAYOUT.model("{stage}")
 
 
 rule pretrain:
     """Make a vocabulary and a small BERT from the collection, where no model hub is at hand."""
     input:
-        f"{ROOT}/prepared/passages.parquet",
+        LAYOUT.passages,
     output:
         directory(MODEL),
     log:
-        f"{LOGS}/pretrain/{{stage}}.log",
+        LAYOUT.log("pretrain/{stage}"),
     wildcard_constraints:
         stage=any_of(PRETRAINED),
     conda:
@@ -37,7 +37,7 @@ rule import_model:
     output:
         directory(MODEL),
     log:
-        f"{LOGS}/import/{{stage}}.log",
+        LAYOUT.log("import/{stage}"),
     wildcard_constraints:
         stage=any_of(IMPORTED),
     conda:
@@ -68,13 +68,13 @@ rule train:
         init=lambda wildcards: model_input(RECIPE.stages[wildcards.stage].init),
         query_init=lambda wildcards: model_input(query_init(wildcards)),
         tokenizer=lambda wildcards: model_input(RECIPE.tokenizer_of(wildcards.stage)),
-        trainset=f"{ROOT}/trainsets/{{stage}}/trainset.arrow",
+        trainset=LAYOUT.trainset("{stage}"),
         queries=lambda wildcards: token_split(wildcards.stage, "train"),
         passages=lambda wildcards: token_shards(wildcards.stage),
     output:
         directory(MODEL),
     log:
-        f"{LOGS}/train/{{stage}}.log",
+        LAYOUT.log("train/{stage}"),
     wildcard_constraints:
         stage=any_of(TRAINED),
     conda:
@@ -97,7 +97,7 @@ rule train:
         content=content_of_stage("train"),
         validation=validation_arguments,
         vectors=vector_arguments,
-        checkpoints=lambda wildcards: option("--checkpoints", f"{ROOT}/checkpoints/{wildcards.stage}"),
+        checkpoints=lambda wildcards: option("--checkpoints", LAYOUT.checkpoints(wildcards.stage)),
         # What a function makes from `threads` or `output` does not re-run a rule when it changes.
         running=lambda wildcards, threads: option("--running", as_json(RECIPE.running(wildcards.stage))),
         gpu=gpus_of_a_node,

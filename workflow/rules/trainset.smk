@@ -4,15 +4,15 @@
 rule pool:
     """What one system ranked best for each training query, without the judged passages."""
     input:
-        ranking=f"{ROOT}/rankings/{{system}}.train.parquet",
-        queries=f"{ROOT}/prepared/train.queries.parquet",
-        passages=f"{ROOT}/prepared/passages.parquet",
-        qrels=f"{ROOT}/prepared/train.qrels",
+        ranking=LAYOUT.ranking("{system}", "train"),
+        queries=LAYOUT.queries("train"),
+        passages=LAYOUT.passages,
+        qrels=LAYOUT.qrels("train"),
     output:
-        pool=f"{ROOT}/pools/{{system}}.parquet",
-        manifest=f"{ROOT}/pools/{{system}}.json",
+        pool=LAYOUT.pool("{system}"),
+        manifest=LAYOUT.pool_note("{system}"),
     log:
-        f"{LOGS}/pools/{{system}}.log",
+        LAYOUT.log("pools/{system}"),
     wildcard_constraints:
         system=any_of(["bm25", *RECIPE.retrievers, *DATASET.scores]),
     conda:
@@ -36,12 +36,12 @@ rule store_scores:
     """A score file as a ranking of the training queries, to take negatives from and to learn from."""
     input:
         file=lambda wildcards: source_file(DATASET.scores[wildcards.system].file),
-        queries=f"{ROOT}/prepared/train.queries.parquet",
-        passages=f"{ROOT}/prepared/passages.parquet",
+        queries=LAYOUT.queries("train"),
+        passages=LAYOUT.passages,
     output:
-        f"{ROOT}/rankings/{{system}}.train.parquet",
+        LAYOUT.ranking("{system}", "train"),
     log:
-        f"{LOGS}/rankings/{{system}}.train.log",
+        LAYOUT.log("rankings/{system}.train"),
     wildcard_constraints:
         system=any_of(DATASET.scores),
     conda:
@@ -65,14 +65,14 @@ rule published_pool:
         negatives=lambda wildcards: (
             [] if wildcards.system == LABELS else source_file(DATASET.negatives[wildcards.system])
         ),
-        queries=f"{ROOT}/prepared/train.queries.parquet",
-        passages=f"{ROOT}/prepared/passages.parquet",
-        qrels=f"{ROOT}/prepared/train.qrels",
+        queries=LAYOUT.queries("train"),
+        passages=LAYOUT.passages,
+        qrels=LAYOUT.qrels("train"),
     output:
-        pool=f"{ROOT}/pools/{{system}}.parquet",
-        manifest=f"{ROOT}/pools/{{system}}.json",
+        pool=LAYOUT.pool("{system}"),
+        manifest=LAYOUT.pool_note("{system}"),
     log:
-        f"{LOGS}/pools/{{system}}.log",
+        LAYOUT.log("pools/{system}"),
     wildcard_constraints:
         system=any_of([*DATASET.negatives, LABELS]),
     conda:
@@ -101,14 +101,14 @@ rule draw:
         pools=pool_inputs,
         scored=scored,
         positives=more_positives,
-        queries=f"{ROOT}/prepared/train.queries.parquet",
-        passages=f"{ROOT}/prepared/passages.parquet",
-        qrels=f"{ROOT}/prepared/train.qrels",
+        queries=LAYOUT.queries("train"),
+        passages=LAYOUT.passages,
+        qrels=LAYOUT.qrels("train"),
     output:
-        drawn=f"{ROOT}/trainsets/{{stage}}/drawn.arrow",
-        manifest=f"{ROOT}/trainsets/{{stage}}/drawn.json",
+        drawn=LAYOUT.drawn("{stage}"),
+        manifest=LAYOUT.drawn_note("{stage}"),
     log:
-        f"{LOGS}/trainsets/{{stage}}.draw.log",
+        LAYOUT.log("trainsets/{stage}.draw"),
     conda:
         ENV
     resources:
@@ -130,13 +130,13 @@ rule draw:
 rule score_with_vectors:
     """A retriever's scores of the drawn passages, from the vectors that mining has made already."""
     input:
-        pairs=f"{ROOT}/trainsets/{{stage}}/drawn.arrow",
+        pairs=LAYOUT.drawn("{stage}"),
         queries=lambda wildcards: vector_split(wildcards.system, "train"),
         passages=lambda wildcards: vector_shards(wildcards.system),
     output:
-        f"{ROOT}/trainsets/{{stage}}/scores/{{system}}.{{shard}}.npy",
+        LAYOUT.scores("{stage}", "{system}", "{shard}"),
     log:
-        f"{LOGS}/trainsets/{{stage}}.{{system}}.{{shard}}.log",
+        LAYOUT.log("trainsets/{stage}.{system}.{shard}"),
     wildcard_constraints:
         system=any_of(RECIPE.retrievers),
     conda:
@@ -155,14 +155,14 @@ rule score_with_vectors:
 rule score_with_ranker:
     """A ranker's scores of the drawn passages: one inference pass over exactly the pairs of the trainset."""
     input:
-        model=f"{ROOT}/models/{{system}}",
-        pairs=f"{ROOT}/trainsets/{{stage}}/drawn.arrow",
+        model=LAYOUT.model("{system}"),
+        pairs=LAYOUT.drawn("{stage}"),
         queries=lambda wildcards: token_split(wildcards.system, "train"),
         passages=lambda wildcards: token_shards(wildcards.system),
     output:
-        f"{ROOT}/trainsets/{{stage}}/scores/{{system}}.{{shard}}.npy",
+        LAYOUT.scores("{stage}", "{system}", "{shard}"),
     log:
-        f"{LOGS}/trainsets/{{stage}}.{{system}}.{{shard}}.log",
+        LAYOUT.log("trainsets/{stage}.{system}.{shard}"),
     wildcard_constraints:
         system=any_of(RECIPE.names("ranker")),
     conda:
@@ -185,19 +185,17 @@ rule score_with_ranker:
 rule score_with_stored:
     """The scores that a file has of the drawn passages, or the grades of the judgements."""
     input:
-        pairs=f"{ROOT}/trainsets/{{stage}}/drawn.arrow",
+        pairs=LAYOUT.drawn("{stage}"),
         ranking=lambda wildcards: (
-            f"{ROOT}/rankings/{wildcards.system}.train.parquet" if wildcards.system in DATASET.scores else []
+            LAYOUT.ranking(wildcards.system, "train") if wildcards.system in DATASET.scores else []
         ),
         judged=lambda wildcards: (
-            [f"{ROOT}/prepared/{name}" for name in ("train.qrels", "train.queries.parquet", "passages.parquet")]
-            if wildcards.system == LABELS
-            else []
+            [LAYOUT.qrels("train"), LAYOUT.queries("train"), LAYOUT.passages] if wildcards.system == LABELS else []
         ),
     output:
-        f"{ROOT}/trainsets/{{stage}}/scores/{{system}}.{{shard}}.npy",
+        LAYOUT.scores("{stage}", "{system}", "{shard}"),
     log:
-        f"{LOGS}/trainsets/{{stage}}.{{system}}.{{shard}}.log",
+        LAYOUT.log("trainsets/{stage}.{system}.{shard}"),
     wildcard_constraints:
         system=any_of([*DATASET.scores, LABELS]),
     conda:
@@ -224,11 +222,11 @@ rule trainset:
     """Join the drawn examples and the teachers' scores: all that the stage trains on."""
     input:
         unpack(score_files),
-        drawn=f"{ROOT}/trainsets/{{stage}}/drawn.arrow",
+        drawn=LAYOUT.drawn("{stage}"),
     output:
-        f"{ROOT}/trainsets/{{stage}}/trainset.arrow",
+        LAYOUT.trainset("{stage}"),
     log:
-        f"{LOGS}/trainsets/{{stage}}.join.log",
+        LAYOUT.log("trainsets/{stage}.join"),
     conda:
         ENV
     resources:

@@ -23,6 +23,7 @@ from led_pipeline.plan.jobs import Needs, source_files
 from led_pipeline.plan.models import check_folder, check_hub, check_modules
 from led_pipeline.plan.table import Estimate
 from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.layout import ARCHIVES
 from led_pipeline.search.java import find_jar, find_java, java_version
 
 Level = Literal["ok", "note", "fatal"]
@@ -213,7 +214,7 @@ def memory(recipe: Recipe, site: Site) -> Iterator[Finding]:
 
 def unfinished(name: str) -> bool:
     """Return whether a name under the results is what a killed job left, which is no work done; a download goes on."""
-    return name.startswith(".") and name != ".archives"
+    return name.startswith(".") and name != ARCHIVES
 
 
 def disk(site: Site, estimate: Estimate) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from led_pipeline.plan.jobs import Needs, teachers, token_files
 from led_pipeline.plan.stage_models import StageModel
 from led_pipeline.plan.workload import Workload
 from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.layout import Folder
 
 Side = Literal["query", "passage"]
 
@@ -18,7 +19,7 @@ Side = Literal["query", "passage"]
 class Artefact:
     """Files of one kind. `owner` is the stage or system they belong to; what is transient goes when its job ends."""
 
-    folder: str
+    folder: Folder
     owner: str
     bytes: float
     transient: bool = False

@@ -7,6 +7,7 @@ from led_pipeline.fetch import hub
 from led_pipeline.files.errors import InputError
 from led_pipeline.pretrained import model_folder, model_folder_modules
 from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.stages import Trained
 
 ANSWER_S = 10  # how long the hub may take to answer
@@ -14,8 +15,9 @@ ANSWER_S = 10  # how long the hub may take to answer
 
 def check_hub(model: hub.HubModel, results: Path) -> tuple[bool, str]:
     """Return whether a hub model is out of reach, and a sentence about it."""
-    if hub.folder(results, model.name).joinpath(hub.NOTE).is_file():
-        return False, f"{model.name} is in {hub.folder(results, model.name)}"
+    folder = Layout(results).hub(model.name)
+    if Path(folder, hub.NOTE).is_file():
+        return False, f"{model.name} is in {folder}"
     from huggingface_hub import HfApi, constants, hf_hub_download
     from huggingface_hub import errors as hub_errors
 
@@ -83,7 +85,7 @@ def check_modules(recipe: Recipe, results: Path) -> list[str]:
         query = getattr(stage, "query_init", None)
         starts = [getattr(stage, "init", None), query] if isinstance(stage, Trained) else []
         for start in filter(None, starts):
-            folder = Path(start) if hub.is_local(start) else hub.folder(results, start)
+            folder = Path(start if hub.is_local(start) else Layout(results).hub(start))
             sides = ("query", "passage") if query is None else ("query",) if start == query else ("passage",)
             try:
                 modules = None if start in recipe.stages else model_folder_modules.read_modules(folder)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from led_pipeline.fetch import hub
 from led_pipeline.plan import assumptions as given
 from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.stages import Pretrain, Trained
 
 Kind = Literal["bert", "distilbert", "gpt2", "llama", "t5"]
@@ -225,8 +226,8 @@ def shape_of(recipe: Recipe, name: str, results: Path, queries: bool = False) ->
     if isinstance(start := recipe.stages.get(origin), Pretrain):
         sizes = ("hidden", "layers", "heads", "intermediate", "vocabulary", "positions")
         return Shape(**{size: getattr(start, size) for size in sizes}, known=True)
-    folders = [Path(origin)] if hub.is_local(origin) else [hub.folder(results, origin)]
-    for path in [*(folder / "config.json" for folder in folders), hub.cached(origin, "config.json")]:
+    folder = origin if hub.is_local(origin) else Layout(results).hub(origin)
+    for path in (Path(folder, "config.json"), hub.cached(origin, "config.json")):
         if path is not None and path.is_file():
             return Shape.from_config(json.loads(path.read_text(encoding="utf-8")))
     return Shape()

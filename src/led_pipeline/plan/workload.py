@@ -8,6 +8,7 @@ from led_pipeline.data.formats.streams import beginning, is_there, plain_name
 from led_pipeline.files.reading import read_json, reading
 from led_pipeline.plan import assumptions as given
 from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.stages import Trained
 
 SAMPLE = 1 << 20  # bytes read of a file whose lines are estimated
@@ -45,8 +46,8 @@ class Workload:
 
 def workload(recipe: Recipe, results: Path) -> Workload:
     """Return the counts of a dataset: as prepared, or as published, or from a look at its files."""
-    if found := _prepared(recipe, results / "prepared"):
-        return found
+    if counted := _prepared(recipe, Layout(results)):
+        return counted
     if recipe.dataset.source == "docstrings":
         size = recipe.dataset.docstrings
         train = max(size.passages - size.dev_queries, 0)
@@ -59,13 +60,15 @@ def workload(recipe: Recipe, results: Path) -> Workload:
     return _folder(recipe, Path(recipe.dataset.folder))
 
 
-def _prepared(recipe: Recipe, folder: Path) -> Workload | None:
-    needed = [folder / f"{name}.json" for name in ("passages", *recipe.dataset.splits)]
-    if not all(path.is_file() for path in needed):
+def _prepared(recipe: Recipe, layout: Layout) -> Workload | None:
+    paths = {name: Path(layout.prepared_note(name)) for name in ("passages", *recipe.dataset.splits)}
+    if not all(path.is_file() for path in paths.values()):
         return None
-    notes = {path.stem: read_json(path) for path in needed}
+    notes = {name: read_json(path) for name, path in paths.items()}
     damaged = (KeyError, TypeError, AttributeError, ZeroDivisionError)
-    with reading(folder, "what preparing the dataset writes; remove it and start again", also=damaged):
+    with reading(
+        paths["passages"].parent, "what preparing the dataset writes; remove it and start again", also=damaged
+    ):
         return _counted(recipe, notes)
 
 

@@ -13,6 +13,7 @@ from led_pipeline.evaluation.evaluate import compare, read_per_query, within
 from led_pipeline.evaluation.published import Published, beside_ours
 from led_pipeline.files.reading import read_json
 from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.layout import Layout
 from led_pipeline.report.log import TrainLog, read_train_log
 from led_pipeline.versions import VERSIONS, installed
 
@@ -23,9 +24,9 @@ def _json_if_there(path: Path) -> Any:
 
 def evaluations(recipe: Recipe, results: Path) -> dict[str, Any]:
     """Return per evaluated split its number of queries, its grade cut and each system's measures."""
-    splits = {}
+    layout, splits = Layout(results), {}
     for split in recipe.evaluation.splits:
-        systems = {name: _json_if_there(results / "eval" / f"{name}.{split}.json") for name in recipe.systems}
+        systems = {name: _json_if_there(Path(layout.measures(name, split))) for name in recipe.systems}
         counts = {entry["queries"] for entry in systems.values() if entry}
         splits[split] = {
             "queries": max(counts) if counts else None,
@@ -44,7 +45,7 @@ def comparisons(recipe: Recipe, results: Path) -> list[dict[str, Any]]:
     """Return the paired comparisons that the recipe asks for, where both systems were evaluated."""
     found = []
     for split, pair in product(recipe.evaluation.splits, recipe.evaluation.compare):
-        paths = [results / "eval" / f"{system}.{split}.per_query.tsv" for system in pair]
+        paths = [Path(Layout(results).measures_per_query(system, split)) for system in pair]
         if all(path.exists() for path in paths):
             a, b = (read_per_query(path) for path in paths)
             for measure in compared(within(recipe.evaluation.depth)):
@@ -55,17 +56,17 @@ def comparisons(recipe: Recipe, results: Path) -> list[dict[str, Any]]:
 
 def train_logs(recipe: Recipe, results: Path) -> dict[str, TrainLog]:
     """Return the training log of every stage that has one, in the order of the recipe."""
-    paths = {name: results / "models" / name / "train.jsonl" for name in recipe.order()}
+    paths = {name: Path(Layout(results).train_log(name)) for name in recipe.order()}
     return {name: read_train_log(path) for name, path in paths.items() if path.exists()}
 
 
 def provenance(recipe: Recipe, results: Path) -> dict[str, Any]:
     """Return where the data came from: the provenance files beside the prepared data, and what the models record."""
-    names = ["passages", *recipe.dataset.splits]
+    layout, names = Layout(results), ["passages", *recipe.dataset.splits]
     return {
-        "source": _json_if_there(results / "source" / "source.json"),
-        "prepared": {name: _json_if_there(results / "prepared" / f"{name}.json") for name in names},
-        "models": {name: _json_if_there(results / "models" / name / "led.json") for name in recipe.order()},
+        "source": _json_if_there(Path(layout.source_note)),
+        "prepared": {name: _json_if_there(Path(layout.prepared_note(name))) for name in names},
+        "models": {name: _json_if_there(Path(layout.model_note(name))) for name in recipe.order()},
     }
 
 
@@ -76,7 +77,7 @@ def software(recipe: Recipe, results: Path) -> dict[str, Any]:
     """
     now, trained = installed(), {}
     for name in recipe.order():
-        then = _json_if_there(results / "models" / name / "software.json") or {}
+        then = _json_if_there(Path(Layout(results).model_software(name))) or {}
         if other := {package: version for package, version in then.items() if now.get(package) != version}:
             trained[name] = other
     return {"python": now.pop("python"), "packages": now, "steps": dict(VERSIONS), "trained": trained}
@@ -98,7 +99,7 @@ def settings(recipe: Recipe) -> dict[str, dict[str, Any]]:
 def gather(recipe: Recipe, results: Path, published: Published | None, logs: dict[str, TrainLog]) -> dict[str, Any]:
     """Return all numbers of the report as one JSON-serialisable value."""
     splits = evaluations(recipe, results)
-    passages = results / "prepared" / "passages.parquet"
+    passages = Path(Layout(results).passages)
     return {
         "dataset": recipe.dataset.name,
         "date": date.today().isoformat(),

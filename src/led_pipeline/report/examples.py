@@ -10,6 +10,7 @@ from led_pipeline.data.formats.judgements import load_qrels
 from led_pipeline.data.tables import Ranking, read_column, read_ranking, read_rows
 from led_pipeline.evaluation.evaluate import PerQuery, passage_ids, read_per_query
 from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.layout import Layout
 
 MEASURE = "nDCG@10"
 SHOWN = 5
@@ -45,21 +46,22 @@ def examples(recipe: Recipe, results: Path) -> list[dict[str, Any]]:
     if not wanted.side_by_side or not wanted.examples:
         return []
     split, systems = wanted.splits[0], wanted.side_by_side
-    tables = [results / "eval" / f"{system}.{split}.per_query.tsv" for system in systems]
-    rankings = [results / "rankings" / f"{system}.{split}.parquet" for system in systems]
+    layout = Layout(results)
+    tables = [Path(layout.measures_per_query(system, split)) for system in systems]
+    rankings = [Path(layout.ranking(system, split)) for system in systems]
     if not all(path.exists() for path in tables + rankings):
         return []
     measured = [read_per_query(path) for path in tables]
     chosen = choose(*measured, wanted.examples)
-    queries = results / "prepared" / f"{split}.queries.parquet"
+    queries = Path(layout.queries(split))
     texts = dict(zip(read_column(queries, "id"), read_column(queries, "text"), strict=True))
     rows = {row: qid for row, qid in enumerate(texts) if qid in chosen}
     hits = [results_of(read_ranking(path), rows) for path in rankings]
-    found = results / "prepared" / "passages.parquet"
+    found = Path(layout.passages)
     ids = passage_ids(
         found, np.array([row for side in hits for ranked in side.values() for row, _ in ranked], dtype=np.int32)
     )
-    qrels = load_qrels(results / "prepared" / f"{split}.qrels")
+    qrels = load_qrels(Path(layout.qrels(split)))
     least = recipe.dataset.splits[split].relevant_from
     cut = wanted.depth, recipe.dataset.exclude_query_id
     hits = [{qid: as_in_the_run(qid, ranked, ids, *cut) for qid, ranked in side.items()} for side in hits]

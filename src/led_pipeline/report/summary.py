@@ -15,6 +15,7 @@ from led_pipeline.data.formats.judgements import load_qrels
 from led_pipeline.evaluation.evaluate import read_per_query
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
+from led_pipeline.recipe.layout import Layout
 from led_pipeline.report.text import aligned, number
 
 MEASURES = ("nDCG@10", "recall@100", "recall_cap@100", "FLOPS")
@@ -32,11 +33,12 @@ def system_measures(results: Path, system: str, split: str, relevant_from: int) 
     Raises:
         InputError: the system was not measured.
     """
-    path = results / "eval" / f"{system}.{split}.json"
+    layout = Layout(results)
+    path = Path(layout.measures(system, split))
     if not path.is_file():
         raise InputError(f"{path}: no such file; run the pipeline on this dataset to its end first")
-    entry, per_query = read_json(path), read_per_query(path.with_suffix(".per_query.tsv"))
-    qrels = load_qrels(results / "prepared" / f"{split}.qrels")
+    entry, per_query = read_json(path), read_per_query(Path(layout.measures_per_query(system, split)))
+    qrels = load_qrels(Path(layout.qrels(split)))
     counts = {qid: sum(grade >= relevant_from for grade in grades.values()) for qid, grades in qrels.items()}
     capped = [capped_recall(values["recall@100"], counts[qid]) for qid, values in per_query.items()]
     return {
@@ -59,7 +61,7 @@ def summary(folders: Sequence[Path], split: str | None = None) -> dict[str, Any]
     """
     datasets: dict[str, dict[str, Any]] = {}
     for folder in folders:
-        recipe = folder / "report" / "recipe.json"
+        recipe = Path(Layout(folder).resolved_recipe)
         if not recipe.is_file():
             raise InputError(f"{folder}: expected the results of a finished run, there is no report/recipe.json in it")
         settings = read_json(recipe)
