@@ -2,7 +2,7 @@
 
 Targets: `led_final` (everything the recipe trains, measured and reported), or any file that the rules name, for instance
 results/msmarco/models/lex_warmup or results/msmarco/eval/led.dev.json. The recipe is config/config.yaml unless
-`--configfile` names another one. The target stands first, since `--configfile` and `--resources` take all that follows
+`--configfile` names another one. The target comes first, since `--configfile` and `--resources` take all that follows
 them: `snakemake led_final --cores all --resources gpu=8`.
 """
 
@@ -17,6 +17,8 @@ if not workflow.configfiles:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/contents.smk"
+include: "workflow/rules/start.smk"
 include: "workflow/rules/preflight.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/trainset.smk"

@@ -5,7 +5,7 @@ if DATASET.source == "docstrings":
     rule docstrings:
         """Make the embedded dataset from the docstrings of the installed packages."""
         input:
-            ancient(PREFLIGHT),
+            ancient(LAYOUT.preflight),
         output:
             expand(
                 LAYOUT.source("{file}"),
@@ -22,8 +22,7 @@ if DATASET.source == "docstrings":
             ENV
         threads: 2
         resources:
-            mem_mb=job("cpu", "mem_mb"),
-            runtime=job("cpu", "runtime_min"),
+            **CPU,
         params:
             sample="--passages {0.passages} --dev-queries {0.dev_queries} --seed {0.seed}".format(DATASET.docstrings),
             folder=lambda wildcards, output: option("--out", os.path.dirname(output[0])),
@@ -35,9 +34,9 @@ if DATASET.source == "docstrings":
 if DATASET.source == "download":
 
     rule download:
-        """Fetch one published file; which ones there are stands in config/sources.yaml."""
+        """Fetch one published file; config/sources.yaml lists them."""
         input:
-            ancient(PREFLIGHT),
+            ancient(LAYOUT.preflight),
         output:
             LAYOUT.source("{file}"),
         log:
@@ -49,7 +48,7 @@ if DATASET.source == "download":
             sources=lambda wildcards, output: option("--sources", SOURCES),
             archives=option("--archives", LAYOUT.archives),
             records=option("--records", LAYOUT.checksums),
-            published=lambda wildcards: published_file(wildcards.file),
+            published=published_file,
             version=version("source"),
         shell:
             "python -m led_pipeline.fetch.download {params.sources} --name {wildcards.file:q}"
@@ -59,9 +58,9 @@ if DATASET.source == "download":
 rule prepare_passages:
     """Check the collection and write it as one table; a passage's row in it is its number from here on."""
     input:
-        preflight=ancient(PREFLIGHT),
-        collection=source_file(DATASET.collection_file),
-        titles=source_file(DATASET.titles),
+        preflight=ancient(LAYOUT.preflight),
+        collection=FILES.source_inputs(DATASET.collection_file),
+        titles=FILES.source_inputs(DATASET.titles),
     output:
         passages=LAYOUT.passages,
         provenance=LAYOUT.prepared_note("passages"),
@@ -70,14 +69,13 @@ rule prepare_passages:
     conda:
         ENV
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
         format=option("--format", DATASET.format),
-        collection=lambda wildcards, output: option("--collection", source(DATASET.collection_file)),
-        titles=lambda wildcards, output: option("--titles", source(DATASET.titles)) if DATASET.titles else "",
+        collection=lambda wildcards, output: option("--collection", FILES.source(DATASET.collection_file)),
+        titles=lambda wildcards, output: option("--titles", FILES.source(DATASET.titles)) if DATASET.titles else "",
         content=lambda wildcards: content_of_files(collection=DATASET.collection_file, titles=DATASET.titles),
-        template=lambda wildcards: template("passage"),
+        template=lambda wildcards: arguments.template(DATASET, "passage"),
         skip=option("--skip", *DATASET.skip),
         repair="--repair-encoding" if DATASET.repair_encoding else "",
         version=version("prepare"),
@@ -90,8 +88,8 @@ rule prepare_passages:
 rule prepare_split:
     """Check the queries and judgements of one split; training takes queries with a relevant passage only."""
     input:
-        queries=lambda wildcards: source_file(DATASET.queries_of(wildcards.split)),
-        qrels=lambda wildcards: source_file(DATASET.qrels_of(wildcards.split)),
+        queries=lambda wildcards: FILES.source_inputs(DATASET.queries_of(wildcards.split)),
+        qrels=lambda wildcards: FILES.source_inputs(DATASET.qrels_of(wildcards.split)),
         passages=LAYOUT.passages,
     output:
         queries=LAYOUT.queries("{split}"),
@@ -102,17 +100,16 @@ rule prepare_split:
     conda:
         ENV
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
         format=option("--format", DATASET.format),
-        queries=lambda wildcards, output: option("--queries", source(DATASET.queries_of(wildcards.split))),
-        qrels=lambda wildcards, output: option("--qrels", source(DATASET.qrels_of(wildcards.split))),
+        queries=lambda wildcards, output: option("--queries", FILES.source(DATASET.queries_of(wildcards.split))),
+        qrels=lambda wildcards, output: option("--qrels", FILES.source(DATASET.qrels_of(wildcards.split))),
         content=lambda wildcards: content_of_files(
             queries=DATASET.queries_of(wildcards.split), qrels=DATASET.qrels_of(wildcards.split)
         ),
-        selection=selected,
-        template=lambda wildcards: template("query"),
+        selection=lambda wildcards: arguments.selection(RECIPE, wildcards.split),
+        template=lambda wildcards: arguments.template(DATASET, "query"),
         skip=option("--skip", *DATASET.skip),
         repair="--repair-encoding" if DATASET.repair_encoding else "",
         version=version("prepare"),
@@ -127,19 +124,18 @@ rule tokenise_passages:
     """Tokenise one shard of the collection, once for all stages that share a tokenizer."""
     input:
         passages=LAYOUT.passages,
-        tokenizer=lambda wildcards: model_input(TOKENIZER_OF[wildcards.tokenizer]),
+        tokenizer=lambda wildcards: FILES.model_inputs(TOKENIZER_OF[wildcards.tokenizer]),
     output:
         LAYOUT.passage_tokens("{tokenizer}", "{shard}"),
     log:
         LAYOUT.log("tokens/{tokenizer}.passages.{shard}"),
     conda:
         ENV
-    threads: job("cpu", "threads")
+    threads: RECIPE.resources.cpu.threads
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
-        tokenizer=tokenizer_argument,
+        tokenizer=lambda wildcards, output: option("--tokenizer", FILES.model(TOKENIZER_OF[wildcards.tokenizer])),
         content=lambda wildcards: content(tokenizer=lambda: content_of_tokenizer(TOKENIZER_OF[wildcards.tokenizer])),
         max_tokens=option("--max-tokens", DATASET.max_tokens),
         shards=option("--shards", DATASET.shards),
@@ -153,7 +149,7 @@ rule tokenise_queries:
     """Tokenise the queries of one split."""
     input:
         queries=LAYOUT.queries("{split}"),
-        tokenizer=lambda wildcards: model_input(TOKENIZER_OF[wildcards.tokenizer]),
+        tokenizer=lambda wildcards: FILES.model_inputs(TOKENIZER_OF[wildcards.tokenizer]),
     output:
         LAYOUT.query_tokens("{tokenizer}", "{split}"),
     log:
@@ -161,10 +157,9 @@ rule tokenise_queries:
     conda:
         ENV
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
-        tokenizer=tokenizer_argument,
+        tokenizer=lambda wildcards, output: option("--tokenizer", FILES.model(TOKENIZER_OF[wildcards.tokenizer])),
         content=lambda wildcards: content(tokenizer=lambda: content_of_tokenizer(TOKENIZER_OF[wildcards.tokenizer])),
         max_tokens=option("--max-tokens", DATASET.max_tokens),
         version=version("tokens"),

@@ -14,11 +14,10 @@ rule run_file:
     conda:
         ENV
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
         depth=option("--depth", RECIPE.evaluation.depth),
-        exclude=EXCLUDE,
+        exclude=arguments.exclude(DATASET),
         version=version("evaluate"),
     shell:
         "python -m led_pipeline.evaluation.evaluate run --ranking {input.ranking:q} --queries {input.queries:q}"
@@ -29,7 +28,7 @@ rule run_file:
 rule measure:
     """Measures of one run, as means over the queries of the qrels and per query; of a lexicon stage FLOPS, too."""
     input:
-        unpack(sparse_vectors),
+        unpack(lambda wildcards: FILES.sparse_vectors(wildcards.system, wildcards.split)),
         run=LAYOUT.run("{system}", "{split}"),
         qrels=LAYOUT.qrels("{split}"),
     output:
@@ -40,11 +39,10 @@ rule measure:
     conda:
         ENV
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
         relevant_from=lambda wildcards: option("--relevant-from", DATASET.splits[wildcards.split].relevant_from),
-        vectors=sparse_vector_arguments,
+        vectors=lambda wildcards, input: arguments.sparse_vectors(FILES, wildcards.system, wildcards.split),
         version=version("evaluate"),
     shell:
         "python -m led_pipeline.evaluation.evaluate measure --run {input.run:q} --qrels {input.qrels:q}"

@@ -6,7 +6,7 @@ rule preflight:
     output:
         # A check that fails leaves the file of an earlier one: without it, all that was made since would be made again.
         # Where there is none, Snakemake would say that it cannot be restored.
-        update(PREFLIGHT) if os.path.exists(PREFLIGHT) else PREFLIGHT,
+        update(LAYOUT.preflight) if os.path.exists(LAYOUT.preflight) else LAYOUT.preflight,
     log:
         LAYOUT.log("preflight"),
     retries: 0
@@ -24,7 +24,7 @@ rule preflight:
 rule fetch_model:
     """Bring a model or a tokenizer from the hub into the results, from where every later job reads it."""
     input:
-        ancient(PREFLIGHT),
+        ancient(LAYOUT.preflight),
     output:
         directory(LAYOUT.hub_folder("{model}")),
     log:

@@ -1,6 +1,10 @@
 """The report: one HTML page, a table for the terminal, and all numbers as JSON."""
 
-RESOLVED = LAYOUT.resolved_recipe
+import json
+
+from led_pipeline.files.digests import digest
+from led_pipeline.recipe.settings import Running
+
 # Stages in the order of the config. Facts of a machine and the gate change no result, and so do not re-run the report.
 RESOLVED_RECIPE = RECIPE.model_dump(
     mode="json",
@@ -16,7 +20,7 @@ RESOLVED_RECIPE = RECIPE.model_dump(
 rule resolved_recipe:
     """The recipe as it was used, for the report and for whoever repeats the run."""
     output:
-        RESOLVED,
+        LAYOUT.resolved_recipe,
     log:
         LAYOUT.log("recipe"),
     localrule: True
@@ -32,11 +36,9 @@ rule resolved_recipe:
 rule report:
     """Compare all systems on all splits."""
     input:
-        recipe=RESOLVED,
-        evaluations=expand(
-            LAYOUT.measures("{system}", "{split}"), system=RECIPE.systems, split=RECIPE.evaluation.splits
-        ),
-        models=expand(LAYOUT.model("{stage}"), stage=RECIPE.stages),
+        recipe=LAYOUT.resolved_recipe,
+        evaluations=FILES.evaluations(),
+        models=[LAYOUT.model(stage) for stage in RECIPE.stages],
     output:
         html=LAYOUT.page,
         text=LAYOUT.table,
@@ -46,8 +48,7 @@ rule report:
     conda:
         ENV
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
         root=lambda wildcards, output: option("--results", LAYOUT.root),
         published=lambda wildcards, output: option("--published", PUBLISHED),
@@ -59,7 +60,7 @@ rule report:
 
 
 rule gate:
-    """Stop where a result lies below the published one that it reproduces; only if the recipe asks for it."""
+    """Stop where a result is below the published one that it reproduces; only if the recipe asks for it."""
     input:
         LAYOUT.metrics,
     output:

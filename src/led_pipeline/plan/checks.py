@@ -19,9 +19,10 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import check_regular
 from led_pipeline.plan import assumptions as given
 from led_pipeline.plan import machine
-from led_pipeline.plan.jobs import Needs, source_files
+from led_pipeline.plan.jobs import source_files
 from led_pipeline.plan.models import check_folder, check_hub, check_modules
 from led_pipeline.plan.table import Estimate
+from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import ARCHIVES
 from led_pipeline.search.java import find_jar, find_java, java_version
@@ -128,7 +129,7 @@ def devices(recipe: Recipe, site: Site, estimate: Estimate) -> Iterator[Finding]
     if not asked:
         yield Finding("ok", "GPUs", "none asked for")
         return
-    for name in Needs.of(recipe).trained:
+    for name in recipe.trained:
         gpus = recipe.job("train", name).gpu
         gpus = gpus if site.limit is None else min(gpus, site.limit)
         if gpus and recipe.stages[name].batch_size % gpus:
@@ -167,7 +168,7 @@ def devices(recipe: Recipe, site: Site, estimate: Estimate) -> Iterator[Finding]
 
 def batches(recipe: Recipe, site: Site, estimate: Estimate) -> Iterator[Finding]:
     """Batches that an epoch can fill: one with fewer examples is a single batch of all of them."""
-    for name in Needs.of(recipe).trained if estimate.load.examples else []:
+    for name in recipe.trained if estimate.load.examples else []:
         asked, examples = recipe.stages[name].batch_size, estimate.load.of_epoch(recipe.stages[name])
         if asked > examples:
             processes = recipe.processes(name)
@@ -229,7 +230,7 @@ def disk(site: Site, estimate: Estimate) -> Iterator[Finding]:
 
 def files(recipe: Recipe, site: Site) -> Iterator[Finding]:
     """The files of the dataset: in the user's folder, or in the list of downloads."""
-    dataset, names = recipe.dataset, source_files(recipe, Needs.of(recipe))
+    dataset, names = recipe.dataset, source_files(recipe)
     if dataset.source == "docstrings":
         return
     faults = []
@@ -271,7 +272,7 @@ def gate(recipe: Recipe, site: Site) -> Iterator[Finding]:
     except InputError as error:
         yield Finding("fatal", "gate", str(error))
         return
-    count = sum(1 for _ in published.gated(recipe.systems, recipe.evaluation.splits)) if published else 0
+    count = sum(1 for _ in published.gated(needs.systems(recipe), recipe.evaluation.splits)) if published else 0
     if count:
         yield Finding("ok", "gate", f"{count} published numbers to hold results against")
     else:

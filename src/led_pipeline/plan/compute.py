@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 from led_pipeline.plan import assumptions as given
 from led_pipeline.plan.disk import trained_examples
-from led_pipeline.plan.jobs import Needs, teachers
+from led_pipeline.plan.jobs import Demand
 from led_pipeline.plan.stage_models import StageModel
 from led_pipeline.plan.workload import Workload
+from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.stages import Trained
 
@@ -64,17 +65,17 @@ class Computer:
         self, recipe: Recipe, load: Workload, models: dict[str, StageModel], speed: Speed, limit: int | None = None
     ):
         self.recipe, self.load, self.models, self.speed, self.limit = recipe, load, models, speed, limit
-        self.needs = Needs.of(recipe)
+        self.demand = Demand.of(recipe)
         self.costs = {name: Cost() for name in ("bm25", *recipe.stages)}
 
     def all(self) -> dict[str, Cost]:
         """Return the cost of each stage, by name; BM25 needs no GPU and its cost is that of no stage."""
-        for name in self.needs.trained:
+        for name in self.recipe.trained:
             self._train(name)
             self._score(name)
-        for name in self.needs.vectors:
+        for name in self.demand.vectors:
             self._encode(name)
-        for name, split in sorted([*self.needs.rankings, *self.needs.validation]):
+        for name, split in sorted([*self.demand.rankings, *self.demand.validation]):
             self._rank(name, split)
         return self.costs
 
@@ -126,7 +127,7 @@ class Computer:
 
     def _encode(self, name: str) -> None:
         model = self.models[name]
-        splits = [split for system, split in self.needs.query_vectors if system == name]
+        splits = [split for system, split in self.demand.query_vectors if system == name]
         query, passage = self._lengths(name)
         flops = model.inference_flops(sum(self.load.queries[s] for s in splits) * query, self.load.passages * passage)
         jobs = self.recipe.dataset.shards + len(splits)
@@ -141,7 +142,7 @@ class Computer:
         candidates = trained_examples(self.recipe, student, self.load) * (
             self.recipe.stages[student].negatives_per_query + 1
         )
-        for teacher in teachers(self.recipe, student):
+        for teacher in needs.teachers(self.recipe, student, in_batch=False):
             if teacher in self.recipe.names("ranker"):
                 self._pairs(teacher, candidates, self.recipe.dataset.shards)
 

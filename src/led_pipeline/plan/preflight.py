@@ -21,7 +21,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
 from led_pipeline.plan import machine
 from led_pipeline.plan.checks import Finding, Site, findings
-from led_pipeline.plan.jobs import Needs, source_files
+from led_pipeline.plan.jobs import source_files
 from led_pipeline.plan.table import Estimate, estimate, text
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.load import load_recipe, trained_in
@@ -45,7 +45,7 @@ def download_bytes(recipe: Recipe, sources: Path) -> int:
     """Return the bytes of the published files as they are served, each once, as far as they are known."""
     served: dict[str, int] = {}
     if recipe.dataset.source == "download":
-        for name in source_files(recipe, Needs.of(recipe)):
+        for name in source_files(recipe):
             try:
                 entry = read_source(sources, name)
             except InputError:  # the checks say so

@@ -13,6 +13,7 @@ from led_pipeline.plan.jobs import count_jobs
 from led_pipeline.plan.shapes import shape_of
 from led_pipeline.plan.stage_models import stage_models
 from led_pipeline.plan.workload import Workload, workload
+from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.stages import Trained
 
@@ -77,7 +78,7 @@ def estimate(
     models = stage_models(recipe, results)
     computer = Computer(recipe, load, models, speed, limit)
     costs = computer.all()
-    saved = [n for n in computer.needs.trained if _is_saved(recipe.stages[n], costs[n])]
+    saved = [n for n in recipe.trained if _is_saved(recipe.stages[n], costs[n])]
     starts = {model.name: shape_of(recipe, model.name, results) for model in hub_models(recipe) if model.weights}
     published = {name: float(shape.stored_bytes * shape.parameters) for name, shape in starts.items()}
     found = artefacts(recipe, load, models, saved, downloads, published)
@@ -85,9 +86,9 @@ def estimate(
     for artefact in found:
         kept[artefact.owner] += 0 if artefact.transient else artefact.bytes
     rows = [Row("data", "", None, True, 0, Cost(), kept["data"]), Row("bm25", "", None, True, 0, Cost(), kept["bm25"])]
-    for name in recipe.order():
+    for name in needs.order(recipe):
         model = models[name]
-        gpus = computer.gpus("train", name) if name in computer.needs.trained else 0
+        gpus = computer.gpus("train", name) if name in recipe.trained else 0
         family = recipe.stages[name].family
         rows.append(Row(name, family, model.parameters, model.known, gpus, costs[name], kept[name]))
     return Estimate(load, rows, count_jobs(recipe), found, speed.gpu)

@@ -12,6 +12,7 @@ from led_pipeline.data.tables import count_rows
 from led_pipeline.evaluation.evaluate import compare, read_per_query, within
 from led_pipeline.evaluation.published import Published, beside_ours
 from led_pipeline.files.reading import read_json
+from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Layout
 from led_pipeline.report.log import TrainLog, read_train_log
@@ -26,7 +27,7 @@ def evaluations(recipe: Recipe, results: Path) -> dict[str, Any]:
     """Return per evaluated split its number of queries, its grade cut and each system's measures."""
     layout, splits = Layout(results), {}
     for split in recipe.evaluation.splits:
-        systems = {name: _json_if_there(Path(layout.measures(name, split))) for name in recipe.systems}
+        systems = {name: _json_if_there(Path(layout.measures(name, split))) for name in needs.systems(recipe)}
         counts = {entry["queries"] for entry in systems.values() if entry}
         splits[split] = {
             "queries": max(counts) if counts else None,
@@ -56,7 +57,7 @@ def comparisons(recipe: Recipe, results: Path) -> list[dict[str, Any]]:
 
 def train_logs(recipe: Recipe, results: Path) -> dict[str, TrainLog]:
     """Return the training log of every stage that has one, in the order of the recipe."""
-    paths = {name: Path(Layout(results).train_log(name)) for name in recipe.order()}
+    paths = {name: Path(Layout(results).train_log(name)) for name in needs.order(recipe)}
     return {name: read_train_log(path) for name, path in paths.items() if path.exists()}
 
 
@@ -66,7 +67,7 @@ def provenance(recipe: Recipe, results: Path) -> dict[str, Any]:
     return {
         "source": _json_if_there(Path(layout.source_note)),
         "prepared": {name: _json_if_there(Path(layout.prepared_note(name))) for name in names},
-        "models": {name: _json_if_there(Path(layout.model_note(name))) for name in recipe.order()},
+        "models": {name: _json_if_there(Path(layout.model_note(name))) for name in needs.order(recipe)},
     }
 
 
@@ -76,7 +77,7 @@ def software(recipe: Recipe, results: Path) -> dict[str, Any]:
     Under `trained` stand the stages that were trained with other versions, and these.
     """
     now, trained = installed(), {}
-    for name in recipe.order():
+    for name in needs.order(recipe):
         then = _json_if_there(Path(Layout(results).model_software(name))) or {}
         if other := {package: version for package, version in then.items() if now.get(package) != version}:
             trained[name] = other
@@ -86,7 +87,7 @@ def software(recipe: Recipe, results: Path) -> dict[str, Any]:
 def settings(recipe: Recipe) -> dict[str, dict[str, Any]]:
     """Return the settings of every stage, what it takes from the recipe filled in, without those of the machine."""
     found = {}
-    for name in recipe.order():
+    for name in needs.order(recipe):
         stage = recipe.stages[name]
         values = stage.model_dump(mode="json", exclude={"resources", "checkpoint_min"})
         values["seed"] = recipe.seed if stage.seed is None else stage.seed

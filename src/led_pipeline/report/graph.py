@@ -6,8 +6,8 @@ from itertools import pairwise
 
 from markupsafe import Markup, escape
 
+from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
-from led_pipeline.recipe.stages import Ranker
 from led_pipeline.recipe.values import LABELS
 from led_pipeline.report.layout import Item, Layout, lay_out
 
@@ -35,7 +35,7 @@ Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Edge:
+class Link:
     """What `target` takes from `source`."""
 
     source: str
@@ -44,33 +44,25 @@ class Edge:
     label: str = ""
 
 
-def edges(recipe: Recipe) -> list[Edge]:
-    """Return what every stage takes from another stage or system; weights from a hub or a folder are no edge."""
-    found = []
-    for name in recipe.order():
-        stage = recipe.stages[name]
-        if stage.family == "pretrain":
-            continue
-        if stage.init in recipe.stages:
-            found.append(Edge(stage.init, name, "init"))
-        if stage.train:
-            found += [Edge(system, name, "negatives") for system in dict.fromkeys(stage.negative_systems)]
-            for t in stage.teachers:
-                found += [Edge(system, name, "teacher", f"{t.loss} × {t.weight:g}") for system in t.systems]
-        if isinstance(stage, Ranker):
-            found.append(Edge(stage.rerank.system, name, "candidates", f"first {stage.rerank.depth}"))
-    return list(dict.fromkeys(found))
+def links(recipe: Recipe) -> list[Link]:
+    """Return what every stage takes from another stage or system; weights from a hub or a folder are no link."""
+    taken = [(edge, name) for name in needs.order(recipe) for edge in needs.edges(recipe, name)]
+    return [
+        Link(edge.source, name, edge.kind, edge.label)
+        for edge, name in taken
+        if edge.kind in KINDS and (edge.kind != "init" or edge.source in recipe.stages)
+    ]
 
 
-def nodes(recipe: Recipe, found: list[Edge]) -> list[str]:
+def nodes(recipe: Recipe, found: list[Link]) -> list[str]:
     """Return the boxes of the picture: BM25, other systems that are no stage, and the stages in order."""
     others = [edge.source for edge in found if edge.source not in recipe.stages]
-    return list(dict.fromkeys(["bm25", *others, *recipe.order()]))
+    return list(dict.fromkeys(["bm25", *others, *needs.order(recipe)]))
 
 
 def draw(recipe: Recipe, scores: dict[str, str]) -> Markup:
     """Return the picture; `scores` is a line of text for those boxes that have one."""
-    found = edges(recipe)
+    found = links(recipe)
     names = nodes(recipe, found)
     width = max([_LEAST_WIDTH, *(min(len(name), 30) * _NAME + 28 for name in names)])
     pairs = list(dict.fromkeys((edge.source, edge.target) for edge in found))
@@ -93,7 +85,7 @@ def _corner(layout: Layout, name: str, width: float) -> Point:
     return _left(layout, name, width), layout.y[name] - _HEIGHT / 2 + _MARGIN
 
 
-def _routed(found: list[Edge], layout: Layout, width: float) -> dict[Edge, list[Point]]:
+def _routed(found: list[Link], layout: Layout, width: float) -> dict[Link, list[Point]]:
     """Return the points of every edge: a port of its own at both boxes, and both ends of the lanes between them."""
     route = {edge: layout.routes[edge.source, edge.target] for edge in found}
     order = sorted(found, key=lambda edge: list(KINDS).index(edge.kind))
@@ -113,7 +105,7 @@ def _routed(found: list[Edge], layout: Layout, width: float) -> dict[Edge, list[
     return points
 
 
-def _placed(ordered: list[Edge], key) -> dict[Edge, float]:
+def _placed(ordered: list[Link], key) -> dict[Link, float]:
     """Return the place of each edge among those of the same key, counted from their middle, within a box's height."""
     groups = defaultdict(list)
     for edge in ordered:
@@ -126,7 +118,7 @@ def _placed(ordered: list[Edge], key) -> dict[Edge, float]:
     return places
 
 
-def _line(edge: Edge, points: list[Point]) -> str:
+def _line(edge: Link, points: list[Point]) -> str:
     says, colour, dashes = KINDS[edge.kind]
     path = f"M{points[0][0]:.1f},{points[0][1]:.1f}"
     for (x0, y0), (x1, y1) in pairwise(points):
@@ -183,7 +175,7 @@ def shortened(text: str, length: int) -> str:
 
 def legend(recipe: Recipe) -> Markup:
     """Return the meaning of the lines that the picture has, as HTML."""
-    used = {edge.kind for edge in edges(recipe)}
+    used = {edge.kind for edge in links(recipe)}
     key = Markup(
         '<span class="key"><svg width="38" height="10" aria-hidden="true"><line x1="1" y1="5" x2="37" y2="5"'
         ' stroke="{}" stroke-width="2" stroke-dasharray="{}"/></svg> {}</span>'

@@ -18,6 +18,7 @@ from led_pipeline.files.atomic import atomic, write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
 from led_pipeline.jobs.command import run_main
+from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.load import load_recipe
 from led_pipeline.report.curves import charts
@@ -54,7 +55,7 @@ def best_values(metrics: dict[str, Any]) -> dict[str, dict[str, float]]:
 def stage_rows(recipe: Recipe, metrics: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what the table of stages says: where each starts, what it learns from, and how its training went."""
     rows = []
-    for name in recipe.order():
+    for name in needs.order(recipe):
         stage, log = recipe.stages[name], metrics["training"].get(name)
         row = {"name": name, "family": stage.family, "log": log, "trained": stage.family == "pretrain" or stage.train}
         if stage.family != "pretrain":

@@ -15,6 +15,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.plan import checks, machine, preflight
 from led_pipeline.plan.machine import Gpu
 from led_pipeline.plan.table import estimate
+from led_pipeline.recipe import needs
 from led_pipeline.recipe.load import load_recipe
 
 PAPER, DEMO = RECIPES["config.yaml"], RECIPES["demo.yaml"]
@@ -193,7 +194,7 @@ def test_led_plan_prints_stages_jobs_disk_and_checks(tmp_path):
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert [
         line.split()[0] for line in answer.stdout.splitlines() if re.match(r"\w+ +(dense|lexicon|pretrain)", line)
-    ] == [*load_recipe(DEMO).order()]
+    ] == needs.order(load_recipe(DEMO))
     for part in ("jobs: ", "disk: ", "ok     Java ", "ok     FAISS ", "nothing stands in the way"):
         assert part in answer.stdout
 

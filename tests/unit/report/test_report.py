@@ -79,7 +79,7 @@ def test_places_are_the_nearest_that_keep_their_distance():
 
 
 def test_what_a_stage_takes_from_others_is_an_edge_and_a_hub_model_is_none():
-    found = {(e.source, e.target, e.kind) for e in graph.edges(load_recipe(config()))}
+    found = {(e.source, e.target, e.kind) for e in graph.links(load_recipe(config()))}
     assert {edge for edge in found if edge[1] == "led"} == {
         ("den_warmup", "led", "init"),
         ("den_warmup", "led", "negatives"),
@@ -107,7 +107,7 @@ def test_boxes_do_not_overlap_and_no_line_runs_through_a_box():
     pattern = r'<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="(\d+)"'
     boxes = [tuple(map(float, box)) for box in re.findall(pattern, drawing)]
     lines = re.findall(r'<path d="([^"]+)" fill="none"', drawing)
-    assert (len(boxes), len(lines)) == (8, len(graph.edges(recipe)))
+    assert (len(boxes), len(lines)) == (8, len(graph.links(recipe)))
     for (x, y, width, height), (u, v, _, _) in combinations(boxes, 2):
         assert abs(x - u) >= width or abs(y - v) >= height
     for line in lines:
