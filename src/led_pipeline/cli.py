@@ -1,6 +1,6 @@
 """The command `led`: what a person asks of the pipeline besides running it.
 
-`led plan [--configfile F]` prints what a recipe takes and what stands in its way on this machine, in seconds.
+`led plan [--configfile F]` prints what a recipe takes and what would prevent a run on this machine, in seconds.
 `led reference` prints the page docs/recipe-reference.md: every key of a recipe; with `--schema` a JSON schema of them.
 `led summary results/a results/b` sets the measures of several datasets beside one another, with their mean.
 """
@@ -42,13 +42,11 @@ def beside(name: str) -> Path:
 
 def plan(arguments: argparse.Namespace) -> int:
     recipe = read_recipe(arguments.configfile, arguments.directory)
-    results = arguments.directory / Layout.of(recipe.dataset.name).root
-    site = Site(
-        results, beside("sources.yaml"), beside("published.yaml"), elsewhere(arguments.executor), arguments.gpus
-    )
-    made, found = look(recipe, site)
-    print(report(recipe, site, made, found))
-    return status(found)
+    folder = arguments.directory / Layout.of(recipe.dataset.name).root
+    site = Site(folder, beside("sources.yaml"), beside("published.yaml"), elsewhere(arguments.executor), arguments.gpus)
+    cost, results = look(recipe, site)
+    print(report(recipe, site, cost, results))
+    return status(results)
 
 
 def reference(arguments: argparse.Namespace) -> int:
@@ -69,7 +67,7 @@ def summarise(arguments: argparse.Namespace) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="led", description="led_pipeline: ask about a recipe and its results.")
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("plan", help="what a recipe takes, and what stands in its way here")
+    command = commands.add_parser("plan", help="what a recipe takes, and what would prevent a run here")
     command.add_argument("--configfile", type=Path, default=CONFIG, help=f"the recipe (default: {CONFIG})")
     command.add_argument("--directory", type=Path, default=Path(), help="the folder that has or gets results/")
     command.add_argument("--gpus", type=int, help="no job gets more, as with snakemake --resources gpu=N")

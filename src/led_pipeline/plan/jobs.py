@@ -63,7 +63,7 @@ def _rankings(recipe: Recipe, mined: list[str]) -> tuple[set[tuple[str, str]], s
     """Return the rankings of whole splits, with those that rankers re-rank, and those for the validation alone."""
     rankings = {(system, split) for system in needs.systems(recipe) for split in recipe.evaluation.splits}
     rankings |= {(system, "train") for system in mined}
-    validation = set()
+    validation: set[tuple[str, str]] = set()
     for system, part in filter(None, (needs.validation_ranking(recipe, stage) for stage in recipe.stages)):
         (rankings if part in recipe.dataset.splits else validation).add((system, needs.split_of(part)))
     rankers, new = recipe.names("ranker"), rankings

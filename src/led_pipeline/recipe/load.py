@@ -34,11 +34,11 @@ def load_recipe(config: Mapping[str, Any], trained: Callable[[str], Collection[s
     faults, filled = [], dict(config)
     stages, defaults = config.get("stages"), config.get("defaults") or {}
     if isinstance(stages, Mapping) and isinstance(defaults, Mapping):
-        known = {key for family in FAMILIES.values() for key in family.model_fields} - {"family", "init"}
+        keys = {key for family in FAMILIES.values() for key in family.model_fields} - {"family", "init"}
         faults = [
-            f"defaults.{key}: no such key in any family of stages{nearest(key, known)}"
+            f"defaults.{key}: no such key in any family of stages{nearest(key, keys)}"
             for key in defaults
-            if key not in known
+            if key not in keys
         ]
         filled["stages"] = {name: _with_defaults(stage, defaults) for name, stage in stages.items()}
     if not faults:

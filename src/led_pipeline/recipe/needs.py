@@ -32,22 +32,22 @@ def edges(recipe: Recipe, name: str) -> list[Edge]:
     stage = recipe.stages[name]
     if isinstance(stage, Pretrain):
         return []
-    taken = [Edge(stage.init, "init")]
+    incoming = [Edge(stage.init, "init")]
     if query_init := query_init_of(recipe, name):
-        taken.append(Edge(query_init, "query_init"))
-    taken.append(Edge(recipe.tokenizer_of(name), "tokenizer"))
+        incoming.append(Edge(query_init, "query_init"))
+    incoming.append(Edge(recipe.tokenizer_of(name), "tokenizer"))
     if stage.train:
-        taken += [Edge(system, "negatives") for system in stage.negative_systems]
+        incoming += [Edge(system, "negatives") for system in stage.negative_systems]
         if stage.more_positives:
-            taken.append(Edge(stage.more_positives.scores, "positives"))
+            incoming.append(Edge(stage.more_positives.scores, "positives"))
         for teacher in stage.teachers:
             label = f"{teacher.loss} × {teacher.weight:g}"
-            taken += [Edge(system, "teacher", label) for system in teacher.systems]
+            incoming += [Edge(system, "teacher", label) for system in teacher.systems]
     if recipe.validation and recipe.validates(name):
-        taken.append(Edge(recipe.validation.system, "validation"))
+        incoming.append(Edge(recipe.validation.system, "validation"))
     if isinstance(stage, Ranker):
-        taken.append(Edge(stage.rerank.system, "candidates", f"first {stage.rerank.depth}"))
-    return list(dict.fromkeys(taken))
+        incoming.append(Edge(stage.rerank.system, "candidates", f"first {stage.rerank.depth}"))
+    return list(dict.fromkeys(incoming))
 
 
 def parents(recipe: Recipe, name: str) -> set[str]:
@@ -57,10 +57,10 @@ def parents(recipe: Recipe, name: str) -> set[str]:
 
 def order(recipe: Recipe) -> list[str]:
     """Return the stages, each after those it needs, otherwise as the config lists them."""
-    needed = {name: parents(recipe, name) for name in recipe.stages}
+    parents_of = {name: parents(recipe, name) for name in recipe.stages}
     done: list[str] = []
-    while len(done) < len(needed):
-        done.append(next(name for name in needed if name not in done and needed[name] <= set(done)))
+    while len(done) < len(parents_of):
+        done.append(next(name for name in parents_of if name not in done and parents_of[name] <= set(done)))
     return done
 
 
@@ -170,7 +170,7 @@ class Files:
     # --- models and tokens
 
     def model(self, name: str) -> str:
-        """Return the path that a name stands for: a stage's folder, the hub model's, or itself."""
+        """Return the path that a name means: a stage's folder, the hub model's, or itself."""
         if name in self.recipe.stages:
             return self.layout.model(name)
         return self.layout.hub(name) if name in self.hub else name

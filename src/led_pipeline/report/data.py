@@ -44,15 +44,15 @@ def compared(measures: list[str]) -> list[str]:
 
 def comparisons(recipe: Recipe, results: Path) -> list[dict[str, Any]]:
     """Return the paired comparisons that the recipe asks for, where both systems were evaluated."""
-    found = []
+    tests = []
     for split, pair in product(recipe.evaluation.splits, recipe.evaluation.compare):
         paths = [Path(Layout(results).measures_per_query(system, split)) for system in pair]
         if all(path.exists() for path in paths):
             a, b = (read_per_query(path) for path in paths)
             for measure in compared(within(recipe.evaluation.depth)):
                 test = compare(a, b, measure, seed=recipe.seed)
-                found.append({"split": split, "a": pair[0], "b": pair[1], "measure": measure, **vars(test)})
-    return found
+                tests.append({"split": split, "a": pair[0], "b": pair[1], "measure": measure, **vars(test)})
+    return tests
 
 
 def train_logs(recipe: Recipe, results: Path) -> dict[str, TrainLog]:
@@ -74,9 +74,10 @@ def provenance(recipe: Recipe, results: Path) -> dict[str, Any]:
 def software(recipe: Recipe, results: Path) -> dict[str, Any]:
     """Return the versions of Python, of the packages that results depend on, and of the pipeline's own steps.
 
-    Under `trained` stand the stages that were trained with other versions, and these.
+    `trained` has the stages that were trained with other versions, and those versions.
     """
-    now, trained = installed(), {}
+    now = installed()
+    trained: dict[str, dict[str, Any]] = {}
     for name in needs.order(recipe):
         then = _json_if_there(Path(Layout(results).model_software(name))) or {}
         if other := {package: version for package, version in then.items() if now.get(package) != version}:
@@ -86,15 +87,15 @@ def software(recipe: Recipe, results: Path) -> dict[str, Any]:
 
 def settings(recipe: Recipe) -> dict[str, dict[str, Any]]:
     """Return the settings of every stage, what it takes from the recipe filled in, without those of the machine."""
-    found = {}
+    by_stage = {}
     for name in needs.order(recipe):
         stage = recipe.stages[name]
         values = stage.model_dump(mode="json", exclude={"resources", "checkpoint_min"})
         values["seed"] = recipe.seed if stage.seed is None else stage.seed
         if "tokenizer" in values:
             values["tokenizer"] = recipe.tokenizer_of(name)
-        found[name] = values
-    return found
+        by_stage[name] = values
+    return by_stage
 
 
 def gather(recipe: Recipe, results: Path, published: Published | None, logs: dict[str, TrainLog]) -> dict[str, Any]:

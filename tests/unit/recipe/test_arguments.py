@@ -36,8 +36,8 @@ def test_training_queries_have_a_relevant_passage_and_samples_do_not_overlap():
 
 
 def test_templates_and_excluded_passages_are_said_only_if_the_recipe_does():
-    own = {"dataset.templates": {"passage": "{title} {text}"}, "dataset.exclude_query_id": True}
-    recipe = load_recipe(changed(CONFIG, own))
+    both = {"dataset.templates": {"passage": "{title} {text}"}, "dataset.exclude_query_id": True}
+    recipe = load_recipe(changed(CONFIG, both))
     assert arguments.template(recipe.dataset, "passage") == "--template '{title} {text}' --missing error"
     assert arguments.template(recipe.dataset, "query") == "" and arguments.exclude(RECIPE.dataset) == ""
     assert arguments.exclude(recipe.dataset) == "--drop-same-id"

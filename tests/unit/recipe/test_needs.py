@@ -68,8 +68,8 @@ def test_every_kind_of_edge_is_there_once():
         Edge("published", "negatives"),
         Edge("bm25", "validation"),
     ]
-    taken = [(edge.source, edge.kind, edge.label) for edge in needs.edges(RECIPE, "led")]
-    assert taken == [
+    edges = [(edge.source, edge.kind, edge.label) for edge in needs.edges(RECIPE, "led")]
+    assert edges == [
         ("den", "init", ""),
         ("org/model@v1", "query_init", ""),
         ("base", "tokenizer", ""),

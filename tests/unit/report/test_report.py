@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from led_pipeline.columns import aligned
 from led_pipeline.data.formats.judgements import write_qrels, write_run
 from led_pipeline.data.tables import Ragged, Ranking, write_ranking, write_strings
 from led_pipeline.evaluation.evaluate import MEASURES, measure, write_per_query
@@ -21,10 +22,10 @@ from led_pipeline.recipe.load import load_recipe
 from led_pipeline.report import data, examples, graph
 from led_pipeline.report.curves import averaged, chart, entered, short
 from led_pipeline.report.examples import choose, snippet
-from led_pipeline.report.layout import crossings, lay_out, spread
+from led_pipeline.report.layers import crossings, lay_out, spread
 from led_pipeline.report.log import read_train_log
 from led_pipeline.report.page import best_values, duration, title_variant
-from led_pipeline.report.text import aligned, number, p_value, signed
+from led_pipeline.report.text import number, p_value, signed
 from led_pipeline.versions import installed
 
 PUBLISHED = Path(__file__).parents[3] / "config" / "published.yaml"
