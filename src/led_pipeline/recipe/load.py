@@ -15,6 +15,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.recipe import checks
 from led_pipeline.recipe.errors import nearest, sentences, shown
 from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.stages import FAMILIES
 
 
@@ -33,11 +34,11 @@ def load_recipe(config: Mapping[str, Any], trained: Callable[[str], Collection[s
     faults, filled = [], dict(config)
     stages, defaults = config.get("stages"), config.get("defaults") or {}
     if isinstance(stages, Mapping) and isinstance(defaults, Mapping):
-        known = {key for family in FAMILIES.values() for key in family.model_fields} - {"family", "init"}
+        keys = {key for family in FAMILIES.values() for key in family.model_fields} - {"family", "init"}
         faults = [
-            f"defaults.{key}: no such key in any family of stages{nearest(key, known)}"
+            f"defaults.{key}: no such key in any family of stages{nearest(key, keys)}"
             for key in defaults
-            if key not in known
+            if key not in keys
         ]
         filled["stages"] = {name: _with_defaults(stage, defaults) for name, stage in stages.items()}
     if not faults:
@@ -54,7 +55,7 @@ def load_recipe(config: Mapping[str, Any], trained: Callable[[str], Collection[s
 
 def trained_in(results: Path | str) -> set[str]:
     """Return the names of the models in the results of a dataset; a job that fails leaves none."""
-    folder = Path(results, "models")
+    folder = Path(Layout(results).models)
     return {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
 
 

@@ -160,7 +160,9 @@ def test_a_model_that_has_diverged_is_named(folder, tmp_path):
     assert not (tmp_path / "v.npy").exists()
 
 
-@pytest.mark.parametrize(("value", "advice"), [(np.inf, "normalize: true"), (np.nan, "it is damaged or of another kind")])
+@pytest.mark.parametrize(
+    ("value", "advice"), [(np.inf, "normalize: true"), (np.nan, "it is damaged or of another kind")]
+)
 def test_an_imported_model_has_not_diverged(tmp_path, value, advice):
     with pytest.raises(InputError, match=f"imported as it is .*{advice}[,;] .*name another model"):
         encode.write_vectors(np.array([[1.0, value]], dtype=np.float16), 57, tmp_path / "v.npy", trained=False)
