@@ -33,5 +33,5 @@ def run_main(main: Callable[[], None]) -> None:
     except Exception as error:
         if not full_disk(error):
             raise
-        print(f"error: {error}; make room on that disk and start again, all that is finished stays", file=sys.stderr)
+        print(f"error: {error}; make room on that disk and rerun, finished results are kept", file=sys.stderr)
         sys.exit(2)
