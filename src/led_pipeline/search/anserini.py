@@ -21,11 +21,12 @@ import pyarrow as pa
 import pyarrow.csv
 
 from led_pipeline.data.formats.characters import is_blank
-from led_pipeline.data.tables import Ragged, Ranking, count_rows, read_rows, shard_range
+from led_pipeline.data.ragged import Ragged
+from led_pipeline.data.tables import Ranking, count_rows, read_rows, shard_range
+from led_pipeline.data.vectors import SparseVectors
 from led_pipeline.files.atomic import atomic, scratch, write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
-from led_pipeline.search.exact import SparseVectors
 from led_pipeline.search.impacts import json_vectors, quantise, repeated_terms
 from led_pipeline.search.indexes import (
     NOTE,

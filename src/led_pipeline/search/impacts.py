@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from led_pipeline.data.tables import Ragged
+from led_pipeline.data.ragged import Ragged
+from led_pipeline.data.vectors import SparseVectors
 from led_pipeline.files.errors import InputError
-from led_pipeline.search.exact import SparseVectors
 
 NO_TERMS = "none"  # what a passage without impacts is indexed under, so that it counts; no query has this term
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from led_pipeline.data.tables import Ranking, count_rows, read_rows, write_rankings
+from led_pipeline.data.vectors import SparseVectors
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
 from led_pipeline.recipe.languages import CODES
-from led_pipeline.search.exact import SparseVectors
 from led_pipeline.search.letters import terms, uncut_share
 
 NOTE = "note.json"

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from led_pipeline.data.tables import Ranking, count_rows, shard_range
+from led_pipeline.data.vectors import SparseVectors
 from led_pipeline.files.atomic import atomic, write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
 from led_pipeline.recipe.languages import NODE_ANALYZERS
 from led_pipeline.search import opensearch_node as node
-from led_pipeline.search.exact import SparseVectors
 from led_pipeline.search.impacts import checked
 from led_pipeline.search.indexes import (
     NOTE,

@@ -8,7 +8,8 @@ however many blocks the hits arrive.
 import numpy as np
 from numpy.typing import NDArray
 
-from led_pipeline.data.tables import Ragged, Ranking
+from led_pipeline.data.ragged import Ragged
+from led_pipeline.data.tables import Ranking
 
 NONE = np.uint64(0xFFFF_FFFF_FFFF_FFFF)  # sorts behind every hit
 _SIGN = np.uint32(0x8000_0000)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from led_pipeline.data.tables import Ragged, read_ranking, read_rankings, write_arrow, write_rankings, write_strings
+from led_pipeline.data.vectors import SparseVectors
 from led_pipeline.files.atomic import write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.search import anserini
 from led_pipeline.search.anserini import bm25_index, bm25_search, impact_index, impact_search
-from led_pipeline.search.exact import SparseVectors, exact_sparse
+from led_pipeline.search.exact import exact_sparse
 from led_pipeline.search.impacts import quantise
 
 

@@ -10,10 +10,11 @@ import opensearch_node
 import pytest
 
 from led_pipeline.data.tables import Ragged, read_ranking, write_arrow, write_strings
+from led_pipeline.data.vectors import SparseVectors
 from led_pipeline.files.errors import InputError
 from led_pipeline.search import opensearch
 from led_pipeline.search import opensearch_node as client
-from led_pipeline.search.exact import SparseVectors, exact_sparse
+from led_pipeline.search.exact import exact_sparse
 
 
 @pytest.fixture
