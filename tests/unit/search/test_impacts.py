@@ -1,3 +1,5 @@
+"""Impacts: rounding, row borders, and the texts for Anserini."""
+
 import json
 from pathlib import Path
 
