@@ -21,7 +21,7 @@ from led_pipeline.models.sides import Pruning, Sides
 from led_pipeline.models.true_false import Question, TrueFalseRanker
 from led_pipeline.models.weights import add_adapter, read_weights
 from led_pipeline.pretrained import model_folder
-from led_pipeline.pretrained.model_folder import short_list
+from led_pipeline.pretrained.model_folder import joined
 from led_pipeline.pretrained.tokenizer import load_tokenizer
 
 QUERY = "query"  # the folder of a query encoder inside that of the model
@@ -145,9 +145,7 @@ def _own_encoder(source: str, settings: Mapping[str, Any], backbone: nn.Module) 
         return encoder
     stored = _tensors(file)
     if stored.keys() != set(rest):
-        lost, more = (
-            short_list(sorted(names)) or "none" for names in (set(rest) - set(stored), set(stored) - set(rest))
-        )
+        lost, more = (joined(sorted(names)) or "none" for names in (set(rest) - set(stored), set(stored) - set(rest)))
         raise InputError(
             f"{file}: it lacks these tensors of {value}: {lost}; and holds these of other names: {more}; name the"
             " folder that this class was trained into"

@@ -26,7 +26,7 @@ from led_pipeline.models import complete, idf, limits, user_files
 from led_pipeline.models.build import HEAD, OWN, QUERY, build
 from led_pipeline.models.sides import Sides, encoders
 from led_pipeline.models.weights import plain
-from led_pipeline.pretrained.model_folder import short_list
+from led_pipeline.pretrained.model_folder import joined
 from led_pipeline.pretrained.model_folder_modules import contradictions, read_modules
 from led_pipeline.pretrained.tokenizer import load_tokenizer, vocabulary_size
 
@@ -96,7 +96,7 @@ def _check_weights(backbone: nn.Module, trained: bool) -> None:
         if not trained and (left := complete.foreign(backbone, origin.unused)):
             raise InputError(
                 f"its weights hold {len(left):,} tensors that no head of a {backbone.config.model_type} model has"
-                f" ({short_list(left)}), a projection perhaps, and they would be left out; project with a class of your own"
+                f" ({joined(left)}), a projection perhaps, and they would be left out; project with a class of your own"
                 " (encoder: path/to/file.py:Class), or save the model without them"
             )
     except InputError as error:

@@ -153,7 +153,7 @@ def weight_files(folder: Path) -> list[Path]:
     if missing:
         lost = sum(file in missing for file in file_of.values())
         raise InputError(
-            f"{folder / name}: {len(missing)} of the {len(files)} files that it names are missing ({short_list(missing)}),"
+            f"{folder / name}: {len(missing)} of the {len(files)} files that it names are missing ({joined(missing)}),"
             f" with {lost:,} of {len(file_of):,} tensors; copy them into this folder"
         )
     return [folder / file for file in files]
@@ -186,7 +186,7 @@ def check_weights(path: Path) -> None:
         raise InputError(f"{path}: {size:,} bytes, expected {8 + length + end:,} from its header; {AGAIN}")
 
 
-def short_list(names: list[str], most: int = 4) -> str:
+def joined(names: list[str], most: int = 4) -> str:
     """Join names with commas; after the first `most`, only count the rest."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
