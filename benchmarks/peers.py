@@ -1,9 +1,9 @@
-"""Peers: encoding and a training step against sentence-transformers, in turns in one run.
+"""Compare the speed of encoding and of a training step with sentence-transformers, alternating in one run.
 
 Run as `python benchmarks/peers.py` (about two minutes on two cores). Both sides have the same weights (random), texts,
-batches, loss, optimizer and precision (float32); lengths are like MS MARCO's. Tokenising is left out. `--precision`
-compares our encoding in bf16 with that in float32 instead.
-On a machine that others use too, `--threads 1` and the ratio of processor time are what to look at.
+batches, loss, optimizer and precision (float32); lengths are like MS MARCO's. Tokenisation is not measured.
+`--precision` compares our encoding in bf16 with that in float32 instead.
+On a shared machine, use `--threads 1` and look at the ratio of processor time.
 """
 
 import argparse
@@ -66,16 +66,16 @@ def compare_encoding(
 
 
 def compare_precision(store: TokenStore, a: argparse.Namespace) -> None:
-    """Encode in bf16 and in float32, both here."""
+    """Compare our encoding in bf16 with that in float32."""
     workload.head(["encode", "bf16", "float32", "times faster", "less processor time"])
     lexicon = LexiconEncoder(workload.masked_language_model(a.layers, a.hidden)).eval()
     with torch.no_grad():
         lexicon.backbone.get_output_embeddings().bias.fill_(-4)  # random weights: a few hundred terms per text
     dense = DenseEncoder(workload.bert(a.layers, a.hidden)).eval()
-    for what, encode, encoder in (("dense", dense_rows, dense), ("lexicon", sparse_rows, lexicon)):
+    for label, encode, encoder in (("dense", dense_rows, dense), ("lexicon", sparse_rows, lexicon)):
         rows = np.arange(a.texts)
         sides = [partial(encode, encoder, store, rows, 128, CPU, precision) for precision in ("bf16", "float32")]
-        report(what, "texts/s", len(rows), workload.in_turns(*sides, a.rounds))
+        report(label, "texts/s", len(rows), workload.in_turns(*sides, a.rounds))
 
 
 def compare_step(encoder: DenseEncoder, peer: SentenceTransformer, a: argparse.Namespace, negatives: int) -> None:
@@ -95,22 +95,22 @@ def compare_step(encoder: DenseEncoder, peer: SentenceTransformer, a: argparse.N
     def ours() -> tuple[torch.Tensor, ...]:
         return encoder(to_texts(batches[0].followed_by(batches[1]), CPU)).split([len(b) for b in batches])
 
-    def theirs() -> list[torch.Tensor]:
+    def peer_vectors() -> list[torch.Tensor]:
         return [peer(dict(batch))["sentence_embedding"] for batch in features]
 
-    for mine, other in zip(ours(), theirs(), strict=True):
+    for mine, other in zip(ours(), peer_vectors(), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4)
     models = [(m, torch.optim.AdamW(m.parameters(), lr=0.0, fused=True)) for m in (encoder.train(), peer.train())]
-    seconds = workload.in_turns(lambda: step(*models[0], ours), lambda: step(*models[1], theirs), a.rounds)
+    seconds = workload.in_turns(lambda: step(*models[0], ours), lambda: step(*models[1], peer_vectors), a.rounds)
     encoder.eval(), peer.eval()
     tokens = sum(len(batch.ids) for batch in batches)
     padded = sum(len(batch) * batch.lengths.max() for batch in batches)
     report(f"training step, {a.queries} x {1 + negatives}: {tokens:,} tokens, {padded:,} padded", "steps/s", 1, seconds)
 
 
-def report(what: str, unit: str, amount: int, seconds: tuple[workload.Seconds, workload.Seconds]) -> None:
+def report(label: str, unit: str, amount: int, seconds: tuple[workload.Seconds, workload.Seconds]) -> None:
     rates = (f"{amount / float(np.median([wall for wall, _ in side])):.3g} {unit}" for side in seconds)
-    workload.row([what, *rates, workload.ratio(seconds, 0), workload.ratio(seconds, 1)])
+    workload.row([label, *rates, workload.ratio(seconds, 0), workload.ratio(seconds, 1)])
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
-"""Small random models of every type with their tokenizers, and batches of texts, for compare_models.
+"""Create small random models of every type with their tokenizers, and batches of texts, for compare_models.
 
-The models and tokenizers are those of the tests (`tests/tiny.py`), in folders as the pipeline and other libraries read
-them.
+The models and tokenizers are those of the tests (`tests/tiny.py`), saved in folders that the pipeline and the other
+libraries can read.
 """
 
 import json
@@ -50,7 +50,7 @@ from led_pipeline.models import checkpoint
 from led_pipeline.models.backbone import to_texts
 from led_pipeline.models.sides import side
 
-HIDDEN, LENGTH = 16, 24  # the longer texts are cut to so many tokens
+HIDDEN, LENGTH = 16, 24  # longer texts are truncated to LENGTH tokens
 WORDS = ["Query:", "Document:", "Relevant:", "true", "false"]
 CPU = torch.device("cpu")
 IDS = {"pad_token_id": 0, "eos_token_id": 1}
@@ -72,7 +72,7 @@ def _make(name: str, vocabulary: int) -> nn.Module:
     makers = {
         "bert": lambda: tiny.backbone("dense"),
         "other-bert": lambda: tiny.backbone("dense", seed=5),
-        # Positions begin behind the id of the padding, which is 1 in the published models.
+        # Positions start after the padding id, which is 1 in the published models.
         "roberta": lambda: RobertaModel(RobertaConfig(**tiny.BERT, pad_token_id=1)),
         "xlm-roberta": lambda: XLMRobertaModel(XLMRobertaConfig(**tiny.BERT, pad_token_id=1)),
         "camembert": lambda: CamembertModel(CamembertConfig(**tiny.BERT, pad_token_id=1)),
@@ -99,7 +99,7 @@ def _root() -> tempfile.TemporaryDirectory:
 
 
 def root() -> Path:
-    """Return a folder that lasts as long as this process."""
+    """Return a folder that exists as long as this process."""
     return Path(_root().name)
 
 
@@ -123,14 +123,14 @@ def folder(name: str) -> Path:
         tokenizer = tiny.save_bare_tokenizer(where, WORDS)
         end = (tokenizer.eos_token, tokenizer.eos_token_id)
         ending = processors.TemplateProcessing(single=f"$A {end[0]}", special_tokens=[end])
-        tokenizer.backend_tokenizer.post_processor = ending  # of other libraries; ours reads append_eos
+        tokenizer.backend_tokenizer.post_processor = ending  # for the other libraries; ours uses append_eos
         tokenizer.save_pretrained(where)
     _make(name, len(tokenizer)).eval().save_pretrained(where)
     return where
 
 
 def tokens(name: str, *texts: list[str]) -> dict[str, Tensor]:
-    """Return what a tokenizer makes of texts or pairs, padded and cut."""
+    """Tokenise texts or pairs, padded and truncated."""
     length = LENGTH * len(texts)
     return AutoTokenizer.from_pretrained(folder(name))(
         *texts, padding=True, truncation=True, max_length=length, return_tensors="pt"
@@ -138,11 +138,11 @@ def tokens(name: str, *texts: list[str]) -> dict[str, Tensor]:
 
 
 def settings(name: str, **changes: Any) -> dict[str, Any]:
-    """Return the settings of a stage with this model; texts are cut to LENGTH."""
+    """Return the settings of a stage with this model; texts are truncated to LENGTH."""
     kind = name.partition("-")[2]
     family = {"mlm": "lexicon", "ranker": "ranker"}.get(kind, "dense")
-    own = {"append_eos": True} if name in BARE else {}
-    return tiny.settings(family, **{"query_length": LENGTH, "passage_length": LENGTH} | own | changes)
+    extra = {"append_eos": True} if name in BARE else {}
+    return tiny.settings(family, **{"query_length": LENGTH, "passage_length": LENGTH} | extra | changes)
 
 
 @cache
@@ -151,7 +151,7 @@ def _loaded(name: str, changes: tuple) -> nn.Module:
 
 
 def load(name: str, **changes: Any) -> nn.Module:
-    """Return one of our modules around a model, as a stage with these settings has it."""
+    """Return our module around a model for a stage with these settings."""
     return _loaded(name, tuple(changes.items()))
 
 
@@ -172,23 +172,23 @@ class Case:
 
     @property
     def texts(self) -> list[str]:
-        """Queries and passages in turn."""
+        """Queries and passages, alternating."""
         return [text for pair in zip(self.queries, self.passages, strict=True) for text in pair]
 
     def store(self, name: str, texts: list[str], chosen: dict[str, Any]) -> TokenStore:
-        """Return texts as a stage reads them."""
+        """Return texts in the format of a stage."""
         path = root() / f"{name}-{self.seed}-{hash(tuple(texts))}.arrow"
         if not path.is_file():
             tiny.save_store(path, folder(name), {"text": texts})
         return TokenStore.for_stage([path], chosen)
 
     @torch.no_grad()
-    def vectors(self, name: str, which: str = "passage", **changes: Any) -> Tensor:
-        """Return our vectors of the texts as one side encodes them."""
+    def vectors(self, name: str, side_name: str = "passage", **changes: Any) -> Tensor:
+        """Return our vectors of the texts, encoded as one side."""
         chosen = settings(name, **changes)
-        store = with_prefix(self.store(name, self.texts, chosen), which, folder(name), chosen)
+        store = with_prefix(self.store(name, self.texts, chosen), side_name, folder(name), chosen)
         batch = store.texts(np.arange(len(self.texts)), LENGTH)
-        return side(load(name, **changes), which)(to_texts(batch, CPU))
+        return side(load(name, **changes), side_name)(to_texts(batch, CPU))
 
     @torch.no_grad()
     def scores(self, name: str, **changes: Any) -> Tensor:
@@ -201,7 +201,7 @@ class Case:
 
     @property
     def short(self) -> list[str]:
-        """The passages, short enough not to be cut: of a pair, each library cuts another part."""
+        """The passages, short enough not to be truncated, which the libraries do differently for pairs."""
         return [" ".join(passage.split()[: LENGTH - 2]) for passage in self.passages]
 
 

@@ -1,6 +1,6 @@
-"""A training step of a peer, from its own checkout: one for every line that arrives; started by `trainers.py`.
+"""Run training steps of a peer from its own checkout, one per line of input; started by `trainers.py`.
 
-Answers each line with the step's seconds by the clock and of processor time. Nothing of the peers is in this project.
+The answer to each line has the step's seconds of wall time and of processor time. No code of the peers is copied.
 """
 
 import argparse
@@ -99,7 +99,7 @@ class Anything(ModuleType):
 
 
 def stand_in() -> None:
-    """Let code of 2022 be imported by the libraries of today: what they dropped is not part of a step."""
+    """Make code of 2022 importable with current libraries; the removed names are not part of a step."""
     for name in ("datasets", "torch.utils.tensorboard"):
         sys.modules[name] = Anything(name)
     sys.modules["transformers"].AdamW = torch.optim.AdamW

@@ -1,16 +1,16 @@
-"""Trainers: one training step against Tevatron's and LED's own code, in turns in one run.
+"""Compare the speed of a training step with Tevatron's and LED's code, alternating in one run.
 
     git clone https://github.com/texttron/tevatron && git clone https://github.com/drogozhang/LED
     python benchmarks/trainers.py --tevatron tevatron --led LED
 
-Each peer runs in a process of its own, from a checkout that this project only imports (`trainer_worker.py`); Tevatron
-needs peft. Both sides have the same sizes, random weights, token ids, precision (float32) and fused AdamW; lengths are
-like MS MARCO's. The peers get the batch padded to its longest text, as their collators make it.
+Each peer runs in its own process, imported from a checkout (`trainer_worker.py`); Tevatron needs peft. Both sides have
+the same sizes, random weights, token ids, precision (float32) and fused AdamW; lengths are like MS MARCO's. The peers
+get the batch padded to its longest text, like from their collators.
 
 - Tevatron: contrastive loss of a batch, one encoder.
-- LED: its loss with the lexicon teacher (a DistilBERT of the student's size). There the teacher computes all passages
-  in every step; here its scores were stored before, by one pass over the collection. `led-contrastive` is the step
-  without the teacher, as in its warm-up.
+- LED: its loss with the lexicon teacher (a DistilBERT of the student's size). LED's teacher encodes all passages in
+  every step; ours reads scores that one pass over the collection has stored. `led-contrastive` is the step without the
+  teacher, as in the warm-up.
 """
 
 import argparse
@@ -33,7 +33,7 @@ CPU = torch.device("cpu")
 
 
 class Peer:
-    """A peer's training step in a process of its own."""
+    """A peer's training step in its own process."""
 
     def __init__(self, name: str, checkout: Path, batch: Path, a: argparse.Namespace):
         command = [sys.executable, str(Path(__file__).with_name("trainer_worker.py")), name, str(checkout), str(batch)]
@@ -41,7 +41,7 @@ class Peer:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
 
     def step(self) -> tuple[float, float]:
-        """Let it take a step; return its seconds by the clock and of processor time."""
+        """Run one step; return its seconds of wall time and of processor time."""
         self.process.stdin.write("step\n")
         answer = self.process.stdout.readline().split()
         if not answer:
@@ -68,7 +68,7 @@ def write_batch(data: TrainingData, queries: int, path: Path) -> None:
 
 
 def our_step(data: TrainingData, queries: int, settings: dict, a: argparse.Namespace):
-    """Return a function that takes one step and returns its seconds by the clock and of processor time."""
+    """Return a function that runs one step and returns its seconds of wall time and of processor time."""
     model = trainable(DenseEncoder(workload.bert(a.layers, a.hidden)), settings).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
     rows = np.arange(queries)
