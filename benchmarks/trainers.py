@@ -18,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +34,22 @@ from led_pipeline.training.train import trainable
 CPU = torch.device("cpu")
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of a comparison."""
+
+    layers: int
+    hidden: int
+    threads: int
+    rounds: int
+
+
 class Peer:
     """A peer's training step in its own process."""
 
-    def __init__(self, name: str, checkout: Path, batch: Path, a: argparse.Namespace):
+    def __init__(self, name: str, checkout: Path, batch: Path, sizes: Sizes):
         command = [sys.executable, str(Path(__file__).with_name("trainer_worker.py")), name, str(checkout), str(batch)]
-        command += ["--layers", str(a.layers), "--hidden", str(a.hidden), "--threads", str(a.threads)]
+        command += ["--layers", str(sizes.layers), "--hidden", str(sizes.hidden), "--threads", str(sizes.threads)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
 
     def step(self) -> tuple[float, float]:
@@ -67,9 +79,9 @@ def write_batch(data: TrainingData, queries: int, path: Path) -> None:
     np.savez(path, queries=queries, **arrays)
 
 
-def our_step(data: TrainingData, queries: int, settings: dict, a: argparse.Namespace):
+def our_step(data: TrainingData, queries: int, settings: dict, sizes: Sizes) -> Callable[[], tuple[float, float]]:
     """Return a function that runs one step and returns its seconds of wall time and of processor time."""
-    model = trainable(DenseEncoder(workload.bert(a.layers, a.hidden)), settings).train()
+    model = trainable(DenseEncoder(workload.bert(sizes.layers, sizes.hidden)), settings).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
     rows = np.arange(queries)
 
@@ -84,15 +96,15 @@ def our_step(data: TrainingData, queries: int, settings: dict, a: argparse.Names
     return step
 
 
-def compare(name: str, checkout: Path, queries: int, candidates: int, settings: dict, a: argparse.Namespace) -> None:
+def compare(name: str, checkout: Path, queries: int, candidates: int, settings: dict, sizes: Sizes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = workload.training_data(Path(folder), queries, 4_000, candidates)
         batch = Path(folder, "batch.npz")
         write_batch(data, queries, batch)
-        peer, ours = Peer(name, checkout, batch, a), our_step(data, queries, settings, a)
+        peer, ours = Peer(name, checkout, batch, sizes), our_step(data, queries, settings, sizes)
         peer.step(), ours()
         seconds: tuple[workload.Seconds, workload.Seconds] = ([], [])
-        for i in range(a.rounds):
+        for i in range(sizes.rounds):
             for side in (0, 1) if i % 2 == 0 else (1, 0):
                 seconds[side].append((ours, peer.step)[side]())
         peer.close()
@@ -115,11 +127,12 @@ def main() -> None:
     print(workload.machine())
     print(f"BERT of {a.layers} layers of {a.hidden}, float32; {a.rounds} rounds in turns; ratio: median (range)\n")
     workload.head(["step", "led_pipeline", "peer", "times faster", "less processor time"])
+    sizes = Sizes(a.layers, a.hidden, a.threads, a.rounds)
     if a.tevatron:
-        compare("tevatron", a.tevatron, 16, 8, workload.settings("dense", teachers=[]), a)
+        compare("tevatron", a.tevatron, 16, 8, workload.settings("dense", teachers=[]), sizes)
     if a.led:
-        compare("led-contrastive", a.led, a.led_queries, 33, workload.settings("dense", teachers=[]), a)
-        compare("led", a.led, a.led_queries, 33, workload.settings("dense"), a)
+        compare("led-contrastive", a.led, a.led_queries, 33, workload.settings("dense", teachers=[]), sizes)
+        compare("led", a.led, a.led_queries, 33, workload.settings("dense"), sizes)
 
 
 if __name__ == "__main__":
