@@ -1,11 +1,11 @@
-"""An outside judge of checkpoints: ckpt-chaos kills a training of ours, and one of transformers' Trainer, at its files.
+"""Test checkpoints with ckpt-chaos, which kills our training and transformers' Trainer at their file operations.
 
-Run as `python benchmarks/ckpt_chaos.py judge --program PATH` with the command `ckpt-chaos` of an environment of its own
-(`python -m venv DIR && DIR/bin/pip install ckpt-chaos==0.1.8`; it needs nothing but Python). Both trainings take six
-steps with a BERT of two layers and 16 hidden units, with dropout, and keep a state every three steps. The judge records
-what a training does to its files, kills a fresh one before such an operation (`before`), half-way through a write
-(`torn`), or with all that was not yet told to be on the disk undone (`unsynced`), starts the same command again, and
-compares the weights at the end. docs/reference/kills.md has the results.
+Run as `python benchmarks/ckpt_chaos.py judge --program PATH` with the command `ckpt-chaos` of its own environment
+(`python -m venv DIR && DIR/bin/pip install ckpt-chaos==0.1.8`; it needs only Python). Both trainings take six steps
+with a BERT of two layers and 16 hidden units, with dropout, and save a state every three steps. The judge records a
+training's file operations, kills a new one before such an operation (`before`), half-way through a write (`torn`), or
+with all unsynced writes undone (`unsynced`), runs the same command again, and compares the final weights. The results
+are in docs/reference/kills.md.
 """
 
 import argparse
@@ -19,7 +19,7 @@ STEPS, EVERY = 6, 3
 
 
 def ours(data: Path, out: Path) -> None:
-    """Train a dense stage, or go on with it."""
+    """Train a dense stage, or resume it."""
     import killed
 
     progress = out / "model.checkpoints" / "progress.json"
@@ -28,7 +28,7 @@ def ours(data: Path, out: Path) -> None:
 
 
 def trainer(data: Path, out: Path) -> None:
-    """Train a masked language model with transformers' Trainer, or go on with it as its documentation says."""
+    """Train a masked language model with transformers' Trainer, or resume it as its documentation says."""
     import tiny
     import torch
     from transformers import Trainer, TrainingArguments
@@ -50,7 +50,7 @@ def trainer(data: Path, out: Path) -> None:
 
 
 def judge(data: Path, program: str, points: int, folder: Path) -> None:
-    """Let ckpt-chaos judge both, and print its tables."""
+    """Run ckpt-chaos on both, which prints its tables."""
     import killed
 
     killed.save(data)
@@ -64,18 +64,18 @@ def judge(data: Path, program: str, points: int, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["judge", "ours", "trainer"])
+    parser.add_argument("role", choices=["judge", "ours", "trainer"])
     parser.add_argument("--data", type=Path, default=Path("build/ckpt-chaos/data"))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--program", default="ckpt-chaos")
     parser.add_argument("--points", type=int, default=60, help="kills of each training")
-    parser.add_argument("--folder", type=Path, default=Path("build/ckpt-chaos"), help="where the judge works, new")
+    parser.add_argument("--folder", type=Path, default=Path("build/ckpt-chaos"), help="a new folder for the judge")
     a = parser.parse_args()
     a.data.mkdir(parents=True, exist_ok=True)
-    if a.what == "judge":
+    if a.role == "judge":
         judge(a.data, a.program, a.points, a.folder)
     else:
-        {"ours": ours, "trainer": trainer}[a.what](a.data, a.out)
+        {"ours": ours, "trainer": trainer}[a.role](a.data, a.out)
 
 
 if __name__ == "__main__":

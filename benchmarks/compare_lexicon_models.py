@@ -1,4 +1,4 @@
-"""Lexicon weights beside those of sentence-transformers and transformers: rows of compare_models."""
+"""Compare lexicon weights with those of sentence-transformers and transformers, for compare_models."""
 
 import json
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def sparse(case: Case, name: str, activation: str = "relu", **options: Any) -> T
 
 @torch.no_grad()
 def without_special_tokens(case: Case, name: str, activation: str) -> Tensor:
-    """Return their pooling of transformers' logits; the first and the last token do not count."""
+    """Return the peer's pooling of transformers' logits, without the first and the last token."""
     inputs = tokens(name, case.texts)
     logits = AutoModelForMaskedLM.from_pretrained(folder(name)).eval()(**inputs).logits
     mask = inputs["attention_mask"].clone()
@@ -40,19 +40,19 @@ def without_special_tokens(case: Case, name: str, activation: str) -> Tensor:
 
 
 def pruned(case: Case) -> list[list[float]]:
-    """Return their weights above a share of each text's highest one, by a plain loop."""
+    """Return the peer's weights above a share of each text's highest one, by a plain loop."""
     return [[w if w > RATIO * max(row) else 0.0 for w in row] for row in sparse(case, "bert-mlm").tolist()]
 
 
 def bag_of_words(case: Case, weights: dict[str, float] | None) -> Tensor:
-    """Return what their static embedding makes of the texts, which have no [UNK]."""
+    """Return the peer's static embedding of the texts, which have no [UNK]."""
     tokenizer = AutoTokenizer.from_pretrained(folder("bert-mlm"))
     values = torch.ones(len(tokenizer))
     for token, weight in (weights or {}).items():
         values[tokenizer.convert_tokens_to_ids(token)] = weight
-    theirs = SparseStaticEmbedding(tokenizer, values, frozen=True)
-    texts = [" ".join(text.split()[: LENGTH - 2]) for text in case.texts]  # which it does not cut
-    return theirs(theirs.preprocess(texts))["sentence_embedding"]
+    peer = SparseStaticEmbedding(tokenizer, values, frozen=True)
+    texts = [" ".join(text.split()[: LENGTH - 2]) for text in case.texts]  # the static embedding does not truncate
+    return peer(peer.preprocess(texts))["sentence_embedding"]
 
 
 @cache
@@ -63,15 +63,15 @@ def table_file() -> str:
 
 
 def comparisons() -> Iterator[Comparison]:
-    """Yield everything of lexicon stages that is compared."""
+    """Yield all comparisons of lexicon stages."""
     for name, kind in MASKED.items():
-        for activation, theirs in (("log1p", "relu"), ("log1p_twice", "log1p_relu")):
+        for activation, peer in (("log1p", "relu"), ("log1p_twice", "log1p_relu")):
             ours = partial(
                 lambda case, name, **keys: case.vectors(name, keep_special_tokens=True, **keys),
                 name=name,
                 activation=activation,
             )
-            reference = partial(sparse, name=name, activation=theirs)
+            reference = partial(sparse, name=name, activation=peer)
             yield Comparison(f"{kind}, {activation}, special tokens kept", "SparseEncoder", ours, reference)
         yield Comparison(
             f"{kind}, log1p, without special tokens",

@@ -1,7 +1,7 @@
-"""Compare every loss with a plain loop over its formula and, where it has one, with sentence-transformers' own.
+"""Compare every loss with a plain loop over its formula and with its counterpart in sentence-transformers.
 
-Run as `python benchmarks/compare_losses.py --out docs/measurements/compared.md`: the table of what was compared and the
-largest difference. `tests/unit/training/test_compared.py` runs the same comparisons.
+Run as `python benchmarks/compare_losses.py --out docs/measurements/compared.md`: a table of the comparisons and their
+largest differences. `tests/unit/training/test_compared.py` runs the same comparisons.
 
 # B = queries, C = candidates of one query (positive first), D = dimensions
 """
@@ -69,33 +69,34 @@ class Case:
         return self.queries @ self.flat.T
 
     @property
-    def own(self) -> Tensor:
+    def by_query(self) -> Tensor:
+        """The scores of every query's own candidates, (B, C)."""
         return torch.einsum("bd,bcd->bc", self.queries, self.passages)
 
     @property
     def columns(self) -> list[Tensor]:
-        """What sentence-transformers' losses take: the queries, then the candidates by their place."""
+        """The input of sentence-transformers' losses: the queries, then the candidates by position."""
         return [self.queries, *self.passages.unbind(1)]
 
 
 CASES = [*map(Case, range(5))]
 
 
-def theirs_on_columns(case: Case, loss: torch.nn.Module) -> Tensor:
+def peer_on_columns(case: Case, loss: torch.nn.Module) -> Tensor:
     return loss.compute_loss_from_embeddings(case.columns, case.teacher)
 
 
-def theirs_in_batch(case: Case, loss: torch.nn.Module) -> Tensor:
+def peer_in_batch(case: Case, loss: torch.nn.Module) -> Tensor:
     return loss.compute_loss_from_embeddings(case.columns, None)
 
 
-def theirs_alone(case: Case, loss: torch.nn.Module, among: str) -> float:
-    """Return their in-batch loss over each query alone with its candidates as columns, averaged."""
-    found = []
+def peer_per_query(case: Case, loss: torch.nn.Module, among: str) -> float:
+    """Return the mean of the peer's in-batch loss over single queries with their candidates as columns."""
+    values = []
     for i, columns in enumerate(objectives.candidate_columns(B, B * C, among)):
         texts = [case.queries[i : i + 1], *case.flat[columns].split(1)]
-        found.append(loss.compute_loss_from_embeddings(texts, None).item())
-    return fmean(found)
+        values.append(loss.compute_loss_from_embeddings(texts, None).item())
+    return fmean(values)
 
 
 def contrastives() -> Iterator[Comparison]:
@@ -112,9 +113,9 @@ def contrastives() -> Iterator[Comparison]:
         for loss in in_batch:
             name = type(loss).__name__
             if among == "batch":
-                yield Comparison(term, name, ours, partial(theirs_in_batch, loss=loss))
+                yield Comparison(term, name, ours, partial(peer_in_batch, loss=loss))
             else:
-                alone = partial(theirs_alone, loss=loss, among=among)
+                alone = partial(peer_per_query, loss=loss, among=among)
                 yield Comparison(term, f"{name}, a query at a time", ours, alone)
 
 
@@ -131,23 +132,31 @@ def distillations() -> Iterator[Comparison]:
         ),
     }
     for name, loop in formulas.items():
-        ours = partial(lambda case, name: losses.DISTILLATION[name](case.own, case.teacher), name=name)
+        ours = partial(lambda case, name: losses.DISTILLATION[name](case.by_query, case.teacher), name=name)
         yield Comparison(
-            name, LOOP, ours, partial(lambda case, loop: loop(rows(case.own), rows(case.teacher)), loop=loop)
+            name,
+            LOOP,
+            ours,
+            partial(lambda case, loop: loop(rows(case.by_query), rows(case.teacher)), loop=loop),
         )
     for loss in (dense.MarginMSELoss(None), sparse.SparseMarginMSELoss(None)):
-        ours, theirs = (lambda case: losses.margin_mse(case.own, case.teacher)), partial(theirs_on_columns, loss=loss)
-        yield Comparison("margin_mse", type(loss).__name__, ours, theirs)
+        ours, peer = (
+            (lambda case: losses.margin_mse(case.by_query, case.teacher)),
+            partial(peer_on_columns, loss=loss),
+        )
+        yield Comparison("margin_mse", type(loss).__name__, ours, peer)
     for kind in (dense.DistillKLDivLoss, sparse.SparseDistillKLDivLoss):
         for t in (1.0, 2.0):
-            ours = partial(lambda case, t: losses.kl(case.own, case.teacher, temperature=t), t=t)
-            theirs = partial(theirs_on_columns, loss=kind(None, temperature=t))
-            yield Comparison(f"kl, temperature {t:g}", f"{kind.__name__}, temperature {t:g}", ours, theirs)
+            ours = partial(lambda case, t: losses.kl(case.by_query, case.teacher, temperature=t), t=t)
+            peer = partial(peer_on_columns, loss=kind(None, temperature=t))
+            yield Comparison(f"kl, temperature {t:g}", f"{kind.__name__}, temperature {t:g}", ours, peer)
     yield Comparison(
         "dual",
         LOOP,
-        lambda case: losses.dual(case.own, case.teacher),
-        lambda case: (loops.kl(rows(case.own), rows(case.teacher)) + loops.kl(rows(case.teacher), rows(case.own))) / 2,
+        lambda case: losses.dual(case.by_query, case.teacher),
+        lambda case: (
+            (loops.kl(rows(case.by_query), rows(case.teacher)) + loops.kl(rows(case.teacher), rows(case.by_query))) / 2
+        ),
     )
     yield Comparison(
         "scores of two systems as one teacher, weights 1 and 3, scale 30",
@@ -163,8 +172,8 @@ def regularisers() -> Iterator[Comparison]:
         loop = partial(lambda case, limit: loops.flops([[row] for row in rows(case.flat)], **limit), limit=limit)
         yield Comparison(term, LOOP, ours, loop)
         loss = sparse.FlopsLoss(None, **limit)
-        theirs = partial(lambda case, loss: loss.compute_loss_from_embeddings(case.flat), loss=loss)
-        yield Comparison(term, "FlopsLoss", ours, theirs)
+        peer = partial(lambda case, loss: loss.compute_loss_from_embeddings(case.flat), loss=loss)
+        yield Comparison(term, "FlopsLoss", ours, peer)
     yield Comparison(
         "FLOPS, grouped",
         LOOP,
@@ -199,17 +208,17 @@ def their_weights(case: Case, pooling: SpladePooling) -> Tensor:
 
 
 def representations() -> Iterator[Comparison]:
-    for activation, theirs in (("log1p", "relu"), ("log1p_twice", "log1p_relu")):
+    for activation, peer in (("log1p", "relu"), ("log1p_twice", "log1p_relu")):
         term, ours = f"lexicon weights, {activation}", partial(our_weights, activation=activation)
         twice = activation == "log1p_twice"
         loop = partial(lambda case, twice: loops.term_weights(case.logits.double().tolist(), twice), twice=twice)
         yield Comparison(term, LOOP, ours, loop)
-        pooling = SpladePooling("max", activation_function=theirs)
-        yield Comparison(term, f"SpladePooling, {theirs}", ours, partial(their_weights, pooling=pooling))
+        pooling = SpladePooling("max", activation_function=peer)
+        yield Comparison(term, f"SpladePooling, {peer}", ours, partial(their_weights, pooling=pooling))
 
 
 def comparisons() -> list[Comparison]:
-    """Return everything that is compared."""
+    """Return all comparisons."""
     return [
         *contrastives(),
         *distillations(),

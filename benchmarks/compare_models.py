@@ -1,7 +1,7 @@
-"""Compare what models make of texts with transformers, sentence-transformers and peft, from the same strings on.
+"""Compare the outputs of our models for the same texts with those of transformers, sentence-transformers and peft.
 
-Run as `python benchmarks/compare_models.py --out docs/measurements/compared-models.md`: the table of what was compared
-and the largest difference. `tests/unit/models/test_compared_models.py` runs the same comparisons.
+Run as `python benchmarks/compare_models.py --out docs/measurements/compared-models.md`: a table of the comparisons and
+their largest differences. `tests/unit/models/test_compared_models.py` runs the same comparisons.
 """
 
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ def encoded(case: Case, name: str, pooling: str, *more: nn.Module, **options: An
 
 @cache
 def projection() -> Dense:
-    """Return their module with random weights, which become those of our head, too."""
+    """Return the peer's module with random weights, which are also written as those of our head."""
     weight = torch.randn(HEAD, HIDDEN, generator=torch.Generator().manual_seed(1))
     save_file({"weight": weight}, folder("roberta") / saved_model.HEAD)
     return Dense(HIDDEN, HEAD, bias=False, activation_function=nn.Identity(), init_weight=weight)
@@ -64,7 +64,7 @@ def first_decoder_token(case: Case) -> Tensor:
 
 
 def poolings(name: str) -> list[str]:
-    """Return the poolings that a model can have: texts of T5 and decoders have no first token that stands for them."""
+    """Return the poolings of a model: T5 and decoders have no leading token that represents the text."""
     return [pooling for pooling in POOLINGS if name not in BARE or pooling != "cls"]
 
 
@@ -72,8 +72,8 @@ def dense_models() -> Iterator[Comparison]:
     for name in (*ENCODERS, *BARE):
         for pooling in poolings(name):
             ours = partial(lambda case, name, pooling: case.vectors(name, pooling=pooling), name=name, pooling=pooling)
-            theirs = partial(encoded, name=name, pooling=pooling)
-            yield Comparison(f"{name}, {pooling}", "SentenceTransformer", ours, theirs)
+            peer = partial(encoded, name=name, pooling=pooling)
+            yield Comparison(f"{name}, {pooling}", "SentenceTransformer", ours, peer)
     yield Comparison(
         "t5, first_decoder_token",
         "transformers' T5Model",
@@ -100,10 +100,10 @@ def dense_models() -> Iterator[Comparison]:
         lambda case: encoded(case, "roberta", "cls", projection(), normalize),
     )
     untied = {"untied": True, "query_init": str(folder("other-bert"))}
-    for which, name in (("query", "other-bert"), ("passage", "bert")):
-        ours = partial(lambda case, which: case.vectors("bert", which, **untied), which=which)
-        theirs = partial(encoded, name=name, pooling="cls")
-        yield Comparison(f"untied, the {which} encoder", "SentenceTransformer", ours, theirs)
+    for side, name in (("query", "other-bert"), ("passage", "bert")):
+        ours = partial(lambda case, side: case.vectors("bert", side, **untied), side=side)
+        peer = partial(encoded, name=name, pooling="cls")
+        yield Comparison(f"untied, the {side} encoder", "SentenceTransformer", ours, peer)
     yield Comparison(
         "query_prefix, word pieces",
         "SentenceTransformer with a prompt",
@@ -117,7 +117,7 @@ def dense_models() -> Iterator[Comparison]:
 
 @cache
 def exported() -> Path:
-    """Return the folder that a stage with stirred adapters exports."""
+    """Return the folder that a stage with random adapters exports."""
     out = root() / "merged"
     out.mkdir()
     chosen = settings("bert", trained=True, lora=LORA)
@@ -129,7 +129,7 @@ def exported() -> Path:
 
 @torch.no_grad()
 def stir(model: nn.Module) -> None:
-    """Give adapters weights as a training would, the same for the same order of layers."""
+    """Give adapters random weights like a training, the same for the same order of layers."""
     random = torch.Generator().manual_seed(3)
     for name, parameter in model.named_parameters():
         if "lora_" in name:
@@ -177,8 +177,8 @@ def predicted(case: Case, name: str) -> Tensor:
 
 
 @torch.no_grad()
-def asked(case: Case) -> Tensor:
-    """Return log p(true) - log p(false) of the written-out questions, by transformers alone."""
+def true_false_scores(case: Case) -> Tensor:
+    """Return log p(true) - log p(false) of the written-out questions, computed with transformers only."""
     model, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(folder("t5-ranker")).eval(), folder("t5-ranker")
     texts = [QUESTION["template"].format(query=q, passage=p) for q, p in zip(case.queries, case.short, strict=True)]
     tokenizer = AutoTokenizer.from_pretrained(tokenizer)
@@ -200,12 +200,12 @@ def rankers() -> Iterator[Comparison]:
         "t5, true_false",
         "transformers' T5ForConditionalGeneration, the question written out",
         lambda case: case.scores("t5-ranker", scoring="true_false", **QUESTION),
-        asked,
+        true_false_scores,
     )
 
 
 def comparisons() -> list[Comparison]:
-    """Return everything that is compared."""
+    """Return all comparisons."""
     return [*dense_models(), *adapters(), *compare_lexicon_models.comparisons(), *rankers()]
 
 

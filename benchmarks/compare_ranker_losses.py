@@ -1,4 +1,4 @@
-"""The losses of rankers beside plain loops and sentence-transformers' losses of cross-encoders: rows of compare_losses.
+"""Compare the losses of rankers with plain loops and sentence-transformers' cross-encoder losses, for compare_losses.
 
 # B = queries, C = candidates of one query (positive first)
 """
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from comparison import Comparison
 from sentence_transformers import CrossEncoder
-from sentence_transformers.cross_encoder import losses as theirs
+from sentence_transformers.cross_encoder import losses as peer_losses
 from sentence_transformers.cross_encoder.losses.lambda_loss import BaseWeightingScheme
 from torch import Tensor, nn
 
@@ -44,7 +44,7 @@ class GivenScores(CrossEncoder):
 
 
 class TeacherGap(BaseWeightingScheme):
-    """The weight of a pair is how much more the label of its first passage is."""
+    """Weight a pair by the difference of its labels."""
 
     def forward(self, gain: Tensor, discount: Tensor, true_sorted: Tensor) -> Tensor:
         return true_sorted[:, :, None] - true_sorted[:, None, :]
@@ -56,7 +56,7 @@ def one_hot(scores_BC: Tensor) -> Tensor:
 
 
 def pairwise(make: Callable[[CrossEncoder], nn.Module], outputs: Tensor, labels_BC: Tensor) -> float:
-    """Return a loss of theirs over all pairs of a query and a candidate."""
+    """Return a peer's loss over all pairs of a query and a candidate."""
     count, size = labels_BC.shape
     queries, candidates = (
         t.flatten().tolist() for t in torch.meshgrid(*map(torch.arange, (count, size)), indexing="ij")
@@ -65,19 +65,19 @@ def pairwise(make: Callable[[CrossEncoder], nn.Module], outputs: Tensor, labels_
 
 
 def listwise(make: Callable[[CrossEncoder], nn.Module], scores_BC: Tensor, labels_BC: Tensor) -> float:
-    """Return a loss of theirs over lists of candidates."""
+    """Return a peer's loss over lists of candidates."""
     queries, candidates = range(len(scores_BC)), [list(range(scores_BC.shape[1]))] * len(scores_BC)
     return make(GivenScores(scores_BC))([list(queries), candidates], list(labels_BC)).item()
 
 
 def in_columns(loss: nn.Module, queries: list[int], size: int, labels: Tensor | None) -> float:
-    """Return a loss of theirs over columns: the queries, their positives, their first negatives and so on."""
+    """Return a peer's loss over columns: the queries, their positives, their first negatives and so on."""
     return loss([queries, *([place] * len(queries) for place in range(size))], labels).item()
 
 
 def a_query_at_a_time(scores_BC: Tensor) -> float:
     model = GivenScores(scores_BC)
-    loss = theirs.MultipleNegativesRankingLoss(model, scale=1, activation_fn=None)
+    loss = peer_losses.MultipleNegativesRankingLoss(model, scale=1, activation_fn=None)
     return fmean(in_columns(loss, [query], scores_BC.shape[1], None) for query in range(len(scores_BC)))
 
 
@@ -93,81 +93,83 @@ def torchs_margin(scores_BC: Tensor, gap: float) -> Tensor:
 
 
 def ranking_losses() -> Iterator[Comparison]:
-    """Yield what `ranking_loss` may name; the recipe's keys are what chooses it, as in a training."""
+    """Yield the values of `ranking_loss`, chosen by settings as in a training."""
     chosen = {name: RankerObjective(ranking_loss=name) for name in ("softmax", "bce", "soft_margin")}
     chosen |= {f"margin, {gap:g}": RankerObjective(ranking_loss="margin", ranking_margin=gap) for gap in GAPS}
     ours = {
-        name: partial(lambda case, settings: ranker_losses.ranking(case.own, settings), settings=settings)
+        name: partial(lambda case, settings: ranker_losses.ranking(case.by_query, settings), settings=settings)
         for name, settings in chosen.items()
     }
     for name, loop in {"softmax": loops.softmax, "bce": loops.bce, "soft_margin": loops.soft_margin}.items():
-        theirs_ = partial(lambda case, loop: loop(loops.rows(case.own)), loop=loop)
-        yield Comparison(f"ranking_loss {name}", LOOP, ours[name], theirs_)
+        loop_value = partial(lambda case, loop: loop(loops.rows(case.by_query)), loop=loop)
+        yield Comparison(f"ranking_loss {name}", LOOP, ours[name], loop_value)
     for gap in GAPS:
         term, mine = f"ranking_loss margin, {gap:g}", ours[f"margin, {gap:g}"]
-        yield Comparison(term, LOOP, mine, partial(lambda case, gap: loops.margin(loops.rows(case.own), gap), gap=gap))
         yield Comparison(
-            term, "torch's margin_ranking_loss", mine, partial(lambda c, g: torchs_margin(c.own, g), g=gap)
+            term, LOOP, mine, partial(lambda case, gap: loops.margin(loops.rows(case.by_query), gap), gap=gap)
+        )
+        yield Comparison(
+            term, "torch's margin_ranking_loss", mine, partial(lambda c, g: torchs_margin(c.by_query, g), g=gap)
         )
     yield Comparison(
         "ranking_loss softmax",
         "cross-encoders' MultipleNegativesRankingLoss, a query at a time",
         ours["softmax"],
-        lambda case: a_query_at_a_time(case.own),
+        lambda case: a_query_at_a_time(case.by_query),
     )
     yield Comparison(
         "ranking_loss bce",
         "cross-encoders' BinaryCrossEntropyLoss",
         ours["bce"],
-        lambda case: pairwise(theirs.BinaryCrossEntropyLoss, case.own, one_hot(case.own)),
+        lambda case: pairwise(peer_losses.BinaryCrossEntropyLoss, case.by_query, one_hot(case.by_query)),
     )
     yield Comparison(
         "ranking_loss bce",
         "cross-encoders' CrossEntropyLoss, two words' logits",
         ours["bce"],
-        lambda case: pairwise(theirs.CrossEntropyLoss, two_words(case.own), one_hot(case.own).long()),
+        lambda case: pairwise(peer_losses.CrossEntropyLoss, two_words(case.by_query), one_hot(case.by_query).long()),
     )
-    natural = partial(theirs.RankNetLoss, reduction_log="natural")
+    natural = partial(peer_losses.RankNetLoss, reduction_log="natural")
     yield Comparison(
         "ranking_loss soft_margin",
         "cross-encoders' RankNetLoss, labels 1 and 0",
         ours["soft_margin"],
-        lambda case: listwise(natural, case.own, one_hot(case.own)),
+        lambda case: listwise(natural, case.by_query, one_hot(case.by_query)),
     )
 
 
 def their_ranknet(student_BC: Tensor, teacher_BC: Tensor) -> float:
-    """Return their RankNet with every pair weighted by the teacher's gap, as a sum over a query's pairs."""
-    loss = partial(theirs.LambdaLoss, weighting_scheme=TeacherGap(), reduction_log="natural")
+    """Return the peer's RankNet with every pair weighted by the teacher's gap, summed over a query's pairs."""
+    loss = partial(peer_losses.LambdaLoss, weighting_scheme=TeacherGap(), reduction_log="natural")
     above_zero = teacher_BC - teacher_BC.min()  # labels below 0 count as 0 in the weights there
     return math.comb(student_BC.shape[1], 2) * listwise(loss, student_BC, above_zero)
 
 
 def teachers_of_rankers() -> Iterator[Comparison]:
-    """Yield the teachers' losses that sentence-transformers has for cross-encoders, too."""
+    """Yield the distillation losses that sentence-transformers also has for cross-encoders."""
 
     def ours(name: str) -> Callable:
-        return lambda case: losses.DISTILLATION[name](case.own, case.teacher)
+        return lambda case: losses.DISTILLATION[name](case.by_query, case.teacher)
 
     def their_margins(case: Any) -> float:
-        loss = theirs.MarginMSELoss(GivenScores(case.own))
-        return in_columns(loss, list(range(len(case.own))), case.own.shape[1], case.teacher)
+        loss = peer_losses.MarginMSELoss(GivenScores(case.by_query))
+        return in_columns(loss, list(range(len(case.by_query))), case.by_query.shape[1], case.teacher)
 
     yield Comparison(
         "listnet",
         "cross-encoders' ListNetLoss",
         ours("listnet"),
-        lambda case: listwise(theirs.ListNetLoss, case.own, case.teacher),
+        lambda case: listwise(peer_losses.ListNetLoss, case.by_query, case.teacher),
     )
     yield Comparison("margin_mse", "cross-encoders' MarginMSELoss", ours("margin_mse"), their_margins)
     yield Comparison(
         "ranknet",
         "cross-encoders' LambdaLoss, weights of our own",
         ours("ranknet"),
-        lambda case: their_ranknet(case.own, case.teacher),
+        lambda case: their_ranknet(case.by_query, case.teacher),
     )
 
 
 def comparisons() -> list[Comparison]:
-    """Return everything of rankers that is compared."""
+    """Return all comparisons of ranker losses."""
     return [*ranking_losses(), *teachers_of_rankers()]

@@ -2,12 +2,12 @@
 
     .venv/bin/python benchmarks/demo_seeds.py [--seeds 42 43 44] [--pair led den_mixed --pair led den_continue]
 
-Every seed is a run of its own, made by `snakemake led_final`: results/<dataset> for the recipe's seed (for the demo
-what `make demo` has made), results/<dataset>_seed<seed> for the others. What is finished is not made again. The seed
-decides the order of the examples, the negatives drawn and the models' random numbers, not the data. The pairs are those
-of the recipe's `evaluation.compare` unless given. The first table says each system's mean MRR@10 per seed, the second
-each pair's difference and the randomisation test of `led_pipeline.evaluation.evaluate`, paired by query; its lines
-`mean` average each query's values over the seeds first, so that one query counts once.
+Every seed is a separate run of `snakemake led_final`: results/<dataset> for the recipe's seed (for the demo, the output
+of `make demo`), results/<dataset>_seed<seed> for the others. Finished files are not made again. The seed decides the
+order of the examples, the drawn negatives and the models' random numbers, not the data. The default pairs are those of
+the recipe's `evaluation.compare`. The first table has each system's mean MRR@10 per seed, the second each pair's
+difference and the randomisation test of `led_pipeline.evaluation.evaluate`, paired by query; its lines `mean` average
+each query's values over the seeds first, so that one query counts once.
 """
 
 import argparse
@@ -29,14 +29,14 @@ ALL = "mean"
 def run(config: Path, seed: int) -> tuple[Path, float]:
     """Run the recipe with a seed; return its results folder and how long that took in seconds."""
     recipe = yaml.safe_load(config.read_text(encoding="utf-8"))
-    name, own = recipe["dataset"]["name"], config
+    name, seed_config = recipe["dataset"]["name"], config
     if seed != recipe["seed"]:
         name = f"{name}_seed{seed}"
         recipe["seed"], recipe["dataset"]["name"] = seed, name
-        own = Path("results", f"{name}.yaml")
-        own.parent.mkdir(exist_ok=True)
-        own.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
-    command = ["snakemake", "led_final", "--cores", "all", "--quiet", "rules", "--configfile", str(own)]
+        seed_config = Path("results", f"{name}.yaml")
+        seed_config.parent.mkdir(exist_ok=True)
+        seed_config.write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+    command = ["snakemake", "led_final", "--cores", "all", "--quiet", "rules", "--configfile", str(seed_config)]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     started = time.monotonic()
     subprocess.run(command, check=True, env=os.environ | {"PATH": path}, stdout=subprocess.DEVNULL)
@@ -51,7 +51,8 @@ def average(seeds: list[PerQuery]) -> PerQuery:
 def means(measured: dict[str, dict[str, PerQuery]], seconds: dict[str, float]) -> list[str]:
     """Return the table of the systems' means, a line per seed and one of the seeds' mean and standard deviation."""
     value = {
-        seed: [np.mean([q[MEASURE] for q in s.values()]) for s in found.values()] for seed, found in measured.items()
+        seed: [np.mean([q[MEASURE] for q in s.values()]) for s in systems.values()]
+        for seed, systems in measured.items()
     }
     lines = [" ".join([f"{'seed':<6}", *(f"{name:>12.12}" for name in next(iter(measured.values()))), "  seconds"])]
     for seed, row in value.items():
@@ -69,10 +70,10 @@ def differences(measured: dict[str, dict[str, PerQuery]], pairs: list[tuple[str,
     lines = [f"{'pair':<{width}} seed   difference          p  better/worse/equal"]
     for first, second in pairs:
         for seed, systems in measured.items():
-            found = compare(systems[first], systems[second], MEASURE)
-            counts = f"{found.wins}/{found.losses}/{found.ties}"
+            test = compare(systems[first], systems[second], MEASURE)
+            counts = f"{test.wins}/{test.losses}/{test.ties}"
             pair = f"{first} - {second}"
-            lines.append(f"{pair:<{width}} {seed:<6} {found.difference:+10.4f} {found.p_randomisation:10.5f}  {counts}")
+            lines.append(f"{pair:<{width}} {seed:<6} {test.difference:+10.4f} {test.p_randomisation:10.5f}  {counts}")
     return lines
 
 

@@ -1,9 +1,9 @@
-"""GPU: encoding, training steps and memory on one GPU, with and without each optimisation; hours of the whole recipe.
+"""Measure encoding, training steps and memory on one GPU, with and without each optimisation; estimate recipe hours.
 
 Run as `python benchmarks/gpu.py` on a machine with a GPU (about five minutes). `--tiny` runs the same code on small
-models, also on a CPU, to see that it works; its numbers mean nothing. Models have random weights and the shapes of
-BERT-base (DEN) and DistilBERT (LEX); tokens are random, lengths like MS MARCO's. A row that fails says why, and the
-others go on, since time on such a machine is scarce.
+models, also on a CPU, to check that it works; its numbers mean nothing. Models have random weights and the shapes of
+BERT-base (DEN) and DistilBERT (LEX); tokens are random, with lengths like MS MARCO's. A row that fails prints the
+reason and the others still run, since time on such a machine is scarce.
 """
 
 import argparse
@@ -42,7 +42,7 @@ RECIPE = [
 
 
 class Bench:
-    """What all rows share: the device, sizes, and stores of synthetic texts."""
+    """The common state of all rows: device, sizes, stores of synthetic texts, and measured rates."""
 
     def __init__(self, folder: Path, tiny: bool):
         self.tiny, self.folder = tiny, folder
@@ -52,7 +52,7 @@ class Bench:
         self.texts, self.steps = (100, 1) if tiny else (65_536, 20)
         self.store = workload.store(folder / "p.arrow", self.texts, 75, 128, seed=2, vocabulary=self.vocabulary)
         self.tokens = int(self.store.lengths(range(self.texts), 128).sum())
-        self.found: dict[str, float] = {}
+        self.rates: dict[str, float] = {}
 
     def encoder(self, family: str) -> nn.Module:
         if family == "dense":
@@ -68,7 +68,7 @@ class Bench:
         return forward + (head if family == "lexicon" else 0)
 
     def seconds(self, run: Callable[[], object]) -> float:
-        """Return the seconds of one run, until the GPU is done."""
+        """Return the seconds of one run, until the GPU has finished."""
         self.wait()
         start = time.perf_counter()
         run()
@@ -94,7 +94,7 @@ failed: list[str] = []
 
 
 def attempt(name: str, measure: Callable[[], list[object]]) -> None:
-    """Print a row, or why there is none."""
+    """Print a row of measurements, or the reason for its failure."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
@@ -118,8 +118,8 @@ def agreement(b: Bench, dtype: torch.dtype) -> list[object]:
     model = b.encoder("dense").eval().backbone
     texts = to_packed_batch(b.store.texts(np.arange(min(b.texts, 256)), 128), b.device)
     with torch.inference_mode(), torch.autocast(b.device.type, torch.bfloat16, enabled=dtype != torch.float32):
-        found, expected = hidden_states(model, texts), padded_hidden_states(model, texts)
-    error = (found.float() - expected.float()).abs()
+        result, expected = hidden_states(model, texts), padded_hidden_states(model, texts)
+    error = (result.float() - expected.float()).abs()
     return [f"{error.max() / expected.abs().max():.1e}", f"{error.norm() / expected.norm():.1e}"]
 
 
@@ -139,7 +139,7 @@ def encode(
         run(model, b.store, warm, 128, b.device)
         seconds = b.seconds(lambda: run(model, b.store, rows, 128, b.device))
     rate = b.texts / seconds
-    b.found[f"encode {family}"] = max(rate, b.found.get(f"encode {family}", 0))
+    b.rates[f"encode {family}"] = max(rate, b.rates.get(f"encode {family}", 0))
     share = b.flops_per_token(family) * b.tokens / seconds / PEAK
     return [f"{rate:,.0f}", f"{b.tokens / seconds:,.0f}", f"{share:.0%}", b.peak_gib()]
 
@@ -159,7 +159,7 @@ def step(
     encoder = b.encoder(family)
     if compiled:
         encoder.backbone.compile(dynamic=True)
-    settings, own = workload.settings(family, **changes), slice(0, queries)
+    settings, all_rows = workload.settings(family, **changes), slice(0, queries)
     retriever = modules.trainable(encoder, settings).train()
     optimizer = torch.optim.AdamW(retriever.parameters(), lr=1e-6, fused=True)
     accelerator = Accelerator(mixed_precision="bf16" if b.gpu else "no", cpu=not b.gpu)
@@ -172,7 +172,7 @@ def step(
     def run(steps: int) -> None:
         for i in range(steps):
             rows = np.arange(queries) + queries * (i % 8)
-            loss = objectives.retriever_loss(model, data, rows, own, settings, b.device)
+            loss = objectives.retriever_loss(model, data, rows, all_rows, settings, b.device)
             accelerator.backward(loss.total)
             accelerator.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -183,18 +183,18 @@ def step(
         seconds = b.seconds(lambda: run(b.steps)) / b.steps
     tokens = queries * (candidates * 75 + 9)
     if not changes and not padded:
-        b.found[f"train {family}"] = max(tokens / seconds, b.found.get(f"train {family}", 0))
+        b.rates[f"train {family}"] = max(tokens / seconds, b.rates.get(f"train {family}", 0))
     share = 3 * b.flops_per_token(family) * tokens / seconds / PEAK
     return [f"{1 / seconds:.2f}", f"{tokens / seconds:,.0f}", f"{share:.0%}", b.peak_gib()]
 
 
 def hours(b: Bench, gpus: int) -> float:
-    """Return the hours of all trainings and encodings at the measured rates; 8 GPUs are taken to train at 90 %."""
+    """Return the hours of all trainings and encodings at the measured rates, assuming 90 % efficiency on 8 GPUs."""
     total = 0.0
     for i, (family, _, candidates) in enumerate(RECIPE):
         tokens = TRAIN_QUERIES * EPOCHS * (candidates * 75 + 9)
-        total += tokens / b.found[f"train {family}"] / gpus / (1.0 if gpus == 1 else 0.9)
-        total += (COLLECTION + TRAIN_QUERIES / 8 * (i < len(RECIPE) - 2)) / b.found[f"encode {family}"] / gpus
+        total += tokens / b.rates[f"train {family}"] / gpus / (1.0 if gpus == 1 else 0.9)
+        total += (COLLECTION + TRAIN_QUERIES / 8 * (i < len(RECIPE) - 2)) / b.rates[f"encode {family}"] / gpus
     return total / 3600
 
 

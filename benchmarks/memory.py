@@ -63,8 +63,8 @@ def make_up_scores(folder: Path, queries: int) -> None:
         write_strings(folder / f"{name}.parquet", parts, ["id"])
     content = {}
     for query in range(queries):
-        own = random.integers(0, PASSAGES, random.integers(*PASSAGES_PER_QUERY)).tolist()
-        content[query] = {pid: float(score) for pid, score in zip(own, random.normal(0, 5, len(own)), strict=True)}
+        pids = random.integers(0, PASSAGES, random.integers(*PASSAGES_PER_QUERY)).tolist()
+        content[query] = {pid: float(score) for pid, score in zip(pids, random.normal(0, 5, len(pids)), strict=True)}
     with gzip.open(folder / "scores.pkl.gz", "wb", compresslevel=1) as file:
         pickle.dump(content, file)
     print(sum(map(len, content.values())))

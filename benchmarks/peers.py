@@ -1,9 +1,9 @@
-"""Peers: encoding and a training step against sentence-transformers, in turns in one run.
+"""Compare the speed of encoding and of a training step with sentence-transformers, alternating in one run.
 
 Run as `python benchmarks/peers.py` (about two minutes on two cores). Both sides have the same weights (random), texts,
-batches, loss, optimizer and precision (float32); lengths are like MS MARCO's. Tokenising is left out. `--precision`
-compares our encoding in bf16 with that in float32 instead.
-On a machine that others use too, `--threads 1` and the ratio of processor time are what to look at.
+batches, loss, optimizer and precision (float32); lengths are like MS MARCO's. Tokenisation is not measured.
+`--precision` compares our encoding in bf16 with that in float32 instead.
+On a shared machine, use `--threads 1` and look at the ratio of processor time.
 """
 
 import argparse
@@ -47,9 +47,9 @@ def words_of(store: TokenStore, rows: np.ndarray) -> list[str]:
 
 
 def compare_encoding(
-    encoder: DenseEncoder, peer: SentenceTransformer, store: TokenStore, a: argparse.Namespace
+    encoder: DenseEncoder, peer: SentenceTransformer, store: TokenStore, count: int, rounds: int
 ) -> None:
-    rows = np.arange(a.texts)
+    rows = np.arange(count)
     texts = words_of(store, rows)
     order = np.argsort(-store.lengths(rows, 128), kind="stable")
     size = 32  # sentence-transformers' default
@@ -61,30 +61,33 @@ def compare_encoding(
 
     ours = dense_rows(encoder, store, rows, 128, CPU)
     np.testing.assert_allclose(ours[order], forward(), atol=1e-2)
-    seconds = workload.in_turns(lambda: dense_rows(encoder, store, rows, 128, CPU), forward, a.rounds)
+    seconds = workload.in_turns(lambda: dense_rows(encoder, store, rows, 128, CPU), forward, rounds)
     report("encode", "texts/s", len(rows), seconds)
 
 
-def compare_precision(store: TokenStore, a: argparse.Namespace) -> None:
-    """Encode in bf16 and in float32, both here."""
+def compare_precision(store: TokenStore, count: int, layers: int, hidden: int, rounds: int) -> None:
+    """Compare our encoding in bf16 with that in float32."""
     workload.head(["encode", "bf16", "float32", "times faster", "less processor time"])
-    lexicon = LexiconEncoder(workload.masked_language_model(a.layers, a.hidden)).eval()
+    lexicon = LexiconEncoder(workload.masked_language_model(layers, hidden)).eval()
     with torch.no_grad():
         lexicon.backbone.get_output_embeddings().bias.fill_(-4)  # random weights: a few hundred terms per text
-    dense = DenseEncoder(workload.bert(a.layers, a.hidden)).eval()
-    for what, encode, encoder in (("dense", dense_rows, dense), ("lexicon", sparse_rows, lexicon)):
-        rows = np.arange(a.texts)
+    dense = DenseEncoder(workload.bert(layers, hidden)).eval()
+    for label, encode, encoder in (("dense", dense_rows, dense), ("lexicon", sparse_rows, lexicon)):
+        rows = np.arange(count)
         sides = [partial(encode, encoder, store, rows, 128, CPU, precision) for precision in ("bf16", "float32")]
-        report(what, "texts/s", len(rows), workload.in_turns(*sides, a.rounds))
+        report(label, "texts/s", len(rows), workload.in_turns(*sides, rounds))
 
 
-def compare_step(encoder: DenseEncoder, peer: SentenceTransformer, a: argparse.Namespace, negatives: int) -> None:
-    data = workload.training_data(a.folder, a.queries, 4_000, 1 + negatives)
-    passages = np.concatenate([data.trainset.passages[i] for i in range(a.queries)])
-    sides = [(data.queries, np.arange(a.queries), 32), (data.passages, passages, 128)]
+def compare_step(
+    encoder: DenseEncoder, peer: SentenceTransformer, folder: Path, count: int, negatives: int, rounds: int
+) -> None:
+    """Compare a training step with `count` queries."""
+    data = workload.training_data(folder, count, 4_000, 1 + negatives)
+    passages = np.concatenate([data.trainset.passages[i] for i in range(count)])
+    sides = [(data.queries, np.arange(count), 32), (data.passages, passages, 128)]
     batches = [store.texts(rows, length) for store, rows, length in sides]
     features = [peer.preprocess(words_of(store, rows)) for store, rows, _ in sides]
-    positives = torch.arange(a.queries) * (1 + negatives)
+    positives = torch.arange(count) * (1 + negatives)
 
     def step(model: nn.Module, optimizer: torch.optim.Optimizer, vectors) -> None:
         queries, passages = vectors()
@@ -95,22 +98,22 @@ def compare_step(encoder: DenseEncoder, peer: SentenceTransformer, a: argparse.N
     def ours() -> tuple[torch.Tensor, ...]:
         return encoder(to_packed_batch(batches[0].followed_by(batches[1]), CPU)).split([len(b) for b in batches])
 
-    def theirs() -> list[torch.Tensor]:
+    def peer_vectors() -> list[torch.Tensor]:
         return [peer(dict(batch))["sentence_embedding"] for batch in features]
 
-    for mine, other in zip(ours(), theirs(), strict=True):
+    for mine, other in zip(ours(), peer_vectors(), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4)
     models = [(m, torch.optim.AdamW(m.parameters(), lr=0.0, fused=True)) for m in (encoder.train(), peer.train())]
-    seconds = workload.in_turns(lambda: step(*models[0], ours), lambda: step(*models[1], theirs), a.rounds)
+    seconds = workload.in_turns(lambda: step(*models[0], ours), lambda: step(*models[1], peer_vectors), rounds)
     encoder.eval(), peer.eval()
     tokens = sum(len(batch.ids) for batch in batches)
     padded = sum(len(batch) * batch.lengths.max() for batch in batches)
-    report(f"training step, {a.queries} x {1 + negatives}: {tokens:,} tokens, {padded:,} padded", "steps/s", 1, seconds)
+    report(f"training step, {count} x {1 + negatives}: {tokens:,} tokens, {padded:,} padded", "steps/s", 1, seconds)
 
 
-def report(what: str, unit: str, amount: int, seconds: tuple[workload.Seconds, workload.Seconds]) -> None:
+def report(label: str, unit: str, amount: int, seconds: tuple[workload.Seconds, workload.Seconds]) -> None:
     rates = (f"{amount / float(np.median([wall for wall, _ in side])):.3g} {unit}" for side in seconds)
-    workload.row([what, *rates, workload.ratio(seconds, 0), workload.ratio(seconds, 1)])
+    workload.row([label, *rates, workload.ratio(seconds, 0), workload.ratio(seconds, 1)])
 
 
 def main() -> None:
@@ -130,24 +133,24 @@ def main() -> None:
     precision = "" if a.precision else ", float32"
     print(f"BERT of {a.layers} layers of {a.hidden}{precision}; {a.rounds} rounds in turns; ratio: median (range)\n")
     with tempfile.TemporaryDirectory() as folder:
-        a.folder = Path(folder)
-        workload.bert(a.layers, a.hidden).save_pretrained(a.folder / "peer")
-        save_tokenizer(a.folder / "peer")
-        transformer = Transformer(str(a.folder / "peer"), max_seq_length=128)
+        model = Path(folder, "peer")
+        workload.bert(a.layers, a.hidden).save_pretrained(model)
+        save_tokenizer(model)
+        transformer = Transformer(str(model), max_seq_length=128)
         peer = SentenceTransformer(modules=[transformer, Pooling(a.hidden, "cls")], device="cpu").eval()
         backbone = workload.bert(a.layers, a.hidden)
         encoder = DenseEncoder(backbone).eval()
         if a.compile:  # all but attention, which goes by the lengths of a batch
             AttentionInterface.register(ATTENTION, torch.compiler.disable(attend))
             backbone.compile(dynamic=True)
-        store = workload.store(a.folder / "p.arrow", a.texts, workload.PASSAGE_TOKENS, 128, seed=5)
+        store = workload.store(Path(folder, "p.arrow"), a.texts, workload.PASSAGE_TOKENS, 128, seed=5)
         if a.precision:
-            compare_precision(store, a)
+            compare_precision(store, a.texts, a.layers, a.hidden, a.rounds)
             return
         workload.head(["what", "led_pipeline", "sentence-transformers", "times faster", "less processor time"])
-        compare_encoding(encoder, peer, store, a)
+        compare_encoding(encoder, peer, store, a.texts, a.rounds)
         for negatives in a.negatives:
-            compare_step(encoder, peer, a, negatives)
+            compare_step(encoder, peer, Path(folder), a.queries, negatives, a.rounds)
 
 
 if __name__ == "__main__":

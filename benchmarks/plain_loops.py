@@ -1,7 +1,7 @@
-"""Plain loops over the formulas of the losses, in double precision: what the comparisons of losses compare with.
+"""Plain loops over the formulas of the losses, in double precision, as references for the comparisons.
 
-A loop gets rows of numbers, one per query or text; `rows` makes them of a matrix. Scores are those of a query's
-candidates, positive first.
+A loop gets rows of numbers, one per query or text; `rows` converts a matrix. Scores are those of a query's candidates,
+positive first.
 """
 
 import math
@@ -26,24 +26,24 @@ def probabilities(values: Row) -> Row:
 
 
 def contrastive(scores: list[Row], among: str) -> float:
-    """Take the scores of all passages of a batch; the candidates of a query stand together."""
+    """Compute the loss from the scores of all passages of a batch, grouped by query."""
     terms, count = [], len(scores[0]) // len(scores)
     for i, row in enumerate(scores):
-        found = [row[i * count]]
+        values = [row[i * count]]
         for j, score in enumerate(row):
             query, place = divmod(j, count)
             if among == "own" and query == i and place > 0:
-                found.append(score)
+                values.append(score)
             if among == "batch" and j != i * count:
-                found.append(score)
+                values.append(score)
             if among == "batch_negatives" and place > 0:
-                found.append(score)
-        terms.append(-math.log(probabilities(found)[0]))
+                values.append(score)
+        terms.append(-math.log(probabilities(values)[0]))
     return fmean(terms)
 
 
 def flops(groups: list[list[Row]], threshold: int = -1) -> float:
-    """Sum, over places in a group and terms, of the squared mean over groups."""
+    """Sum the squared means over groups, over positions in a group and terms."""
     total = 0.0
     for place in range(len(groups[0])):
         for term in range(len(groups[0][0])):
@@ -56,11 +56,11 @@ def flops(groups: list[list[Row]], threshold: int = -1) -> float:
 
 
 def term_weights(logits: list[list[Row]], twice: bool) -> list[Row]:
-    found = []
+    values = []
     for text in logits:
         highest = [max(0.0, *(position[v] for position in text)) for v in range(len(text[0]))]
-        found.append([math.log1p(math.log1p(h)) if twice else math.log1p(h) for h in highest])
-    return found
+        values.append([math.log1p(math.log1p(h)) if twice else math.log1p(h) for h in highest])
+    return values
 
 
 # --- teachers
@@ -84,11 +84,11 @@ def ranknet(student: list[Row], teacher: list[Row]) -> float:
 
 
 def kl(student: list[Row], teacher: list[Row], temperature: float = 1.0) -> float:
-    found = []
+    values = []
     for s, t in zip(student, teacher, strict=True):
         p, q = probabilities([v / temperature for v in t]), probabilities([v / temperature for v in s])
-        found.append(temperature**2 * sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)))
-    return fmean(found)
+        values.append(temperature**2 * sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)))
+    return fmean(values)
 
 
 def listnet(student: list[Row], teacher: list[Row]) -> float:

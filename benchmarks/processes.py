@@ -1,4 +1,4 @@
-"""Run a shell command and say what it took: seconds, memory of all its processes, disk."""
+"""Run a shell command and measure its time, the memory of all its processes, and its disk use."""
 
 import os
 import subprocess
@@ -11,12 +11,12 @@ PAGE_KINDS = ("RssAnon", "RssFile", "RssShmem")
 
 
 def run_measured(command: str, folder: Path, environment: dict[str, str], grows: Path) -> dict[str, float]:
-    """Run a command in a folder and return what it took.
+    """Run a command in a folder and return its measurements.
 
     Returns:
-        wall_s, and cpu_s (user and system, of all processes); peaks of the memory of all processes together, sampled:
-        anonymous (heaps and stacks) and pages of mapped files, which the kernel may take back; disk: how much the
-        folder `grows` grew at its peak.
+        wall_s, and cpu_s (user and system, of all processes); sampled peaks of the memory of all processes together:
+        anonymous (heaps and stacks) and mapped (pages of files, which the kernel may reclaim); disk_peak: the largest
+        growth of the folder `grows`.
     """
     before = disk_bytes(grows)
     started, looked = time.monotonic(), 0.0
@@ -64,7 +64,7 @@ def _memory(session: int) -> Counter[str]:
 
 
 def disk_bytes(path: Path) -> int:
-    """Return the size of a file or of all files in a folder; 0 where there is none."""
+    """Return the size of a file or of all files in a folder; 0 if it does not exist."""
     if path.is_file():
         return path.stat().st_size
     total = 0

@@ -110,13 +110,13 @@ def planned_commands(folder: Path, environment: dict[str, str], threads: int) ->
     answer = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if answer.returncode:
         raise SystemExit(answer.stdout + answer.stderr)
-    found = {}
+    commands = {}
     for block in re.split(r"^(?=(?:local)?rule \w+:$)", answer.stdout, flags=re.M)[1:]:
         outputs = re.search(r"^    output: (.*)$", block, flags=re.M)
         shell = re.search(r"(python -m led_pipeline.* > (\S+) 2>&1)$", block, flags=re.M)
         if outputs and shell:
-            found |= dict.fromkeys(outputs[1].split(", "), shell[1])
-    return found
+            commands |= dict.fromkeys(outputs[1].split(", "), shell[1])
+    return commands
 
 
 def make_up(folder: Path, passages: int, splits: dict[str, int]) -> None:
@@ -215,16 +215,16 @@ def main() -> None:
     )
     parser.add_argument("--keep", action="store_true", help="do not remove the data")
     a = parser.parse_args()
-    found = json.loads(a.out.read_text()) if a.out.exists() else {"sizes": {}}
+    results = json.loads(a.out.read_text()) if a.out.exists() else {"sizes": {}}
     for size in a.sizes:
         folder = (a.folder / str(size)).resolve()
-        found["sizes"][str(size)] = run_size(folder, size, a.threads, not a.without_java) | {
+        results["sizes"][str(size)] = run_size(folder, size, a.threads, not a.without_java) | {
             "machine": machine(a.threads)
         }
-        a.out.write_text(json.dumps(found, indent=1) + "\n")
+        a.out.write_text(json.dumps(results, indent=1) + "\n")
         if not a.keep:
             shutil.rmtree(folder)
-    sizes = sorted(found["sizes"].values(), key=lambda size: size["passages"])
+    sizes = sorted(results["sizes"].values(), key=lambda size: size["passages"])
     text = scale_table.measured_table(sizes, STEPS)
     if len(sizes) > 1:
         text += "\n\n" + scale_table.extrapolated_table(sizes, STEPS, SHARDS, synthetic.NEGATIVES)

@@ -1,4 +1,4 @@
-"""Tables of what `scale` measured, and what they say about larger collections.
+"""Format the measurements of `scale` as tables, and extrapolate them to larger collections.
 
 Time and memory of a step are a + b x, with the x that its `Step` names and the line through the two largest sizes.
 """
@@ -29,16 +29,16 @@ def evaluate(formula: str, values: Mapping[str, int]) -> float:
 
 
 def extrapolate(formula: str, points: Iterable[tuple[Mapping[str, int], float]], target: Mapping[str, int]) -> float:
-    """Return what a line through the last two points says of a target; a line never falls and starts at 0 or above."""
+    """Extrapolate the line through the last two points to a target; it never falls and starts at 0 or above."""
     (x1, y1), (x2, y2) = [(evaluate(formula, values), y) for values, y in points][-2:]
     slope = max(0.0, (y2 - y1) / (x2 - x1)) if x2 != x1 else 0.0
-    if slope * x2 > y2:  # it grew faster than x: from 0 on, so that it is not made worse than measured
+    if slope * x2 > y2:  # it grew faster than x: use the line through 0 instead of a negative start
         return y2 / x2 * evaluate(formula, target)
     return y2 + slope * (evaluate(formula, target) - x2)
 
 
 def bytes_text(value: float) -> str:
-    """Return bytes in the unit that leaves two or three digits."""
+    """Format bytes in the unit that leaves two or three digits."""
     for unit in ("B", "kB", "MB", "GB"):
         if value < 999.5 or unit == "GB":
             return f"{value:.2g} {unit}" if value < 9.95 else f"{value:.0f} {unit}"
@@ -49,7 +49,7 @@ def bytes_text(value: float) -> str:
 def measured_table(sizes: list[dict], steps: Iterable) -> str:
     """Return CPU seconds, anonymous and mapped memory and disk of every step and size."""
     names = [f"{size['passages']:,}" for size in sizes]
-    head = ["step", *(f"{what} {name}" for what in ("CPU s", "memory", "mapped", "disk") for name in names)]
+    head = ["step", *(f"{kind} {name}" for kind in ("CPU s", "memory", "mapped", "disk") for name in names)]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for step in steps:
         took = [size["steps"].get(step.name) for size in sizes]
@@ -63,7 +63,7 @@ def measured_table(sizes: list[dict], steps: Iterable) -> str:
 def extrapolated_table(sizes: list[dict], steps: Iterable, shards: int, negatives: int) -> str:
     """Return CPU hours of all jobs of a step, memory of one job, and disk of all its files for larger collections."""
     head = ["step", "time grows with"]
-    head += [f"{what} {name}" for name in TARGETS for what in ("jobs", "CPU h, all jobs", "memory, one job", "disk")]
+    head += [f"{kind} {name}" for name in TARGETS for kind in ("jobs", "CPU h, all jobs", "memory, one job", "disk")]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for step in steps:
         took = [size for size in sizes if step.name in size["steps"]]

@@ -1,7 +1,7 @@
-"""Small random models of every type with their tokenizers, and batches of texts, for compare_models.
+"""Create small random models of every type with their tokenizers, and batches of texts, for compare_models.
 
-The models and tokenizers are those of the tests (`tests/tiny.py`), in folders as the pipeline and other libraries read
-them.
+The models and tokenizers are those of the tests (`tests/tiny.py`), saved in folders that the pipeline and the other
+libraries can read.
 """
 
 import json
@@ -51,7 +51,7 @@ from led_pipeline.models.bi_encoder import encoder_of
 from led_pipeline.recipe.settings import Side
 from led_pipeline.recipe.step_settings import ImportSettings, ModelSettings, TrainingSettings
 
-HIDDEN, LENGTH = 16, 24  # the longer texts are cut to so many tokens
+HIDDEN, LENGTH = 16, 24  # longer texts are truncated to LENGTH tokens
 WORDS = ["Query:", "Document:", "Relevant:", "true", "false"]
 CPU = torch.device("cpu")
 IDS = {"pad_token_id": 0, "eos_token_id": 1}
@@ -73,7 +73,7 @@ def _make(name: str, vocabulary: int) -> nn.Module:
     makers = {
         "bert": lambda: tiny.backbone("dense"),
         "other-bert": lambda: tiny.backbone("dense", seed=5),
-        # Positions begin behind the id of the padding, which is 1 in the published models.
+        # Positions start after the padding id, which is 1 in the published models.
         "roberta": lambda: RobertaModel(RobertaConfig(**tiny.BERT, pad_token_id=1)),
         "xlm-roberta": lambda: XLMRobertaModel(XLMRobertaConfig(**tiny.BERT, pad_token_id=1)),
         "camembert": lambda: CamembertModel(CamembertConfig(**tiny.BERT, pad_token_id=1)),
@@ -100,7 +100,7 @@ def _root() -> tempfile.TemporaryDirectory:
 
 
 def root() -> Path:
-    """Return a folder that lasts as long as this process."""
+    """Return a folder that exists as long as this process."""
     return Path(_root().name)
 
 
@@ -124,14 +124,14 @@ def folder(name: str) -> Path:
         tokenizer = tiny.save_bare_tokenizer(where, WORDS)
         end = (tokenizer.eos_token, tokenizer.eos_token_id)
         ending = processors.TemplateProcessing(single=f"$A {end[0]}", special_tokens=[end])
-        tokenizer.backend_tokenizer.post_processor = ending  # of other libraries; ours reads append_eos
+        tokenizer.backend_tokenizer.post_processor = ending  # for the other libraries; ours uses append_eos
         tokenizer.save_pretrained(where)
     _make(name, len(tokenizer)).eval().save_pretrained(where)
     return where
 
 
 def tokens(name: str, *texts: list[str]) -> dict[str, Tensor]:
-    """Return what a tokenizer makes of texts or pairs, padded and cut."""
+    """Tokenise texts or pairs, padded and truncated."""
     length = LENGTH * len(texts)
     return AutoTokenizer.from_pretrained(folder(name))(
         *texts, padding=True, truncation=True, max_length=length, return_tensors="pt"
@@ -139,12 +139,12 @@ def tokens(name: str, *texts: list[str]) -> dict[str, Tensor]:
 
 
 def settings(name: str, trained: bool = False, **changes: Any) -> ImportSettings | TrainingSettings:
-    """Return the settings of a stage that takes this model over or trains it; texts are cut to LENGTH."""
+    """Return the settings of a stage that imports this model or trains it; texts are truncated to LENGTH."""
     kind = name.partition("-")[2]
     family = {"mlm": "lexicon", "ranker": "ranker"}.get(kind, "dense")
-    own = {"append_eos": True} if name in BARE else {}
+    extra = {"append_eos": True} if name in BARE else {}
     make = tiny.settings if trained else tiny.import_settings
-    return make(family, **{"query_length": LENGTH, "passage_length": LENGTH} | own | changes)
+    return make(family, **{"query_length": LENGTH, "passage_length": LENGTH} | extra | changes)
 
 
 @cache
@@ -153,7 +153,7 @@ def _loaded(name: str, query_init: str | None, changes: tuple) -> nn.Module:
 
 
 def load(name: str, query_init: str | None = None, **changes: Any) -> nn.Module:
-    """Return one of our modules around a model, as a stage with these settings has it."""
+    """Return our module around a model for a stage with these settings."""
     return _loaded(name, query_init, tuple(changes.items()))
 
 
@@ -174,23 +174,23 @@ class Case:
 
     @property
     def texts(self) -> list[str]:
-        """Queries and passages in turn."""
+        """Queries and passages, alternating."""
         return [text for pair in zip(self.queries, self.passages, strict=True) for text in pair]
 
     def store(self, name: str, texts: list[str], chosen: ModelSettings) -> TokenStore:
-        """Return texts as a stage reads them."""
+        """Return texts in the format of a stage."""
         path = root() / f"{name}-{self.seed}-{hash(tuple(texts))}.arrow"
         if not path.is_file():
             tiny.save_store(path, folder(name), {"text": texts})
         return TokenStore.for_stage([path], chosen)
 
     @torch.no_grad()
-    def vectors(self, name: str, which: Side = "passage", query_init: str | None = None, **changes: Any) -> Tensor:
-        """Return our vectors of the texts as one side encodes them."""
+    def vectors(self, name: str, side: Side = "passage", query_init: str | None = None, **changes: Any) -> Tensor:
+        """Return our vectors of the texts, encoded as one side."""
         chosen = settings(name, **changes)
-        store = with_prefix(self.store(name, self.texts, chosen), which, folder(name), chosen)
+        store = with_prefix(self.store(name, self.texts, chosen), side, folder(name), chosen)
         batch = store.texts(np.arange(len(self.texts)), LENGTH)
-        return encoder_of(load(name, query_init, **changes), which)(to_packed_batch(batch, CPU))
+        return encoder_of(load(name, query_init, **changes), side)(to_packed_batch(batch, CPU))
 
     @torch.no_grad()
     def scores(self, name: str, **changes: Any) -> Tensor:
@@ -203,7 +203,7 @@ class Case:
 
     @property
     def short(self) -> list[str]:
-        """The passages, short enough not to be cut: of a pair, each library cuts another part."""
+        """The passages, short enough not to be truncated, which the libraries do differently for pairs."""
         return [" ".join(passage.split()[: LENGTH - 2]) for passage in self.passages]
 
 

@@ -1,8 +1,8 @@
-"""Synthetic data of MS MARCO's shape: texts, queries, judgements, published negatives, vectors, rankings.
+"""Generate synthetic data of MS MARCO's shape: texts, queries, judgements, published negatives, vectors, rankings.
 
-Words follow Zipf's law over 300,000 made-up ones. A passage has 56 words on average (log-normal, median 51), a query 6
-words of its relevant passage, never one of the 30 most frequent words, which stand for stop words. The tokenizer has
-rare words in two or three pieces, so that a passage has about 75. Everything is drawn from one seed.
+300,000 artificial words follow Zipf's law. A passage has 56 words on average (log-normal, median 51), a query 6 words
+of its relevant passage, without the 30 most frequent words, which represent stop words. The tokenizer splits rare words
+into two or three pieces, so that a passage has about 75. Everything is drawn from one seed.
 """
 
 import gzip
@@ -58,7 +58,7 @@ class Words:
         self._cumulative = np.cumsum(weights / weights.sum())
 
     def draw(self, lengths: NDArray) -> list[NDArray]:
-        """Return the numbers of so many words per text."""
+        """Return word numbers for texts of the given lengths."""
         drawn = np.searchsorted(self._cumulative, self.random.random(int(lengths.sum())))
         return np.split(np.minimum(drawn, WORDS - 1), np.cumsum(lengths)[:-1])
 

@@ -1,6 +1,6 @@
-"""A training step of a peer, from its own checkout: one for every line that arrives; started by `trainers.py`.
+"""Run training steps of a peer from its own checkout, one per line of input; started by `trainers.py`.
 
-Answers each line with the step's seconds by the clock and of processor time. Nothing of the peers is in this project.
+The answer to each line has the step's seconds of wall time and of processor time. No code of the peers is copied.
 """
 
 import argparse
@@ -31,13 +31,13 @@ def configs(layers: int, hidden: int) -> tuple[PretrainedConfig, PretrainedConfi
 
 
 def tevatron_loss(
-    checkout: Path, batch: dict[str, torch.Tensor], a: argparse.Namespace
+    checkout: Path, batch: dict[str, torch.Tensor], layers: int, hidden: int
 ) -> tuple[torch.nn.Module, Callable]:
     sys.path.insert(0, str(checkout / "src"))
     from tevatron.retriever.modeling import DenseModel
 
     torch.manual_seed(0)
-    model = DenseModel(BertModel(configs(a.layers, a.hidden)[0]), pooling="cls")
+    model = DenseModel(BertModel(configs(layers, hidden)[0]), pooling="cls")
     sides = {
         side: {"input_ids": batch[f"{side}_ids"], "attention_mask": batch[f"{side}_mask"]}
         for side in ("query", "passage")
@@ -45,14 +45,16 @@ def tevatron_loss(
     return model, lambda: model(**sides).loss
 
 
-def led_loss(checkout: Path, batch: dict[str, torch.Tensor], a: argparse.Namespace) -> tuple[torch.nn.Module, Callable]:
-    stand_in()
+def led_loss(
+    checkout: Path, batch: dict[str, torch.Tensor], layers: int, hidden: int, distil: bool
+) -> tuple[torch.nn.Module, Callable]:
+    replace_removed_names()
     sys.path.insert(0, str(checkout))
     from proj_dense.train_dense_retriever import DenseLearner
     from proj_dense.train_LED_retriever import DenseLearnerWithSpladeDistil
     from proj_sparse.modeling_splade_series import DistilBertSpladeEnocder
 
-    student, teacher = configs(a.layers, a.hidden)
+    student, teacher = configs(layers, hidden)
     teacher.keep_special_tokens = False
     torch.manual_seed(0)
     options = SimpleNamespace(
@@ -67,10 +69,8 @@ def led_loss(checkout: Path, batch: dict[str, torch.Tensor], a: argparse.Namespa
         tch_no_drop=True,
         with_pos=True,
     )
-    around = BertConfig(
-        attn_implementation="eager"
-    )  # of the class around the encoders, which itself attends to nothing
-    if a.name == "led":
+    around = BertConfig(attn_implementation="eager")  # of the wrapper class, which has no attention of its own
+    if distil:
         model = DenseLearnerWithSpladeDistil(
             options, around, None, BertModel(student), DistilBertSpladeEnocder(teacher)
         )
@@ -98,8 +98,8 @@ class Anything(ModuleType):
         return type(name, (), {})
 
 
-def stand_in() -> None:
-    """Let code of 2022 be imported by the libraries of today: what they dropped is not part of a step."""
+def replace_removed_names() -> None:
+    """Make code of 2022 importable with current libraries; the removed names are not part of a step."""
     for name in ("datasets", "torch.utils.tensorboard"):
         sys.modules[name] = Anything(name)
     sys.modules["transformers"].AdamW = torch.optim.AdamW
@@ -117,7 +117,11 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     with np.load(a.batch) as arrays:
         batch = {name: torch.from_numpy(arrays[name]) for name in arrays.files if name != "queries"}
-    model, loss = (tevatron_loss if a.name == "tevatron" else led_loss)(a.checkout.resolve(), batch, a)
+    checkout = a.checkout.resolve()
+    if a.name == "tevatron":
+        model, loss = tevatron_loss(checkout, batch, a.layers, a.hidden)
+    else:
+        model, loss = led_loss(checkout, batch, a.layers, a.hidden, distil=a.name == "led")
     model.train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5, fused=True)
     for _ in sys.stdin:

@@ -1,16 +1,16 @@
-"""Trainers: one training step against Tevatron's and LED's own code, in turns in one run.
+"""Compare the speed of a training step with Tevatron's and LED's code, alternating in one run.
 
     git clone https://github.com/texttron/tevatron && git clone https://github.com/drogozhang/LED
     python benchmarks/trainers.py --tevatron tevatron --led LED
 
-Each peer runs in a process of its own, from a checkout that this project only imports (`trainer_worker.py`); Tevatron
-needs peft. Both sides have the same sizes, random weights, token ids, precision (float32) and fused AdamW; lengths are
-like MS MARCO's. The peers get the batch padded to its longest text, as their collators make it.
+Each peer runs in its own process, imported from a checkout (`trainer_worker.py`); Tevatron needs peft. Both sides have
+the same sizes, random weights, token ids, precision (float32) and fused AdamW; lengths are like MS MARCO's. The peers
+get the batch padded to its longest text, like from their collators.
 
 - Tevatron: contrastive loss of a batch, one encoder.
-- LED: its loss with the lexicon teacher (a DistilBERT of the student's size). There the teacher computes all passages
-  in every step; here its scores were stored before, by one pass over the collection. `led-contrastive` is the step
-  without the teacher, as in its warm-up.
+- LED: its loss with the lexicon teacher (a DistilBERT of the student's size). LED's teacher encodes all passages in
+  every step; ours reads scores that one pass over the collection has stored. `led-contrastive` is the step without the
+  teacher, as in the warm-up.
 """
 
 import argparse
@@ -18,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,16 +35,26 @@ from led_pipeline.training.objectives import TrainingData, retriever_loss
 CPU = torch.device("cpu")
 
 
-class Peer:
-    """A peer's training step in a process of its own."""
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of a comparison."""
 
-    def __init__(self, name: str, checkout: Path, batch: Path, a: argparse.Namespace):
+    layers: int
+    hidden: int
+    threads: int
+    rounds: int
+
+
+class Peer:
+    """A peer's training step in its own process."""
+
+    def __init__(self, name: str, checkout: Path, batch: Path, sizes: Sizes):
         command = [sys.executable, str(Path(__file__).with_name("trainer_worker.py")), name, str(checkout), str(batch)]
-        command += ["--layers", str(a.layers), "--hidden", str(a.hidden), "--threads", str(a.threads)]
+        command += ["--layers", str(sizes.layers), "--hidden", str(sizes.hidden), "--threads", str(sizes.threads)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
 
     def step(self) -> tuple[float, float]:
-        """Let it take a step; return its seconds by the clock and of processor time."""
+        """Run one step; return its seconds of wall time and of processor time."""
         self.process.stdin.write("step\n")
         answer = self.process.stdout.readline().split()
         if not answer:
@@ -68,9 +80,11 @@ def write_batch(data: TrainingData, queries: int, path: Path) -> None:
     np.savez(path, queries=queries, **arrays)
 
 
-def our_step(data: TrainingData, queries: int, settings: RetrieverTraining, a: argparse.Namespace):
-    """Return a function that takes one step and returns its seconds by the clock and of processor time."""
-    model = trainable(DenseEncoder(workload.bert(a.layers, a.hidden)), settings).train()
+def our_step(
+    data: TrainingData, queries: int, settings: RetrieverTraining, sizes: Sizes
+) -> Callable[[], tuple[float, float]]:
+    """Return a function that runs one step and returns its seconds of wall time and of processor time."""
+    model = trainable(DenseEncoder(workload.bert(sizes.layers, sizes.hidden)), settings).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
     rows = np.arange(queries)
 
@@ -85,16 +99,16 @@ def our_step(data: TrainingData, queries: int, settings: RetrieverTraining, a: a
 
 
 def compare(
-    name: str, checkout: Path, queries: int, candidates: int, settings: RetrieverTraining, a: argparse.Namespace
+    name: str, checkout: Path, queries: int, candidates: int, settings: RetrieverTraining, sizes: Sizes
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = workload.training_data(Path(folder), queries, 4_000, candidates)
         batch = Path(folder, "batch.npz")
         write_batch(data, queries, batch)
-        peer, ours = Peer(name, checkout, batch, a), our_step(data, queries, settings, a)
+        peer, ours = Peer(name, checkout, batch, sizes), our_step(data, queries, settings, sizes)
         peer.step(), ours()
         seconds: tuple[workload.Seconds, workload.Seconds] = ([], [])
-        for i in range(a.rounds):
+        for i in range(sizes.rounds):
             for side in (0, 1) if i % 2 == 0 else (1, 0):
                 seconds[side].append((ours, peer.step)[side]())
         peer.close()
@@ -117,11 +131,12 @@ def main() -> None:
     print(workload.machine())
     print(f"BERT of {a.layers} layers of {a.hidden}, float32; {a.rounds} rounds in turns; ratio: median (range)\n")
     workload.head(["step", "led_pipeline", "peer", "times faster", "less processor time"])
+    sizes = Sizes(a.layers, a.hidden, a.threads, a.rounds)
     if a.tevatron:
-        compare("tevatron", a.tevatron, 16, 8, workload.settings("dense", teachers=[]), a)
+        compare("tevatron", a.tevatron, 16, 8, workload.settings("dense", teachers=[]), sizes)
     if a.led:
-        compare("led-contrastive", a.led, a.led_queries, 33, workload.settings("dense", teachers=[]), a)
-        compare("led", a.led, a.led_queries, 33, workload.settings("dense"), a)
+        compare("led-contrastive", a.led, a.led_queries, 33, workload.settings("dense", teachers=[]), sizes)
+        compare("led", a.led, a.led_queries, 33, workload.settings("dense"), sizes)
 
 
 if __name__ == "__main__":

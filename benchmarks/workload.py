@@ -1,4 +1,4 @@
-"""Workload: models with random weights, token stores with lengths like MS MARCO's, timing in turns, tables."""
+"""Shared parts of the benchmarks: random models, token stores with MS MARCO's lengths, alternating timing, tables."""
 
 import platform
 import statistics
@@ -82,24 +82,24 @@ def settings(family: Literal["dense", "lexicon"], **changes: object) -> Retrieve
     return TRAINING[family].model_validate({"family": family, "seed": 1, "teachers": teachers, **changes})
 
 
-Seconds = list[tuple[float, float]]  # of every run: by the clock, and of processor time
+Seconds = list[tuple[float, float]]  # of every run: wall time and processor time
 
 
-def in_turns(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> tuple[Seconds, Seconds]:
-    """Return the seconds of both, run in turns after one run of each that is not counted."""
-    ours(), theirs()
+def in_turns(ours: Callable[[], object], peer: Callable[[], object], rounds: int) -> tuple[Seconds, Seconds]:
+    """Run both alternately, after one uncounted run of each, and return the seconds of every run."""
+    ours(), peer()
     seconds: tuple[Seconds, Seconds] = ([], [])
     for i in range(rounds):
         for side in (0, 1) if i % 2 == 0 else (1, 0):
             start = time.perf_counter(), time.process_time()
-            (ours, theirs)[side]()
+            (ours, peer)[side]()
             seconds[side].append((time.perf_counter() - start[0], time.process_time() - start[1]))
     return seconds
 
 
 def ratio(seconds: tuple[Seconds, Seconds], clock: int) -> str:
     """Return how many times faster ours is by one of the two clocks: the median over the rounds, with the range."""
-    ratios = [theirs[clock] / ours[clock] for ours, theirs in zip(*seconds, strict=True)]
+    ratios = [peer[clock] / ours[clock] for ours, peer in zip(*seconds, strict=True)]
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 

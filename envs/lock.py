@@ -1,8 +1,8 @@
 """Write envs/lock/: the pins of this folder with the SHA-256 of every file that pip may install for them.
 
-Run as `make lock`, in an environment that `make test` made: which pin belongs to which list is read from the metadata
-of what is installed. The digests come from the package index (PIP_INDEX_URL, https://pypi.org/simple unless set). Only
-wheels of the platforms below are taken; a package that lacks one for some of them is in built.txt, with its source.
+Run as `make lock`, in an environment created by `make test`: the metadata of the installed packages decides which pin
+belongs to which list. The digests come from the package index (PIP_INDEX_URL, https://pypi.org/simple by default). Only
+wheels for the platforms below are listed; a package without one for some of them is in built.txt, with its source.
 """
 
 import os
@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 ENVS = Path(__file__).parent
 INDEX = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
 PIN = re.compile(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.]+)")
-# What torch brings in on Linux with CUDA only, and what Faiss for the GPU does.
+# Dependencies of torch on Linux with CUDA only, and those of Faiss for the GPU.
 CUDA = ("cuda-", "nvidia-", "triton")
 FAISS_CUDA = ("nvidia-cublas-cu12", "nvidia-cuda-nvrtc-cu12", "nvidia-cuda-runtime-cu12")
 PYTHONS = ((3, 11), (3, 12), (3, 13))
@@ -34,47 +34,47 @@ PLATFORMS = {
 
 
 def pins(name: str) -> dict[str, str]:
-    """Return name -> version of a list here; every line is an exact pin, a comment or empty."""
+    """Return name -> version of a list in this folder; every line is an exact pin, a comment or empty."""
     lines = (line.partition("#")[0].strip() for line in (ENVS / name).read_text(encoding="utf-8").splitlines())
     matches = [PIN.fullmatch(line) or sys.exit(f"{name}: '{line}' is not NAME==VERSION") for line in lines if line]
     return {canonicalize_name(match[1]): match[2] for match in matches}
 
 
 def closure(names: Iterable[str]) -> set[str]:
-    """Return some installed packages and all that they need under this interpreter.
+    """Return some installed packages and all their dependencies under this interpreter.
 
     Raises:
         PackageNotFoundError: one of them is not installed.
     """
-    seen: set[tuple[str, str]] = set()
+    visited: set[tuple[str, str]] = set()
     waiting = [(canonicalize_name(name), "") for name in names]
     while waiting:
         name, extra = waiting.pop()
-        if (name, extra) not in seen:
-            seen.add((name, extra))
+        if (name, extra) not in visited:
+            visited.add((name, extra))
             for requirement in map(Requirement, requires(name) or []):
                 if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
-                    needed = canonicalize_name(requirement.name)
-                    waiting += [(needed, extra) for extra in ("", *requirement.extras)]
-    return {name for name, _ in seen}
+                    dependency = canonicalize_name(requirement.name)
+                    waiting += [(dependency, extra) for extra in ("", *requirement.extras)]
+    return {name for name, _ in visited}
 
 
 def split() -> dict[str, dict[str, str]]:
-    """Return the pins of each list of envs/lock/ but built.txt, by its name."""
-    known = pins("constraints.txt")
+    """Return the pins of each list of envs/lock/ except built.txt, by its name."""
+    constraints = pins("constraints.txt")
     tests = closure(pins("test.txt")) - closure(pins("requirements.txt"))
     apart = {"torch", "setuptools", *pins("cpu.txt"), *pins("gpu.txt"), *FAISS_CUDA}
-    cuda = {name for name in known if name.startswith(CUDA)} - apart
+    cuda = {name for name in constraints if name.startswith(CUDA)} - apart
     groups = {
         "torch": {"torch"},
         "cuda": cuda,
         "cpu": set(pins("cpu.txt")),
         "gpu": {*pins("gpu.txt"), *FAISS_CUDA},
         "test": tests - apart - cuda,
-        "packages": known.keys() - tests - apart - cuda,
+        "packages": constraints.keys() - tests - apart - cuda,
         "build": {"setuptools"},
     }
-    return {group: {name: known[name] for name in sorted(names)} for group, names in groups.items()} | {
+    return {group: {name: constraints[name] for name in sorted(names)} for group, names in groups.items()} | {
         "anserini": pins("anserini.txt"),
         "audit": pins("audit.txt"),
         "mutation": pins("mutation.txt"),
@@ -83,7 +83,7 @@ def split() -> dict[str, dict[str, str]]:
 
 @cache
 def targets() -> dict[str, frozenset[Tag]]:
-    """Return which tags of wheels each Python on each platform takes."""
+    """Return the tags of the wheels that each Python on each platform can install."""
     return {
         f"Python {version[0]}.{version[1]}, {platform}": frozenset(
             [*cpython_tags(version, platforms=names), *compatible_tags(version, f"cp{version[0]}{version[1]}", names)]
@@ -94,7 +94,7 @@ def targets() -> dict[str, frozenset[Tag]]:
 
 
 def digests(name: str, version: str) -> tuple[list[str], list[str], list[str]]:
-    """Return the digests of a package's wheels, those of its sources, and the targets that no wheel fits."""
+    """Return the digests of a package's wheels, those of its sources, and the targets without a wheel."""
     headers = {"Accept": "application/vnd.pypi.simple.v1+json"}
     answer = requests.get(f"{INDEX}/{name}/", headers=headers, timeout=60)
     answer.raise_for_status()
@@ -103,21 +103,21 @@ def digests(name: str, version: str) -> tuple[list[str], list[str], list[str]]:
         path, digest = file["filename"], file["hashes"]["sha256"]
         if path.endswith(".whl"):
             _, release, _, tags = parse_wheel_filename(path)
-            fitting = [target for target, taken in targets().items() if taken & tags] if str(release) == version else []
+            fitting = [target for target, valid in targets().items() if valid & tags] if str(release) == version else []
             if fitting:
                 wheels.append(digest)
-                without = {target: taken for target, taken in without.items() if target not in fitting}
+                without = {target: valid for target, valid in without.items() if target not in fitting}
         elif canonicalize_name(path) == canonicalize_name(f"{name}-{version}.tar.gz"):
             sources.append(digest)
     return sorted(wheels), sorted(sources), list(without)
 
 
-def lines(name: str, version: str, found: list[str]) -> str:
-    return " \\\n    ".join([f"{name}=={version}", *(f"--hash=sha256:{digest}" for digest in found)]) + "\n"
+def lines(name: str, version: str, sha256: list[str]) -> str:
+    return " \\\n    ".join([f"{name}=={version}", *(f"--hash=sha256:{digest}" for digest in sha256)]) + "\n"
 
 
 def conda_script(folder: Path) -> str:
-    """Return the script that fills Snakemake's conda environments, which has to be one file."""
+    """Return the script that fills Snakemake's conda environments, which must be a single file."""
     text = (ENVS / "install.sh").read_text(encoding="utf-8")
     names = ("build", "torch", "cuda", "packages", "built", "cpu", "anserini")
     files = "".join(

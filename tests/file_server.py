@@ -1,4 +1,4 @@
-"""An HTTP server on this machine that serves files, and does so badly where a test asks for it."""
+"""A local HTTP server that serves files, and misbehaves where a test needs it."""
 
 import hashlib
 import re
@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Request:
-    """What a client asked for, and how many bytes of a body it was sent."""
+    """A client's request, and how many bytes of the body were sent."""
 
     path: str
     headers: dict[str, str]
@@ -25,7 +25,7 @@ class Request:
 
 @dataclass
 class Answer:
-    """How one request is answered, instead of well."""
+    """How the server answers one request, instead of correctly."""
 
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class FileServer(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.content: dict[str, bytes] = {}
-        self.answers: dict[str, list[Answer]] = {}  # by path: those of the next requests
+        self.answers: dict[str, list[Answer]] = {}  # by path: the answers to the next requests
         self.requests: list[Request] = []
         self.knows_ranges = self.knows_if_range = self.sends_tags = self.sends_length = True
         self.closing = threading.Event()
@@ -51,15 +51,15 @@ class FileServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}{path}"
 
     @property
-    def asked(self) -> list[str]:
+    def requested_paths(self) -> list[str]:
         return [request.path for request in self.requests]
 
     def stall(self) -> None:
-        """Send nothing more for as long as the test lasts."""
+        """Send nothing more until the test ends."""
         self.closing.wait()
 
     def handle_error(self, *_: object) -> None:
-        """A client that gave up is what some tests are about."""
+        """Print nothing: in some tests the client gives up on purpose."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -74,9 +74,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.server.content.get(self.path, b"")
         tag = f'"{hashlib.md5(body).hexdigest()}"'
         status, start = 200 if self.path in self.server.content else 404, 0
-        if status == 200 and self.server.knows_ranges and (found := re.fullmatch(r"bytes=(\d+)-", request.range or "")):
+        if status == 200 and self.server.knows_ranges and (match := re.fullmatch(r"bytes=(\d+)-", request.range or "")):
             unchanged = request.headers.get("If-Range", tag) == tag or not self.server.knows_if_range
-            start = int(found[1]) if unchanged else 0
+            start = int(match[1]) if unchanged else 0
             status = 416 if start >= len(body) else 206 if unchanged else 200
         request.status = answer.status or status
         if request.status not in (200, 206):
@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         part = body[start:][: answer.stop_after]
-        request.sent = len(part)  # before it is: a client that has it all may look at once
+        request.sent = len(part)  # set before sending: a client that has it all may check at once
         self.wfile.write(part)
         self.wfile.flush()
         answer.then()

@@ -1,4 +1,4 @@
-"""A model hub on this machine: as much of its HTTP interface as huggingface_hub asks for, over folders."""
+"""A local model hub that serves folders through the part of the HTTP interface that huggingface_hub uses."""
 
 import hashlib
 import json
@@ -61,7 +61,7 @@ def oid(path: Path) -> str:
 
 @contextmanager
 def serve(models: dict[str, Path], gated: set[str] = frozenset()) -> Iterator[str]:
-    """Serve some folders as models of a hub and yield its address."""
+    """Serve folders as models of a hub and yield its address."""
     handler = type("Handler", (Hub,), {"models": models, "gated": gated})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)

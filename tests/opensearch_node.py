@@ -1,8 +1,8 @@
-"""A stand-in for an OpenSearch node on 127.0.0.1: it takes exactly the requests that the package sends, and no others.
+"""A fake OpenSearch node on 127.0.0.1 that accepts exactly the requests that the package sends, and no others.
 
 Paths, bodies and answers follow OpenSearch's REST documentation (create index, bulk, refresh, count, multi-search, the
-neural_sparse query with query_tokens, rank_features, match). Weights of passages are cut to 9 significant bits, as
-Lucene's FeatureField keeps them. What a real node adds to this, no test here can tell.
+neural_sparse query with query_tokens, rank_features, match). Weights of passages are truncated to 9 significant bits,
+like Lucene's FeatureField. The tests with it cannot show how a real node differs.
 """
 
 import gzip
@@ -18,28 +18,28 @@ import numpy as np
 CREATED = {"acknowledged": True, "shards_acknowledged": True}
 
 
-def kept(weight: float) -> float:
-    """Return what is left of a weight in a rank feature: sign, exponent and the highest 8 bits of the fraction."""
+def as_feature(weight: float) -> float:
+    """Truncate a weight to a rank feature: sign, exponent and the highest 8 bits of the fraction."""
     bits = np.float32(weight).view(np.uint32) >> np.uint32(15) << np.uint32(15)
     return float(bits.view(np.float32))
 
 
 class Node:
-    """The state of a node: indexes with their bodies and documents, and what is to go wrong next."""
+    """The state of a node: indexes with their bodies and documents, and the failures to come."""
 
     def __init__(self):
         self.indexes: dict[str, dict] = {}
         self.requests: list[tuple[str, str]] = []
         self.authorization: set[str | None] = set()
-        self.busy = Counter()  # kind of request -> so many more are refused
-        self.made = 0
-        self.refuse_document = None  # an id that a mapping does not take
+        self.busy = Counter()  # kind of request -> number of further refusals
+        self.created = 0
+        self.refuse_document = None  # an id of a document to refuse
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, dict]:
         self.requests.append((method, path))
         parts = path.strip("/").split("/")
         if path == "/":
-            return 200, {"version": {"number": "3.2.0", "distribution": "opensearch"}, "tagline": "stand-in"}
+            return 200, {"version": {"number": "3.2.0", "distribution": "opensearch"}, "tagline": "fake"}
         kind = parts[-1] if parts[-1].startswith("_") else method
         if self.busy[kind] > 0:
             self.busy[kind] -= 1
@@ -49,24 +49,24 @@ class Node:
                 return 200, self.bulk([json.loads(line) for line in body.splitlines()])
             case "_msearch":
                 return 200, self.msearch([json.loads(line) for line in body.splitlines()])
-        index = parts[0]
+        name = parts[0]
         if kind == "DELETE":
-            self.indexes.pop(index, None)
+            self.indexes.pop(name, None)
             return 200, {"acknowledged": True}
         if kind == "PUT":
-            self.made += 1
-            self.indexes[index] = {"body": json.loads(body), "id": f"id{self.made}", "documents": {}, "visible": 0}
-            return 200, CREATED | {"index": index}
-        if index not in self.indexes:
+            self.created += 1
+            self.indexes[name] = {"body": json.loads(body), "id": f"id{self.created}", "documents": {}, "visible": 0}
+            return 200, CREATED | {"index": name}
+        if name not in self.indexes:
             return 404, {"error": {"type": "index_not_found_exception"}, "status": 404}
-        found = self.indexes[index]
+        index = self.indexes[name]
         if kind == "_settings":
-            return 200, {index: {"settings": {"index": {"uuid": found["id"]}}}}
+            return 200, {name: {"settings": {"index": {"uuid": index["id"]}}}}
         if kind == "_refresh":
-            found["visible"] = len(found["documents"])
+            index["visible"] = len(index["documents"])
             return 200, {"_shards": {"failed": 0}}
         if kind == "_count":
-            return 200, {"count": found["visible"]}
+            return 200, {"count": index["visible"]}
         raise AssertionError(f"unexpected request: {method} {path}")
 
     def bulk(self, lines: list[dict]) -> dict:
@@ -74,8 +74,8 @@ class Node:
         for action, document in zip(lines[::2], lines[1::2], strict=True):
             (target,) = action.values()
             assert list(action) == ["index"] and set(target) == {"_index", "_id"}, action
-            found = self.indexes[target["_index"]]
-            (field,) = found["body"]["mappings"]["properties"]
+            index = self.indexes[target["_index"]]
+            (field,) = index["body"]["mappings"]["properties"]
             assert list(document) == [field], document
             if target["_id"] == self.refuse_document:
                 error = {"type": "mapper_parsing_exception", "reason": "failed to parse field"}
@@ -86,7 +86,7 @@ class Node:
             else:
                 if field == "terms":
                     assert all(weight > 0 and "." not in term for term, weight in document[field].items())
-                found["documents"][int(target["_id"])] = document[field]
+                index["documents"][int(target["_id"])] = document[field]
                 items.append({"index": {**target, "status": 201, "result": "created"}})
         return {"took": 1, "errors": any("error" in item["index"] for item in items), "items": items}
 
@@ -100,29 +100,29 @@ class Node:
                 responses.append({"status": 429, "error": {"type": "rejected_execution_exception"}})
                 continue
             scores = self.scores(self.indexes[header["index"]], body["query"])
-            best = sorted(scores, key=lambda row: (-scores[row], -row))[: body["size"]]  # ties in an order of its own
+            best = sorted(scores, key=lambda row: (-scores[row], -row))[: body["size"]]  # ties in reverse order
             hits = [{"_index": header["index"], "_id": str(row), "_score": float(scores[row])} for row in best]
             responses.append({"status": 200, "hits": {"max_score": None, "hits": hits}})
         return {"took": 1, "responses": responses}
 
-    def scores(self, found: dict, query: dict) -> dict[int, np.float32]:
+    def scores(self, index: dict, query: dict) -> dict[int, np.float32]:
         if "match" in query:
             words = set(query["match"]["text"]["query"].lower().split())
-            shared = {row: len(words & set(text.lower().split())) for row, text in found["documents"].items()}
+            shared = {row: len(words & set(text.lower().split())) for row, text in index["documents"].items()}
             return {row: np.float32(count) for row, count in shared.items() if count}
         assert list(query) == ["neural_sparse"] and list(query["neural_sparse"]) == ["terms"], query
         tokens = query["neural_sparse"]["terms"]["query_tokens"]
         assert tokens, "query_tokens must not be empty"
         scores = {}
-        for row, terms in found["documents"].items():
+        for row, terms in index["documents"].items():
             if shared := tokens.keys() & terms.keys():
-                scores[row] = np.float32(sum(tokens[term] * kept(terms[term]) for term in shared))
+                scores[row] = np.float32(sum(tokens[term] * as_feature(terms[term]) for term in shared))
         return scores
 
 
 @contextmanager
 def running():
-    """Yield a node and the address at which it listens."""
+    """Yield a node and its address."""
     node, lock = Node(), threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):

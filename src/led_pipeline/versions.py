@@ -1,7 +1,7 @@
-"""One number per step. Raise it in the commit that changes the meaning of the step's output.
+"""Version numbers of the pipeline's steps; raise a step's number in the commit that changes its output's meaning.
 
 Snakemake does not see edits under src/, so these numbers are params of the rules: raising one re-runs that step and
-what follows it. A refactor that keeps the output leaves its number alone.
+all later ones. A refactor that keeps the output does not change its number.
 """
 
 import platform
@@ -26,7 +26,7 @@ VERSIONS = {
     "gate": 1,
 }
 
-# What results depend on besides.
+# Packages that results also depend on.
 PACKAGES = (
     "led-pipeline",
     "torch",
@@ -50,6 +50,6 @@ PACKAGES = (
 
 
 def installed() -> dict[str, str]:
-    """Return the versions of Python and of those of the packages that are there."""
-    found = {each.name.lower().replace("_", "-"): each.version for each in distributions()}
-    return {"python": platform.python_version()} | {name: found[name] for name in PACKAGES if name in found}
+    """Return the versions of Python and of the installed ones of PACKAGES."""
+    versions = {each.name.lower().replace("_", "-"): each.version for each in distributions()}
+    return {"python": platform.python_version()} | {name: versions[name] for name in PACKAGES if name in versions}

@@ -1,4 +1,4 @@
-"""The cluster, and all the runs on it: they wait more than they compute, so they run side by side."""
+"""The cluster and all runs on it, which run at the same time since they wait more than they compute."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,12 +21,12 @@ def cluster(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def found(cluster, tmp_path_factory):
-    """Start all the experiments; return a function that waits for what one of them has found."""
+def results(cluster, tmp_path_factory):
+    """Start all experiments; return a function that waits for the results of one of them."""
     prepared = tmp_path_factory.mktemp("runs") / "prepared"
     prepare(prepared)
     with ThreadPoolExecutor(len(EXPERIMENTS)) as pool:
         started = {each.__name__: pool.submit(each, cluster, prepared) for each in EXPERIMENTS}
         yield lambda name: started[name].result()
         for process in Run.started:
-            process.kill()  # those that a failed experiment has left
+            process.kill()  # leftovers of a failed experiment

@@ -1,4 +1,4 @@
-"""The demo recipe, cut small, run by Snakemake on a cluster: what is started, disturbed and noted."""
+"""Experiments with a small version of the demo recipe, run by Snakemake on a cluster and disturbed on purpose."""
 
 import json
 import os
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PROBE = Path(__file__).with_name("probe")
 TRAINED = "results/demo/models/den_warmup"
 STEPS = 24
-# Random words instead of docstrings, published negatives instead of BM25; trainings keep a checkpoint after every step.
+# Random words instead of docstrings, published negatives instead of BM25; a checkpoint after every training step.
 SMALL = changed(
     RECIPES["demo.yaml"],
     {
@@ -48,14 +48,14 @@ SMALL = changed(
 
 
 def snakemake(folder: Path, config: dict, *arguments: str) -> list[str]:
-    """Return the command that makes some targets in a folder."""
+    """Return the command that builds some targets in a folder."""
     (folder / "config.yaml").write_text(json.dumps(config))
     fixed = ("--snakefile", ROOT / "Snakefile", "--configfile", folder / "config.yaml")
     return [sys.executable, "-m", "snakemake", *map(str, (*arguments, *fixed))]
 
 
 def environment(folder: Path, *programs: Path) -> dict[str, str]:
-    """Return the environment of a run in a folder: some programs, this Python, and the probe in every process."""
+    """Return the environment of a run in a folder, with extra programs, this Python and the probe in every process."""
     modules = filter(None, [str(PROBE), os.environ.get("PYTHONPATH")])
     return os.environ | {
         "PATH": os.pathsep.join(map(str, [*programs, Path(sys.executable).parent, os.environ["PATH"]])),
@@ -66,13 +66,13 @@ def environment(folder: Path, *programs: Path) -> dict[str, str]:
 
 
 def prepare(folder: Path) -> None:
-    """Make all that the warm-up trainings start from, on this machine without the cluster."""
+    """Build the inputs of the warm-up trainings on this machine, without the cluster."""
     for name in ("notes", "data"):
         (folder / name).mkdir(parents=True)
     write_data(folder / "data")
     targets = (TRAINED, "results/demo/models/lex_warmup", "--omit-from", "train", "--cores", "2")
     command = snakemake(folder, SMALL, *targets)
-    variables = environment(folder) | {"LED_GPUS": "elsewhere"}  # those of the cluster
+    variables = environment(folder) | {"LED_GPUS": "elsewhere"}  # the GPUs are on the cluster
     answer = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
 
@@ -82,30 +82,30 @@ def is_stopped(pid: int) -> bool:
 
 
 class Run:
-    """A run of the profile in a folder of its own, which begins with all that the trainings start from."""
+    """A run with the profile in its own folder, which starts with the inputs of the trainings."""
 
     started: ClassVar[list[subprocess.Popen]] = []
 
     def __init__(self, cluster: Cluster, prepared: Path, *targets: str, node: str, **resources: int):
-        """Start the run; `resources` are those of trainings, and all jobs go to the nodes of one feature."""
+        """Start the run; `resources` are those of trainings, and all jobs run on the nodes with the feature `node`."""
         self.cluster, self.folder = cluster, prepared.with_name(node)
         shutil.copytree(prepared, self.folder, ignore=shutil.ignore_patterns("notes"))
         (self.folder / "notes").mkdir()
         config = changed(SMALL, {"resources.train": SMALL["resources"]["train"] | resources})
-        # Beyond the profile: no accounting here, and short jobs.
+        # Beyond the profile: this cluster has no accounting and short jobs.
         extra = ("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "3")
         self.command = snakemake(self.folder, config, *targets, "--profile", str(ROOT / "profiles/slurm"), *extra)
         self.options = {"cwd": self.folder, "env": environment(self.folder, cluster.folder / "bin")}
         self.options["env"] |= {"SBATCH_CONSTRAINT": node}
         self.output = self.folder / "snakemake.log"
-        # Where the tests run in the background, their children are deaf to Ctrl-C; this one must hear it.
-        hearing = {"process_group": 0, "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+        # If the tests run in the background, their children ignore Ctrl-C; this one must not.
+        interruptible = {"process_group": 0, "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
         with self.output.open("w") as log:
-            self.process = subprocess.Popen(self.command, **self.options, **hearing, stdout=log, stderr=log)
+            self.process = subprocess.Popen(self.command, **self.options, **interruptible, stdout=log, stderr=log)
         self.started.append(self.process)
 
     def queue(self) -> list[str]:
-        """Return the jobs of this run that wait or run."""
+        """Return the pending and running jobs of this run."""
         return self.cluster.queue(f"--name={self.name}")
 
     @property
@@ -115,7 +115,7 @@ class Run:
         return match[1] if match else "none"
 
     def finish(self) -> "Run":
-        """Wait until all is made."""
+        """Wait until the run has finished."""
         assert self.process.wait(timeout=1800) == 0, self.report()
         return self
 
@@ -124,7 +124,7 @@ class Run:
         return "\n".join(f"--- {path}\n{path.read_text()[-3000:]}" for path in (self.output, *logs))
 
     def notes(self) -> list[dict]:
-        """Return the notes of the processes so far, oldest first."""
+        """Return the processes' notes so far, oldest first."""
         notes = [json.loads(path.read_text()) for path in (self.folder / "notes").glob("*.json")]
         return sorted(notes, key=lambda note: note["time"])
 
@@ -141,28 +141,28 @@ class Run:
             return 0
 
     def frozen_after(self, step: int) -> tuple[str, int]:
-        """Freeze all processes of the training once it has a checkpoint after a step; return its job and that step."""
+        """Freeze the training once it has a checkpoint after a step; return its job and the checkpoint's step."""
         wait_until(lambda: self.checkpoint() > step or self.process.poll() is not None, f"step {step + 1}", pause=0.01)
         last = max(self.ranks(), key=lambda note: note["time"])
         alive = [note["pid"] for note in self.ranks(last["SLURM_JOB_ID"]) if Path(f"/proc/{note['pid']}").exists()]
         for pid in alive:
             os.kill(pid, signal.SIGSTOP)
-        wait_until(lambda: all(map(is_stopped, alive)), "the processes stand still", 30)
+        wait_until(lambda: all(map(is_stopped, alive)), "the processes are stopped", 30)
         return last["SLURM_JOB_ID"], self.checkpoint()
 
     def first_logged_step(self) -> int:
-        """Return the first step in the log of the last attempt; Snakemake removes those of the others."""
+        """Return the first step in the log of the last attempt; Snakemake deletes the logs of the others."""
         log = (self.folder / "logs/demo/train/den_warmup.log").read_text()
         return int(re.search(r'step"?:? (\d+)', log)[1])
 
 
 def whole(cluster: Cluster, prepared: Path) -> dict:
-    """A training, two encodings at once and a search, on one node."""
+    """A training, two simultaneous encodings and a search, on one node."""
     return {"run": Run(cluster, prepared, "results/demo/rankings/den_warmup.dev.parquet", node="whole").finish()}
 
 
 def limit(cluster: Cluster, prepared: Path) -> dict:
-    """A training that hangs until its time is up, and meanwhile a second Snakemake in its folder."""
+    """A training that hangs until its time limit, and meanwhile a second Snakemake in its folder."""
     run = Run(cluster, prepared, TRAINED, node="limit")
     job, step = run.frozen_after(2)
     cluster.call("scontrol", "update", f"JobId={job}", "TimeLimit=1")  # the next attempt has the recipe's time again
@@ -171,7 +171,7 @@ def limit(cluster: Cluster, prepared: Path) -> dict:
 
 
 def killed(cluster: Cluster, prepared: Path) -> dict:
-    """A training whose GPUs go to a more urgent job, and which is cancelled when it runs again."""
+    """A training that is preempted by a more urgent job, and cancelled when it runs again."""
     run = Run(cluster, prepared, TRAINED, node="killed")
     job, step = run.frozen_after(2)
     urgent = ("--partition=urgent", "--constraint=killed", "--gres=gpu:8", "--output=/dev/null", "--wrap=true")
@@ -187,7 +187,7 @@ def across(cluster: Cluster, prepared: Path) -> dict:
 
 
 def interrupted(cluster: Cluster, prepared: Path) -> dict:
-    """Ctrl-C while one training runs and another waits for the memory that the first one has."""
+    """Ctrl-C while one training runs and another waits for the first one's memory."""
     targets = (TRAINED, "results/demo/models/lex_warmup")
     run = Run(cluster, prepared, *targets, node="interrupted", gpu=1, mem_mb=MEMORY_MB)
     wait_until(lambda: run.ranks() and len(run.queue()) == 2, "one training runs, one waits")
@@ -197,5 +197,5 @@ def interrupted(cluster: Cluster, prepared: Path) -> dict:
     return {"run": run, "before": before, "status": status, "after": run.queue()}
 
 
-# Each has nodes of its own, named after it.
+# Each has its own nodes, named after it.
 EXPERIMENTS = (whole, limit, killed, across, interrupted)

@@ -1,4 +1,4 @@
-"""A SLURM cluster on this machine for tests: real daemons, pretended nodes, GPUs that are links to /dev/null.
+"""A SLURM cluster on this machine for tests: real daemons, simulated nodes, GPUs that are links to /dev/null.
 
 Needs Debian's packages slurmctld, slurmd, slurm-client and munge; no database, no root, no service manager.
 """
@@ -20,8 +20,8 @@ CPUS, MEMORY_MB, GPUS = 16, 16_000, 8  # of each node, whatever the machine has
 
 # - A node is chosen by its feature, its name without a number.
 # - linuxproc and no task plugin: nothing here may depend on cgroups.
-# - A job that SLURM starts again waits for its credential to expire: not for minutes here, but longer than KillWait, or
-#   it may come back to its node before its processes have gone. Ended jobs stay listed for the tests.
+# - A requeued job waits for its credential to expire: here seconds instead of minutes, but longer than KillWait, or it
+#   might return to its node before its old processes have ended. Ended jobs stay in the queue's records for the tests.
 CONFIG = """\
 ClusterName=tests
 SlurmctldHost=localhost(127.0.0.1)
@@ -64,23 +64,23 @@ NODE = (
 
 
 def missing() -> str:
-    """Return what stands in the way of a cluster here, or nothing."""
+    """Return why no cluster can run on this machine, or the empty string."""
     absent = [name for name in DAEMONS if not shutil.which(name, path=SYSTEM_PATH)]
     return f"no {', '.join(absent)}; on Debian: apt-get install --no-install-recommends {PACKAGES}" if absent else ""
 
 
-def wait_until(fact: Callable[[], object], what: str, seconds: float = 1800, pause: float = 0.1) -> object:
-    """Return the first true value of a function; what has not come to pass in time is an error."""
+def wait_until(condition: Callable[[], object], event: str, seconds: float = 1800, pause: float = 0.1) -> object:
+    """Return the first true value of a function; a TimeoutError names the event that has not happened."""
     deadline = time.monotonic() + seconds
-    while not (value := fact()):
+    while not (value := condition()):
         if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {seconds:.0f} s: {what}")
+            raise TimeoutError(f"not within {seconds:.0f} s: {event}")
         time.sleep(pause)
     return value
 
 
 class Cluster:
-    """The daemons of some nodes, from `start` to `stop`; SLURM's commands that lead to them are in the folder `bin`."""
+    """The daemons of some nodes, from `start` to `stop`; the folder `bin` has SLURM's commands for this cluster."""
 
     def __init__(self, folder: Path, nodes: Sequence[str]):
         self.folder, self.nodes = folder, nodes
@@ -103,13 +103,13 @@ class Cluster:
         self.config.write_text(text)
         for name in ("state", "bin", "dev", *(f"spool.{node}" for node in self.nodes)):
             (self.folder / name).mkdir()
-        for number in range(GPUS):  # a count without files is not believed; the numbers become CUDA_VISIBLE_DEVICES
+        for number in range(GPUS):  # SLURM needs a file per GPU; the numbers become CUDA_VISIBLE_DEVICES
             (self.folder / "dev" / f"nvidia{number}").symlink_to("/dev/null")
         (self.folder / "gres.conf").write_text(f"Name=gpu File={self.folder}/dev/nvidia[0-{GPUS - 1}]\n")
-        version = re.search(r"(\d+)\.(\d+)", self._said(self._daemon("slurmd"), "-V"))
-        if (int(version[1]), int(version[2])) >= (23, 2):  # older ones do without, and do not know the word
+        version = re.search(r"(\d+)\.(\d+)", self._output(self._daemon("slurmd"), "-V"))
+        if (int(version[1]), int(version[2])) >= (23, 2):  # older versions do not know this plugin and do not need it
             (self.folder / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
-        # The executor takes SLURM_CONF out of the environment of its jobs, so every command brings it along.
+        # The executor removes SLURM_CONF from the environment of its jobs, so every command sets it.
         for name in ("sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun"):
             wrapper = self.folder / "bin" / name
             wrapper.write_text(f'#!/bin/sh\nSLURM_CONF={self.config} exec {self._daemon(name)} "$@"\n')
@@ -120,7 +120,7 @@ class Cluster:
         return shutil.which(name, path=SYSTEM_PATH) or name
 
     @staticmethod
-    def _said(*command: object) -> str:
+    def _output(*command: object) -> str:
         return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout
 
     def _serve(self, name: str, *arguments: object) -> None:
@@ -159,13 +159,13 @@ class Cluster:
                 process.wait(timeout=120)
 
     def call(self, name: str, *arguments: object) -> str:
-        """Return what one of SLURM's commands prints."""
-        return self._said(self.folder / "bin" / name, *arguments)
+        """Return the output of one of SLURM's commands."""
+        return self._output(self.folder / "bin" / name, *arguments)
 
     def queue(self, *arguments: str) -> list[str]:
-        """Return the ids of the jobs that wait or run."""
+        """Return the ids of the pending and running jobs."""
         return self.call("squeue", "--noheader", "--format=%i", *arguments).split()
 
     def job(self, number: str) -> dict[str, str]:
-        """Return what SLURM knows about a job, ended ones included."""
+        """Return SLURM's record of a job, which may have ended."""
         return dict(re.findall(r"(\S+?)=(\S*)", self.call("scontrol", "--oneliner", "show", "job", number)))

@@ -1,4 +1,4 @@
-"""The profile for SLURM, against real daemons: what is started where, and what a job that is stopped leaves behind."""
+"""The profile for SLURM, against real daemons: which processes start where, and what a stopped job leaves behind."""
 
 from collections import Counter
 from itertools import combinations
@@ -20,11 +20,11 @@ def largest_difference(run, other):
     return max(abs(mine[name] - others[name]).max() for name in mine)
 
 
-# --- what is started
+# --- starting jobs
 
 
-def test_every_job_starts_torchrun_once_with_a_process_per_gpu(found):
-    run = found("whole")["run"]
+def test_every_job_starts_torchrun_once_with_a_process_per_gpu(results):
+    run = results("whole")["run"]
     modules = {note["SLURM_JOB_ID"]: note["module"] for note in run.notes()}
     started = Counter(note["SLURM_JOB_ID"] for note in run.notes() if note["torchrun"])
     assert Counter(modules[job] for job in started) == {
@@ -38,51 +38,53 @@ def test_every_job_starts_torchrun_once_with_a_process_per_gpu(found):
         assert {note["OMP_NUM_THREADS"] for note in run.ranks(job)} == {"1"}, "the job's two threads are shared"
 
 
-def test_a_job_sees_as_many_devices_as_it_asked_for_and_no_two_jobs_the_same(found, cluster):
-    run = found("whole")["run"]
+def test_a_job_sees_as_many_devices_as_it_requests_and_no_two_jobs_the_same(results, cluster):
+    run = results("whole")["run"]
     sizes = {"led_pipeline.training.train": 2, "led_pipeline.inference.encode": 2, "led_pipeline.search.faiss_index": 1}
-    seen = {}
+    devices_of = {}
     assert {note["module"] for note in run.notes() if not note["SLURM_JOB_ID"]} == {"led_pipeline.plan.preflight"}
     for note in filter(lambda note: note["SLURM_JOB_ID"], run.notes()):
         assert note["SLURMD_NODENAME"] == "whole1"
         devices = list(filter(None, (note["CUDA_VISIBLE_DEVICES"] or "").split(",")))
         assert len(devices) == sizes.get(note["module"], 0), "a job without a GPU sees none"
-        assert seen.setdefault(note["SLURM_JOB_ID"], devices) == devices
-    assert sorted(map(len, seen.values())) == [0, 0, 1, 2, 2, 2]
-    times = {job: (cluster.job(job)["StartTime"], cluster.job(job)["EndTime"]) for job in seen}
-    together = [(a, b) for a, b in combinations(seen, 2) if times[a][0] < times[b][1] and times[b][0] < times[a][1]]
+        assert devices_of.setdefault(note["SLURM_JOB_ID"], devices) == devices
+    assert sorted(map(len, devices_of.values())) == [0, 0, 1, 2, 2, 2]
+    times = {job: (cluster.job(job)["StartTime"], cluster.job(job)["EndTime"]) for job in devices_of}
+    together = [
+        (a, b) for a, b in combinations(devices_of, 2) if times[a][0] < times[b][1] and times[b][0] < times[a][1]
+    ]
     assert together, "the encodings run at the same time"
-    assert not [(a, b) for a, b in together if set(seen[a]) & set(seen[b])]
+    assert not [(a, b) for a, b in together if set(devices_of[a]) & set(devices_of[b])]
 
 
-# --- what is stopped
+# --- stopping jobs
 
 
-def test_a_training_that_runs_out_of_time_goes_on_from_its_checkpoint(found, cluster):
-    limit = found("limit")
+def test_a_training_that_runs_out_of_time_goes_on_from_its_checkpoint(results, cluster):
+    limit = results("limit")
     assert cluster.job(limit["job"])["JobState"] == "TIMEOUT"
     assert 2 < limit["step"] < limit["run"].first_logged_step()
-    assert largest_difference(limit["run"], found("whole")["run"]) == 0, "as if it had never been stopped"
+    assert largest_difference(limit["run"], results("whole")["run"]) == 0, "as if it had never been stopped"
 
 
-def test_a_second_snakemake_in_the_folder_is_turned_away(found):
-    second = found("limit")["second"]
+def test_a_second_snakemake_in_the_folder_is_refused(results):
+    second = results("limit")["second"]
     assert second.returncode == 1
     assert "Directory cannot be locked" in second.stdout + second.stderr
 
 
-def test_a_training_that_is_preempted_and_then_cancelled_goes_on_from_its_checkpoints(found, cluster):
-    killed = found("killed")
+def test_a_training_that_is_preempted_and_then_cancelled_goes_on_from_its_checkpoints(results, cluster):
+    killed = results("killed")
     job, again = killed["jobs"]
     assert job == again and cluster.job(job)["Restarts"] == "1", "SLURM itself starts a preempted job again"
     assert cluster.job(job)["JobState"] == "CANCELLED"
     first, second = killed["steps"]
     assert 2 < first < second < killed["run"].first_logged_step() <= STEPS
-    assert largest_difference(killed["run"], found("whole")["run"]) == 0
+    assert largest_difference(killed["run"], results("whole")["run"]) == 0
 
 
-def test_ctrl_c_cancels_what_runs_and_what_waits(found, cluster):
-    interrupted = found("interrupted")
+def test_ctrl_c_cancels_running_and_pending_jobs(results, cluster):
+    interrupted = results("interrupted")
     assert sorted(interrupted["before"].values()) == ["PENDING", "RUNNING"]
     assert interrupted["status"] != 0 and interrupted["after"] == []
     assert {cluster.job(job)["JobState"] for job in interrupted["before"]} == {"CANCELLED"}
@@ -91,11 +93,11 @@ def test_ctrl_c_cancels_what_runs_and_what_waits(found, cluster):
 # --- several nodes
 
 
-def test_two_nodes_form_one_world_and_train_the_same_model(found):
-    run = found("across")["run"]
+def test_two_nodes_form_one_world_and_train_the_same_model(results):
+    run = results("across")["run"]
     ranks = run.ranks()
     assert sorted(note["RANK"] for note in ranks) == list("0123") and {note["WORLD_SIZE"] for note in ranks} == {"4"}
     assert Counter(note["SLURMD_NODENAME"] for note in ranks) == {"across1": 2, "across2": 2}
     assert Counter(note["SLURMD_NODENAME"] for note in run.notes() if note["torchrun"]) == {"across1": 1, "across2": 1}
     assert {len(note["CUDA_VISIBLE_DEVICES"].split(",")) for note in ranks} == {2}
-    assert largest_difference(run, found("whole")["run"]) < 1e-5
+    assert largest_difference(run, results("whole")["run"]) < 1e-5

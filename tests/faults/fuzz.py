@@ -1,10 +1,9 @@
-"""Fuzz the readers: damaged, odd and hostile files, made from valid ones, into every reader of what a user names.
+"""Fuzz the readers of all user files with damaged, odd and hostile files, which are mutations of valid ones.
 
-Run as `python tests/faults/fuzz.py [--seed N] [--inputs 20000] [--only NAME] [--keep DIR]`. A seed always makes the
-same inputs. For every input one of two things must happen: an `InputError` with the file's name, or a value that an
-independent simple reader (module `fuzz_targets`) takes from the same bytes. Anything else is printed, and the input
-kept in DIR: another error, another value, more than SECONDS, or more than MEGABYTES of memory. The exit status is 1
-then.
+Run as `python tests/faults/fuzz.py [--seed N] [--inputs 20000] [--only NAME] [--keep DIR]`. A seed always produces the
+same inputs. Every input must lead to an `InputError` with the file's name, or to the value that an independent simple
+reader (module `fuzz_targets`) gets from the same bytes. Anything else is a fault: another error, another value, more
+than SECONDS, or more than MEGABYTES of memory. Faults are printed, their inputs saved in DIR, and the exit status is 1.
 """
 
 import argparse
@@ -26,7 +25,7 @@ from fuzz_targets import TARGETS, Target
 
 from led_pipeline.files.errors import InputError
 
-SECONDS = 20  # a busy machine may take seconds for what takes milliseconds
+SECONDS = 20  # on a busy machine, milliseconds of work may take seconds
 MEGABYTES = 300
 
 ODD = [
@@ -129,7 +128,7 @@ def peak_megabytes() -> float:
 
 
 def outcome(target: Target, path: Path, content: bytes) -> str | None:
-    """Return what happened: "refused", "read", or a fault with its story."""
+    """Return "refused", "read", or the description of a fault."""
     path.write_bytes(content)
     before = peak_megabytes()
     try:
@@ -161,18 +160,18 @@ def fuzz(seed: int, inputs: int, only: str | None, keep: Path | None) -> dict[st
     targets = [target for target in TARGETS if only in (None, target.name)]
     counts: dict[str, Counter] = defaultdict(Counter)
     with tempfile.TemporaryDirectory() as folder:
-        for target in targets:  # what is not changed is read
-            if (said := outcome(target, Path(folder, target.name), target.content)) != "read":
-                raise SystemExit(f"{target.name}: the valid file is not read as it should be: {said}")
+        for target in targets:  # the valid file must be read
+            if (result := outcome(target, Path(folder, target.name), target.content)) != "read":
+                raise SystemExit(f"{target.name}: the valid file is not read as it should be: {result}")
         for number in range(inputs):
             target = targets[number % len(targets)]
             rng = random.Random(f"{seed} {number}")
             path, content = Path(folder, target.name), mutated(rng, target.content, target.binary)
-            said = outcome(target, path, content)
-            counts[target.name][said if said in ("refused", "read") else "fault"] += 1
-            if said in ("refused", "read"):
+            result = outcome(target, path, content)
+            counts[target.name][result if result in ("refused", "read") else "fault"] += 1
+            if result in ("refused", "read"):
                 continue
-            print(f"--- seed {seed}, input {number}, {target.name}: {said}", flush=True)
+            print(f"--- seed {seed}, input {number}, {target.name}: {result}", flush=True)
             if keep:
                 keep.mkdir(parents=True, exist_ok=True)
                 shutil.copy(path, keep / f"{seed}-{number}-{target.name}")
@@ -183,15 +182,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--inputs", type=int, default=3000)
-    parser.add_argument("--only", help="one of the files alone", choices=[target.name for target in TARGETS])
-    parser.add_argument("--keep", type=Path, help="folder for inputs that show a fault")
+    parser.add_argument("--only", help="fuzz only this file", choices=[target.name for target in TARGETS])
+    parser.add_argument("--keep", type=Path, help="folder for inputs that cause a fault")
     a = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     counts = fuzz(a.seed, a.inputs, a.only, a.keep)
     total = Counter()
-    for name, found in counts.items():
-        print(f"{name:22} {found['read']:6,} read  {found['refused']:6,} refused  {found['fault']:4,} faults")
-        total += found
+    for name, outcomes in counts.items():
+        print(f"{name:22} {outcomes['read']:6,} read  {outcomes['refused']:6,} refused  {outcomes['fault']:4,} faults")
+        total += outcomes
     print(f"seed {a.seed}: {total['read']:,} read, {total['refused']:,} refused, {total['fault']:,} faults")
     sys.exit(bool(total["fault"]))
 

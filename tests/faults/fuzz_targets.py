@@ -1,8 +1,7 @@
-"""What the fuzzer reads: valid files of every format, our reader of each, and a second one that is as simple as can be.
+"""Targets of the fuzzer: valid files of every format, our reader of each, and a second reader, as simple as possible.
 
-The second reader is called where ours was content, with the same bytes. It is written without our code, knows nothing
-of what is wrong in a file but a key of JSON that comes twice: it says what the bytes say, so that a difference is a
-file that we read wrongly in silence.
+The second reader gets the same bytes when ours accepts them. It does not use our code and detects no faults except
+duplicate JSON keys: it returns the plain content, so a difference is a file that we silently misread.
 """
 
 import gzip
@@ -46,18 +45,18 @@ class Target:
     content: bytes
     read: Callable[[Path], Any]
     simply: Callable[[bytes], Any]
-    binary: bool = False  # mutated by bytes alone
+    binary: bool = False  # mutated mostly by bytes
 
 
 def checked(reader: Callable[..., Any], *more: Any) -> Callable[[Path], list]:
-    """Return a reader that reports to its Problems, as a command uses it."""
+    """Return a reader that reports to its own Problems, like a command."""
 
     def read(path: Path) -> list:
         problems = Problems()
-        found = list(reader(path, problems, *more))
+        rows = list(reader(path, problems, *more))
         problems.check()
-        estimated_lines(path)  # what `led plan` looks at
-        return found
+        estimated_lines(path)  # the reader of `led plan`
+        return rows
 
     return read
 
@@ -122,12 +121,12 @@ def qrels(content: bytes) -> dict:
 
 
 def grouped(rows: list[tuple[str, str, float]]) -> list:
-    found: dict[str, tuple[list, list]] = {}
+    lists: dict[str, tuple[list, list]] = {}
     for query, passage, score in rows:
-        ids, scores = found.setdefault(query, ([], []))
+        ids, scores = lists.setdefault(query, ([], []))
         ids.append(passage)
         scores.append(score)
-    return [(query, *both) for query, both in found.items()]
+    return [(query, *both) for query, both in lists.items()]
 
 
 def run(content: bytes) -> list:
@@ -139,11 +138,11 @@ def three(content: bytes) -> list:
 
 
 def joined(lists: Iterable[tuple[str, list[str]]]) -> list:
-    """Join the lists of a query that comes several times, as the pools do."""
-    found: dict[str, dict] = {}
+    """Join the lists of a query that occurs several times, as the pools do."""
+    ids_of: dict[str, dict] = {}
     for query, ids in lists:
-        found.setdefault(query, {}).update(dict.fromkeys(ids))
-    return [(query, list(ids)) for query, ids in found.items()]
+        ids_of.setdefault(query, {}).update(dict.fromkeys(ids))
+    return [(query, list(ids)) for query, ids in ids_of.items()]
 
 
 def negatives(content: bytes) -> list:
@@ -151,7 +150,7 @@ def negatives(content: bytes) -> list:
 
 
 def nested(scores: dict) -> list:
-    return [(str(q), [str(p) for p in found], [float(s) for s in found.values()]) for q, found in scores.items()]
+    return [(str(q), [str(p) for p in of_q], [float(s) for s in of_q.values()]) for q, of_q in scores.items()]
 
 
 class Plain(pickle.Unpickler):
@@ -165,13 +164,13 @@ def parquet(content: bytes) -> list:
 
 
 def json_lists(content: bytes) -> list:
-    rows, found = [plain(row) for _, row in lines(content)], []
+    rows, triples = [plain(row) for _, row in lines(content)], []
     for row in rows:
         query = next(row[key] for key in ("query", "qid", "query_id") if key in row)
         docs = next(row[key] for key in ("docs", "docid", "docids", "passages") if key in row)
         scores = next(row[key] for key in ("scores", "score") if key in row)
-        found += [(str(query), str(doc), float(score)) for doc, score in zip(docs, scores, strict=True)]
-    return grouped(found)
+        triples += [(str(query), str(doc), float(score)) for doc, score in zip(docs, scores, strict=True)]
+    return grouped(triples)
 
 
 def plain_yaml(content: bytes) -> Any:
@@ -199,40 +198,40 @@ def per_query(content: bytes) -> dict:
     return {row[0]: dict(zip(header[1:], map(float, row[1:]), strict=True)) for row in rows}
 
 
-# --- measures, against their definition
+# --- measures by their definition
 
 
 def measured(path: Path) -> dict:
-    """Measure a file that holds the judgements and, behind an empty comment, the run."""
+    """Measure a file that contains the judgements and, after the line `# run`, the run."""
     judged, _, ranked = path.read_bytes().partition(b"# run\n")
     places = path.with_suffix(".qrels"), path.with_suffix(".trec")
     for place, content in zip(places, (judged, ranked), strict=True):
         place.write_bytes(content)
     grades = load_qrels(places[0])
     if not grades:
-        raise InputError(f"{path}: as the command says it")
-    found = measure(read_run(places[1]), grades, 1).per_query
-    return {query: round(values["MRR@10"], 9) for query, values in found.items()}
+        raise InputError(f"{path}: no judgements, an error of the command too")
+    per_query = measure(read_run(places[1]), grades, 1).per_query
+    return {query: round(values["MRR@10"], 9) for query, values in per_query.items()}
 
 
 def reciprocal_ranks(content: bytes) -> dict:
     judged, _, ranked = content.partition(b"# run\n")
-    grades, found = qrels(judged), {}
+    grades, reciprocals = qrels(judged), {}
     results = {query: (ids, scores) for query, ids, scores in run(ranked)}
     for query in grades:
         ids, scores = results.get(query, ([], []))
         narrow = pa.array(scores, pa.float64()).cast(pa.float32(), safe=False).to_pylist()
         order = sorted(zip(narrow, (p.encode() for p in ids), ids, strict=True), reverse=True)[:10]
         ranks = [rank for rank, (_, _, p) in enumerate(order, 1) if grades[query].get(p, 0) >= 1]
-        found[query] = round(1 / ranks[0], 9) if ranks else 0.0
-    return found
+        reciprocals[query] = round(1 / ranks[0], 9) if ranks else 0.0
+    return reciprocals
 
 
 # --- valid files
 
 IDS = [(f"q{i}", [f"p{j}" for j in range(i, i + 4)]) for i in range(5)]
 SCORES = {q: {p: 3.5 - k + i for k, p in enumerate(ps)} for i, (q, ps) in enumerate(IDS)}
-ROWS = [(q, p, s) for q, found in SCORES.items() for p, s in found.items()]
+ROWS = [(q, p, s) for q, scores in SCORES.items() for p, s in scores.items()]
 TSV = "".join(f"p{i}\tthe text of passage {i}, é\n" for i in range(8)).encode()
 DOCUMENTS = [{"_id": f"p{i}", "title": f"t{i}", "text": f"é {i}", "metadata": {"a": [1, {"b": 2}]}} for i in range(6)]
 CORPUS = "".join(json.dumps(document) + "\n" for document in DOCUMENTS).encode()
@@ -274,11 +273,11 @@ def zstd(content: bytes) -> bytes:
 
 
 def zipped(content: bytes) -> bytes:
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("data/corpus.jsonl", content)
         archive.writestr("data/readme", b"x" * 20)
-    return made.getvalue()
+    return sink.getvalue()
 
 
 def unzipped(content: bytes) -> list:
@@ -299,7 +298,7 @@ def member(path: Path) -> list:
     return checked(read_corpus)(path / "corpus.jsonl")
 
 
-def own_fields(path: Path) -> list:
+def source_fields(path: Path) -> list:
     return [read_source(path, "a").model_dump(exclude_unset=True)]
 
 
@@ -350,7 +349,7 @@ TARGETS = [
     ),
     Target("archive.zip", zipped(CORPUS), member, unzipped, binary=True),
     Target("recipe.yaml", RECIPE, lambda path: cli.read_recipe(path, path.parent), recipe),
-    Target("sources.yaml", ENTRY, own_fields, source),
+    Target("sources.yaml", ENTRY, source_fields, source),
     Target("published.yaml", PUBLISHED, lambda path: published(path) and None, lambda content: None),
     Target("fsdp.yaml", FSDP, lambda path: accelerate_file.read(str(path)), plain_yaml),
     Target("idf.json", IDF, read_json, plain),

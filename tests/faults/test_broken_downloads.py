@@ -1,4 +1,4 @@
-"""Downloads from a server that fails in every way it can, and a process that is killed halfway."""
+"""Downloads from a server that fails in every possible way, and by a process that is killed halfway."""
 
 import errno
 import hashlib
@@ -41,8 +41,8 @@ def places(tmp_path) -> Places:
 
 
 def entry(*urls: str, body: bytes = BODY, **changes) -> Source:
-    known = {"bytes": len(body), "md5": hashlib.md5(body).hexdigest(), "verified": True}
-    return Source(**{"name": "f", "url": list(urls), "licence": "none", **known, **changes})
+    published = {"bytes": len(body), "md5": hashlib.md5(body).hexdigest(), "verified": True}
+    return Source(**{"name": "f", "url": list(urls), "licence": "none", **published, **changes})
 
 
 @dataclass
@@ -54,7 +54,7 @@ UNVERIFIED = {"bytes": None, "md5": None, "verified": False}
 
 
 def left(folder: Path) -> list[str]:
-    """The files that a reader of a folder sees, without locks."""
+    """Return the files under a folder, without locks."""
     paths = folder.rglob("*")
     return sorted(str(path.relative_to(folder)) for path in paths if path.is_file() and path.suffix != ".lock")
 
@@ -73,12 +73,12 @@ def test_a_connection_that_breaks_is_continued_where_it_broke(server, places, tm
     assert got(server) == [(None, CUT), (f"bytes={CUT}-", len(BODY) - CUT)]
     assert server.requests[1].headers["If-Range"] == f'"{hashlib.md5(BODY).hexdigest()}"'
     assert left(tmp_path) == ["f"]
-    told = capsys.readouterr().err
-    assert f"f: going on after {CUT / 1e6:.1f} MB" in told and "f: 2.0 of 2.0 MB (100 %)" in told
+    log = capsys.readouterr().err
+    assert f"f: continuing after {CUT / 1e6:.1f} MB" in log and "f: 2.0 of 2.0 MB (100 %)" in log
 
 
 def test_every_break_that_brings_something_allows_further_attempts(server, places, tmp_path):
-    """Three in a row that bring nothing would end it."""
+    """Three attempts in a row without progress would end the download."""
     server.answers["/f"] = [Answer(stop_after=100_000) for _ in range(15)]
     obtain(entry(server.url("/f")), places, tmp_path / "f")
     assert (tmp_path / "f").read_bytes() == BODY
@@ -102,7 +102,7 @@ def test_a_server_that_always_breaks_at_the_same_place_is_given_up(server, place
     assert len(server.requests) == 3
 
 
-def test_what_is_there_when_a_server_is_given_up_is_continued_next_time(server, places, tmp_path):
+def test_the_received_part_is_continued_after_the_server_was_given_up(server, places, tmp_path):
     server.answers["/f"] = [Answer(stop_after=CUT), *[Answer(503)] * 3]
     with pytest.raises(InputError, match="HTTP 503"):
         obtain(entry(server.url("/f")), places, tmp_path / "f")
@@ -153,8 +153,8 @@ def test_a_server_that_asks_for_hours_is_left_for_the_mirror(server, places, tmp
     server.content["/mirror"] = BODY
     server.answers["/f"] = [Answer(503, {"Retry-After": "7200"})]
     obtain(entry(server.url("/f"), server.url("/mirror")), places, tmp_path / "f")
-    assert server.asked == ["/f", "/mirror"]
-    assert "asks to wait 7200 s, more than the 600 s" in capsys.readouterr().err
+    assert server.requested_paths == ["/f", "/mirror"]
+    assert "asks to wait 7200 s, more than the limit of 600 s" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
@@ -162,7 +162,7 @@ def test_a_refusal_is_final_and_the_mirror_is_next(server, places, tmp_path, sta
     server.content["/mirror"] = BODY
     server.answers["/f"] = [Answer(status)]
     obtain(entry(server.url("/f"), server.url("/mirror")), places, tmp_path / "f")
-    assert server.asked == ["/f", "/mirror"]
+    assert server.requested_paths == ["/f", "/mirror"]
 
 
 def test_a_page_in_place_of_the_file_is_refused_before_it_is_read(server, places, tmp_path):
@@ -179,8 +179,8 @@ def test_a_page_is_never_recorded_as_the_first_download(server, places, tmp_path
     assert left(tmp_path) == []
 
 
-def test_a_mirror_goes_on_with_what_the_first_url_began(server, places, tmp_path):
-    """Only since a checksum tells in the end whether both served the same file."""
+def test_a_mirror_continues_a_part_of_the_first_url(server, places, tmp_path):
+    """This is safe only because the checksum shows in the end whether both served the same file."""
     server.content["/mirror"] = BODY
     server.answers["/f"] = [Answer(stop_after=CUT), Answer(404)]
     obtain(entry(server.url("/f"), server.url("/mirror")), places, tmp_path / "f")
@@ -188,7 +188,7 @@ def test_a_mirror_goes_on_with_what_the_first_url_began(server, places, tmp_path
     assert (tmp_path / "f").read_bytes() == BODY
 
 
-def test_without_a_checksum_a_mirror_begins_anew(server, places, tmp_path):
+def test_without_a_checksum_a_mirror_starts_over(server, places, tmp_path):
     server.content["/mirror"] = OTHER
     server.answers["/f"] = [Answer(stop_after=CUT), Answer(404)]
     obtain(entry(server.url("/f"), server.url("/mirror"), **UNVERIFIED), places, tmp_path / "f")
@@ -203,18 +203,18 @@ def test_a_corrupted_file_is_refused_and_nothing_of_it_stays(server, places, tmp
     server.content["/f"] = BODY[:-1] + b"?"
     with pytest.raises(InputError) as error:
         obtain(entry(server.url("/f")), places, tmp_path / "f")
-    expected, found = hashlib.md5(BODY).hexdigest(), hashlib.md5(server.content["/f"]).hexdigest()
-    assert f"{server.url('/f')}: expected MD5 {expected}, got {found}" in str(error.value)
+    expected, actual = hashlib.md5(BODY).hexdigest(), hashlib.md5(server.content["/f"]).hexdigest()
+    assert f"{server.url('/f')}: expected MD5 {expected}, got {actual}" in str(error.value)
     assert left(tmp_path) == []
 
 
 @pytest.mark.parametrize("knows_if_range", [True, False])
-@pytest.mark.parametrize("known", [{}, UNVERIFIED])
-def test_a_file_that_changes_midway_is_never_spliced(server, places, tmp_path, knows_if_range, known):
+@pytest.mark.parametrize("checksums", [{}, UNVERIFIED])
+def test_a_file_that_changes_midway_is_never_spliced(server, places, tmp_path, knows_if_range, checksums):
     server.knows_if_range = knows_if_range
     server.content["/f"] = OTHER
     server.answers["/f"] = [Answer(stop_after=CUT, then=lambda: server.content.update({"/f": BODY}))]
-    obtain(entry(server.url("/f"), **known), places, tmp_path / "f")
+    obtain(entry(server.url("/f"), **checksums), places, tmp_path / "f")
     assert (tmp_path / "f").read_bytes() == BODY
 
 
@@ -225,16 +225,16 @@ def test_without_tag_date_or_checksum_nothing_is_continued(server, places, tmp_p
     assert got(server) == [(None, CUT), (None, len(BODY))]
 
 
-def test_a_splice_that_no_header_shows_is_found_by_the_checksum_and_mended(server, places, tmp_path, capsys):
+def test_a_splice_that_only_the_checksum_reveals_is_downloaded_again(server, places, tmp_path, capsys):
     server.sends_tags = False
     server.content["/f"] = OTHER
     server.answers["/f"] = [Answer(stop_after=CUT, then=lambda: server.content.update({"/f": BODY}))]
     obtain(entry(server.url("/f")), places, tmp_path / "f")
     assert (tmp_path / "f").read_bytes() == BODY
-    assert "once more from the start" in capsys.readouterr().err
+    assert "so it is downloaded again" in capsys.readouterr().err
 
 
-def test_a_file_that_has_become_shorter_is_fetched_anew(server, places, tmp_path):
+def test_a_file_that_has_become_shorter_is_fetched_again(server, places, tmp_path):
     server.answers["/f"] = [Answer(stop_after=CUT, then=lambda: server.content.update({"/f": BODY[:1000]}))]
     server.knows_if_range = False
     obtain(entry(server.url("/f"), **UNVERIFIED), places, tmp_path / "f")
@@ -256,13 +256,13 @@ def test_the_first_download_is_recorded_and_another_file_refused(server, places,
         "bytes": len(BODY),
         "sha256": sha256,
     }
-    assert f"SHA-256 {sha256} are recorded in {record}" in capsys.readouterr().out
+    assert f"recorded {len(BODY):,} bytes with SHA-256 {sha256} in {record}" in capsys.readouterr().out
 
     server.content["/f"] = OTHER  # of the same size
     with pytest.raises(InputError) as error:
         obtain(source, places, tmp_path / "again")
     assert f"expected SHA-256 {sha256} as recorded on {noted['recorded']} in {record}, got" in str(error.value)
-    assert f"delete {record} and start again" in str(error.value)
+    assert f"delete {record} and rerun" in str(error.value)
     assert not (tmp_path / "again").exists()
 
     record.unlink()
@@ -299,7 +299,7 @@ def test_only_what_is_missing_has_to_fit(server, places, tmp_path, monkeypatch):
     assert (tmp_path / "f").read_bytes() == BODY
 
 
-def test_a_disk_that_fills_up_keeps_what_is_there_and_asks_no_mirror(server, places, tmp_path, monkeypatch):
+def test_a_disk_that_fills_up_keeps_the_part_and_tries_no_mirror(server, places, tmp_path, monkeypatch):
     written = []
 
     def full(file, chunk):
@@ -317,9 +317,9 @@ def test_a_disk_that_fills_up_keeps_what_is_there_and_asks_no_mirror(server, pla
 
     whole = transfer._write
     monkeypatch.setattr(transfer, "_write", lambda file, chunk: whole(Disk(file), chunk))
-    with pytest.raises(NoRoom, match=r"f\.part: No space left on device after .* MB; free some space and start again"):
+    with pytest.raises(NoRoom, match=r"f\.part: No space left on device after .* MB; free some space and rerun"):
         obtain(entry(server.url("/f"), server.url("/mirror")), places, tmp_path / "f")
-    assert server.asked == ["/f"]
+    assert server.requested_paths == ["/f"]
     monkeypatch.setattr(transfer, "_write", whole)
     obtain(entry(server.url("/f")), places, tmp_path / "f")
     assert (tmp_path / "f").read_bytes() == BODY
@@ -329,13 +329,13 @@ def test_a_disk_that_fills_up_keeps_what_is_there_and_asks_no_mirror(server, pla
 # --- a process that is killed
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_a_killed_process_is_continued_by_the_next_one_which_fetches_the_rest_only(server, tmp_path, known):
+@pytest.mark.parametrize("verified", [True, False])
+def test_a_killed_process_is_continued_by_the_next_one_which_fetches_only_the_rest(server, tmp_path, verified):
     server.content["/all.tar.gz"] = BODY
     server.answers["/all.tar.gz"] = [Answer(stop_after=CUT, then=server.stall)]
-    source = entry(server.url("/all.tar.gz"), **({} if known else {**UNVERIFIED, "headers": {"X-Test": "yes"}}))
+    source = entry(server.url("/all.tar.gz"), **({} if verified else {**UNVERIFIED, "headers": {"X-Test": "yes"}}))
     (tmp_path / "sources.yaml").write_text(yaml.safe_dump({"files": [source.model_dump()]}))
-    if not known:
+    if not verified:
         server.content["/all.tar.gz"] = b"\x1f\x8b" + BODY[2:]
     body = server.content["/all.tar.gz"]
     command = [sys.executable, "-m", "led_pipeline.fetch.download", "--name", "f"]
@@ -354,11 +354,11 @@ def test_a_killed_process_is_continued_by_the_next_one_which_fetches_the_rest_on
     assert second.returncode == 0, second.stderr
     assert (tmp_path / "out").read_bytes() == body
     assert got(server) == [(None, CUT), (f"bytes={CUT}-", len(body) - CUT)]
-    assert known or server.requests[1].headers["X-Test"] == "yes"
+    assert verified or server.requests[1].headers["X-Test"] == "yes"
     assert [name for name in left(tmp_path) if "part" in name] == []
 
 
-def test_a_process_killed_after_the_last_byte_asks_for_nothing(server, places, tmp_path):
+def test_after_a_kill_behind_the_last_byte_nothing_is_requested(server, places, tmp_path):
     places.archives.mkdir()
     (places.archives / "f.part").write_bytes(BODY)
     note = {"url": server.url("/f"), "total": len(BODY), "etag": None, "modified": None}
@@ -368,7 +368,7 @@ def test_a_process_killed_after_the_last_byte_asks_for_nothing(server, places, t
     assert server.requests == []
 
 
-def test_what_an_unpacking_process_left_when_it_was_killed_is_removed(server, places, tmp_path):
+def test_the_leftovers_of_a_killed_unpacking_process_are_removed(server, places, tmp_path):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         info = tarfile.TarInfo("x")

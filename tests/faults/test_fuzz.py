@@ -1,4 +1,4 @@
-"""3,000 damaged, odd and hostile files: each is refused with its name, or read as an independent reader reads it."""
+"""3,000 damaged, odd and hostile files: each is refused with its name, or read like by an independent reader."""
 
 import os
 import re
@@ -35,11 +35,11 @@ def allocate(path: Path) -> int:
     return 1
 
 
-def named(path: Path) -> None:
+def refuse_with_name(path: Path) -> None:
     raise InputError(f"{path}: wrong")
 
 
-def nameless(path: Path) -> None:
+def refuse_without_name(path: Path) -> None:
     raise InputError("something is wrong")
 
 
@@ -47,18 +47,18 @@ def nameless(path: Path) -> None:
     ("read", "says"),
     [
         (lambda path: 1, "^read$"),
-        (named, "^refused$"),
-        (nameless, "the file is not named"),
+        (refuse_with_name, "^refused$"),
+        (refuse_without_name, "the file is not named"),
         (lambda path: 2, "read as 2"),
         (lambda path: {}["x"], "KeyError"),
         (allocate, "MB more memory"),
     ],
 )
-def test_the_fuzzer_sees_what_it_looks_for(tmp_path, read, says):
+def test_the_fuzzer_detects_every_kind_of_fault(tmp_path, read, says):
     assert re.search(says, outcome(fake(read), tmp_path / "a.txt", b"a"))
 
 
-def test_the_fuzzer_sees_a_hang(tmp_path, monkeypatch):
+def test_the_fuzzer_detects_a_hang(tmp_path, monkeypatch):
     monkeypatch.setattr("fuzz.SECONDS", 0.2)
 
     def endless(path: Path) -> None:
@@ -69,8 +69,8 @@ def test_the_fuzzer_sees_a_hang(tmp_path, monkeypatch):
 
 
 def test_a_seed_always_makes_the_same_inputs():
-    def made() -> list[bytes]:
+    def inputs() -> list[bytes]:
         return [mutated(Random(f"0 {i}"), target.content, target.binary) for target in TARGETS[:3] for i in range(20)]
 
-    assert made() == made()
-    assert len(set(made())) > 30
+    assert inputs() == inputs()
+    assert len(set(inputs())) > 30

@@ -25,13 +25,13 @@ LINE = '{"_id": "p1", "text": "one"}\n'
 
 def lines(path: Path) -> list[str]:
     problems = Problems()
-    found = [line for _, line in read_lines(path, problems)]
+    rows = [line for _, line in read_lines(path, problems)]
     problems.check()
-    return found
+    return rows
 
 
 def refused(path: Path, sentence: str, read=read_scores) -> None:
-    """Check that a file is refused, before more than a few megabytes are taken."""
+    """Check that a file is refused before more than a few megabytes are allocated."""
     tracemalloc.start()
     try:
         with pytest.raises(InputError, match=sentence):
@@ -42,7 +42,7 @@ def refused(path: Path, sentence: str, read=read_scores) -> None:
 
 
 def doubling(combine: bytes, times: int) -> bytes:
-    """Return a pickle of a value that holds two of the one before, over and over, as a key."""
+    """Return a pickle whose key is a value that contains the previous value twice, repeatedly."""
     steps = b"".join(b"h" + bytes([i]) + b"h" + bytes([i]) + combine + b"q" + bytes([i + 1]) for i in range(times))
     return b"\x80\x02}" + b")q\0" + steps + b"K\x01s."
 
@@ -92,14 +92,14 @@ def test_no_flipped_bit_of_a_gzip_pickle_changes_a_score(tmp_path):
         flipped[place // 8] ^= 1 << place % 8
         path.write_bytes(flipped)
         try:
-            assert list(read_scores(path)) == read  # the name, the date and the system are not checked by gzip
+            assert list(read_scores(path)) == read  # gzip does not check the file name, the date and the system
         except InputError:
             refusals += 1
     assert refusals > 0.9 * 8 * len(packed) / 7
 
 
 @pytest.mark.parametrize("name", ["a.pkl.gz", "a.json.gz", "a.jsonl.gz"])
-def test_what_follows_a_gzip_stream_or_is_missing_of_it_is_damage(tmp_path, name):
+def test_bytes_after_a_gzip_stream_or_missing_from_it_are_damage(tmp_path, name):
     content = {"a.pkl.gz": pickle.dumps(SCORES), "a.json.gz": b'{"q": {"p": 1}}'}.get(name, b"")
     content = content or b'{"query": "q", "docs": ["p"], "scores": [1]}\n'
     packed = gzip.compress(content)
@@ -142,7 +142,7 @@ def test_a_billion_equal_rows_in_a_small_parquet_file_are_refused(tmp_path):
     refused(tmp_path / "a.parquet", "a passage of query 'q' comes twice")
 
 
-# --- what is no file
+# --- not a file
 
 
 @pytest.mark.parametrize(
@@ -161,11 +161,11 @@ def test_a_pipe_in_place_of_an_archive_is_named(tmp_path):
 
 
 def archive(folder: Path, name: str, content: bytes, change: dict[int, int] | None = None) -> Path:
-    """Write a zip of one member; `change` sets bytes of its headers, by their place in the central directory's."""
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as file:
+    """Write a zip of one member; `change` sets bytes in both of its headers, by offset in the central directory's."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr(name, content)
-    data = bytearray(made.getvalue())
+    data = bytearray(buffer.getvalue())
     for place, value in (change or {}).items():
         data[data.find(b"PK\x01\x02") + place] = data[place - 2] = value
     (folder / "a.zip").write_bytes(data)
@@ -194,7 +194,7 @@ def test_a_zstd_member_is_decompressed(tmp_path):
             lines(archive(tmp_path, "corpus.jsonl.zst", damaged))
 
 
-# --- what C libraries cut, or take memory by
+# --- values that C libraries truncate, or allocate memory by
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_grades_up_to_the_limit_on_both_sides_of_zero_are_read(tmp_path, set_lim
         ("q1 Q0 p 1 1_0 x", "score '1_0', expected a number"),
     ],
 )
-def test_a_run_that_trec_eval_would_read_otherwise_is_refused(tmp_path, line, says):
+def test_a_run_that_trec_eval_would_read_differently_is_refused(tmp_path, line, says):
     (tmp_path / "a.trec").write_text(line + "\n")
     refused(tmp_path / "a.trec", rf"a\.trec:1: .*{says}", read_run)
 

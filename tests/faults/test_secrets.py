@@ -1,4 +1,4 @@
-"""Names, passwords and tokens of URLs, and the headers of an entry, reach whom they are for and nothing else."""
+"""User names, passwords and tokens of URLs, and the headers of an entry, reach only the server they are meant for."""
 
 import base64
 import hashlib
@@ -38,7 +38,7 @@ def places(folder: Path, mirror: str | None = None) -> Places:
 
 
 def written(folder: Path) -> str:
-    """Return all that lies in a folder, names and text."""
+    """Return the names and contents of all files under a folder."""
     paths = [path for path in folder.rglob("*") if path.is_file()]
     return "\n".join(f"{path} {path.read_bytes()!r}" for path in paths)
 
@@ -56,9 +56,9 @@ def test_a_mirror_gets_its_password_and_nobody_else_reads_it(servers, tmp_path, 
     assert sent.headers["Authorization"] == "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
     assert "X-Key" not in sent.headers, "it is for the publisher"
     assert (tmp_path / "source" / "q.tsv").read_bytes() == BODY
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     assert "/files/q.tsv" in written(tmp_path / "checksums")
-    assert_hidden(written(tmp_path) + said.out + said.err)
+    assert_hidden(written(tmp_path) + output.out + output.err)
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,9 @@ def test_no_fault_of_a_mirror_or_a_publisher_shows_a_secret(servers, tmp_path, c
     source = entry(secret(publisher.url("/q.tsv")), bytes=len(BODY), md5=hashlib.md5(BODY).hexdigest(), verified=True)
     with pytest.raises(InputError) as caught:
         obtain(source, places(tmp_path, secret(server.url("/files"))), tmp_path / "q.tsv")
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     assert f"{publisher.url('/q.tsv')}?..." in str(caught.value)
-    assert_hidden(str(caught.value) + said.out + said.err + written(tmp_path))
+    assert_hidden(str(caught.value) + output.out + output.err + written(tmp_path))
 
 
 def test_a_server_that_cannot_be_reached_shows_no_secret(tmp_path, capsys):
@@ -133,7 +133,7 @@ def test_a_mirror_that_is_no_url_is_not_shown():
         assert_hidden(str(caught.value))
 
 
-def test_what_is_shown_of_an_address():
+def test_an_address_is_printed_without_its_secrets():
     address = Address("https://somebody:pa55word@host:8443/a/b.gz?token=sig-t0ken#part")
     assert (str(address), repr(address)) == ("https://host:8443/a/b.gz?...", "Address()")
     assert address.beside("c.gz").url == "https://somebody:pa55word@host:8443/a/b.gz/c.gz?token=sig-t0ken#part"

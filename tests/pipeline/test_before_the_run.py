@@ -50,6 +50,6 @@ def test_a_model_that_is_not_there_stops_the_run_before_its_first_job(model, tmp
         answer = run(workflow, "results/tiny/models/den", absent, endpoint)
     assert answer.returncode == 1
     assert "fatal  model" in answer.stderr
-    assert "stages.den.init: 'org/absent' is no folder here, and the hub" in answer.stderr
+    assert "stages.den.init: 'org/absent' is not a local folder, and the hub" in answer.stderr
     assert "org/encoder is on the hub" in answer.stderr, "all findings at once"
     assert not (tmp_path / "results" / "tiny" / "source").exists()

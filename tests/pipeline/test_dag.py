@@ -358,7 +358,10 @@ def test_a_training_on_several_nodes_asks_for_gpus_by_node_and_calls_srun_itself
             "recipe: dataset.sorce: no such key (did you mean source?)",
         ),
         ("{}", "recipe: dataset: this key is required"),
-        ("stages:\n  led: {}\n  led: {}\n", "bad.yaml:3: stages.led stands already in line 2, rename or remove one"),
+        (
+            "stages:\n  led: {}\n  led: {}\n",
+            "bad.yaml:3: stages.led: duplicate key, already in line 2; rename or remove one",
+        ),
     ],
 )
 def test_a_bad_config_stops_with_a_sentence_and_starts_no_job(clean, text, sentence):

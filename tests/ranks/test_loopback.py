@@ -1,4 +1,4 @@
-"""The processes of a training on one machine: who hears them, and what the death of one of them does to the others."""
+"""The processes of a job on one machine: where they listen, and what happens to the others when one dies."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.ranks,
     pytest.mark.skipif(sys.platform != "linux", reason="looks up processes and sockets as Linux shows them"),
 ]
-# Two ranks that talk to each other, say so, and wait for one another for ever.
+# Two ranks that exchange a tensor, print that, and then sleep.
 TALK = """
 import os, time
 import torch.distributed as dist
@@ -36,7 +36,7 @@ run_main(main)
 
 @pytest.fixture
 def talking(tmp_path, monkeypatch):
-    """Start two ranks on pretended GPUs; return the agent, which the launcher has become, and the ranks' numbers."""
+    """Start two ranks on simulated GPUs; return the agent, which the launcher has become, and the ranks' ids."""
     (tmp_path / "talk.py").write_text(TALK)
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     (tmp_path / "tmp").mkdir()
@@ -44,28 +44,28 @@ def talking(tmp_path, monkeypatch):
     monkeypatch.setattr(launch.tempfile, "tempdir", str(tmp_path / "tmp"))
     command = [sys.executable, "-m", "led_pipeline.jobs.launch", "--gpu", "2", "--threads", "2", "--", "talk"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | variables)
-    said = []
-    while len(said) < 2 and (line := process.stdout.readline()):
-        said += [line.split()] if line.startswith("rank") else []
-    assert [line[3] for line in said] == ["2", "2"], "they have heard each other"
-    yield process, [int(line[2]) for line in sorted(said)]
+    lines = []
+    while len(lines) < 2 and (line := process.stdout.readline()):
+        lines += [line.split()] if line.startswith("rank") else []
+    assert [line[3] for line in lines] == ["2", "2"], "they have reached each other"
+    yield process, [int(line[2]) for line in sorted(lines)]
     process.kill()
     process.communicate()
 
 
 def listening(process: int) -> set[tuple[str, str]]:
-    """Return the protocols and addresses, as /proc writes them, at which a process listens."""
+    """Return the protocols and addresses, in /proc's notation, on which a process listens."""
     sockets = set()
     for entry in Path(f"/proc/{process}/fd").iterdir():
         target = str(entry.readlink())
         sockets |= {target[8:-1]} if target.startswith("socket:[") else set()
-    heard = set()
+    addresses = set()
     for protocol in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{protocol}").read_text().splitlines()[1:]:
             fields = line.split()
             if fields[3] == "0A" and fields[9] in sockets:  # LISTEN
-                heard.add((protocol, fields[1].partition(":")[0]))
-    return heard
+                addresses.add((protocol, fields[1].partition(":")[0]))
+    return addresses
 
 
 def within(condition: Callable[[], bool], seconds: float = 20) -> bool:
@@ -85,7 +85,7 @@ def ended(process: int) -> bool:
 
 
 def free(device: str, byte: int | None = None) -> bool:
-    """Whether nobody holds a device, or one of the bytes of its lock file."""
+    """Return whether nobody holds a device, or a byte of its lock file."""
     file = locks.open_lock(launch.lock_folder() / launch.lock_name(device))
     try:
         return locks.take(file, byte)
@@ -97,12 +97,12 @@ def left_in(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if path != launch.lock_folder()]
 
 
-def test_one_machine_hears_nobody_else_and_a_killed_agent_takes_its_ranks_along(talking, tmp_path):
+def test_a_job_listens_on_the_loopback_interface_only_and_a_killed_agent_ends_its_ranks(talking, tmp_path):
     agent, ranks = talking
-    heard = [listening(process) for process in (agent.pid, *ranks)]
-    assert all(heard), "the agent's store and each rank's gloo"
-    assert set.union(*heard) == {("tcp", "0100007F")}, "127.0.0.1"
-    # The agent and each rank hold both devices, each on its own, so that the last of them gives them back.
+    addresses = [listening(process) for process in (agent.pid, *ranks)]
+    assert all(addresses), "the agent's store and each rank's gloo"
+    assert set.union(*addresses) == {("tcp", "0100007F")}, "127.0.0.1"
+    # The agent and every rank hold both devices independently, so that the last of them releases them.
     assert [free(device, byte) for device in "56" for byte in range(4)] == [False, False, False, True] * 2
     agent.kill()
     agent.wait()

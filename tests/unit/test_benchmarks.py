@@ -1,4 +1,4 @@
-"""The benchmarks at their smallest: that they run, not what they measure."""
+"""The benchmarks run at their smallest sizes; their measurements do not matter here."""
 
 import importlib
 import io
@@ -39,8 +39,8 @@ def rows(output: str) -> list[list[str]]:
 
 def test_every_row_of_the_gpu_benchmark_is_measured(monkeypatch, capsys):
     run(monkeypatch, gpu, "--tiny")
-    found = rows(capsys.readouterr().out)
-    assert len(found) == 18 and not [row for row in found if "failed" in row[1]]
+    cells = rows(capsys.readouterr().out)
+    assert len(cells) == 18 and not [row for row in cells if "failed" in row[1]]
 
 
 def test_a_row_of_the_gpu_benchmark_that_fails_costs_no_other_and_is_remembered(monkeypatch, capsys):
@@ -94,7 +94,7 @@ class DenseModel(nn.Module):
 
 
 def test_a_step_of_ours_and_of_a_peer_take_the_same_batch(monkeypatch, capsys, tmp_path):
-    """The peer is a stand-in with the names of Tevatron's, in this process."""
+    """The peer is a fake with Tevatron's names, in this process."""
     package = tmp_path / "src/tevatron/retriever"
     package.mkdir(parents=True)
     (package / "modeling.py").write_text(TEVATRON)
@@ -102,8 +102,8 @@ def test_a_step_of_ours_and_of_a_peer_take_the_same_batch(monkeypatch, capsys, t
     monkeypatch.setattr(logging, "disable", lambda level: None)
 
     class Peer(trainers.Peer):
-        def __init__(self, name, checkout, batch, a):
-            self.arguments = [name, checkout, batch, "--layers", a.layers, "--hidden", a.hidden, "--threads", 1]
+        def __init__(self, name, checkout, batch, sizes):
+            self.arguments = [name, checkout, batch, "--layers", sizes.layers, "--hidden", sizes.hidden, "--threads", 1]
 
         def step(self):
             monkeypatch.setattr(sys, "stdin", io.StringIO("step\n"))
@@ -118,8 +118,8 @@ def test_a_step_of_ours_and_of_a_peer_take_the_same_batch(monkeypatch, capsys, t
 
     monkeypatch.setattr(trainers, "Peer", Peer)
     run(monkeypatch, trainers, "--tevatron", tmp_path, "--layers", 1, "--hidden", 64, "--rounds", 1, "--threads", 1)
-    ((what, ours, theirs, *_),) = rows(capsys.readouterr().out)
-    assert what == "tevatron: 16 x 8" and float(ours.split()[0]) > 0 < float(theirs.split()[0])
+    ((label, ours, peer, *_),) = rows(capsys.readouterr().out)
+    assert label == "tevatron: 16 x 8" and float(ours.split()[0]) > 0 < float(peer.split()[0])
 
 
 def in_this_process(command: str, folder: Path, environment: dict[str, str], grows: Path) -> dict[str, float]:
@@ -153,7 +153,7 @@ def test_every_step_but_javas_runs_on_a_synthetic_collection(monkeypatch, capsys
     assert [row[0] for row in rows(extrapolated)] == whole
 
 
-def test_what_a_command_takes_is_measured(tmp_path):
+def test_time_and_disk_of_a_command_are_measured(tmp_path):
     took = processes.run_measured("head -c 5000 /dev/zero > made", tmp_path, {"PATH": "/bin:/usr/bin"}, tmp_path)
     assert took["disk_peak"] == 5_000 and 0 <= took["cpu_s"] < 5
     with pytest.raises(SystemExit, match="exit status 3: exit 3"):
@@ -161,14 +161,14 @@ def test_what_a_command_takes_is_measured(tmp_path):
 
 
 def test_seeds_of_a_recipe_are_compared_and_then_their_means(monkeypatch, capsys, tmp_path):
-    def made(config, seed):
+    def fake_run(config, seed):
         (tmp_path / "eval").mkdir(exist_ok=True)
         for name, shift in (("led", 0.5), ("den_continue", 0.25)):
             values = {f"q{i}": dict.fromkeys(MEASURES, shift * (i % 2)) for i in range(10)}
             write_per_query(tmp_path / f"eval/{name}.dev.per_query.tsv", values)
         return tmp_path, 1.0
 
-    monkeypatch.setattr(demo_seeds, "run", made)
+    monkeypatch.setattr(demo_seeds, "run", fake_run)
     run(monkeypatch, demo_seeds, "--seeds", 10, 20, "--pair", "led", "den_continue")
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1:3] for line in lines if line.startswith(("10 ", "20 "))] == [["0.2500", "0.1250"]] * 2

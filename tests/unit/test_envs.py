@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 PIN = re.compile(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.]+)")
 LISTS = ("requirements.txt", "cpu.txt", "gpu.txt", "test.txt")
-# What torch and Faiss bring in on Linux with CUDA only.
+# Dependencies of torch and Faiss on Linux with CUDA only.
 CUDA = ("cuda-", "nvidia-", "triton", "faiss-gpu")
 
 
@@ -25,7 +25,7 @@ def parse(lines: list[str], where: str) -> dict[str, str]:
     for line in filter(None, (line.partition("#")[0].strip() for line in lines)):
         match = PIN.fullmatch(line)
         assert match, f"{where}: '{line}' is not NAME==VERSION"
-        assert canonicalize_name(match[1]) not in pins, f"{where}: {match[1]} stands twice"
+        assert canonicalize_name(match[1]) not in pins, f"{where}: {match[1]} is listed twice"
         pins[canonicalize_name(match[1])] = match[2]
     return pins
 
@@ -35,7 +35,7 @@ def pins(name: str) -> dict[str, str]:
 
 
 def dependencies(names: list[str]) -> set[str]:
-    """Return the installed closure of some packages under this interpreter, those themselves included."""
+    """Return some installed packages and all their dependencies under this interpreter."""
     try:
         return _closure(names)
     except PackageNotFoundError as error:
@@ -43,18 +43,18 @@ def dependencies(names: list[str]) -> set[str]:
 
 
 def _closure(names: list[str]) -> set[str]:
-    seen: set[tuple[str, str]] = set()
+    visited: set[tuple[str, str]] = set()
     waiting = [(canonicalize_name(name), "") for name in names]
     while waiting:
         name, extra = waiting.pop()
-        if (name, extra) in seen:
+        if (name, extra) in visited:
             continue
-        seen.add((name, extra))
+        visited.add((name, extra))
         for requirement in map(Requirement, requires(name) or []):
             if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
-                found = canonicalize_name(requirement.name)
-                waiting += [(found, extra) for extra in ("", *requirement.extras)]
-    return {name for name, _ in seen}
+                dependency = canonicalize_name(requirement.name)
+                waiting += [(dependency, extra) for extra in ("", *requirement.extras)]
+    return {name for name, _ in visited}
 
 
 def test_every_dependency_of_the_package_is_pinned_within_its_bounds():
@@ -79,11 +79,11 @@ def test_constraints_repeat_every_pin(name):
 
 def test_constraints_hold_whatever_the_lists_bring_in_and_nothing_else():
     names = [package for name in LISTS if name != "gpu.txt" for package in pins(name)]
-    needed = dependencies(names)
-    listed = pins("constraints.txt").keys()
-    assert needed - listed == set()
+    required = dependencies(names)
+    constraints = pins("constraints.txt").keys()
+    assert required - constraints == set()
     # SQLAlchemy asks for greenlet on some machines only.
-    assert {name for name in listed - needed if not name.startswith(CUDA)} <= {"greenlet"}
+    assert {name for name in constraints - required if not name.startswith(CUDA)} <= {"greenlet"}
 
 
 # --- the digests
@@ -93,7 +93,7 @@ HASHED = re.compile(r"([A-Za-z0-9._-]+)==(\S+)((?: \\\n    --hash=sha256:[0-9a-f
 
 
 def locked(name: str) -> dict[str, str]:
-    """Return the pins of a list of envs/lock/; all that is in it is a comment or a pin with its digests."""
+    """Return the pins of a list of envs/lock/, which contains only a comment and pins with digests."""
     text = (ROOT / "envs" / "lock" / f"{name}.txt").read_text(encoding="utf-8")
     assert HASHED.sub("", text) == "# Made by `make lock`.\n"
     return {canonicalize_name(match[1]): match[2] for match in HASHED.finditer(text)}
@@ -114,7 +114,7 @@ def test_what_tests_need_alone_is_in_a_list_of_its_own():
 
 
 def test_every_installation_compares_digests():
-    """torch of an index of the user's alone is not compared: it is none of PyPI's files."""
+    """Except torch from the user's own index, which is not one of PyPI's files."""
     for name in ("install.sh", "led.post-deploy.sh"):
         text = (ROOT / "envs" / name).read_text(encoding="utf-8")
         installs = [line.strip() for line in text.splitlines() if "pip install" in line]

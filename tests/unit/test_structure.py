@@ -106,6 +106,26 @@ def test_what_only_plans_or_counts_does_not_wait_for_torch(name):
     assert answer.stdout == "False False\n"
 
 
+# Rooms whose functions get typed arguments: main() alone sees an argparse.Namespace.
+WITHOUT_NAMESPACE = ("files", "jobs", "pretrained", "fetch", "search", "cli", "versions", "user_code")
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name) in WITHOUT_NAMESPACE])
+def test_only_main_sees_an_argparse_namespace(module):
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    namespaces = set()  # names of the variables that hold one
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg) and node.annotation is not None:
+            assert "Namespace" not in ast.unparse(node.annotation), f"{module}:{node.lineno}: a Namespace as parameter"
+        if isinstance(node, ast.FunctionDef) and "parse_args()" in ast.unparse(node):
+            assert node.name == "main", f"{module}.{node.name} parses the command line"
+        if isinstance(node, ast.Assign) and ast.unparse(node.value).endswith(".parse_args()"):
+            namespaces |= {ast.unparse(target) for target in node.targets}
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        arguments = {ast.unparse(argument) for argument in [*call.args, *(keyword.value for keyword in call.keywords)]}
+        assert not arguments & namespaces, f"{module}:{call.lineno}: a Namespace goes to {ast.unparse(call.func)}"
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_stays_under_300_lines_and_a_function_under_50(module):
     text = MODULES[module].read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Fetch: the one room with a network: published files, the model hub, checksums, progress.
+"""Fetch: download published files and models of the hub; the only room that uses the network.
 
-Others import `sources`, `hub` and `checksums`.
+Other rooms import `sources`, `hub` and `checksums`.
 """

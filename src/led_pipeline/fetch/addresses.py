@@ -1,7 +1,7 @@
-"""Addresses: URLs that do not show their secrets.
+"""URLs that do not reveal their secrets in messages, logs and records.
 
-A URL may hold a name and a password (`https://user:secret@host/`) or a token in its query (`?sig=...`). An `Address` is
-asked for with them, and shown, logged and recorded without: everything but `Address.url` leaves them out.
+A URL may hold a user name and a password (`https://user:secret@host/`) or a token in its query (`?sig=...`). Requests
+use the full `Address.url`; everything else about an `Address` leaves the secrets out.
 """
 
 import re
@@ -15,7 +15,7 @@ _QUERY = re.compile(r"(?<=[\w/.%~=-])\?[^\s'\"<>)]+")
 
 @dataclass(frozen=True)
 class Address:
-    """A URL; its string is what may be shown of it."""
+    """A URL; `str()` returns it without secrets."""
 
     url: str = field(repr=False)
 
@@ -30,7 +30,7 @@ class Address:
 
     @property
     def origin(self) -> tuple[str, str | None, int | None]:
-        """The scheme, host and port: what a request's headers are meant for. Empty for what is not a URL."""
+        """Scheme, host and port, which decide where a request's headers may go; empty if this is not a URL."""
         try:
             parts = urlsplit(self.url)
             return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
@@ -38,12 +38,12 @@ class Address:
             return "", None, None
 
     def beside(self, name: str) -> "Address":
-        """Return the address of a file in the folder that this one is; a query stays."""
+        """Return the address of a file in this folder, with the same query."""
         parts = urlsplit(self.url)
         return Address(urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}")))
 
     def hide(self, text: str) -> str:
-        """Return a text, such as a library's error, without this URL's secrets and those of any other URL in it."""
+        """Remove this URL's secrets, and those of any other URL, from a text such as a library's error."""
         parts = urlsplit(self.url)
         secrets = {parts.netloc.rpartition("@")[0], parts.password or "", parts.query}
         secrets |= {unquote(secret) for secret in secrets}

@@ -1,7 +1,7 @@
-"""Checksums: a file against its published size and checksum, or against those of its first download.
+"""Check a file against its published size and checksum, or against those of its first download.
 
-Where nothing was published, the first download's size and SHA-256 are written to a record, and every later one has to
-match it. Records are small JSON files that lie beside the dataset's source files; deleting one accepts another file.
+If no checksum was published, the size and SHA-256 of the first download go into a record, which every later download
+must match. Records are small JSON files beside the dataset's source files; deleting one accepts a different file.
 """
 
 from datetime import date
@@ -18,30 +18,30 @@ GZIP = b"\x1f\x8b"
 
 
 class Expected:
-    """What a file must be: the published size and checksum, or those of the record, or not known yet."""
+    """The expected size and checksum of a file: published, recorded, or still unknown."""
 
     def __init__(self, source: Source, records: Path) -> None:
         self.record = records / f"{source.served_as}.json"
         self._source = source
-        seen = self._read_record() if not source.verified and self.record.exists() else {}
-        self.bytes: int | None = source.bytes or seen.get("bytes")
-        self.checksums: dict[str, str] = source.checksums or {k: seen[k] for k in ("sha256",) if k in seen}
-        self._recorded = seen.get("recorded")
+        first = self._read_record() if not source.verified and self.record.exists() else {}
+        self.bytes: int | None = source.bytes or first.get("bytes")
+        self.checksums: dict[str, str] = source.checksums or {k: first[k] for k in ("sha256",) if k in first}
+        self._recorded = first.get("recorded")
 
     def _read_record(self) -> dict[str, Any]:
-        seen = read_json(self.record)
-        numbers = isinstance(seen, dict) and (type(seen.get("bytes")), type(seen.get("sha256"))) == (int, str)
-        if not numbers:
+        first = read_json(self.record)
+        is_record = isinstance(first, dict) and (type(first.get("bytes")), type(first.get("sha256"))) == (int, str)
+        if not is_record:
             raise InputError(f"{self.record}: expected bytes and sha256 of a first download; delete this file")
-        return seen
+        return first
 
     @property
-    def known(self) -> bool:
-        """Whether there is a checksum, so that a file put together wrongly cannot go unnoticed."""
+    def has_checksum(self) -> bool:
+        """Whether a checksum is known, which would reveal a file joined from parts of different files."""
         return bool(self.checksums)
 
     def check_size(self, size: int, origin: str) -> None:
-        """Raise an `InputError` that names `origin` if this is not the expected number of bytes."""
+        """Raise an `InputError` that names `origin` if `size` is not the expected number of bytes."""
         if self.bytes is not None and size != self.bytes:
             raise InputError(f"{origin}: expected {self.bytes:,} bytes{self._by()}, got {size:,}{self._how()}")
 
@@ -52,22 +52,22 @@ class Expected:
             if (got := digest(path, algorithm)) != value:
                 name = {"md5": "MD5", "sha256": "SHA-256"}[algorithm]
                 raise InputError(f"{origin}: expected {name} {value}{self._by()}, got {got}{self._how()}")
-        if not self.known and self._source.served_as.endswith(".gz"):
+        if not self.has_checksum and self._source.served_as.endswith(".gz"):
             with path.open("rb") as file:
                 start = file.read(40)
             if not start.startswith(GZIP):
                 raise InputError(f"{origin}: expected a gzip file, got one that starts with {start!r}")
 
     def remember(self, path: Path, url: str) -> None:
-        """Record a file that has passed its check and whose checksum was not known; do nothing otherwise."""
-        if self.known:
+        """Record the size and SHA-256 of a checked file without a known checksum; do nothing otherwise."""
+        if self.has_checksum:
             return
-        name = self._source.served_as
-        seen: dict[str, Any] = {"file": name, "url": url, "bytes": path.stat().st_size, "sha256": digest(path)}
-        write_json(self.record, seen | {"recorded": date.today().isoformat()})
+        name, size, sha256 = self._source.served_as, path.stat().st_size, digest(path)
+        first = {"file": name, "url": url, "bytes": size, "sha256": sha256, "recorded": date.today().isoformat()}
+        write_json(self.record, first)
         print(
-            f"{name}: no published checksum to compare with; {seen['bytes']:,} bytes with SHA-256 {seen['sha256']}"
-            f" are recorded in {self.record}, and from now on no other file is accepted",
+            f"{name}: no published checksum to compare with; recorded {size:,} bytes with SHA-256 {sha256} in"
+            f" {self.record}, no other file will be accepted",
             flush=True,
         )
 
@@ -77,4 +77,4 @@ class Expected:
     def _how(self) -> str:
         if not self._recorded:
             return ""
-        return f"; if the publisher has changed the file and you want the new one, delete {self.record} and start again"
+        return f"; if the publisher has changed the file and you want the new one, delete {self.record} and rerun"

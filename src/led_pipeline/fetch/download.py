@@ -1,12 +1,12 @@
-"""Download: one published file into a dataset's source folder, checked against its size and checksum.
+"""Download one published file into a dataset's source folder and check its size and checksum.
 
 Run as `python -m led_pipeline.fetch.download --sources config/sources.yaml --name NAME --archives DIR --records DIR
---out FILE`. What is not finished stays in the archives folder as a .part file, and the next run fetches the rest. An
-archive that holds several of the files is kept there and downloaded once. What already lies there under the name that
-the first URL ends with is checked and used instead of the network, so a file can be put there by hand. A file without a
-published checksum is held to that of its first download, which stands in the records folder.
+--out FILE`. An unfinished download stays in the archives folder as a .part file, and the next run fetches the rest. An
+archive with several of the files is kept there and downloaded once. A file that is already there, under the name that
+the first URL ends with, is checked and used instead of the network, so you can put it there by hand. A file without a
+published checksum must match its first download, whose checksum is in the records folder.
 
-The environment variable LED_MIRROR names a folder of your own, as an https:, http: or file: URL, to look in first.
+The environment variable LED_MIRROR names your own mirror, as an https:, http: or file: URL; it is tried first.
 """
 
 import argparse
@@ -29,45 +29,46 @@ from led_pipeline.fetch.addresses import Address
 from led_pipeline.fetch.checksums import Expected
 from led_pipeline.fetch.progress import megabytes
 from led_pipeline.fetch.sources import MIRROR, Source, read_source
-from led_pipeline.fetch.transfer import NoRoom, Part, Patience, Wanted, transfer
+from led_pipeline.fetch.transfer import FileSpec, NoRoom, Part, Patience, transfer
 from led_pipeline.files.atomic import atomic
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
 
 CHUNK = 1 << 20
-UNPACKED = 4  # how many times its size an archive's member is taken to have where nobody knows
+UNPACKED = 4  # assumed size of an archive's member in multiples of the archive, if the list does not give it
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where things lie, and how long to try."""
+    """Folders for downloads, the mirror, and how long to try."""
 
     archives: Path  # archives, unfinished downloads, files put there by hand
-    records: Path  # the checksums of files that nobody publishes a checksum of
+    records: Path  # checksums of first downloads, for files without a published one
     mirror: str | None = None
     patience: Patience = field(default_factory=Patience)
 
-    def kept(self, source: Source) -> Path:
+    def archive(self, source: Source) -> Path:
+        """Return the path of a finished download, or of a file put there by hand."""
         return self.archives / source.served_as
 
 
 def fetch(source: Source, places: Places, out: Path) -> tuple[Path, str]:
-    """Download a file and check it; return the finished .part file and the URL that it came from, without secrets.
+    """Download a file and check it; return the finished .part file and its URL without secrets.
 
     Raises:
-        InputError: one line per URL with what was wrong, and what to do.
+        InputError: one line per URL with its error, and what to do.
         NoRoom: the disk is full or too small.
     """
     expected = Expected(source, places.records)
-    part = Part(places.kept(source).with_name(f"{source.served_as}.part"))
+    part = Part(places.archive(source).with_name(f"{source.served_as}.part"))
     room = partial(_make_room, source, part, out)
     if expected.bytes:
         room(expected.bytes, expected.bytes - part.size)
     faults = []
     for url in source.urls(places.mirror):
         try:
-            wanted = Wanted(source.headers_for(url), expected.known, expected.bytes, expected.check_size, room)
-            _fetch_from(url, part, wanted, expected, places.patience)
+            spec = FileSpec(source.headers_for(url), expected.has_checksum, expected.bytes, expected.check_size, room)
+            _fetch_from(url, part, spec, expected, places.patience)
         except NoRoom:
             raise
         except InputError as error:
@@ -78,18 +79,18 @@ def fetch(source: Source, places: Places, out: Path) -> tuple[Path, str]:
     raise InputError("\n  ".join([f"{source.name} could not be downloaded:", *faults, _advice(source, places)]))
 
 
-def _fetch_from(url: Address, part: Part, wanted: Wanted, expected: Expected, patience: Patience) -> None:
-    """Complete the part from one URL; where a part that was continued turns out wrong, once more from the start."""
-    resumed = transfer(url, part, wanted, patience)
+def _fetch_from(url: Address, part: Part, spec: FileSpec, expected: Expected, patience: Patience) -> None:
+    """Complete the part from one URL; if a resumed part turns out wrong, download it once more from the start."""
+    resumed = transfer(url, part, spec, patience)
     try:
         try:
             expected.check(part.path, str(url))
         except InputError as error:
             if not resumed:
                 raise
-            print(f"{error}; it was put together from several transfers, so once more from the start", file=sys.stderr)
+            print(f"{error}; it was joined from several transfers, so it is downloaded again", file=sys.stderr)
             part.clear()
-            transfer(url, part, wanted, patience)
+            transfer(url, part, spec, patience)
             expected.check(part.path, str(url))
     except InputError:
         part.clear()
@@ -98,13 +99,13 @@ def _fetch_from(url: Address, part: Part, wanted: Wanted, expected: Expected, pa
 
 def _advice(source: Source, places: Places) -> str:
     return (
-        f"what to do: start again later (a download goes on where it stopped); or put the file at {places.kept(source)}"
+        f"what to do: rerun later (a download resumes where it stopped); or put the file at {places.archive(source)}"
         f" yourself; or set {MIRROR} to the URL of a folder that has {source.served_as}"
     )
 
 
 def _make_room(source: Source, part: Part, out: Path, total: int, missing: int) -> None:
-    """Raise `NoRoom` unless the rest of a download fits on its disk, and what is unpacked from it on its own."""
+    """Raise `NoRoom` unless the rest of a download and the file unpacked from it fit on their disks."""
     needs = [(part.path.parent, missing)]
     if source.member is not None:
         needs.append((out.parent, source.unpacked_bytes or UNPACKED * total))
@@ -119,18 +120,18 @@ def require(name: str, needs: Iterable[tuple[Path, int]]) -> None:
     for folder, size in needs:
         disks[folder.stat().st_dev].append((folder, size))
     for uses in disks.values():
-        needed, free = sum(size for _, size in uses), shutil.disk_usage(uses[0][0]).free
-        if needed > free:
+        total, free = sum(size for _, size in uses), shutil.disk_usage(uses[0][0]).free
+        if total > free:
             parts = ", ".join(f"{megabytes(size)} MB in {folder}" for folder, size in uses)
             raise NoRoom(
-                f"{name}: needs {megabytes(needed)} MB of disk ({parts}), {megabytes(free)} MB are free there;"
-                " free some space, or put the results folder on another disk, then start again"
+                f"{name}: needs {megabytes(total)} MB of disk ({parts}), {megabytes(free)} MB are free there;"
+                " free some space, or put the results folder on another disk, then rerun"
             )
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, so that of several jobs that need the same archive one downloads it and the others wait."""
+    """Hold a lock file, so that one of several jobs downloads their common archive while the others wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -141,8 +142,8 @@ def extract(archive: Path, member: str, out: Path, verify: bool = True) -> None:
     """Publish one file of a tar.gz archive; a leading ./ in the archive's names does not matter.
 
     Args:
-        verify: read the archive to its end, where the checksum is that gzip verifies; not needed for an archive that
-            had the published one.
+        verify: read the archive to the end, so that gzip verifies its checksum; unnecessary if the archive has
+            already been checked against a published one.
     """
     names = []
     try:
@@ -151,29 +152,31 @@ def extract(archive: Path, member: str, out: Path, verify: bool = True) -> None:
                 if entry.isfile() and PurePosixPath(entry.name) == PurePosixPath(member):
                     require(member, [(out.parent, entry.size)])
                     with atomic(out) as temporary, temporary.open("wb") as file:
-                        shutil.copyfileobj(tar.extractfile(entry), file, CHUNK)
+                        content = tar.extractfile(entry)
+                        assert content is not None  # None is for folders and links; `entry` is a file
+                        shutil.copyfileobj(content, file, CHUNK)
                         while verify and unpacked.read(CHUNK):
                             pass
                     return
                 names.append(entry.name)
     except (tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError, gzip.BadGzipFile) as error:
-        raise InputError(f"{archive}: expected a tar.gz archive ({error}); delete it and start again") from error
+        raise InputError(f"{archive}: expected a tar.gz archive ({error}); delete it and rerun") from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise NoRoom(f"{out}: {error.strerror} while unpacking; free some space and start again") from error
+        raise NoRoom(f"{out}: {error.strerror} while unpacking; free some space and rerun") from error
     raise InputError(f"{archive}: expected a file '{member}' inside, found {', '.join(names) or 'nothing'}")
 
 
 def obtain(source: Source, places: Places, out: Path) -> None:
-    """Publish one file at `out`: from the archives folder where it lies there, from the network otherwise."""
-    kept, expected = places.kept(source), Expected(source, places.records)
+    """Publish one file at `out`, from the archives folder if it is there, otherwise from the network."""
+    archive, expected = places.archive(source), Expected(source, places.records)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with locked(kept.with_name(f".{source.served_as}.lock")):
-        url = f"{kept}, which was there"
-        if kept.exists():
+    with locked(archive.with_name(f".{source.served_as}.lock")):
+        url = f"{archive}, which was there"
+        if archive.exists():
             try:
-                expected.check(kept, str(kept))
+                expected.check(archive, str(archive))
             except InputError as error:
                 advice = "delete it to download it again, or put the right file there"
                 raise InputError(f"{error}; {advice}") from error
@@ -183,23 +186,24 @@ def obtain(source: Source, places: Places, out: Path) -> None:
                 expected.remember(part, url)
                 _move(part, out)
                 return
-            part.replace(kept)
+            part.replace(archive)
             Part(part).clear()
         if source.member is None:
-            expected.remember(kept, url)
-            _copy(kept, out)
+            expected.remember(archive, url)
+            _copy(archive, out)
     if source.member is not None:
-        _unpack(source, places, out, url)
+        _unpack(source, source.member, places, out, url)
 
 
-def _unpack(source: Source, places: Places, out: Path, url: str) -> None:
-    """Extract an archive's member; only then is an archive without a published checksum known to be one."""
+def _unpack(source: Source, member: str, places: Places, out: Path, url: str) -> None:
+    """Extract an archive's member, and only then record an archive without a published checksum."""
+    archive = places.archive(source)
     with locked(places.archives / f".{source.name}.lock"):
-        for left in out.parent.glob(f".{out.name}.*.part"):  # of a process that was killed
-            left.unlink()
-        extract(places.kept(source), source.member, out, verify=not source.verified)
-    with locked(places.kept(source).with_name(f".{source.served_as}.lock")):
-        Expected(source, places.records).remember(places.kept(source), url)
+        for leftover in out.parent.glob(f".{out.name}.*.part"):  # from a killed process
+            leftover.unlink()
+        extract(archive, member, out, verify=not source.verified)
+    with locked(archive.with_name(f".{source.served_as}.lock")):
+        Expected(source, places.records).remember(archive, url)
 
 
 def _move(part: Path, out: Path) -> None:
@@ -218,7 +222,7 @@ def _copy(path: Path, out: Path) -> None:
 
 
 def main() -> None:
-    """Parse the command line and fetch one file."""
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sources", type=Path, required=True, help="the list of files, such as config/sources.yaml")
     parser.add_argument("--name", required=True, help="the entry to fetch")

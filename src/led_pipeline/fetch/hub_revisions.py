@@ -1,9 +1,9 @@
-"""The commits of the models that the recipes here name, for names without @revision.
+"""Pinned commits of the hub models that the shipped recipes name without @revision.
 
-A model of the hub can be replaced under its name. These commits are the ones that many public projects write down in
-their code and model cards; nothing was downloaded for it. Models whose commit was found nowhere are left out: the first
-fetch takes what is there, its commit is in the folder's hub.json, and `led plan` says that it is not pinned. A commit
-that changes is another model: raise VERSIONS["hub"] with it.
+A hub model can be replaced under its name. These commits are the ones that many public projects cite in their code and
+model cards; they were not checked by a download. A model without a published commit is not listed: the first fetch
+takes the current one and writes its commit to the folder's hub.json, and `led plan` reports that it is not pinned. A
+different commit is a different model: raise VERSIONS["hub"] when you change one.
 """
 
 REVISIONS = {
@@ -13,5 +13,5 @@ REVISIONS = {
     "distilbert-base-uncased": "12040accade4e8a0f71eabdb258fecc2e7e948be",
     "facebook/contriever": "2bd46a25019aeea091fd42d1f0fd4801675cf699",
 }
-# Named by a recipe, and written down nowhere that was found.
+# Models of the shipped recipes for which no published commit is known.
 UNPINNED = ("Luyu/co-condenser-marco", "opensearch-project/opensearch-neural-sparse-encoding-v1")

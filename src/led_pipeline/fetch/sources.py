@@ -1,4 +1,4 @@
-"""Sources: the list of published files, such as config/sources.yaml, and where each of them can be had."""
+"""Read the list of published files, such as config/sources.yaml, with their URLs, sizes and checksums."""
 
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Self
@@ -18,22 +18,22 @@ Bytes = Annotated[int, Field(ge=1)]
 
 
 def is_url(text: str) -> bool:
-    """Return whether a text is a URL of a kind that is downloaded from."""
+    """Return whether a text is a URL with a supported scheme."""
     scheme, host, _ = Address(text).origin
     return scheme in SCHEMES and (bool(host) or scheme == "file")
 
 
 class Source(BaseModel):
-    """One published file; size and checksum are those of what the URLs serve, the archive where there is a member."""
+    """One published file; size and checksum are those of the served file: the archive, if `member` is set."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     url: Annotated[list[str], Field(min_length=1)]
-    headers: dict[str, str] = {}  # sent to the host of the first URL, and to no other
+    headers: dict[str, str] = {}  # sent only to the host of the first URL
     member: str | None = None
     bytes: Bytes | None
-    unpacked_bytes: Bytes | None = None  # of the member, rounded up; for the check of free disk space only
+    unpacked_bytes: Bytes | None = None  # of the member, rounded up; only for the check of free disk space
     md5: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = None
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     verified: bool
@@ -42,21 +42,21 @@ class Source(BaseModel):
     @model_validator(mode="after")
     def _verified_means_checksum(self) -> Self:
         if self.verified != bool(self.checksums):
-            raise ValueError("verified is true where md5 or sha256 is known, and only there")
+            raise ValueError("verified must be true if md5 or sha256 is given, and false otherwise")
         return self
 
     @property
     def served_as(self) -> str:
-        """The last part of the first URL's path: the name under which the archives folder and a mirror keep it."""
+        """The last part of the first URL's path: the file's name in the archives folder and on a mirror."""
         return PurePosixPath(urlsplit(self.url[0]).path).name
 
     @property
     def checksums(self) -> dict[str, str]:
-        """The known checksums by algorithm."""
+        """The published checksums by algorithm."""
         return {name: value for name in ("md5", "sha256") if (value := getattr(self, name)) is not None}
 
     def urls(self, mirror: str | None) -> list[Address]:
-        """Return where to look, in order: in the user's own mirror, if there is one, then where it is published.
+        """Return the addresses to try, in order: the user's mirror, if there is one, then the published URLs.
 
         Raises:
             InputError: the mirror is not a URL.
@@ -65,15 +65,15 @@ class Source(BaseModel):
         if not mirror:
             return published
         if not is_url(mirror):
-            named = "its value" if "@" in mirror or "?" in mirror else f"'{mirror}'"  # a secret may be in it
+            value = "its value" if "@" in mirror or "?" in mirror else f"'{mirror}'"  # it may contain a secret
             raise InputError(
-                f"{MIRROR}: {named} is not a URL, expected the folder of the files, such as"
+                f"{MIRROR}: {value} is not a URL, expected the folder of the files, such as"
                 f" https://host/msmarco or file:/data/msmarco; correct or unset this environment variable"
             )
         return [Address(mirror).beside(self.served_as), *published]
 
     def headers_for(self, url: Address) -> dict[str, str]:
-        """Return the headers of a request: those of the entry are for the publisher alone, not for mirrors."""
+        """Return the headers of a request: those of the entry for the publisher, none for mirrors."""
         return self.headers if url.origin == Address(self.url[0]).origin else {}
 
 
@@ -89,7 +89,7 @@ class Sources(BaseModel):
         first: dict[str, str] = {}
         for source in self.files:
             if first.setdefault(source.served_as, source.url[0]) != source.url[0]:
-                raise ValueError(f"two different URLs end with '{source.served_as}', so both would be kept as one file")
+                raise ValueError(f"two different URLs end with '{source.served_as}' and would overwrite each other")
         return self
 
 
@@ -105,10 +105,11 @@ def read_source(path: Path, name: str) -> Source:
     except ValidationError as error:
         faults = sentences(error, Sources, content, secret=("url", "headers"))
         raise InputError("\n".join(f"{path}: {fault}" for fault in faults)) from error
-    found = [source for source in files if source.name == name]
-    if len(found) != 1:
-        known = sorted({source.name for source in files})
-        what = f"{len(found)} entries" if found else "no entry"
-        there = f"expected one; there are {', '.join(known)}"
-        raise InputError(f"{path}: {what} named '{name}'{nearest(name, known)}, {there}")
-    return found[0]
+    matches = [source for source in files if source.name == name]
+    if len(matches) != 1:
+        names = sorted({source.name for source in files})
+        count = f"{len(matches)} entries" if matches else "no entry"
+        raise InputError(
+            f"{path}: {count} named '{name}'{nearest(name, names)}, expected one; the entries are {', '.join(names)}"
+        )
+    return matches[0]

@@ -1,5 +1,5 @@
-"""Files: publish them whole, read them strictly, name what is wrong with them.
+"""Files: publish files atomically, read them strictly within limits, and say precisely what is wrong with them.
 
-`atomic`, `digests`, `errors`, `limits`, `reading`, `yaml_lines` and `folder_names` are for every room; this one
-imports nothing.
+Every room may import `atomic`, `digests`, `errors`, `limits`, `reading`, `yaml_lines` and `folder_names`; this room
+imports no other.
 """

@@ -1,4 +1,4 @@
-"""Atomic: publish a file or a folder whole or not at all, and say in one sentence that a disk is full."""
+"""Publish files and folders atomically: complete or not at all; a full disk becomes one error sentence."""
 
 import errno
 import json
@@ -13,31 +13,30 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from led_pipeline.files.digests import fingerprint
 from led_pipeline.files.errors import InputError
 
-# What says that a disk is full, a quota used up or a file larger than allowed, by number and in words of libraries.
+# Disk full, quota exceeded or file size limit reached: the error numbers, and the words in libraries' messages.
 _FULL = {errno.ENOSPC: "No space left on device", errno.EDQUOT: "Disk quota exceeded", errno.EFBIG: "File too large"}
-_PARTLY_WRITTEN = re.compile(r"\d+ requested and \d+ written")  # numpy, which gives no reason
-NOTHING_LEFT = 65_536  # bytes free below which any failure to write is put down to the disk
+_PARTLY_WRITTEN = re.compile(r"\d+ requested and \d+ written")  # numpy's message, which gives no reason
+NOTHING_LEFT = 65_536  # free bytes below which any failed write is blamed on the disk
 
 
 @contextmanager
 def atomic(path: Path | str, needs: int = 0) -> Iterator[Path]:
     """Yield a temporary path beside `path` and rename it to `path` when the block ends without an error.
 
-    The block may create a file or a folder there. On an error, an interrupt included, what was written is removed
-    and whatever stood at `path` before stays. What is at `path` is whole after a power loss, too: its bytes are on the
-    disk before its name is. A folder that replaces another one may then be missing, but is never a mixture.
+    The block may create a file or a folder there. On an error, including an interrupt, the temporary path is removed
+    and the previous content of `path` stays. `path` is complete even after a power loss: its bytes reach the disk
+    before its name does. A folder that replaces another may then be missing, but is never a mixture of the two.
 
     Args:
-        path: where the result shall lie.
-        needs: the bytes that will be written, where they are known: without room for them nothing is begun.
+        path: the final path of the result.
+        needs: the bytes that will be written, if known; nothing is started without room for them.
 
     Raises:
-        InputError: the disk is full; the message says what was needed and what there was.
+        InputError: the disk is full; the message says how much was needed and how much was free.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +57,7 @@ def atomic(path: Path | str, needs: int = 0) -> Iterator[Path]:
 
 @contextmanager
 def scratch(path: Path) -> Iterator[Path]:
-    """Yield a new folder beside `path`, for what is needed on the way to a result, and remove it at the end."""
+    """Yield a new folder beside `path` for intermediate files, and remove it at the end."""
     folder = _unfinished(path)
     folder.mkdir(parents=True)
     try:
@@ -68,8 +67,8 @@ def scratch(path: Path) -> Iterator[Path]:
 
 
 @cache
-def _here() -> str:
-    """Return 8 hex digits that the processes of this machine share since it was started, those of a container apart."""
+def _process_scope() -> str:
+    """Return 8 hex digits that identify the machine, its boot and the container: the scope of a process id."""
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()
         return fingerprint([boot, str(Path("/proc/self/ns/pid").readlink())])[:8]
@@ -77,29 +76,33 @@ def _here() -> str:
 
 
 def _unfinished(path: Path) -> Path:
-    """Return a hidden name beside `path` that says which process writes there."""
-    return path.with_name(f".{path.name}.{_here()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
+    """Return a hidden name beside `path` that identifies the process writing there."""
+    return path.with_name(f".{path.name}.{_process_scope()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
 
 
 _UNFINISHED = re.compile(r"\..+\.([0-9a-f]{8})-([0-9]+)-[0-9a-f]{8}\.part")
-ABANDONED_S = 86_400  # after which nothing is left of a process that cannot be looked up
+ABANDONED_S = 86_400  # age at which unfinished files of another machine or boot are removed
 
 
 def remove_unfinished(folder: Path) -> list[Path]:
-    """Remove, and return, what processes that have ended left unfinished under a folder.
+    """Remove the unfinished files under a folder whose writers have ended, and return their paths.
 
-    What another machine wrote, or this one before it was started again, goes when it is a day old.
+    Files written on another machine, or here before a reboot, are removed once they are a day old.
     """
     removed = []
     for path in sorted(folder.rglob(".*.part")):
         name = _UNFINISHED.fullmatch(path.name)
-        with suppress(FileNotFoundError):  # finished, or removed with the folder that held it
-            if name and (
-                not _runs(int(name[2])) if name[1] == _here() else time.time() - path.stat().st_mtime > ABANDONED_S
-            ):
+        with suppress(FileNotFoundError):  # renamed meanwhile, or removed together with its folder
+            if name and _is_abandoned(path, name[1], int(name[2])):
                 remove(path)
                 removed.append(path)
     return removed
+
+
+def _is_abandoned(path: Path, process_scope: str, process: int) -> bool:
+    if process_scope == _process_scope():
+        return not _runs(process)
+    return time.time() - path.stat().st_mtime > ABANDONED_S
 
 
 def _runs(process: int) -> bool:
@@ -108,12 +111,12 @@ def _runs(process: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # another user's
+        pass  # it belongs to another user
     return True
 
 
 def keep_through_power_loss(path: Path) -> None:
-    """Wait until a file, or all files under a folder, are on the disk and not only on their way to it."""
+    """Flush a file, or all files under a folder, from the operating system's cache to the disk."""
     for each in [path, *path.rglob("*")] if path.is_dir() else [path]:
         if not each.is_symlink():
             _sync(each)
@@ -124,14 +127,14 @@ def _sync(path: Path) -> None:
     try:
         os.fsync(file)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that cannot wait, for folders above all
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not every file system can sync, least of all folders
             raise
     finally:
         os.close(file)
 
 
 def full_disk(error: BaseException) -> str:
-    """Return in what words an error says that there is no room, or the empty string."""
+    """Return the words in which an error reports a full disk, or the empty string."""
     if isinstance(error, OSError) and error.errno in _FULL:
         return _FULL[error.errno]
     text = str(error)
@@ -141,12 +144,12 @@ def full_disk(error: BaseException) -> str:
 
 @contextmanager
 def naming_a_full_disk(path: Path, written: Path | None = None, needs: int = 0, after: str = "") -> Iterator[None]:
-    """Turn what a library raises while it writes to a full disk into an `InputError` that names the result.
+    """Turn a library's error while it writes to a full disk into an `InputError` that names the result.
 
     Args:
-        written: where it writes on the way to `path`, unless in place.
-        needs: as of `atomic`.
-        after: what becomes of the bytes that were written, as the end of the sentence.
+        written: the temporary path that the library writes to, unless it writes to `path` itself.
+        needs: the bytes that will be written, if known.
+        after: what happens to the written bytes, as the end of the sentence.
     """
     try:
         yield
@@ -157,19 +160,19 @@ def naming_a_full_disk(path: Path, written: Path | None = None, needs: int = 0, 
         reason = full_disk(error) or (str(error) if free < NOTHING_LEFT else "")
         if not reason:
             raise
-        wanted = f"{size(needs)} are needed" if needs else f"more than {size(free + used)} are needed"
-        raise InputError(_no_room(path, wanted, free + used, f"{reason}{after}")) from error
+        demand = f"{size(needs)} are needed" if needs else f"more than {size(free + used)} are needed"
+        raise InputError(_no_room(path, demand, free + used, f"{reason}{after}")) from error
 
 
-def _no_room(path: Path, wanted: str, free: int, what: str) -> str:
+def _no_room(path: Path, demand: str, free: int, details: str) -> str:
     return (
-        f"{path}: {wanted} and {size(free)} were free ({what}); make room on that disk and start again, all that is"
-        " finished stays (`led plan` says what a recipe takes)"
+        f"{path}: {demand} and {size(free)} were free ({details}); make room on that disk and rerun, finished results"
+        " are kept (`led plan` estimates the disk space of a recipe)"
     )
 
 
 def size(count: float) -> str:
-    """Return a number of bytes in the largest unit that leaves it above 1."""
+    """Format a number of bytes in the largest unit that keeps it at 1 or more."""
     for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if count >= factor:
             return f"{count / factor:,.1f} {unit}"
@@ -177,30 +180,30 @@ def size(count: float) -> str:
 
 
 def tree_bytes(path: Path, without: Callable[[str], bool] = lambda name: False) -> int:
-    """Return the bytes of a file, or of all files under a folder; 0 if it is not there.
+    """Return the size in bytes of a file, or of all files under a folder; 0 if it does not exist.
 
     Args:
-        without: names of files and folders under it that do not count.
+        without: whether to skip a file or folder of this name under `path`.
     """
     total = 0
     for each in path.rglob("*") if path.is_dir() else [path]:
         if any(map(without, each.relative_to(path).parts)):
             continue
-        with suppress(FileNotFoundError):  # a run may remove what it no longer needs
+        with suppress(FileNotFoundError):  # a run may remove it meanwhile
             status = each.lstat()
             total += status.st_size if stat.S_ISREG(status.st_mode) else 0
     return total
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
+    """Remove a file or a folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
 
 
-def write_json(path: Path | str, value: Any) -> None:
+def write_json(path: Path | str, value: object) -> None:
     """Write a value as indented JSON, atomically."""
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

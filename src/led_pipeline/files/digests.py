@@ -1,9 +1,8 @@
-"""Digests: of the bytes of a file, and of a value."""
+"""Digests of files and of JSON values."""
 
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 
 def digest(path: Path | str, algorithm: str = "sha256") -> str:
@@ -12,6 +11,6 @@ def digest(path: Path | str, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
-def fingerprint(value: Any) -> str:
+def fingerprint(value: object) -> str:
     """Return 16 hex digits that change when a JSON-serialisable value changes."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,5 +1,5 @@
-"""The error of everything that a user can mend."""
+"""The error for everything that the user can fix."""
 
 
 class InputError(Exception):
-    """Something the user gave is wrong; the message names file, line or key, what was expected and what to do."""
+    """The user's input is wrong; the message names the file, line or key, what was expected and what to do."""

@@ -1,13 +1,14 @@
-"""Reading: what a library raises about a file becomes one sentence with the file's name, and JSON is read strictly.
+"""Turn libraries' errors about a damaged file into one sentence that names it, and read JSON strictly.
 
-`with reading(path):` goes around the calls of a library that read a file, and around nothing else: what it turns into
-an `InputError` is the explicit list RAISED, which has none of the errors that a fault of our own would raise. A library
-that reports a damaged file by such a one (a KeyError, say) is named by `also`, at the one call.
+`with reading(path):` wraps only the library calls that read a file. It turns the errors listed in RAISED into an
+`InputError`; the list has no error that a bug of ours would raise. Where a library reports a damaged file by such an
+error (a KeyError, say), the call passes it as `also`.
 """
 
 import json
 import stat
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.limits import limits, over
 
-# What libraries raise about the content of a file, as module and name: looked up where the module is loaded already.
+# Errors that libraries raise about a file's content, as module and name; modules that are not loaded are skipped.
 RAISED = (
     ("builtins", "OSError"),
     ("builtins", "EOFError"),
@@ -46,7 +47,7 @@ _KINDS = (
 
 
 def raised() -> tuple[type[BaseException], ...]:
-    """Return the errors of RAISED whose modules are loaded."""
+    """Return the error classes of RAISED whose modules are loaded."""
     return tuple(getattr(sys.modules[module], name) for module, name in RAISED if module in sys.modules)
 
 
@@ -54,12 +55,12 @@ def raised() -> tuple[type[BaseException], ...]:
 def reading(
     path: Path | str, expected: str = "", line: int | None = None, also: tuple[type[Exception], ...] = ()
 ) -> Iterator[None]:
-    """Turn what a library raises about a file into an `InputError` that names it.
+    """Turn a library's error about a file into an `InputError` that names the file.
 
     Args:
         expected: what the file should be, and what to do: "a complete Parquet file; write it again".
         line: the line that is being read.
-        also: further errors by which this very call reports a bad file.
+        also: further errors by which this particular call reports a damaged file.
     """
     try:
         yield
@@ -71,7 +72,7 @@ def reading(
 
 
 def reason(error: BaseException) -> str:
-    """Return what an error says, in a few words."""
+    """Return an error's message in a few words."""
     if isinstance(error, UnicodeDecodeError):
         return f"byte {error.start + 1:,}, 0x{error.object[error.start]:02x}, is not {error.encoding.upper()}"
     if isinstance(error, MemoryError):
@@ -85,12 +86,12 @@ def reason(error: BaseException) -> str:
 
 
 def check_regular(path: Path | str, expected: str = "a file") -> int:
-    """Return the bytes of a file.
+    """Return the size of a regular file in bytes.
 
     Raises:
-        InputError: it is not there, or it is a folder, a pipe, a socket or a device, which nothing is read of.
+        InputError: the file does not exist, or it is a folder, a pipe, a socket or a device.
     """
-    with reading(path, expected, also=(ValueError,)):  # of a name with a NUL
+    with reading(path, expected, also=(ValueError,)):  # raised for a name with a NUL
         status = Path(path).stat()
     for is_kind, name in _KINDS:
         if is_kind(status.st_mode):
@@ -102,7 +103,7 @@ def read_text(path: Path | str, expected: str = "a text file", limit: str = "who
     """Return the text of a UTF-8 file.
 
     Raises:
-        InputError: it cannot be read, it is not UTF-8, or it is larger than the limit of that name.
+        InputError: the file cannot be read, is not UTF-8, or is larger than the limit of that name.
     """
     count = check_regular(path, expected)
     with reading(path, expected):
@@ -112,31 +113,31 @@ def read_text(path: Path | str, expected: str = "a text file", limit: str = "who
 
 
 class NotJson(ValueError):
-    """A text is no JSON that we read; the message says why."""
+    """A text is not JSON that we accept; the message says why."""
 
     def __init__(self, fault: str, line: int = 1) -> None:
         super().__init__(fault)
         self.line = line
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) < len(pairs):
-        seen: set[str] = set()
-        again = next(name for name, _ in pairs if name in seen or seen.add(name))
-        raise NotJson(f"the key {again[:60]!r} comes twice in one object, expected it once")
+        counts = Counter(name for name, _ in pairs)
+        duplicate = next(name for name, count in counts.items() if count > 1)
+        raise NotJson(f"the key {duplicate[:60]!r} comes twice in one object, expected it once")
     return record
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_once)
+_DECODER = json.JSONDecoder(object_pairs_hook=_without_duplicates)
 
 
 def parse_json(text: str) -> Any:
     """Return the value of a JSON text.
 
     Raises:
-        NotJson: it is none, an object has a key twice, an integer has thousands of digits, or values are nested deeper
-            than the limit.
+        NotJson: it is not JSON, an object has a duplicate key, an integer has thousands of digits, or values are
+            nested deeper than the limit.
     """
     deepest = limits().nesting
     try:
@@ -144,13 +145,13 @@ def parse_json(text: str) -> Any:
     except json.JSONDecodeError as error:
         raise NotJson(f"not valid JSON at column {error.colno} ({error.msg})", error.lineno) from None
     except RecursionError:
-        raise NotJson(f"lists and objects inside one another, {over('nesting')}") from None
+        raise NotJson(f"nested lists and objects, {over('nesting')}") from None
     except NotJson:
         raise
-    except ValueError:  # of int(), which takes no more digits than this
+    except ValueError:  # from int(), which accepts no more digits than this
         raise NotJson(f"an integer of more than {sys.get_int_max_str_digits():,} digits") from None
     if text.count("[") + text.count("{") > deepest and _deeper(value, deepest):
-        raise NotJson(f"lists and objects inside one another, {over('nesting')}")
+        raise NotJson(f"nested lists and objects, {over('nesting')}")
     return value
 
 
@@ -171,7 +172,11 @@ def _deeper(value: Any, limit: int) -> bool:
 
 
 def read_json(path: Path | str) -> Any:
-    """Read a JSON file; an unreadable one is an `InputError` that names the line."""
+    """Return the value of a JSON file.
+
+    Raises:
+        InputError: the file cannot be read or is not JSON; the message names the line.
+    """
     text = read_text(path, "a JSON file")
     try:
         return parse_json(text)

@@ -1,8 +1,8 @@
-"""YAML: recipes and lists as PyYAML's safe loader reads them, within limits, and no key twice.
+"""Read YAML with PyYAML's safe loader, within limits, refusing duplicate keys; errors name the line.
 
-An alias is one object in memory, but who walks through the values meets it once for each place it is named in: a few
-hundred bytes of aliases of aliases are more than any program can walk through. So a value counts as often as it is
-named. An alias inside of what it stands for has no end and is refused.
+An alias is one object in memory, but traversing the document visits it at every reference: a few hundred bytes of
+nested aliases expand to more values than any program can visit. So a value counts once per reference, and an alias
+that contains itself is refused.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.files.limits import limits, over
 from led_pipeline.files.reading import read_text, reading
 
-# What PyYAML's constructors let through of a value that is not of the type it is said to be, such as `!!int x`.
+# Raised by PyYAML's constructors for a value that does not fit its tag, such as `!!int x`.
 _BAD_VALUE = (ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
@@ -26,18 +26,19 @@ class _Loader(yaml.SafeLoader):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._depth = 0
-        self._sizes: dict[int, int] = {}  # values that a finished node stands for, by its id
+        self._sizes: dict[int, int] = {}  # number of values in a finished node, by the node's id
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
-        mark = self.peek_event().start_mark
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        mark: yaml.Mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # the stub has no types
         alias = self.check_event(yaml.AliasEvent)
         self._depth += 1
         if self._depth > limits().nesting:
-            raise yaml.MarkedYAMLError(problem=f"values inside one another, {over('nesting')}", problem_mark=mark)
+            raise yaml.MarkedYAMLError(problem=f"nested values, {over('nesting')}", problem_mark=mark)
         node = super().compose_node(parent, index)
+        assert node is not None  # the stub's None means an empty document, which has no nodes to compose
         self._depth -= 1
         if alias and id(node) not in self._sizes:
-            raise yaml.MarkedYAMLError(problem="an alias inside of what it stands for", problem_mark=mark)
+            raise yaml.MarkedYAMLError(problem="an alias that contains itself", problem_mark=mark)
         if not alias:
             self._sizes[id(node)] = self._size(node)
         if self._sizes[id(node)] > limits().entries:
@@ -52,10 +53,10 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_yaml(path: Path | str, expected: str = "a YAML file") -> Any:
-    """Return what the one document of a YAML file says, None if it is empty.
+    """Return the value of a YAML file's only document, None if it is empty.
 
     Raises:
-        InputError: it cannot be read, it is no YAML, a key comes twice in one mapping, or a limit is passed.
+        InputError: the file cannot be read, it is not YAML, a mapping has a duplicate key, or a limit is exceeded.
     """
     text = read_text(path, expected, "config")
     root = _composed(path, text)
@@ -68,7 +69,7 @@ def read_yaml(path: Path | str, expected: str = "a YAML file") -> Any:
 
 
 def repeated_keys(path: Path | str) -> Iterator[str]:
-    """Yield a sentence per key that stands twice in one mapping of a YAML file; its parser would keep the last one."""
+    """Yield a sentence per duplicate key in a mapping of a YAML file; PyYAML would silently keep the last one."""
     return _repeated(path, _composed(path, read_text(path, "a YAML file", "config")))
 
 
@@ -79,7 +80,7 @@ def _composed(path: Path | str, text: str) -> yaml.Node | None:
 
 @contextmanager
 def _lines(path: Path | str) -> Iterator[None]:
-    """Name the line of what PyYAML finds."""
+    """Turn PyYAML's errors into an `InputError` that names the line."""
     try:
         yield
     except yaml.MarkedYAMLError as error:
@@ -92,12 +93,12 @@ def _lines(path: Path | str) -> Iterator[None]:
 
 def _repeated(path: Path | str, root: yaml.Node | None) -> Iterator[str]:
     nodes = [("", root)] if root else []
-    seen: set[int] = set()
+    visited: set[int] = set()  # ids of nodes, since aliases share them
     while nodes:
         prefix, node = nodes.pop()
-        if id(node) in seen:
+        if id(node) in visited:
             continue
-        seen.add(id(node))
+        visited.add(id(node))
         if isinstance(node, yaml.SequenceNode):
             nodes += [(f"{prefix}[{i}]", child) for i, child in enumerate(node.value)]
         elif isinstance(node, yaml.MappingNode):
@@ -109,6 +110,7 @@ def _repeated(path: Path | str, root: yaml.Node | None) -> Iterator[str]:
                     continue
                 name = f"{prefix}.{key.value}".lstrip(".")
                 if key.value in lines:
-                    yield f"{path}:{line}: {name} stands already in line {lines[key.value]}, rename or remove one"
+                    first = lines[key.value]
+                    yield f"{path}:{line}: {name}: duplicate key, already in line {first}; rename or remove one"
                 lines[key.value] = line
                 nodes.append((name, child))

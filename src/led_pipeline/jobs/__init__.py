@@ -1,4 +1,4 @@
-"""Jobs: what runs a command: leases of GPUs, torchrun, locks, and an end with whatever started it.
+"""Jobs: how commands run: GPU leases, torchrun, file locks, and processes that end with their parent.
 
-Every command's `main` goes through `command.run_main`; `locks` and `processes` are for every room.
+Every command calls its `main` through `command.run_main`; every room may use `locks` and `processes`.
 """

@@ -1,4 +1,4 @@
-"""Command: run a `main`, and say in one line what a user can do about its errors."""
+"""Run a command's `main`, and turn errors that the user can fix into one line."""
 
 import io
 import os
@@ -14,12 +14,12 @@ from led_pipeline.jobs import locks, processes
 def run_main(main: Callable[[], None]) -> None:
     """Run a command's `main`; an `InputError` or a full disk becomes one line on stderr and exit status 2.
 
-    Under Snakemake and torchrun the command ends with what started it, and holds the GPUs of its job.
+    Under Snakemake and torchrun the command ends with its parent process, and holds the GPUs of its job.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a log is UTF-8 whatever the locale, as all files are
+        if isinstance(stream, io.TextIOWrapper):  # logs are UTF-8 in every locale, like all files
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see __init__.py
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # see led_pipeline/__init__.py
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         processes.end_with_parent()
@@ -33,5 +33,5 @@ def run_main(main: Callable[[], None]) -> None:
     except Exception as error:
         if not full_disk(error):
             raise
-        print(f"error: {error}; make room on that disk and start again, all that is finished stays", file=sys.stderr)
+        print(f"error: {error}; make room on that disk and rerun, finished results are kept", file=sys.stderr)
         sys.exit(2)

@@ -1,14 +1,14 @@
-"""Loopback: torchrun for one machine, whose processes meet at 127.0.0.1 and listen nowhere else.
+"""Run torchrun on one machine with a rendezvous that listens on 127.0.0.1 only.
 
-torchrun's own rendezvous listens on all interfaces, whatever address it is given. This one hands its store a socket
-that is bound already. Run as `python -m led_pipeline.jobs.loopback --nproc-per-node=N -m MODULE ARGUMENTS`, with the
-options of torchrun.
+torchrun's own rendezvous listens on all interfaces, even with a local address. This one gives its store a socket that
+is already bound. Run as `python -m led_pipeline.jobs.loopback --nproc-per-node=N -m MODULE ARGUMENTS`, with torchrun's
+options.
 """
 
 import socket
 import sys
 
-from torch.distributed import PrefixStore, TCPStore
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]  # public, but not in its __all__
 from torch.distributed.elastic.rendezvous import (
     RendezvousHandler,
     RendezvousInfo,
@@ -23,7 +23,7 @@ NAME = "loopback"
 
 
 class Loopback(RendezvousHandler):
-    """The meeting of one node: its agent keeps the store, at which the agent's processes meet."""
+    """The rendezvous of a single node: its agent owns the store through which the agent's processes meet."""
 
     def __init__(self, parameters: RendezvousParameters):
         self.parameters = parameters

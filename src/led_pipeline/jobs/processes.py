@@ -1,12 +1,12 @@
-"""Processes: a job ends with the process that started it, however that one ends.
+"""Tie a process to its parent: it ends when the parent ends, however that happens.
 
-The kernel is asked to kill a process when its parent dies (Linux: PR_SET_PDEATHSIG, kept over exec). What is started
-as `python -I -S processes.py PARENT COMMAND...` ties itself to PARENT, if that has not ended by then, and becomes
-COMMAND: the shells of jobs and their Python programs (workflow/scripts/tied.sh), the ranks of torchrun, java. This file
-must therefore import nothing of ours.
+On Linux the kernel kills a process when its parent dies (PR_SET_PDEATHSIG, which survives exec). A process started as
+`python -I -S processes.py PARENT COMMAND...` ties itself to PARENT, unless that has already ended, and becomes COMMAND:
+the shells of jobs and their Python programs (workflow/scripts/tied.sh), the ranks of torchrun, java. This file must
+therefore import nothing of the package.
 
-What starts a process puts its own number into LED_PARENT, too, by which commands that were started in another way tie
-themselves (`jobs.command`). Without that variable, by hand in a shell, nothing is tied.
+The parent also puts its process id into LED_PARENT, to which commands that were started in another way tie themselves
+(`jobs.command`). Without that variable, in a user's shell, nothing is tied.
 """
 
 import os
@@ -19,9 +19,9 @@ PR_SET_PDEATHSIG = 1
 
 
 def end_with(parent: int) -> None:
-    """Make this process, which `parent` has started, end when that one does; end now if it has ended.
+    """Make this process end when its parent process `parent` ends; end now if the parent has already ended.
 
-    Other systems than Linux know only the second half: there, what runs already lives on.
+    Systems other than Linux have only the second half: a process that is already running outlives its parent.
     """
     if sys.platform == "linux":
         import ctypes
@@ -32,17 +32,17 @@ def end_with(parent: int) -> None:
 
 
 def end_with_parent() -> None:
-    """Tie this process to the one that LED_PARENT names, and let what it starts be tied to itself."""
+    """Tie this process to the one that LED_PARENT names, and its own children to itself."""
     parent = os.environ.get(PARENT)
     if parent is None:
         return
-    if int(parent) != os.getpid():  # the same where a tied process has become this one
+    if int(parent) != os.getpid():  # equal if a tied process has become this one by exec
         end_with(int(parent))
     os.environ[PARENT] = str(os.getpid())
 
 
 def tied(command: Sequence[str]) -> list[str]:
-    """Return the command that runs another one, started by this process, and ends with this process."""
+    """Return the command that runs `command` as a child of this process and ends with this process."""
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *command]
 
 

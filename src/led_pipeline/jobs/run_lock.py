@@ -1,10 +1,10 @@
-"""Run lock: which Snakemake runs work on a dataset, so that what a killed one left is told from what a live one holds.
+"""Track the Snakemake runs on a dataset, and remove Snakemake's lock if the run that held it was killed.
 
-Snakemake's own lock is a file that says what a run reads and writes; it outlives kill -9, and the next run is refused.
-Here every run has a file of its own, `.snakemake/led/<dataset>.*.run`, and holds it as long as it lives (`locks`). One
-that finds no live run, but the file of one that was killed, removes the lock which that one left. It leaves a lock
-alone where it cannot know: of another machine, whose processes cannot be seen; of jobs that SLURM may still compute; of
-a workflow that is not this one.
+Snakemake's lock is a file that lists what a run reads and writes; it survives kill -9, and the next run is refused.
+Here every run also has its own file, `.snakemake/led/<dataset>.*.run`, and keeps it locked as long as it lives
+(`locks`). A new run that finds the file of a killed run, and no live run, removes the killed run's Snakemake lock. It
+keeps any lock whose holder it cannot check: of a run on another machine, of jobs that SLURM may still be running, of
+another workflow.
 """
 
 import atexit
@@ -19,13 +19,13 @@ from pathlib import Path
 from led_pipeline.files.atomic import remove_unfinished
 from led_pipeline.jobs import locks
 
-LOCAL = (None, "local")  # executors whose jobs end with Snakemake; None: killed before it had started any
-FORGOTTEN_S = 3_600  # a run takes Snakemake's lock sooner after its start
+LOCAL = (None, "local")  # executors whose jobs end with Snakemake; None: killed before it started any job
+FORGOTTEN_S = 3_600  # every run takes Snakemake's lock within this time after its start
 NOTE_BYTES = 1_000
 
 
 def machine() -> dict[str, str]:
-    """Return what tells this machine from others: its name, and the kernel that has been running since its start."""
+    """Return what identifies this machine and its current boot: host name, boot id and machine id."""
     facts = {"host": platform.node()}
     with suppress(OSError):
         facts["boot"] = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -33,26 +33,26 @@ def machine() -> dict[str, str]:
     return facts
 
 
-class Other:
-    """What the file of another run says, and whether that run has ended for sure."""
+class OtherRun:
+    """The note in another run's file, and whether that run has certainly ended."""
 
     def __init__(self, path: Path):
         self.path = path
         try:
             note = json.loads("".join(_lines(path)) or "{}")
         except ValueError:
-            note = {}  # cut off by a power loss
+            note = {}  # truncated by a power loss
         self.host, self.process = note.get("host", "another machine"), note.get("process")
         self.since, self.executor = note.get("since", 0.0), note.get("executor")
         same = {name for name, value in machine().items() if value == note.get(name)}
-        # The same kernel, or the same machine before it was started again: elsewhere, locks cannot be trusted.
-        self.here = "boot" in same or {"host", "machine"} <= same
-        self.ended = self.here and path.exists() and self._is_free()
+        # The same boot, or an earlier boot of the same machine: across machines, locks cannot be trusted.
+        self.on_this_machine = "boot" in same or {"host", "machine"} <= same
+        self.ended = self.on_this_machine and path.exists() and self._is_free()
 
     def _is_free(self) -> bool:
         try:
             file = locks.open_lock(self.path)
-        except PermissionError:  # another user's
+        except PermissionError:  # it belongs to another user
             return False
         try:
             return locks.take(file)
@@ -61,31 +61,31 @@ class Other:
 
     def advice(self, root: str) -> str:
         who = f"a run on {root} (process {self.process} on {self.host})"
-        if not self.here:
-            return f"{self.path}: {who} cannot be seen from this machine; if it has ended: snakemake --unlock"
+        if not self.on_this_machine:
+            return f"{self.path}: {who} cannot be checked from this machine; if it has ended: snakemake --unlock"
         if not self.ended:
-            return f"{self.path}: {who} is under way"
+            return f"{self.path}: {who} is still running"
         return (
-            f"{self.path}: {who} was killed, and its jobs may go on ({self.executor}); cancel them"
+            f"{self.path}: {who} was killed, and its jobs may still be running ({self.executor}); cancel them"
             " (docs/guides/cluster.md), then: snakemake --unlock"
         )
 
 
 class Run:
-    """This run of Snakemake on the results of one dataset, from when the Snakefile is read until the process ends."""
+    """This run of Snakemake on one dataset's results, from reading the Snakefile until the process ends."""
 
     def __init__(self, root: str, state: Path = Path(".snakemake")):
-        """Note the run, and remove the lock of Snakemake that killed ones have left.
+        """Register the run, and remove the Snakemake locks of killed runs.
 
         Args:
             root: the folder of the results, `results/<dataset>`.
-            state: the folder that Snakemake keeps its own files in.
+            state: Snakemake's folder for its own files.
         """
         self.root, self.state = root, state
         folder = state / "led"
         folder.mkdir(parents=True, exist_ok=True)
         guard = locks.open_lock(folder / "guard.lock")
-        locks.wait(guard)  # of two runs that start together, the second must see the first
+        locks.wait(guard)  # if two runs start at the same time, the second must see the first
         try:
             others = sorted(folder.glob(f"{Path(root).name}.*.run"))
             self.path = folder / f"{Path(root).name}.{platform.node()}.{os.getpid()}-{time.time_ns()}.run"
@@ -93,13 +93,13 @@ class Run:
             locks.take(self._file)
             self._since = self.path.stat().st_mtime
             self._write(None)
-            self._clear([Other(path) for path in others])
+            self._remove_stale([OtherRun(path) for path in others])
         finally:
             os.close(guard)
         atexit.register(self.path.unlink, missing_ok=True)
 
     def started(self, executor: str) -> list[Path]:
-        """Note what computes the jobs, once Snakemake's lock is held; return the unfinished files that were removed."""
+        """Record the executor once Snakemake holds its lock; remove unfinished files and return their paths."""
         self._write(executor)
         return remove_unfinished(Path(self.root)) if executor in LOCAL else []
 
@@ -109,26 +109,27 @@ class Run:
         os.fsync(self._file)
 
     def _locks(self) -> list[Path]:
-        """Return Snakemake's lock files that name results of the dataset."""
+        """Return Snakemake's lock files that list results of the dataset."""
         files = sorted((self.state / "locks").glob("*.lock"))
-        mine = f"{self.root}/"
-        return [path for path in files if any(line.startswith(mine) for line in _lines(path))]
+        prefix = f"{self.root}/"
+        return [path for path in files if any(line.startswith(prefix) for line in _lines(path))]
 
-    def _clear(self, others: list[Other]) -> None:
-        left = self._locks()
-        if not left:
+    def _remove_stale(self, others: list[OtherRun]) -> None:
+        """Remove the locks and files of killed runs; if any run may still be alive, print advice instead."""
+        lock_files = self._locks()
+        if not lock_files:
             for other in others:
-                if other.ended or (not other.here and self._since - other.since > FORGOTTEN_S):
+                if other.ended or (not other.on_this_machine and self._since - other.since > FORGOTTEN_S):
                     other.path.unlink(missing_ok=True)
             return
         for other in others:
             if not other.ended or other.executor not in LOCAL:
                 print(other.advice(self.root), file=sys.stderr)
                 return
-        for path in left:
+        for path in lock_files:
             if any(path.stat().st_mtime >= other.since for other in others):
                 path.unlink()
-                print(f"{path}: removed, a killed run on {self.root} had left it", file=sys.stderr)
+                print(f"{path}: removed the lock of a killed run on {self.root}", file=sys.stderr)
         for other in others:
             other.path.unlink()
 
@@ -136,5 +137,5 @@ class Run:
 def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(errors="replace").splitlines()
-    except FileNotFoundError:  # its run ends just now
+    except FileNotFoundError:  # its run has just ended
         return []

@@ -13,6 +13,7 @@ from led_pipeline import user_code
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.files.errors import InputError
 from led_pipeline.models import idf, user_files
+from led_pipeline.models.adapters import add_adapter
 from led_pipeline.models.backbone import use_attention_within_texts
 from led_pipeline.models.bi_encoder import BiEncoder, Pruning
 from led_pipeline.models.complete import origin_of
@@ -22,9 +23,9 @@ from led_pipeline.models.lexicon import LexiconEncoder
 from led_pipeline.models.limits import check_pooling
 from led_pipeline.models.ranker import Ranker
 from led_pipeline.models.true_false import Question, TrueFalseRanker
-from led_pipeline.models.weights import add_adapter, read_weights, seed_of
+from led_pipeline.models.weights import read_weights, seed_of
 from led_pipeline.pretrained import model_folder
-from led_pipeline.pretrained.model_folder import listed
+from led_pipeline.pretrained.model_folder import joined
 from led_pipeline.pretrained.tokenizer import load_tokenizer
 from led_pipeline.recipe.settings import (
     DenseRepresentation,
@@ -171,7 +172,7 @@ def _user_encoder(source: str, settings: DenseRepresentation, value: str, backbo
         return cast(Encoder, encoder)
     stored = _tensors(file)
     if stored.keys() != set(rest):
-        lost, more = (listed(sorted(names)) or "none" for names in (set(rest) - set(stored), set(stored) - set(rest)))
+        lost, more = (joined(sorted(names)) or "none" for names in (set(rest) - set(stored), set(stored) - set(rest)))
         raise InputError(
             f"{file}: it lacks these tensors of {value}: {lost}; and holds these of other names: {more}; name the"
             " folder that this class was trained into"

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from transformers.models.auto import modeling_auto
 
 from led_pipeline.files.errors import InputError
-from led_pipeline.pretrained.model_folder import listed
+from led_pipeline.pretrained.model_folder import joined
 
 # Tensors that are computed and not learned; files of former versions hold them.
 COMPUTED = ("position_ids", "token_type_ids", "masked_bias", "attn.bias", "inv_freq")
@@ -48,10 +48,10 @@ class Origin:
         if self.new:
             parts.append(
                 f"model '{self.source}': {len(self.new)} tensors are new, drawn from the seed and still to be trained,"
-                f" since it lacks them: {listed(self.new, 8)}"
+                f" since it lacks them: {joined(self.new, 8)}"
             )
         if self.unused:
-            parts.append(f"model '{self.source}': {len(self.unused)} tensors are not used: {listed(self.unused, 8)}")
+            parts.append(f"model '{self.source}': {len(self.unused)} tensors are not used: {joined(self.unused, 8)}")
         return parts
 
 
@@ -123,9 +123,9 @@ def check(
     """
     lost = [name for name in report.missing if not (may_lack(name) or may_be_new(name))]
     if lost:
-        text = f"its weights lack {len(lost):,} of the tensors that {type(model).__name__} needs ({listed(lost)})"
+        text = f"its weights lack {len(lost):,} of the tensors that {type(model).__name__} needs ({joined(lost)})"
         if report.unexpected:
-            text += f" and hold {len(report.unexpected):,} of other names ({listed(report.unexpected)})"
+            text += f" and hold {len(report.unexpected):,} of other names ({joined(report.unexpected)})"
         raise InputError(text)
     other = {name: shapes for name, shapes in report.mismatched.items() if not may_be_new(name)}
     if other:
@@ -138,7 +138,7 @@ def check(
     if left := [name for name in report.unexpected if _of_body(model, name)]:
         raise InputError(
             f"its weights hold {len(left):,} tensors in the body of the model that {type(model).__name__} by its"
-            f" config.json does not have ({listed(left)}), such as further layers or adapters; correct config.json, or"
+            f" config.json does not have ({joined(left)}), such as further layers or adapters; correct config.json, or"
             " merge the adapters and save the model again"
         )
 

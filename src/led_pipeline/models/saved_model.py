@@ -23,11 +23,11 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
 from led_pipeline.jobs.command import run_main
 from led_pipeline.models import complete, idf, limits, user_files
+from led_pipeline.models.adapters import merge_adapters
 from led_pipeline.models.bi_encoder import BiEncoder, encoders
 from led_pipeline.models.build import HEAD, QUERY, USER_TENSORS, build
 from led_pipeline.models.encoder import Encoder
-from led_pipeline.models.weights import merge_adapters
-from led_pipeline.pretrained.model_folder import listed
+from led_pipeline.pretrained.model_folder import joined
 from led_pipeline.pretrained.model_folder_modules import contradictions, read_modules
 from led_pipeline.pretrained.tokenizer import load_tokenizer, vocabulary_size
 from led_pipeline.recipe.settings import DenseRepresentation, Optimisation, RankerRepresentation, Side
@@ -106,7 +106,7 @@ def _check_weights(backbone: PreTrainedModel, trained: bool) -> None:
         if not trained and (left := complete.foreign(backbone, origin.unused)):
             raise InputError(
                 f"its weights hold {len(left):,} tensors that no head of a {backbone.config.model_type} model has"
-                f" ({listed(left)}), a projection perhaps, and they would be left out; project with a class of your own"
+                f" ({joined(left)}), a projection perhaps, and they would be left out; project with a class of your own"
                 " (encoder: path/to/file.py:Class), or save the model without them"
             )
     except InputError as error:

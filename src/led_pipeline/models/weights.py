@@ -1,8 +1,4 @@
-"""Weights: Hugging Face models from a folder or the hub: in float32, quantised, or with low-rank adapters.
-
-Adapters are trained in place of the weights beside them, and merged into them on export: what is saved is always a
-plain model in float32.
-"""
+"""Weights: Hugging Face models from a folder or the hub, in float32 or quantised."""
 
 import re
 from collections.abc import Mapping
@@ -124,8 +120,8 @@ def _load(
 
 def _is_new_head(name: str, base: str, settings: ModelSettings) -> bool:
     """Return whether a tensor belongs to a head that a stage with these settings trains whole."""
-    if _has_classifier(settings):
-        return _is_head(name, base)
+    if has_classifier(settings):
+        return is_head(name, base)
     trains_head = isinstance(settings, LexiconOptimisation) and settings.new_head and not settings.lora
     return trains_head and not name.startswith(f"{base}.")
 
@@ -141,7 +137,7 @@ def _where(source: str) -> str:
 def _advice(settings: ModelSettings) -> str:
     """Return what the user can do about missing weights."""
     training = settings if isinstance(settings, Optimisation) else None
-    if _has_classifier(settings) and not training:
+    if has_classifier(settings) and not training:
         return "; name a model that was trained as a ranker, or train this stage (train: true), which begins a new head"
     if isinstance(settings, LexiconRepresentation):
         head = "; name a model that was saved with its masked-LM head"
@@ -157,7 +153,7 @@ def _kind(source: str, config: PreTrainedConfig, settings: ModelSettings) -> tup
     options: dict[str, Any] = {"dtype": "float32"} | ({"quantization_config": quantised} if quantised else {})
     if isinstance(settings, LexiconRepresentation):
         return AutoModelForMaskedLM, options
-    if _has_classifier(settings):
+    if has_classifier(settings):
         return AutoModelForSequenceClassification, options | {"num_labels": 1}
     if isinstance(settings, RankerRepresentation):
         return AutoModelForSeq2SeqLM, options
@@ -209,7 +205,7 @@ def _quantisation(source: str, settings: ModelSettings) -> BitsAndBytesConfig:
             f"load_in: {load_in} needs bitsandbytes, which is not installed; pip install bitsandbytes, or leave this"
             " key out"
         )
-    skipped = _learning_modules(source) if _has_classifier(settings) else None
+    skipped = _learning_modules(source) if has_classifier(settings) else None
     if load_in == "8bit":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skipped)
     return BitsAndBytesConfig(
@@ -221,7 +217,8 @@ def _quantisation(source: str, settings: ModelSettings) -> BitsAndBytesConfig:
     )
 
 
-def _has_classifier(settings: ModelSettings) -> bool:
+def has_classifier(settings: ModelSettings) -> bool:
+    """Return whether a model is a sequence classifier with one logit."""
     return isinstance(settings, RankerRepresentation) and settings.scoring != "true_false"
 
 
@@ -230,72 +227,9 @@ def _learning_modules(source: str) -> list[str]:
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(_config(source), trust_remote_code=False)
     names = [name for name, _ in model.named_modules()]
-    return [name for name in names if name and _is_head(name, model.base_model_prefix)]
+    return [name for name in names if name and is_head(name, model.base_model_prefix)]
 
 
-def _is_head(name: str, base: str) -> bool:
+def is_head(name: str, base: str) -> bool:
+    """Return whether a tensor or module belongs to a head or a pooler; `base` is the prefix of the model's body."""
     return not f"{name}.".startswith(f"{base}.") or ".pooler." in f"{name}."
-
-
-def add_adapter(backbone: PreTrainedModel, source: str, settings: ModelSettings) -> None:
-    """Put low-rank adapters beside a model's weights, if the settings ask for `lora`, and freeze all else.
-
-    A ranker's classifier is trained whole. The adapters begin from the settings' seed.
-
-    Args:
-        source: where the weights were read, for `merge_adapters`.
-
-    Raises:
-        InputError: peft is not installed, or none of the model's layers fits.
-
-    Source: LoRA (arXiv:2106.09685), by peft.
-    """
-    lora = settings.lora if isinstance(settings, Optimisation) else None
-    if lora is None:
-        return
-    if find_spec("peft") is None:
-        raise InputError("lora: it needs peft, which is not installed; pip install peft, or leave this key out")
-    from peft import LoraConfig, inject_adapter_in_model
-
-    sizes = {"r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(settings))
-        try:
-            inject_adapter_in_model(LoraConfig(**sizes, target_modules=lora.targets), backbone)
-        except ValueError as error:
-            names = sorted({n.rpartition(".")[2] for n, m in backbone.named_modules() if isinstance(m, nn.Linear)})
-            kind, targets = backbone.config.model_type, lora.targets
-            fault = f"{targets} does not fit" if targets else "name some, since peft has no default for"
-            raise InputError(
-                f"lora.targets: {fault} a {kind} model, whose linear layers are called {', '.join(names)}"
-            ) from error
-    vars(backbone)["adapted_from"] = source
-    for name, parameter in backbone.named_parameters():
-        if _has_classifier(settings) and _is_head(name, backbone.base_model_prefix):
-            parameter.requires_grad_(True)
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()  # beside quantised weights peft uses the type of the products
-
-
-def merge_adapters(backbone: PreTrainedModel, settings: ModelSettings) -> PreTrainedModel:
-    """Return the float32 model to save, adapters merged.
-
-    The adapters are merged into weights read again from the source, which are exact where those in memory are
-    quantised.
-    """
-    source: str | None = vars(backbone).get("adapted_from")
-    if source is None:
-        return backbone
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    fresh = read_weights(source, settings.model_copy(update={"load_in": None}))
-    add_adapter(fresh, source, settings)
-    trained = {name: p.detach().cpu() for name, p in backbone.named_parameters() if p.requires_grad}
-    unknown = fresh.load_state_dict(trained, strict=False).unexpected_keys
-    if unknown:
-        raise ValueError(f"the adapters of {source} cannot be merged: {', '.join(unknown)}")
-    for name, module in list(fresh.named_modules()):
-        if isinstance(module, BaseTunerLayer):
-            module.merge(safe_merge=True)
-            fresh.set_submodule(name, module.get_base_layer())
-    return fresh

@@ -1,4 +1,4 @@
-"""Pretrained: what folders of models and tokenizers say about themselves, without torch.
+"""Pretrained: check folders of models and tokenizers, and read their configuration, without torch.
 
-Others import `model_folder` and `tokenizer`; the weights are read in `models`.
+Other rooms import `model_folder`, `model_folder_modules` and `tokenizer`; the room `models` reads the weights.
 """

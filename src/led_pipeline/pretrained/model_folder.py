@@ -1,7 +1,7 @@
-"""Model folder: whether a folder of a model or a tokenizer can be read at all, seen without reading its weights.
+"""Check a model's or tokenizer's folder for damaged files and for custom code, without reading the weights.
 
-What transformers says of a damaged folder names neither the file nor what to do; here every file is looked at first:
-config.json, the headers of the weights, and files that hold something else than their name says. Imports no torch.
+transformers' errors about a damaged folder name neither the file nor what to do. So this module checks the files first:
+config.json, the headers of the weights, and files whose content does not match their name. Imports no torch.
 """
 
 import json
@@ -16,7 +16,7 @@ from led_pipeline.files.reading import read_json
 
 CONFIG, ADAPTER = "config.json", "adapter_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-# What transformers looks for, in its order: one file, or an index of several.
+# The files that transformers looks for, in its order: a single file, or the index of several.
 WEIGHTS = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -25,8 +25,8 @@ WEIGHTS = (
 )
 SIZES = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size", "n_head", "n_heads", "num_heads")
 LFS = b"version https://git-lfs"
-LARGEST_HEADER = 100_000_000  # bytes: safetensors reads no larger one
-AGAIN = "bring the file here again, complete"
+LARGEST_HEADER = 100_000_000  # bytes; the limit of safetensors
+AGAIN = "copy or download the complete file again"
 _ADVICE = re.compile(r"\b(pass|set|use|using|specify|argument|visit|run)\b", re.IGNORECASE)
 
 
@@ -34,7 +34,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Return the config.json of a model's folder.
 
     Raises:
-        InputError: there is none, it is no JSON object, or it does not say what type of model this is.
+        InputError: there is no config.json, it is not a JSON object, or it has no model_type.
     """
     path = folder / CONFIG
     if not path.is_file():
@@ -42,8 +42,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     config = _read_object(path)
     if not isinstance(config.get("model_type"), str):
         raise InputError(
-            f'{path}: model_type: it has none, expected the type of the model, such as "bert"; add it, or name a'
-            " folder that transformers saved a model into"
+            f'{path}: model_type: this key is missing, expected the type of the model, such as "bert"; add it, or name'
+            " a folder that was saved by transformers"
         )
     return config
 
@@ -52,14 +52,14 @@ def _without_config(folder: Path) -> str:
     if (folder / ADAPTER).is_file():
         return _adapter_alone()
     inside = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}") if (path.parent / WEIGHTS[0]).is_file())
-    return f"it has no {CONFIG}; name a folder that a model was saved into" + (
+    return f"it has no {CONFIG}; name the folder of a saved model" + (
         f", such as '{folder / inside[0]}'" if inside else ""
     )
 
 
 def _adapter_alone() -> str:
     return (
-        f"it holds adapters of peft ({ADAPTER}) and not a whole model; merge them into their model with"
+        f"it contains adapters of peft ({ADAPTER}) and not a complete model; merge them into their model with"
         " `merge_and_unload()`, save that, and name its folder"
     )
 
@@ -77,57 +77,57 @@ def _refuse_pointer(path: Path) -> None:
         start = file.read(len(LFS))
     if start == LFS:
         raise InputError(
-            f"{path}: it is a pointer of Git LFS and not the file itself; run `git lfs pull` where it comes from"
+            f"{path}: it is a Git LFS pointer and not the file itself; run `git lfs pull` in its repository"
         )
 
 
-def refuse_own_code(path: Path, config: Mapping[str, Any], kinds: tuple[str, ...]) -> None:
-    """Refuse a folder that wants code of its own to be run.
+def refuse_custom_code(path: Path, config: Mapping[str, Any], prefixes: tuple[str, ...]) -> None:
+    """Refuse a folder whose model or tokenizer needs custom Python code.
 
     Args:
-        kinds: the keys of `auto_map` that matter, by how they begin.
+        prefixes: of the keys of `auto_map` that matter.
 
     Raises:
-        InputError: it has such a key. Another class than the one its author names might read the same weights and
-            compute something else, so its own classes are not replaced by those of transformers either.
+        InputError: there is such a key. Its class is not replaced by one of transformers either, since that might read
+            the same weights and compute something else.
     """
-    named = config.get("auto_map") or {}
-    theirs = [key for key in named if key.startswith(kinds)] if isinstance(named, Mapping) else ["a list"]
-    if theirs:
+    auto_map = config.get("auto_map") or {}
+    keys = [key for key in auto_map if key.startswith(prefixes)] if isinstance(auto_map, Mapping) else ["a list"]
+    if keys:
         raise InputError(
-            f"{path}: auto_map: it is made of Python code in its own folder ({', '.join(theirs)}), which led_pipeline"
-            " never runs; name another model, or, if transformers has the same one as a class of its own, copy the"
-            " folder and remove auto_map in the copy"
+            f"{path}: auto_map: it needs Python code from its own folder ({', '.join(keys)}), which led_pipeline never"
+            " runs; name another model, or, if transformers includes the same class, copy the folder and remove"
+            " auto_map in the copy"
         )
 
 
 def check_model(folder: Path) -> dict[str, Any]:
-    """Check all that can be seen of a model's folder without reading its weights; return its config.
+    """Check a model's folder as far as possible without reading its weights; return its config.
 
     Raises:
         InputError: one sentence with the file, what is wrong with it and what to do.
     """
     config = read_config(folder)
-    refuse_own_code(folder / CONFIG, config, ("AutoConfig", "AutoModel"))
+    refuse_custom_code(folder / CONFIG, config, ("AutoConfig", "AutoModel"))
     for key in SIZES:
         if isinstance(size := config.get(key), (int, float)) and size < 1:
             raise InputError(f"{folder / CONFIG}: {key}: {size}, expected at least 1; {AGAIN}")
     if (folder / ADAPTER).is_file():
-        raise InputError(f"model '{folder}': beside its weights {_adapter_alone()}, without {ADAPTER}")
+        raise InputError(f"model '{folder}': besides its weights {_adapter_alone()}, without {ADAPTER}")
     for path in weight_files(folder):
         check_weights(path)
     return config
 
 
 def check_tokenizer(folder: Path) -> None:
-    """Check all that can be seen of a tokenizer's folder.
+    """Check a tokenizer's folder as far as possible without loading it.
 
     Raises:
         InputError: one sentence with the file, what is wrong with it and what to do.
     """
     for name in TOKENIZER_FILES:
         if (path := folder / name).is_file():
-            refuse_own_code(path, _read_object(path), ("AutoTokenizer",))
+            refuse_custom_code(path, _read_object(path), ("AutoTokenizer",))
     for path in sorted([*folder.glob("*.txt"), *folder.glob("*.model")]):
         _refuse_pointer(path)
 
@@ -136,7 +136,7 @@ def weight_files(folder: Path) -> list[Path]:
     """Return the files that transformers reads a model's weights from.
 
     Raises:
-        InputError: there are none, or fewer than an index names.
+        InputError: there are none, or files that an index names are missing.
     """
     name = next((name for name in WEIGHTS if (folder / name).is_file()), None)
     if name is None:
@@ -145,25 +145,25 @@ def weight_files(folder: Path) -> list[Path]:
         )
     if not name.endswith(".json"):
         return [folder / name]
-    places = _read_object(folder / name).get("weight_map")
-    if not isinstance(places, dict) or not all(isinstance(value, str) for value in places.values()):
+    file_of = _read_object(folder / name).get("weight_map")
+    if not isinstance(file_of, dict) or not all(isinstance(value, str) for value in file_of.values()):
         raise InputError(f"{folder / name}: weight_map: expected an object from tensor to file; {AGAIN}")
-    files = sorted(set(places.values()))
+    files = sorted(set(file_of.values()))
     missing = [file for file in files if not (folder / file).is_file()]
     if missing:
-        lost = sum(file in missing for file in places.values())
+        lost = sum(file in missing for file in file_of.values())
         raise InputError(
-            f"{folder / name}: of the {len(files)} files that it names {len(missing)} are not there"
-            f" ({listed(missing)}), which hold {lost:,} of {len(places):,} tensors; bring them here"
+            f"{folder / name}: {len(missing)} of the {len(files)} files that it names are missing ({joined(missing)}),"
+            f" with {lost:,} of {len(file_of):,} tensors; copy them into this folder"
         )
     return [folder / file for file in files]
 
 
 def check_weights(path: Path) -> None:
-    """Check the beginning and the size of a file of weights.
+    """Check the header and the size of a file of weights.
 
     Raises:
-        InputError: it is a pointer, empty, cut off, or something else than its name says.
+        InputError: the file is a Git LFS pointer, empty, truncated, or of another format.
     """
     _refuse_pointer(path)
     size = path.stat().st_size
@@ -174,26 +174,26 @@ def check_weights(path: Path) -> None:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(LARGEST_HEADER, size - 8):
-            raise InputError(f"{path}: this is no safetensors file, or only the beginning of one; {AGAIN}")
+            raise InputError(f"{path}: this is not a safetensors file, or only the beginning of one; {AGAIN}")
         try:
             tensors = json.loads(file.read(length))
             end = max(
                 (tensor["data_offsets"][1] for name, tensor in tensors.items() if name != "__metadata__"), default=0
             )
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
-            raise InputError(f"{path}: this is no safetensors file: its header cannot be read; {AGAIN}") from error
+            raise InputError(f"{path}: this is not a safetensors file: its header cannot be read; {AGAIN}") from error
     if 8 + length + end != size:
-        raise InputError(f"{path}: {size:,} bytes, expected {8 + length + end:,} by its own header; {AGAIN}")
+        raise InputError(f"{path}: {size:,} bytes, expected {8 + length + end:,} from its header; {AGAIN}")
 
 
-def listed(names: list[str], most: int = 4) -> str:
-    """Return the first few of some names, and how many more there are."""
+def joined(names: list[str], most: int = 4) -> str:
+    """Join names with commas; after the first `most`, only count the rest."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def first_sentence(error: BaseException) -> str:
-    """Return what a library says, in one line and without its advice, which is about another program's arguments."""
+    """Return a library's error as one line, without its advice, which refers to arguments of its own functions."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     sentences = re.split(r"(?<=[.!?]) ", lines[0]) if lines else []
     text = " ".join(sentence for sentence in sentences if not _ADVICE.search(sentence)) or type(error).__name__
@@ -201,8 +201,8 @@ def first_sentence(error: BaseException) -> str:
 
 
 @contextmanager
-def as_sentences(what: str, advice: str) -> Iterator[None]:
-    """Turn whatever a library raises about a folder into one sentence: what cannot be read, why, and what to do.
+def as_sentences(subject: str, advice: str) -> Iterator[None]:
+    """Turn any error that a library raises about a folder into one sentence: what cannot be read, why, what to do.
 
     transformers, tokenizers, safetensors and torch raise nearly every class of error about a damaged folder.
     """
@@ -213,4 +213,4 @@ def as_sentences(what: str, advice: str) -> Iterator[None]:
     except Exception as error:
         if type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error):
             raise
-        raise InputError(f"{what}: it cannot be read ({first_sentence(error)}); {advice}") from error
+        raise InputError(f"{subject}: it cannot be read ({first_sentence(error)}); {advice}") from error

@@ -1,8 +1,8 @@
-"""Modules of a folder: what sentence-transformers' files say about a model, as a small record, held against a recipe.
+"""Read sentence-transformers' description of a model folder, and find where a recipe contradicts it.
 
-A folder that sentence-transformers saved lists in modules.json what it does beside the transformer: how it pools, a
-projection, normalisation; prompts are in config_sentence_transformers.json. A recipe says the same by keys of a stage.
-Where the two differ the model would be used as it was never trained, so `contradictions` names key and values.
+A folder saved by sentence-transformers lists in modules.json the steps after the transformer: pooling, a projection,
+normalisation; config_sentence_transformers.json has the prompts. In a recipe, keys of a stage say the same. If they
+differ, the model would be used differently from its training, so `contradictions` names the key and both values.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from led_pipeline.recipe.settings import DenseRepresentation, LexiconRepresentat
 from led_pipeline.recipe.step_settings import ModelSettings
 
 MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
-POOLINGS = {"cls": "cls", "mean": "mean", "lasttoken": "last"}  # theirs -> ours
+POOLINGS = {"cls": "cls", "mean": "mean", "lasttoken": "last"}  # sentence-transformers' name -> the recipe's
 LEGACY = {"cls_token": "cls", "mean_tokens": "mean", "lasttoken": "lasttoken", "max_tokens": "max"}
 LEGACY |= {"mean_sqrt_len_tokens": "mean_sqrt_len_tokens", "weightedmean_tokens": "weightedmean"}
 ACTIVATIONS = {"relu": "log1p", "log1p_relu": "log1p_twice"}
@@ -25,27 +25,26 @@ KNOWN = ("Transformer", "MLMTransformer", "Pooling", "Dense", "Normalize", "Spla
 # Names of prompts; the first that a folder has counts.
 SIDES: dict[Side, tuple[str, ...]] = {"query": ("query",), "passage": ("document", "passage", "corpus")}
 FAMILIES = {"CrossEncoder": "ranker", "SparseEncoder": "lexicon", "SentenceTransformer": "dense"}
-REINTERPRET = "; or say reinterpret: true to use it so all the same"
+REINTERPRET = "; or set reinterpret: true to use it that way on purpose"
 
 
 @dataclass(frozen=True)
 class Modules:
-    """What a folder says of itself; None or empty where it says nothing."""
+    """A folder's own description of its model; None or empty where it has none."""
 
     folder: Path
     family: str  # dense, lexicon or ranker
-    pooling: str | None = (
-        None  # its own name: cls, mean, lasttoken, max, several joined by "+"; of a lexicon max or sum
-    )
+    # In sentence-transformers' words: cls, mean, lasttoken, max, several joined by "+"; for a lexicon max or sum.
+    pooling: str | None = None
     activation: str | None = None  # lexicon: relu or log1p_relu
     heads: tuple[Mapping[str, Any], ...] = ()  # the config.json of each Dense module
     normalize: bool = False
-    similarity: str | None = None  # cosine, dot, ...; None: not said
+    similarity: str | None = None  # cosine, dot, ...
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt: str | None = None
     without_prompt: bool = False  # whether the tokens of the prompt are left out of the pooling
-    length: int | None = None  # tokens at most
-    unknown: tuple[str, ...] = ()  # modules that no key of a recipe stands for
+    length: int | None = None  # maximum number of tokens
+    unknown: tuple[str, ...] = ()  # modules without a corresponding key of a recipe
 
     def prompt(self, side: Side) -> str:
         """Return what is put before the texts of one side, query or passage."""
@@ -54,24 +53,24 @@ class Modules:
 
 
 def read_modules(folder: Path) -> Modules | None:
-    """Return what a folder says of itself, or None if sentence-transformers did not save it.
+    """Return a folder's own description of its model, or None if sentence-transformers did not save it.
 
-    The transformer's own folder inside of such a one (0_Transformer) counts as the whole.
+    The transformer's subfolder of such a folder (0_Transformer) counts as the folder itself.
 
     Raises:
-        InputError: one of its files cannot be read or is not of the form that sentence-transformers writes.
+        InputError: one of its files cannot be read or does not have the format of sentence-transformers.
     """
     top = folder if (folder / MODULES).is_file() else folder.absolute().parent
     if not (top / MODULES).is_file():
         return None
-    modules = _listed(top)
+    modules = _module_paths(top)
     if folder != top and not any(kind.endswith("Transformer") and path == folder.name for kind, path in modules):
         return None
     settings = _object(top / SETTINGS)
     configs = [(kind, _object(top / path / "config.json")) for kind, path in modules if path]
     pooling = next((config for kind, config in configs if kind.endswith("Pooling")), {})
     family = "lexicon" if any(kind == "SpladePooling" for kind, _ in modules) else "dense"
-    said_length = _object(folder / "sentence_bert_config.json").get("max_seq_length")
+    length = _object(folder / "sentence_bert_config.json").get("max_seq_length")
     prompts = settings.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
         raise InputError(f"{top / SETTINGS}: prompts: expected an object from name to text")
@@ -86,19 +85,19 @@ def read_modules(folder: Path) -> Modules | None:
         prompts=prompts,
         default_prompt=settings.get("default_prompt_name"),
         without_prompt=pooling.get("include_prompt") is False,
-        length=said_length if isinstance(said_length, int) else None,
+        length=length if isinstance(length, int) else None,
         unknown=tuple(kind for kind, _ in modules if kind not in KNOWN),
     )
 
 
-def _listed(top: Path) -> list[tuple[str, str]]:
-    """Return the modules as (name of the class, path inside the folder)."""
+def _module_paths(top: Path) -> list[tuple[str, str]]:
+    """Return the modules as (class name, path inside the folder)."""
     value = read_json(top / MODULES)
     if not isinstance(value, list) or not all(
         isinstance(module, dict) and isinstance(module.get("type"), str) and isinstance(module.get("path"), str)
         for module in value
     ):
-        raise InputError(f"{top / MODULES}: expected a list of modules with a type and a path each")
+        raise InputError(f"{top / MODULES}: expected a list of modules, each with a type and a path")
     for module in value:
         path = PurePosixPath(module["path"])
         if path.is_absolute() or ".." in path.parts:
@@ -125,9 +124,9 @@ def _pooling(config: Mapping[str, Any], family: str) -> str | None:
 def contradictions(
     modules: Modules, settings: ModelSettings, trained: bool, sides: Sequence[Side] = ("query", "passage")
 ) -> list[str]:
-    """Return one sentence for every key of a stage that says something else than the folder it starts from.
+    """Return one sentence for every key of a stage that contradicts the folder it starts from.
 
-    A stage that trains another family takes the transformer alone, so nothing else of the folder is meant for it.
+    A stage that trains another family uses only the transformer, so the rest of the folder does not concern it.
 
     Args:
         trained: whether the stage is trained from the folder, and not used as it is.
@@ -138,7 +137,7 @@ def contradictions(
     if reinterpret or (trained and family != modules.family):
         return []
     if family != modules.family:
-        faults = [f"family: '{modules.folder}' is a {modules.family} model ({MODULES}), and the recipe says {family}"]
+        faults = [f"family: '{modules.folder}' is a {modules.family} model ({MODULES}), but the recipe has {family}"]
     else:
         faults = [*_of_family(modules, settings, sides)]
     return [fault + REINTERPRET for fault in faults]
@@ -147,7 +146,7 @@ def contradictions(
 def _of_family(modules: Modules, settings: ModelSettings, sides: Sequence[Side]) -> Iterator[str]:
     if modules.unknown:
         yield (
-            f"init: '{modules.folder}' is made of modules that no key stands for ({', '.join(modules.unknown)}, in"
+            f"init: '{modules.folder}' has modules that a recipe cannot express ({', '.join(modules.unknown)}, in"
             f" {MODULES}); name another model"
         )
     if isinstance(settings, LexiconRepresentation):
@@ -155,30 +154,30 @@ def _of_family(modules: Modules, settings: ModelSettings, sides: Sequence[Side])
     elif isinstance(settings, DenseRepresentation) and not settings.encoder:
         yield from _dense(modules, settings)
     for side in sides if modules.family != "ranker" else ():
-        theirs, ours = modules.prompt(side), settings.prefix(side)
-        if theirs.rstrip(" ") != ours.rstrip(" "):
-            yield _differs(f"{side}_prefix", modules, SETTINGS, repr(theirs), repr(ours), _quoted(theirs))
+        prompt, prefix = modules.prompt(side), settings.prefix(side)
+        if prompt.rstrip(" ") != prefix.rstrip(" "):
+            yield _differs(f"{side}_prefix", modules, SETTINGS, repr(prompt), repr(prefix), _quoted(prompt))
 
 
 def _dense(modules: Modules, settings: DenseRepresentation) -> Iterator[str]:
     pooling, first = settings.pooling, settings.encoder_decoder == "first_decoder_token"
     ours = POOLINGS.get(modules.pooling or "")
     if modules.pooling and not user_code.is_reference(pooling) and (pooling != ours or first):
-        write = ours or "path/to/file.py:function, a function of your own, since there is no such pooling here"
+        write = ours or "path/to/file.py:function, with a function of your own, since this pooling is not built in"
         yield _differs(
             "pooling", modules, MODULES, f"{modules.pooling} pooling", "encoder_decoder" if first else pooling, write
         )
     if modules.without_prompt and any(settings.prefix(side) for side in SIDES):
         yield (
-            f"pooling: '{modules.folder}' leaves the tokens of the prompt out of its pooling (include_prompt), which"
-            " no pooling here does; name another model"
+            f"pooling: '{modules.folder}' excludes the tokens of the prompt from its pooling (include_prompt), which"
+            " is not supported; name another model"
         )
     for head in modules.heads:
         size = head.get("out_features")
         yield (
-            f"head: '{modules.folder}' projects the pooled vector to {size} dimensions ({MODULES}, Dense), and this"
-            " projection would be left out; it cannot be read yet: pool, project and normalise with a class of your own"
-            " (encoder: path/to/file.py:Class)"
+            f"head: '{modules.folder}' projects the pooled vector to {size} dimensions ({MODULES}, Dense), which is not"
+            " supported yet and would be left out; pool, project and normalise with a class of your own (encoder:"
+            " path/to/file.py:Class)"
         )
     normalize = settings.normalize
     if modules.normalize and not normalize:
@@ -192,13 +191,18 @@ def _dense(modules: Modules, settings: DenseRepresentation) -> Iterator[str]:
 def _lexicon(modules: Modules, settings: LexiconRepresentation) -> Iterator[str]:
     if modules.pooling != "max":
         yield (
-            f"init: '{modules.folder}' pools by {modules.pooling} over the positions ({MODULES}), and here the maximum"
-            " is taken; name another model"
+            f"init: '{modules.folder}' pools by {modules.pooling} over the positions ({MODULES}), only max is"
+            " supported; name another model"
         )
-    ours = settings.activation
-    theirs = ACTIVATIONS.get(modules.activation or "relu")
-    if ours != theirs:
-        yield _differs("activation", modules, MODULES, modules.activation, ours, theirs or "none that there is here")
+    activation = settings.activation
+    expected = ACTIVATIONS.get(modules.activation or "relu")
+    if expected is None:
+        yield (
+            f"activation: '{modules.folder}' uses the activation {modules.activation} ({MODULES}), which is not"
+            " supported; name another model"
+        )
+    elif activation != expected:
+        yield _differs("activation", modules, MODULES, modules.activation, activation, expected)
     if not settings.keep_special_tokens:
         yield _differs(
             "keep_special_tokens",
@@ -210,10 +214,10 @@ def _lexicon(modules: Modules, settings: LexiconRepresentation) -> Iterator[str]
         )
 
 
-def _differs(key: str, modules: Modules, file: str, theirs: Any, ours: Any, write: str) -> str:
+def _differs(key: str, modules: Modules, file: str, in_folder: object, in_recipe: object, write: str) -> str:
     return (
-        f"{key}: '{modules.folder}' is a sentence-transformers model with {theirs} ({file}), and the recipe says"
-        f" {ours}; write {key}: {write}"
+        f"{key}: '{modules.folder}' is a sentence-transformers model with {in_folder} ({file}), but the recipe has"
+        f" {in_recipe}; write {key}: {write}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Search: BM25, exact, FAISS and OpenSearch, each from vectors or texts to a ranking.
+"""Search: rank passages for queries with Lucene, OpenSearch, FAISS or an exact search, from texts or vectors.
 
-The rules run each engine; others import `java` and `opensearch_node` to check what is installed.
+The rules run the engines; other rooms import `java` and `opensearch_node` to check what is installed.
 """

@@ -1,8 +1,8 @@
-"""Lucene indexes through Anserini: BM25 over the passages' text, impacts over a lexicon stage's vectors.
+"""Index and search with Lucene through Anserini: BM25 over the passages' text, impacts over a lexicon stage's vectors.
 
-Passages and queries go by their rows, padded with zeros to one width, so that Lucene, which breaks ties by comparing
-ids as strings, breaks them by row. A ranking has an entry for every query; a query without terms has no hits. Queries
-are searched in chunks: Anserini's text of one chunk is read, written to the ranking and deleted before the next.
+Ids are row numbers, padded with zeros to the same width, so that Lucene, which breaks ties by comparing ids as strings,
+breaks them by row. A ranking has an entry for every query; a query without terms has no hits. Queries are searched in
+chunks: the hits of one chunk are read from Anserini and written to the ranking before the next starts.
 
 Run as `python -m led_pipeline.search.anserini COMMAND`, where COMMAND is bm25-index, bm25-search, impact-index or
 impact-search.
@@ -19,13 +19,15 @@ from xml.sax.saxutils import escape
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
+from numpy.typing import NDArray
 
 from led_pipeline.data.formats.characters import is_blank
-from led_pipeline.data.tables import Ragged, Ranking, count_rows, read_rows, shard_range
+from led_pipeline.data.ragged import Ragged
+from led_pipeline.data.tables import Ranking, count_rows, read_rows, shard_range
+from led_pipeline.data.vectors import SparseVectors
 from led_pipeline.files.atomic import atomic, scratch, write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
-from led_pipeline.search.exact import SparseVectors
 from led_pipeline.search.impacts import json_vectors, quantise, repeated_terms
 from led_pipeline.search.indexes import (
     NOTE,
@@ -41,18 +43,22 @@ from led_pipeline.search.java import run_java, run_java_into
 from led_pipeline.search.letters import terms
 
 FILE_ROWS = 50_000  # passages per file given to Anserini, which reads a file in one thread
-VECTORS = 4_096  # vectors that are texts at once
-# One run of Anserini holds its topics and its hits in memory.
+VECTORS = 4_096  # vectors that are converted to text at once
+# One run of Anserini keeps its topics and hits in memory.
 CHUNK_QUERIES = 20_000
 CHUNK_HITS = 5_000_000
 CHUNK_CHARACTERS = 200_000_000
 HEAP_MB = 4_096
-NO_TERM = "."  # for a passage without any term, which Anserini would leave out
+NO_TERM = "."  # text of a passage without any term, which Anserini would omit
 IMPACT_FLAGS = ["-impact", "-pretokenized"]
-LONGEST_TEXT = 20_000_000  # UTF-16 units of one string that Jackson, which reads JSON for Anserini, takes
+LONGEST_TEXT = 20_000_000  # UTF-16 units: the longest string of Jackson, Anserini's JSON parser
+
+# Query rows in ascending order, passage rows, scores.
+Hits = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]
+NO_HITS: Hits = (np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))
 
 # Lucene refuses a query of more than 1,024 terms unless the program raises the limit before it searches. The jar
-# carries Jetty, which makes the static calls that a file lists; it knows the DTD by its name and fetches nothing.
+# includes Jetty, which makes the static calls that a file lists; it has its own copy of the DTD and fetches nothing.
 _CALLS = """<!DOCTYPE Configure PUBLIC "-//Jetty//Configure//EN" "https://www.eclipse.org/jetty/configure_10_0.dtd">
 <Configure class="java.lang.Object">
   <Call class="org.apache.lucene.search.IndexSearcher" name="setMaxClauseCount"><Arg type="int">10000000</Arg></Call>
@@ -64,37 +70,37 @@ _CALLS = """<!DOCTYPE Configure PUBLIC "-//Jetty//Configure//EN" "https://www.ec
 
 
 def bm25_index(passages: Path, out: Path, threads: int, language: str = "en", heap_mb: int = HEAP_MB) -> None:
-    """Index title and text of all passages, cut into terms as `bm25.language` says."""
+    """Index title and text of all passages, analysed for `bm25.language`."""
     check_language(passages, language)
     rows = count_rows(passages)
     documents = ('"contents":' + json.dumps(text) for text in _contents(passages, rows, language))
-    note = {"kind": "bm25", "passages": rows, "language": language}
+    note: dict[str, str | int] = {"kind": "bm25", "passages": rows, "language": language}
     _build(out, documents, note, ["-collection", "JsonCollection", *_analysis(language)], threads, heap_mb)
 
 
 def _analysis(language: str) -> list[str]:
-    """Return Anserini's arguments for a language; it takes a code that it does not know for English."""
+    """Return Anserini's arguments for a language; it treats an unknown code as English."""
     special = {"none": ["-stemmer", "none", "-keepStopwords"], "bigrams": ["-pretokenized"]}
     return special.get(language, ["-language", language])
 
 
 def _contents(passages: Path, rows: int, language: str) -> Iterator[str]:
-    """Yield title and text of each passage as one, as Anserini is given them.
+    """Yield title and text of each passage as the one string that Anserini indexes.
 
     Raises:
-        InputError: one shows nothing, which Anserini leaves out, or is longer than it can read.
+        InputError: a passage is blank, which Anserini omits, or longer than it can read.
     """
     for batch in read_rows(passages, 0, rows, ["id", "title", "text"]):
         for name, title, text in zip(batch["id"], batch["title"], batch["text"], strict=True):
             both = terms(f"{title} {text}", language) or NO_TERM
             if is_blank(f"{title} {text}"):
                 raise InputError(
-                    f"{passages}: passage '{name}' shows nothing; dataset.skip: [empty_text] leaves it out"
+                    f"{passages}: passage '{name}' has no visible text; dataset.skip: [empty_text] leaves it out"
                 )
             if 2 * len(both) > LONGEST_TEXT and (length := len(both.encode("utf-16-le")) // 2) > LONGEST_TEXT:
                 raise InputError(
                     f"{passages}: passage '{name}' has {length:,} characters with its title, and Anserini reads at most"
-                    f" {LONGEST_TEXT:,}; cut it into several passages in dataset.collection, or take it out"
+                    f" {LONGEST_TEXT:,}; split it into several passages in dataset.collection, or remove it"
                 )
             yield both
 
@@ -103,7 +109,7 @@ def bm25_search(
     index: Path, queries: Path, passages: Path, k1: float, b: float, hits: int, threads: int, language: str = "en",
     shard: int = 0, shards: int = 1, heap_mb: int = HEAP_MB,
 ) -> Iterator[Ranking]:  # fmt: skip
-    """Yield a shard of the queries ranked by BM25; scores are Anserini's, rounded to 0.0001 and lowered within ties."""
+    """Yield a shard's rankings by BM25; scores are Anserini's, rounded to 0.0001 and lowered within ties."""
     checked_note(index, {"kind": "bm25", "passages": count_rows(passages), "language": language})
     start, stop = shard_range(count_rows(queries), shard, shards)
     texts = read_queries(queries, start, stop, language)
@@ -115,7 +121,7 @@ def bm25_search(
 def impact_index(
     vectors: Sequence[Path], passages: Path, quantisation: int, out: Path, threads: int, heap_mb: int = HEAP_MB
 ) -> None:
-    """Index the quantised vectors of all passages, given as files in row order."""
+    """Index the quantised vectors of all passages; the files are in row order."""
     shards, rows = read_shards(vectors, passages)
     documents = (
         f'"vector":{vector}'
@@ -123,7 +129,7 @@ def impact_index(
         for first in range(0, len(shard), VECTORS)
         for vector in json_vectors(quantise(shard, quantisation, first, min(first + VECTORS, len(shard)), path))
     )
-    note = {"kind": "impact", "passages": rows, "quantisation": quantisation}
+    note: dict[str, str | int] = {"kind": "impact", "passages": rows, "quantisation": quantisation}
     _build(out, documents, note, ["-collection", "JsonVectorCollection", *IMPACT_FLAGS], threads, heap_mb)
 
 
@@ -131,7 +137,7 @@ def impact_search(
     index: Path, query_vectors: Path, quantisation: int, passages: Path, hits: int, threads: int, shard: int = 0,
     shards: int = 1, heap_mb: int = HEAP_MB,
 ) -> Iterator[Ranking]:  # fmt: skip
-    """Yield a shard of the queries ranked by the dot product of impacts; scores are whole, exact up to 2**24."""
+    """Yield a shard's rankings by the dot product of impacts; scores are integers, exact up to 2**24."""
     checked_note(index, {"kind": "impact", "passages": count_rows(passages), "quantisation": quantisation})
     vectors = SparseVectors.read(query_vectors)
     start, stop = shard_range(len(vectors), shard, shards)
@@ -142,12 +148,17 @@ def impact_search(
 
 
 def _build(
-    out: Path, documents: Iterable[str], note: dict[str, str | int], flags: Sequence[str], threads: int, heap_mb: int
+    out: Path,
+    documents: Iterable[str],
+    note: dict[str, str | int],
+    flags: Sequence[str],
+    threads: int,
+    heap_mb: int,
 ) -> None:
-    """Index one document per passage, in row order, and check that Lucene holds every one.
+    """Index one document per passage, in row order, and check that the index has all of them.
 
     Raises:
-        InputError: passages are missing from the index; Anserini leaves out what it cannot use and goes on.
+        InputError: passages are missing from the index; Anserini omits unusable ones without failing.
     """
     rows = int(note["passages"])
     with atomic(out) as index, scratch(out) as folder:
@@ -158,8 +169,8 @@ def _build(
         indexed = _count_documents(index, heap_mb)
         if indexed != rows:
             raise InputError(
-                f"{out}: {indexed} of {rows} passages were indexed; Anserini leaves out passages of white space only"
-                " and what follows a line that it cannot read, see its log above"
+                f"{out}: {indexed} of {rows} passages were indexed; Anserini omits passages of white space only and"
+                " everything after a line that it cannot read, see its log above"
             )
         write_json(index / NOTE, note)
 
@@ -172,12 +183,12 @@ def _write_documents(folder: Path, documents: Iterable[str], rows_per_file: int)
 
 
 def _count_documents(index: Path, heap_mb: int) -> int:
-    """Ask Lucene how many documents are in an index."""
+    """Return Lucene's count of the documents in an index."""
     log = run_java("io.anserini.index.IndexReaderUtils", ["-index", str(index), "-stats"], heap_mb, threads=1)
-    found = [int(count) for line in log for count in re.findall(r"^documents: +(\d+)$", line)]
-    if len(found) != 1:
-        raise InputError(f"{index}: Anserini does not say how many documents the index holds, see its log above")
-    return found[0]
+    counts = [int(count) for line in log for count in re.findall(r"^documents: +(\d+)$", line)]
+    if len(counts) != 1:
+        raise InputError(f"{index}: Anserini does not print how many documents the index has, see its log above")
+    return counts[0]
 
 
 def _search(
@@ -189,17 +200,17 @@ def _search(
     threads: int,
     heap_mb: int,
 ) -> Iterator[Ranking]:
-    """Yield the ranking of a range of query rows, one run of Anserini after the other; an empty topic has no hits.
+    """Yield the rankings of a range of query rows, one run of Anserini per chunk; an empty topic has no hits.
 
-    The topics are written beside the index; the hits come through a pipe, so that no full disk can cut them off.
+    The topics are written beside the index; the hits come through a pipe, so that a full disk cannot truncate them.
 
     Raises:
-        InputError: Anserini did not answer every query, or none of the queries has a single hit.
+        InputError: Anserini did not answer every query, or no query has any hit.
     """
     arguments = ["-index", str(index.resolve()), "-topics", "topics.tsv", "-topicReader", "TsvInt"]
     arguments += ["-hits", str(hits), "-threads", str(threads), *flags]
     first, stop = rows
-    found = 0
+    hit_count = 0
     with scratch(index) as folder:
         for numbers, lines in _chunks(topics, first, hits):
             (folder / "topics.tsv").write_text("".join(lines), encoding="utf-8")
@@ -213,24 +224,24 @@ def _search(
                     raise InputError(f"{index}: Anserini did not answer all of {count} queries, see its log above")
 
             part = _ranking(run_java_into(_read_run, answer), first, numbers[-1] + 1)
-            found += len(part.passages.values)
+            hit_count += len(part.passages.values)
             first = numbers[-1] + 1
             yield part
     if first < stop:
-        yield _ranking((np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32)), first, stop)
-    if rows[0] < stop and not found:
+        yield _ranking(NO_HITS, first, stop)
+    if rows[0] < stop and not hit_count:
         raise no_hits(index, stop - rows[0])
 
 
-def _ranking(hits: tuple[np.ndarray, np.ndarray, np.ndarray], start: int, stop: int) -> Ranking:
-    """Return the ranking of the query rows start..stop from their hits: query rows in order, passage rows, scores."""
+def _ranking(hits: Hits, start: int, stop: int) -> Ranking:
+    """Return the ranking of the query rows from `start` to before `stop`."""
     query, passage, score = hits
     offsets = np.concatenate([[0], np.cumsum(np.bincount(query - start, minlength=stop - start))])
     return Ranking(np.arange(start, stop, dtype=np.int32), Ragged(passage, offsets), Ragged(score, offsets))
 
 
 def _chunks(topics: Iterable[str], first: int, hits: int) -> Iterator[tuple[list[int], list[str]]]:
-    """Group topics, without the empty ones, into what one run can hold: query rows and lines `row TAB topic`."""
+    """Group non-empty topics into chunks for one run each: query rows and lines `row TAB topic`."""
     most = max(1, min(CHUNK_QUERIES, CHUNK_HITS // hits))
     rows: list[int] = []
     lines: list[str] = []
@@ -247,29 +258,29 @@ def _chunks(topics: Iterable[str], first: int, hits: int) -> Iterator[tuple[list
         yield rows, lines
 
 
-def _read_run(file: io.BufferedReader) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return query rows, passage rows and scores of a TREC run, in its order: by query, then by rank."""
+def _read_run(file: io.BufferedReader) -> Hits:
+    """Return the hits of a TREC run, in its order: by query, then by rank."""
     types = {"query": pa.int32(), "passage": pa.int32(), "score": pa.float32()}
     if not file.peek(1):
-        return tuple(np.empty(0, dtype=kind.to_pandas_dtype()) for kind in types.values())
+        return NO_HITS
     table = pyarrow.csv.read_csv(
         file,
         pyarrow.csv.ReadOptions(column_names=["query", "q0", "passage", "rank", "score", "tag"]),
         pyarrow.csv.ParseOptions(delimiter=" ", quote_char=False),
         pyarrow.csv.ConvertOptions(column_types=types, include_columns=list(types)),
     )
-    return tuple(table[name].to_numpy() for name in types)
+    return table["query"].to_numpy(), table["passage"].to_numpy(), table["score"].to_numpy()
 
 
 def main() -> None:
-    whole, commands = parser(__doc__)
+    top, commands = parser(__doc__)
     for command in commands.values():
-        command.add_argument("--heap-mb", type=int, default=HEAP_MB, help="the most memory that Java's heap may take")
+        command.add_argument("--heap-mb", type=int, default=HEAP_MB, help="maximum size of Java's heap in MB")
     for name in ("impact-index", "impact-search"):
         commands[name].add_argument("--quantisation", type=int, required=True)
     for name in ("--k1", "--b"):
         commands["bm25-search"].add_argument(name, type=float, required=True)
-    settings = vars(whole.parse_args())
+    settings = vars(top.parse_args())
     functions = (bm25_index, bm25_search, impact_index, impact_search)
     run(settings.pop("command"), settings.pop("out"), settings, dict(zip(commands, functions, strict=True)))
 

@@ -1,8 +1,8 @@
-"""Exact inner-product search of dense vectors with FAISS, on all GPUs that it sees or else on the processor.
+"""Search dense vectors exactly by inner product with FAISS, on all visible GPUs or else on the CPU.
 
-The passages are searched in blocks of a fixed number of rows, cut across the shard files, for tiles of a fixed number
-of queries. The GPUs take the blocks in turn, each for all queries. So memory holds a block (on GPUs: two, and one more
-for each further GPU) and the result, and neither the number of files nor that of GPUs changes a score.
+The passages are searched in blocks of a fixed number of rows, independent of the shard files, for tiles of a fixed
+number of queries. The GPUs take the blocks in turn, each for all queries. So memory holds one block (on GPUs: two, and
+one more for each further GPU) and the result, and neither the number of files nor that of GPUs changes a score.
 
 Run as `python -m led_pipeline.search.faiss_index --passage-vectors SHARD.npy... --query-vectors Q.npy --hits K
 --threads T --out RANKING`, with `--shard I --shards S` for a part of the queries.
@@ -29,25 +29,25 @@ from led_pipeline.search.top_k import NONE, best, pack, to_ranking
 CPU_BLOCK = 131_072  # passages searched at once
 GPU_BLOCK = 1_048_576
 TILE = 32_768  # queries searched at once
-GPU_DEPTH = 2_048  # the most hits per query that FAISS finds on a GPU
-TIE_HITS = 50_000_000  # hits held at once while ties are resolved
+GPU_DEPTH = 2_048  # FAISS's limit on the hits per query on a GPU
+TIE_HITS = 50_000_000  # hits in memory at once while ties are resolved
 
-# D = dimensions, P = passages of a block, Q = queries of a tile, K = hits asked for
+# D = dimensions, P = passages of a block, Q = queries of a tile, K = requested hits
 Engine = Callable[[NDArray, NDArray, int], tuple[NDArray[np.float32], NDArray[np.integer]]]
 
 
 def cpu_engine(queries_QD: NDArray, block_PD: NDArray, hits: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return scores and block rows (Q, K), best first, computed on the processor in float32."""
+    """Return scores and block rows (Q, K), best first, computed on the CPU in float32."""
     queries_QD, block_PD = (np.ascontiguousarray(vectors, dtype=np.float32) for vectors in (queries_QD, block_PD))
     return faiss.knn(queries_QD, block_PD, hits, metric=faiss.METRIC_INNER_PRODUCT)
 
 
 def gpu_engine(device: int) -> Engine:
-    """Return the engine of one GPU; it multiplies in the precision of the vectors and adds in float32."""
+    """Return the engine of one GPU; it multiplies in the vectors' precision and adds in float32."""
     resources = faiss.StandardGpuResources()
 
     def search(queries_QD: NDArray, block_PD: NDArray, hits: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        if hits > GPU_DEPTH:  # only where a tie at the cut-off is longer than that
+        if hits > GPU_DEPTH:  # only if a tie at the cut-off is longer than that
             return cpu_engine(queries_QD, block_PD, hits)
         return faiss.knn_gpu(resources, queries_QD, block_PD, hits, metric=faiss.METRIC_INNER_PRODUCT, device=device)
 
@@ -59,17 +59,17 @@ def search(paths: Sequence[Path], queries: Path, hits: int, threads: int, shard:
 
     Args:
         paths: the files of the passages' vectors, in row order.
-        hits: passages per query; all of them where the collection is smaller.
-        shard, shards: which part of the queries; without them all.
+        hits: passages per query; all passages if the collection is smaller.
+        shard, shards: the part of the queries to search; all of them by default.
 
     Raises:
-        InputError: shards and queries differ in dimension, a value is not finite, or `hits` is more than a GPU can do.
+        InputError: passages and queries differ in dimension, a value is not finite, or `hits` exceeds a GPU's limit.
     """
     gpus = faiss.get_num_gpus()
     if gpus and hits >= GPU_DEPTH:
         raise InputError(
-            f"hits: FAISS finds at most {GPU_DEPTH - 1} per query on a GPU, got {hits}; ask for fewer, or search on the"
-            " processor with CUDA_VISIBLE_DEVICES set to nothing"
+            f"hits: FAISS finds at most {GPU_DEPTH - 1} per query on a GPU, got {hits}; lower it, or search on the CPU"
+            " with an empty CUDA_VISIBLE_DEVICES"
         )
     files = [_load(path) for path in paths]
     query_vectors = _load(queries)
@@ -79,7 +79,7 @@ def search(paths: Sequence[Path], queries: Path, hits: int, threads: int, shard:
                 f"{path}: its vectors have {vectors.shape[1]} dimensions, those of {queries} {query_vectors.shape[1]};"
                 " encode both with the same stage"
             )
-    # Float16 tensors are multiplied without loss; elsewhere everything is float32.
+    # GPUs multiply float16 vectors without loss; everything else is float32.
     half = bool(gpus) and all(vectors.dtype == np.float16 for vectors in (query_vectors, *files))
     dtype = np.float16 if half else np.float32
     start, stop = shard_range(len(query_vectors), shard, shards)
@@ -101,18 +101,18 @@ def _load(path: Path) -> NDArray:
 
 
 def _finite(vectors: NDArray, path: Path, first: int) -> NDArray:
-    """Return the vectors, which are those of a file from row `first` on, or say which row holds no finite number."""
+    """Return the vectors, which start at row `first` of a file; a row that is not finite is an `InputError`."""
     finite = np.isfinite(vectors).all(axis=1)
     if not finite.all():
         raise InputError(
-            f"{path}: row {first + int(finite.argmin())}: a value is NaN or infinite; the stage diverged in training or"
-            " its vectors do not fit into float16"
+            f"{path}: row {first + int(finite.argmin())}: a value is NaN or infinite, so the stage diverged in training"
+            " or its vectors do not fit into float16; train it again with a lower learning rate or in float32"
         )
     return vectors
 
 
 def _blocks(paths: Sequence[Path], shards: Sequence[NDArray], rows: int, dtype: type) -> Iterator[NDArray]:
-    """Yield blocks of so many rows, the last one perhaps shorter, wherever the shards end."""
+    """Yield blocks of `rows` rows, the last one possibly shorter, across the boundaries of the shards."""
     parts: list[NDArray] = []
     missing = rows
     for path, shard in zip(paths, shards, strict=True):
@@ -137,15 +137,15 @@ def _search_blocks(
     keys_QK: NDArray,
     ahead: int,
 ) -> None:
-    """Bring the best keys of every query up to date with all blocks, the engines taking them in turn.
+    """Update every query's best keys with all blocks, which the engines take in turn.
 
     Args:
-        ahead: so many blocks are searched while the next one is read.
+        ahead: number of blocks that may be in the engines while the next one is read.
     """
     lock = Lock()
 
     def search_block(engine: Engine, block_PD: NDArray, first: int) -> int:
-        faiss.omp_set_num_threads(threads)  # holds for the calling thread only
+        faiss.omp_set_num_threads(threads)  # this setting is per calling thread
         for start in range(0, len(queries_QD), TILE):
             tile = slice(start, start + TILE)
             keys = block_keys(engine, queries_QD[tile], block_PD, first, keys_QK.shape[1])
@@ -156,12 +156,12 @@ def _search_blocks(
     running: deque[Future[int]] = deque()
     first = 0
 
-    def wait_until(left: int) -> None:
-        while len(running) > left:
+    def wait_until(at_most: int) -> None:
+        while len(running) > at_most:
             print(f"searched {running.popleft().result()} passages for {len(queries_QD)} queries", flush=True)
 
     with ExitStack() as stack:
-        # One thread per engine, since FAISS's resources of a GPU are not for two threads at once.
+        # One thread per engine, since two threads must not use FAISS's resources of a GPU at once.
         queues = [(engine, stack.enter_context(ThreadPoolExecutor(1))) for engine in engines]
         for number, block in enumerate(blocks):
             engine, queue = queues[number % len(queues)]
@@ -172,24 +172,25 @@ def _search_blocks(
 
 
 def block_keys(engine: Engine, queries_QD: NDArray, block_PD: NDArray, first: int, k: int) -> NDArray[np.uint64]:
-    """Return the keys of each query's best k passages of one block, in no order.
+    """Return the keys of each query's best k passages of one block, unordered.
 
-    FAISS keeps any of the passages that tie at the cut-off. So one hit more than k is asked for, and where it ties
-    with the k-th, ever more, until the whole tie is there and its lowest rows can be taken.
+    FAISS keeps arbitrary passages of a tie at the cut-off. So this requests k + 1 hits, and more and more if the last
+    one ties with the k-th, until the whole tie is included and its lowest rows can be chosen.
     """
     depth = min(k + 1, len(block_PD))
     scores, rows = engine(queries_QD, block_PD, depth)
     keys = best(pack(scores, rows + first), k)
-    tied = np.flatnonzero(scores[:, k - 1] == scores[:, -1]) if depth < len(block_PD) else np.empty(0, dtype=np.int64)
+    none = np.empty(0, dtype=np.int64)
+    tied = np.flatnonzero(scores[:, k - 1] == scores[:, -1]) if depth < len(block_PD) else none
     while len(tied):
         depth = min(depth * 8, len(block_PD))
         at_once = max(1, TIE_HITS // depth)
-        still = []
+        still_tied = []
         for part in (tied[start : start + at_once] for start in range(0, len(tied), at_once)):
             scores, rows = engine(queries_QD[part], block_PD, depth)
             keys[part] = best(pack(scores, rows + first), k)
-            still.append(part[scores[:, k - 1] == scores[:, -1]])
-        tied = np.concatenate(still) if depth < len(block_PD) else []
+            still_tied.append(part[scores[:, k - 1] == scores[:, -1]])
+        tied = np.concatenate(still_tied) if depth < len(block_PD) else none
     return keys
 
 
@@ -199,7 +200,7 @@ def main() -> None:
     parser.add_argument("--query-vectors", type=Path, required=True)
     parser.add_argument("--hits", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--shard", type=int, default=0, help="which of the shards of the queries to search")
+    parser.add_argument("--shard", type=int, default=0, help="number of the shard of the queries to search")
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     a = parser.parse_args()

@@ -1,7 +1,7 @@
-"""Impacts: term weights as the small integers of an inverted index, and the texts in which Anserini reads them.
+"""Quantise term weights to impacts, the small integers of an inverted index, and write them as text for Anserini.
 
 impact = weight x quantisation, rounded half to even; zeros are dropped. A term is written as its id in decimal digits:
-the entries of a vocabulary may hold white space, quotes or part of a character, which no analyzer keeps apart.
+a vocabulary's entries may contain white space, quotes or part of a character, which no analyzer would keep intact.
 """
 
 from collections.abc import Iterator
@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from led_pipeline.data.tables import Ragged
+from led_pipeline.data.ragged import Ragged
+from led_pipeline.data.vectors import SparseVectors
 from led_pipeline.files.errors import InputError
-from led_pipeline.search.exact import SparseVectors
 
-NO_TERMS = "none"  # what a passage without impacts is indexed under, so that it counts; no query has this term
+NO_TERMS = "none"  # the only term of a passage without impacts, so that it is indexed; no query has this term
 
 
 def checked(vectors: SparseVectors, start: int, stop: int, path: Path) -> SparseVectors:
-    """Return a range of rows whose weights can be indexed; `path` is where the vectors came from.
+    """Return a range of rows after checking that their weights can be indexed; errors name `path`.
 
     Raises:
-        InputError: a weight is negative or not a finite number.
+        InputError: a weight is negative or not finite.
     """
     part = vectors.rows(start, stop)
     weights, offsets = part.weights.values, part.weights.offsets
@@ -30,24 +30,24 @@ def checked(vectors: SparseVectors, start: int, stop: int, path: Path) -> Sparse
     if len(wrong):
         row = start + int(np.searchsorted(offsets, wrong[0], side="right")) - 1
         raise InputError(
-            f"{path}: row {row}: weight {weights[wrong[0]]} cannot be indexed, expected a finite number that is not"
-            " negative; encode with a stage of the family lexicon whose training did not diverge"
+            f"{path}: row {row}: weight {weights[wrong[0]]} cannot be indexed, expected a finite, non-negative number;"
+            " encode with a stage of the family lexicon whose training did not diverge"
         )
     return part
 
 
 def quantise(vectors: SparseVectors, quantisation: int, start: int, stop: int, path: Path) -> SparseVectors:
-    """Return a range of rows with int32 impacts above zero for weights; `path` is where the vectors came from.
+    """Return a range of rows with their weights quantised to positive int32 impacts; errors name `path`.
 
     Raises:
-        InputError: a weight is negative or not a finite number.
+        InputError: a weight is negative or not finite.
     """
     part = checked(vectors, start, stop, path)
     weights, offsets = part.weights.values, part.weights.offsets
     impacts = np.rint(weights * weights.dtype.type(quantisation)).astype(np.int32)
-    kept = impacts > 0
-    offsets = np.concatenate([[0], np.cumsum(kept)])[offsets]
-    return SparseVectors(Ragged(part.terms.values[kept], offsets), Ragged(impacts[kept], offsets))
+    positive = impacts > 0
+    offsets = np.concatenate([[0], np.cumsum(positive)])[offsets]
+    return SparseVectors(Ragged(part.terms.values[positive], offsets), Ragged(impacts[positive], offsets))
 
 
 def json_vectors(impacts: SparseVectors) -> Iterator[str]:
@@ -60,5 +60,5 @@ def json_vectors(impacts: SparseVectors) -> Iterator[str]:
 
 
 def repeated_terms(terms: NDArray[np.integer], impacts: NDArray[np.integer]) -> str:
-    """Return a query that holds each term as often as its impact says: the one form of weights that Anserini reads."""
+    """Return a query with each term repeated as often as its impact, the only form of query weights in Anserini."""
     return "".join(f"{term} " * impact for term, impact in zip(terms.tolist(), impacts.tolist(), strict=True))

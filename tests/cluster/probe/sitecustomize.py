@@ -1,6 +1,6 @@
-"""Python runs this at its start: every torchrun of a job, and every process that it starts, leaves a note.
+"""Python runs this at startup: every torchrun of a job, and every process that it starts, writes a note.
 
-PROBE is the folder of the notes; a note is JSON, named after its process.
+PROBE is the folder of the notes; a note is a JSON file named after its process.
 """
 
 import json

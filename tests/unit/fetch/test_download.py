@@ -1,4 +1,4 @@
-"""Downloads that go well: archives, mirrors, files put there by hand; what goes wrong is in tests/faults."""
+"""Downloads that succeed: archives, mirrors, files put there by hand; failures are in tests/faults."""
 
 import hashlib
 import io
@@ -36,8 +36,8 @@ def places(tmp_path) -> Places:
 
 
 def entry(body: bytes, *urls: str, **changes) -> Source:
-    known = {"bytes": len(body), "md5": hashlib.md5(body).hexdigest(), "verified": True}
-    return Source(**{"name": "qrels.tsv", "url": list(urls), "licence": "none", **known, **changes})
+    checksums = {"bytes": len(body), "md5": hashlib.md5(body).hexdigest(), "verified": True}
+    return Source(**{"name": "qrels.tsv", "url": list(urls), "licence": "none", **checksums, **changes})
 
 
 def tar_gz(**members: bytes) -> bytes:
@@ -68,11 +68,11 @@ def test_members_of_one_archive_cost_one_download(server, places, tmp_path):
         out = tmp_path / "source" / member
         obtain(entry(archive, server.url("/all.tar.gz"), member=member), places, out)
         assert out.read_bytes() == body
-    assert server.asked == ["/all.tar.gz"]
+    assert server.requested_paths == ["/all.tar.gz"]
     assert (tmp_path / "archives" / "all.tar.gz").read_bytes() == archive
 
 
-def test_jobs_that_want_one_archive_at_the_same_time_wait_for_one_download(server, places, tmp_path):
+def test_jobs_that_need_one_archive_at_the_same_time_wait_for_one_download(server, places, tmp_path):
     archive = tar_gz(one=b"first", two=b"second")
     server.content["/all.tar.gz"] = archive
     server.answers["/all.tar.gz"] = [Answer(first=lambda: time.sleep(0.2))]
@@ -84,7 +84,7 @@ def test_jobs_that_want_one_archive_at_the_same_time_wait_for_one_download(serve
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(job, ["one", "two"])) == [b"first", b"second"]
-    assert server.asked == ["/all.tar.gz"]
+    assert server.requested_paths == ["/all.tar.gz"]
 
 
 @pytest.mark.parametrize(
@@ -113,23 +113,23 @@ def test_404_names_the_url_and_where_to_put_the_file(server, places, tmp_path):
     assert visible(tmp_path) == []
 
 
-def test_a_server_that_is_not_there_is_an_error(server, places, tmp_path):
+def test_an_unreachable_server_is_an_error(server, places, tmp_path):
     url = server.url("/q.tsv").replace(f":{server.server_port}", ":1")
     with pytest.raises(InputError, match=r"gave up after 1 attempt\(s\).*ConnectionError: .*Connection refused"):
         obtain(entry(QRELS, url), places, tmp_path / "qrels.tsv")
 
 
-def test_a_mirror_serves_what_the_first_url_does_not(server, places, tmp_path, capsys):
+def test_a_mirror_serves_a_file_that_the_first_url_does_not(server, places, tmp_path, capsys):
     server.content |= {"/broken/q.tsv": b"an error page", "/mirror/5d41": QRELS}
     urls = [server.url(path) for path in ("/gone/q.tsv", "/broken/q.tsv", "/mirror/5d41")]
     obtain(entry(QRELS, *urls), places, tmp_path / "qrels.tsv")
     assert (tmp_path / "qrels.tsv").read_bytes() == QRELS
-    told = capsys.readouterr().err
-    assert f"{urls[0]}: expected HTTP 200, got 404" in told
-    assert f"{urls[1]}: expected {len(QRELS)} bytes, got 13" in told
+    log = capsys.readouterr().err
+    assert f"{urls[0]}: expected HTTP 200, got 404" in log
+    assert f"{urls[1]}: expected {len(QRELS)} bytes, got 13" in log
 
 
-def test_an_archive_without_a_checksum_is_recorded_once_it_was_unpacked(server, places, tmp_path):
+def test_an_archive_without_a_checksum_is_recorded_only_after_it_is_unpacked(server, places, tmp_path):
     server.content["/titles.tar.gz"] = tar_gz(titles=b"0\tThe Manhattan Project\n")
     source = entry(b"-", server.url("/titles.tar.gz"), member="data/title", bytes=None, md5=None, verified=False)
     with pytest.raises(InputError, match=r"expected a file 'data/title' inside, found \./data/titles"):
@@ -140,28 +140,28 @@ def test_an_archive_without_a_checksum_is_recorded_once_it_was_unpacked(server, 
 
 
 @pytest.mark.parametrize("end", ["", "/"])
-def test_a_mirror_of_ones_own_is_asked_first(server, places, tmp_path, end):
+def test_the_user_s_mirror_is_tried_first(server, places, tmp_path, end):
     server.content["/msmarco/q.tsv"] = QRELS
-    own = replace(places, mirror=server.url("/msmarco") + end)
-    obtain(entry(QRELS, server.url("/published/q.tsv")), own, tmp_path / "qrels.tsv")
+    mirrored = replace(places, mirror=server.url("/msmarco") + end)
+    obtain(entry(QRELS, server.url("/published/q.tsv")), mirrored, tmp_path / "qrels.tsv")
     assert (tmp_path / "qrels.tsv").read_bytes() == QRELS
-    assert server.asked == ["/msmarco/q.tsv"]
+    assert server.requested_paths == ["/msmarco/q.tsv"]
 
 
-def test_a_folder_can_be_the_mirror_and_what_it_lacks_comes_from_the_publisher(server, places, tmp_path, capsys):
+def test_a_folder_can_be_the_mirror_and_missing_files_come_from_the_publisher(server, places, tmp_path, capsys):
     folder = tmp_path / "a folder"
     folder.mkdir()
     server.content["/q.tsv"] = QRELS
-    own = replace(places, mirror=folder.as_uri())
-    obtain(entry(QRELS, server.url("/q.tsv")), own, tmp_path / "first")
+    mirrored = replace(places, mirror=folder.as_uri())
+    obtain(entry(QRELS, server.url("/q.tsv")), mirrored, tmp_path / "first")
     assert f"{folder.as_uri()}/q.tsv: no such file" in capsys.readouterr().err
     (folder / "q.tsv").write_bytes(QRELS)
-    obtain(entry(QRELS, server.url("/q.tsv")), own, tmp_path / "second")
+    obtain(entry(QRELS, server.url("/q.tsv")), mirrored, tmp_path / "second")
     assert (tmp_path / "second").read_bytes() == QRELS and (folder / "q.tsv").exists()
-    assert server.asked == ["/q.tsv"]
+    assert server.requested_paths == ["/q.tsv"]
 
 
-def test_a_wrong_file_in_a_mirror_is_not_taken(server, places, tmp_path):
+def test_a_wrong_file_in_a_mirror_is_refused(server, places, tmp_path):
     (tmp_path / "q.tsv").write_bytes(b"?" * len(QRELS))
     with pytest.raises(InputError, match=r"file:///.*/q\.tsv: expected MD5 "):
         obtain(entry(QRELS, (tmp_path / "q.tsv").as_uri()), places, tmp_path / "out")
@@ -188,14 +188,14 @@ def test_the_headers_of_an_entry_are_sent(server, places, tmp_path):
 
 def test_a_sha256_is_checked_too(server, places, tmp_path):
     server.content["/q.tsv"] = QRELS
-    known = {"md5": None, "bytes": None}
+    checksums = {"md5": None, "bytes": None}
     right, wrong = hashlib.sha256(QRELS).hexdigest(), "0" * 64
-    obtain(entry(QRELS, server.url("/q.tsv"), sha256=right, **known), places, tmp_path / "qrels.tsv")
+    obtain(entry(QRELS, server.url("/q.tsv"), sha256=right, **checksums), places, tmp_path / "qrels.tsv")
     with pytest.raises(InputError, match=f"expected SHA-256 {wrong}, got {right}"):
-        obtain(entry(QRELS, server.url("/q.tsv"), sha256=wrong, **known), places, tmp_path / "qrels.tsv")
+        obtain(entry(QRELS, server.url("/q.tsv"), sha256=wrong, **checksums), places, tmp_path / "qrels.tsv")
 
 
-def test_progress_says_how_much_how_fast_and_how_long():
+def test_progress_shows_the_bytes_the_rate_and_the_time_left():
     progress = Progress("f", start=400_000_000, total=1_000_000_000)
     progress.add(100_000_000)
     assert progress.line(elapsed_s=50) == "500.0 of 1,000.0 MB (50 %), 2.0 MB/s, 4 min 10 s left"  # 500 MB at 2 MB/s
@@ -214,7 +214,7 @@ def test_a_file_put_there_by_hand_is_used_without_the_network(server, places, tm
     (tmp_path / "archives" / "by-hand").write_bytes(body)
     obtain(entry(body, server.url("/by-hand"), member=member), places, tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == (b"first" if member else QRELS)
-    assert server.asked == []
+    assert server.requested_paths == []
 
 
 def test_a_wrong_file_put_there_by_hand_is_named_and_kept(server, places, tmp_path):
@@ -248,10 +248,10 @@ def test_the_shipped_list_knows_checksums_of_all_but_rocketqas_titles_and_a_file
     assert [name for name in names if not read_source(SHIPPED, name).verified] == ["titles.tsv", scores]
 
 
-def test_the_shipped_list_asks_the_host_of_ms_marco_for_a_version_that_knows_ranges():
+def test_the_shipped_list_requests_a_version_of_ms_marco_s_host_that_supports_ranges():
     files = [read_source(SHIPPED, source["name"]) for source in yaml.safe_load(SHIPPED.read_text())["files"]]
-    there = [source for source in files if "windows.net" in source.url[0]]
-    assert there and all(source.headers == {"X-Ms-Version": "2019-12-12"} for source in there)
+    azure = [source for source in files if "windows.net" in source.url[0]]
+    assert azure and all(source.headers == {"X-Ms-Version": "2019-12-12"} for source in azure)
 
 
 def test_the_shipped_list_has_every_file_that_the_recipe_of_the_paper_downloads():
@@ -277,11 +277,11 @@ def test_a_verified_entry_without_checksum_is_an_error(tmp_path):
         "licence": "none",
     }
     sources.write_text(yaml.safe_dump({"files": [fields]}))
-    with pytest.raises(InputError, match=r"sources\.yaml: files\[0\].*verified is true where md5 or sha256 is known"):
+    with pytest.raises(InputError, match=r"sources\.yaml: files\[0\].*verified must be true if md5 or sha256 is given"):
         read_source(sources, "a")
 
 
-def test_two_urls_with_the_same_end_are_an_error_since_they_would_be_one_file(tmp_path):
+def test_two_urls_with_the_same_file_name_are_an_error(tmp_path):
     entries = [entry(QRELS, f"http://localhost/{n}/q.tsv", name=n).model_dump() for n in ("a", "b")]
     (tmp_path / "sources.yaml").write_text(yaml.safe_dump({"files": entries}))
     with pytest.raises(InputError, match=r"two different URLs end with 'q\.tsv'"):

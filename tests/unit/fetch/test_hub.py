@@ -1,4 +1,4 @@
-"""The model hub: which names of a recipe mean it, what is fetched, and what is said when it cannot be."""
+"""The model hub: which names of a recipe are hub ids, what is fetched, and the error if it cannot be."""
 
 import json
 import os
@@ -24,7 +24,7 @@ NAME = "org/encoder"
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A model with its tokenizer, and files that nobody here needs."""
+    """A model with its tokenizer and an unneeded file of another library."""
     folder = tmp_path_factory.mktemp("model")
     tiny.save_tokenizer(folder)
     tiny.backbone("dense").save_pretrained(folder)
@@ -33,7 +33,7 @@ def model(tmp_path_factory):
 
 
 def run(module, *arguments, home, endpoint, **environment):
-    """Run a module with a hub cache of its own; the hub's library reads its settings when it is imported."""
+    """Run a module with its own hub cache, in a process since huggingface_hub reads its settings on import."""
     settings = {"HF_HOME": str(home), "HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
     command = [sys.executable, "-m", module, *map(str, arguments)]
     return subprocess.run(command, env=os.environ | settings | environment, capture_output=True, text=True)
@@ -54,8 +54,8 @@ def test_a_model_is_copied_with_its_commit_and_loads_without_a_network(model, tm
     assert {"config.json", "model.safetensors", "tokenizer.json", "hub.json"} <= names and "tf_model.h5" not in names
     assert json.loads((tmp_path / "out" / "hub.json").read_text()) == {"id": NAME, "asked": None, "commit": COMMIT}
     assert not any(path.is_symlink() for path in (tmp_path / "out").iterdir())
-    ours, theirs = (tiny.start(folder, tiny.import_settings("dense")) for folder in (tmp_path / "out", model))
-    torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)
+    fetched, original = (tiny.start(folder, tiny.import_settings("dense")) for folder in (tmp_path / "out", model))
+    torch.testing.assert_close(fetched.state_dict(), original.state_dict(), rtol=0, atol=0)
 
 
 def test_a_tokenizer_comes_without_weights_and_a_pytorch_file_does_where_there_is_no_other(model, tmp_path):
@@ -73,7 +73,7 @@ def test_a_tokenizer_comes_without_weights_and_a_pytorch_file_does_where_there_i
     assert (tmp_path / "both" / "pytorch_model.bin").read_bytes() == b"weights"
 
 
-def test_what_sentence_transformers_wrote_about_a_model_comes_along(model, tmp_path, monkeypatch):
+def test_the_modules_of_sentence_transformers_are_copied_too(model, tmp_path, monkeypatch):
     source = Path(shutil.copytree(model, tmp_path / "source"))
     (source / "modules.json").write_text("[]")
     for name in ("1_Pooling/config.json", "onnx/config.json"):
@@ -101,11 +101,11 @@ def test_the_cache_of_an_earlier_download_is_enough(model, tmp_path):
         ("org/absent", "has no such model, or not for you"),
         (f"{NAME}@v9", "has no branch, tag or commit 'v9'"),
         ("org/gated", "accept them at"),
-        ("org/empty", "there is no config.json on the hub"),
-        ("not a name", "no possible id of a hub model"),
+        ("org/empty", "has no config.json on the hub"),
+        ("not a name", "neither a local folder nor a possible hub id"),
     ],
 )
-def test_what_the_hub_refuses_is_one_sentence_with_key_and_id(model, tmp_path, name, expected):
+def test_a_refusal_of_the_hub_is_one_sentence_with_key_and_id(model, tmp_path, name, expected):
     (tmp_path / "empty").mkdir()
     models = {NAME: model, "org/gated": model, "org/empty": tmp_path / "empty"}
     with serve(models, gated={"org/gated"}) as endpoint:
@@ -127,19 +127,19 @@ def test_without_a_network_and_a_cache_the_command_that_fills_it_is_named(tmp_pa
 # --- names
 
 
-def test_what_neither_a_stage_makes_nor_a_folder_holds_comes_from_the_hub(tmp_path):
+def test_names_that_are_neither_stages_nor_folders_come_from_the_hub(tmp_path):
     (tmp_path / "mine").mkdir()
     config = changed(RECIPES["config.yaml"], {"stages.den_warmup.init": str(tmp_path / "mine")})
-    found = {model.name: model for model in hub.hub_models(load_recipe(config))}
-    assert set(found) == {"distilbert-base-uncased", "cross-encoder/ms-marco-MiniLM-L-12-v2", "bert-base-uncased"}
-    assert found["bert-base-uncased"].tokenizer and not found["bert-base-uncased"].weights
-    assert found["distilbert-base-uncased"].weights and not found["distilbert-base-uncased"].tokenizer
-    assert found["distilbert-base-uncased"].keys == ("stages.lex_warmup.init",)
+    models = {model.name: model for model in hub.hub_models(load_recipe(config))}
+    assert set(models) == {"distilbert-base-uncased", "cross-encoder/ms-marco-MiniLM-L-12-v2", "bert-base-uncased"}
+    assert models["bert-base-uncased"].tokenizer and not models["bert-base-uncased"].weights
+    assert models["distilbert-base-uncased"].weights and not models["distilbert-base-uncased"].tokenizer
+    assert models["distilbert-base-uncased"].keys == ("stages.lex_warmup.init",)
     assert hub.hub_models(load_recipe(RECIPES["demo.yaml"])) == []
 
 
 @pytest.mark.parametrize("name", ["/models/x", "./x", "../x", "~/x", "a/b/c"])
-def test_a_path_is_no_hub_id_even_if_nothing_lies_there(name):
+def test_a_path_is_no_hub_id_even_if_it_does_not_exist(name):
     assert hub.is_local(name)
 
 
@@ -149,7 +149,7 @@ def test_ids_that_differ_have_folders_that_differ():
     assert not any("/" in hub.slug(name) for name in names)
 
 
-def test_a_local_folder_is_looked_at_for_what_it_is_needed_for(model, tmp_path):
+def test_a_local_folder_is_checked_for_the_files_that_its_use_needs(model, tmp_path):
     keys = ["stages.den.init", "stages.den.tokenizer"]
     assert check_folder(str(model), keys) == (False, f"{model} is a folder here")
     (tmp_path / "config.json").write_text("{}")
@@ -159,13 +159,13 @@ def test_a_local_folder_is_looked_at_for_what_it_is_needed_for(model, tmp_path):
     assert fault and "no folder './nowhere'" in sentence
 
 
-def test_every_model_of_the_recipes_is_pinned_to_a_commit_or_said_not_to_be():
-    named = {model.repository for config in RECIPES.values() for model in hub.hub_models(load_recipe(config))}
-    assert named == REVISIONS.keys() | set(UNPINNED) and not REVISIONS.keys() & set(UNPINNED)
+def test_every_hub_model_of_the_recipes_is_pinned_or_listed_as_unpinned():
+    repositories = {model.repository for config in RECIPES.values() for model in hub.hub_models(load_recipe(config))}
+    assert repositories == REVISIONS.keys() | set(UNPINNED) and not REVISIONS.keys() & set(UNPINNED)
     assert all(re.fullmatch(r"[0-9a-f]{40}", commit) for commit in REVISIONS.values())
 
 
-def test_a_revision_of_the_recipe_comes_before_the_commit_that_is_known():
+def test_a_revision_in_the_recipe_overrides_the_pinned_commit():
     commit = REVISIONS["bert-base-uncased"]
     assert hub.HubModel("bert-base-uncased", (), True).revision == commit
     assert (

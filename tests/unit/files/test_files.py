@@ -1,4 +1,4 @@
-"""Files: nothing half-written, and a full disk in one sentence. The disk is a real one of 1 MB."""
+"""Atomic files: nothing half-written, and one sentence about a full disk, tried on a real disk of 1 MB."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ run_main(main)
 
 
 def on_a_small_disk(body, tmp_path):
-    """Run a program on a disk of 1 MB of its own, and list afterwards what lies there."""
+    """Run a program on its own 1 MB disk, then list the files that it left there."""
     steps = f'mount -t tmpfs -o size=1m tmpfs "$2" && "{sys.executable}" -c "$1" "$2"; s=$?; ls -A "$2"; exit $s'
     command = [
         "unshare",
@@ -50,7 +50,7 @@ def on_a_small_disk(body, tmp_path):
         if subprocess.run(probe, capture_output=True).returncode:
             pytest.skip("this machine lets nobody mount a disk")
     except FileNotFoundError:
-        pytest.skip("no unshare here")
+        pytest.skip("this machine has no unshare")
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -63,14 +63,14 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(writer, tmp_path):
     assert "needed and 1.0 MB were free" in answer.stderr and "make room on that disk" in answer.stderr
 
 
-def test_a_full_disk_has_a_name_where_a_library_writes_in_place(tmp_path):
+def test_a_full_disk_is_one_sentence_where_a_library_writes_in_place(tmp_path):
     answer = on_a_small_disk("with naming_a_full_disk(path): save_file({'x': big}, path)", tmp_path)
     assert answer.returncode == 2, answer.stderr
     assert answer.stderr.startswith(f"error: {tmp_path}/out: more than 1.0 MB are needed and 1.0 MB were free")
     assert answer.stderr.count("\n") == 1 and "make room on that disk" in answer.stderr
 
 
-def test_a_limit_on_the_size_of_files_is_said_too(tmp_path):
+def test_a_limit_on_the_size_of_files_is_one_sentence_too(tmp_path):
     program = PROGRAM.format(body=WRITERS["text"])
     answer = subprocess.run(
         ["sh", "-c", f'ulimit -f 1000; {sys.executable} -c "$1" {tmp_path}', "sh", program],
@@ -81,7 +81,7 @@ def test_a_limit_on_the_size_of_files_is_said_too(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_room_for_a_known_size_nothing_is_begun(tmp_path):
+def test_without_room_for_a_known_size_nothing_is_started(tmp_path):
     expected = pytest.raises(InputError, match=r"out: 1,000,000\.0 TB are needed and .* \(nothing was written\)")
     with expected, atomic(tmp_path / "out", needs=10**18):
         raise AssertionError("the block was entered")
@@ -94,10 +94,10 @@ def test_another_error_stays_what_it_is(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_arrow_file_needs_about_what_it_says(tmp_path):
+def test_an_arrow_file_needs_about_as_many_bytes_as_its_arrays(tmp_path):
     write_arrow(tmp_path / "a", {"x": np.zeros(100_000, dtype=np.int32)})
     assert tree_bytes(tmp_path) == (tmp_path / "a").stat().st_size == pytest.approx(400_000, rel=0.01)
 
 
-def test_sizes_are_read_easily():
+def test_sizes_are_formatted_in_the_largest_fitting_unit():
     assert [size(n) for n in (0, 999, 1.5e6, 2e9, 3.21e12)] == ["0 kB", "1 kB", "1.5 MB", "2.0 GB", "3.2 TB"]

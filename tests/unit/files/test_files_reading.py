@@ -1,4 +1,4 @@
-"""One place turns what libraries raise about a file into a sentence, within limits that a user can set."""
+"""Reading: libraries' errors about a file become one sentence, and the user can set the limits."""
 
 import gzip
 import json
@@ -50,21 +50,21 @@ from led_pipeline.report.log import read_train_log
         (UnicodeDecodeError("utf-8", b"ab\xff", 2, 3, "bad"), "a.txt:7: byte 3, 0xff, is not UTF-8, expected text"),
     ],
 )
-def test_what_a_library_raises_about_a_file_is_a_sentence(error, says):
+def test_a_library_s_error_about_a_file_becomes_a_sentence(error, says):
     with pytest.raises(InputError) as caught, reading("a.txt", "text", 7):
         raise error
     assert str(caught.value) == says
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), AttributeError("x"), ValueError("x")])
-def test_a_fault_of_our_own_is_not_put_down_to_the_file(error):
+def test_a_bug_of_ours_is_not_blamed_on_the_file(error):
     with pytest.raises(type(error)), reading("a.txt"):
         raise error
     with pytest.raises(InputError), reading("a.txt", also=(type(error),)):
         raise error
 
 
-def test_an_input_error_passes_as_it_is():
+def test_an_input_error_passes_unchanged():
     with pytest.raises(InputError, match=r"^as it is$"), reading("a.txt"):
         raise InputError("as it is")
 
@@ -88,7 +88,10 @@ def test_only_files_are_read(tmp_path):
         ('{"a": 1,\n "b" 2}', r"a\.json:2: not valid JSON at column 6"),
         ('{"x": {"a": 1, "b": 2, "a": 1}}', r"a\.json:1: the key 'a' comes twice in one object"),
         ("1" * 5000, r"an integer of more than 4,300 digits"),
-        ("[" * 100_000 + "]" * 100_000, r"inside one another, more than the 100 that LED_LIMITS allows \(nesting\)"),
+        (
+            "[" * 100_000 + "]" * 100_000,
+            r"nested lists and objects, more than the 100 that LED_LIMITS allows \(nesting\)",
+        ),
         ("[" * 101 + "]" * 101, r"\(nesting\)"),
         ('{"a":' * 101 + "1" + "}" * 101, r"\(nesting\)"),
     ],
@@ -99,7 +102,7 @@ def test_json_is_read_strictly(tmp_path, text, says):
         read_json(tmp_path / "a.json")
 
 
-def test_many_lists_are_not_deep_ones():
+def test_many_lists_do_not_count_as_nested_ones():
     value = {str(i): [[i], {"a": i}] for i in range(1000)}
     assert parse_json(json.dumps(value)) == value
     deep = "[" * 100 + "]" * 100
@@ -125,7 +128,7 @@ def test_the_docs_list_every_limit_with_its_default():
     assert {name: int(value.replace(",", "")) for name, value in rows.items()} == vars(Limits())
 
 
-# --- what the pipeline itself wrote, and was damaged since
+# --- damaged files of the pipeline itself
 
 
 def cut(path: Path) -> Path:
@@ -174,7 +177,7 @@ def test_a_damaged_training_log_is_named_with_its_line(tmp_path, line):
         read_train_log(tmp_path / "train.jsonl")
 
 
-def test_a_file_of_own_code_that_cannot_be_parsed_is_named(tmp_path):
+def test_a_file_of_user_code_that_cannot_be_parsed_is_named(tmp_path):
     for content in (b"x = '\0'\n", b"# caf\xe9\n", b"x = " + b"(" * 10_000, b"x = [1,\n"):
         (tmp_path / "own.py").write_bytes(content)
         assert "own.py" in user_code.fault(f"{tmp_path / 'own.py'}:loss")

@@ -1,3 +1,5 @@
+"""YAML: unreadable files, duplicate keys and nested aliases are refused with the line."""
+
 import os
 
 import pytest
@@ -7,7 +9,7 @@ from led_pipeline.files.yaml_lines import read_yaml, repeated_keys
 
 
 def doubled(times: int) -> str:
-    """Return YAML whose last value stands for 2^times values, in a few bytes for each doubling."""
+    """Return YAML whose last value expands to 2^times values, in a few bytes per doubling."""
     return "a0: &a0 [1, 1]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, times))
 
 
@@ -19,11 +21,11 @@ def doubled(times: int) -> str:
         ("[" * 100_000, r"a\.yaml:1: .*nesting"),
         ("".join(" " * i + "-\n" for i in range(150)), r"a\.yaml:\d+: .*nesting"),
         (doubled(40), r"a\.yaml:1[67]: .*\(entries\)"),
-        ("a: &a [*a]\n", r"a\.yaml:1: .*an alias inside of what it stands for"),
-        ("a: &a {b: *a}\n", r"a\.yaml:1: .*an alias inside of what it stands for"),
-        ("a: &a {b: 1}\nc: &c {<<: *c}\n", r"a\.yaml:2: .*an alias inside"),
+        ("a: &a [*a]\n", r"a\.yaml:1: .*an alias that contains itself"),
+        ("a: &a {b: *a}\n", r"a\.yaml:1: .*an alias that contains itself"),
+        ("a: &a {b: 1}\nc: &c {<<: *c}\n", r"a\.yaml:2: .*an alias that contains itself"),
         ("x: 1\n? [1, 2]\n: 3\n", r"a\.yaml:2: a key that is a list or a mapping"),
-        ("a: 1\nb: {c: 1, c: 2}\n", r"a\.yaml:2: b\.c stands already in line 2"),
+        ("a: 1\nb: {c: 1, c: 2}\n", r"a\.yaml:2: b\.c: duplicate key, already in line 2"),
         ("a: 1\0\n", r"a\.yaml: not valid YAML"),
         ("a: !!python/object/apply:os.system [ls]\n", r"a\.yaml:1: .*could not determine a constructor"),
         ("a: !!int x\n", r"a\.yaml: .*expected values of their types"),
@@ -52,7 +54,7 @@ def test_bytes_that_are_not_utf8_and_pipes_are_named(tmp_path):
             read(tmp_path / "b.yaml")
 
 
-def test_aliases_and_merges_that_end_are_read(tmp_path):
+def test_finite_aliases_and_merges_are_read(tmp_path):
     (tmp_path / "a.yaml").write_text("a: &a {x: 1, y: [1, 2]}\nb: {<<: *a, x: 2}\nc: [*a, *a]\n")
     value = {"x": 1, "y": [1, 2]}
     assert read_yaml(tmp_path / "a.yaml") == {"a": value, "b": {"x": 2, "y": [1, 2]}, "c": [value, value]}

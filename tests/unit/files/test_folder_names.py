@@ -1,4 +1,4 @@
-"""Folder names: two names of a recipe never share a folder, and ordinary ones keep the folder they always had."""
+"""Folder names: two names of a recipe never share a folder, and ordinary names keep their spelling."""
 
 import os
 import re
@@ -43,7 +43,7 @@ def test_a_folder_of_the_users_never_has_the_name_of_a_stage_or_of_another_folde
     paths = ["./pretrain", "../pretrain", "Pretrain", "models/a", "models_a/", "models/A", "模型", "模型/模型"]
     folders = {path: of_tokenizer(path, stages, local=True) for path in paths}
     assert len({folder.casefold() for folder in [*folders.values(), *stages]}) == len(paths) + len(stages)
-    assert folders["models/a"].startswith("models_a+"), "which folder is which can be seen"
+    assert folders["models/a"].startswith("models_a+"), "the folder name shows which folder it is"
 
 
 def test_one_folder_spelt_in_several_ways_is_one(tmp_path, monkeypatch):
@@ -58,7 +58,7 @@ def test_a_stage_and_a_hub_id_that_would_share_a_folder_do_not():
     )
 
 
-def test_names_that_differ_in_capital_letters_alone_are_told():
+def test_names_that_differ_only_in_case_are_refused():
     names = {name: of_hub(name) for name in ("Org/model", "org/model")}
     with pytest.raises(InputError, match=r"'Org/model' and 'org/model' differ .* rename one"):
         folder_names.check(names)

@@ -1,4 +1,4 @@
-"""The launcher: devices are leased to one process at a time, and a module runs as it was asked for."""
+"""The launcher: devices are leased to one process at a time, and a module runs with the given arguments."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import pytest
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs import launch, processes
 
-# Holds devices for a moment and says which, from when to when (the clock is the machine's own, so they compare).
+# Holds devices for a moment and prints which, from when to when (all processes share the machine's monotonic clock).
 HOLDER = """
 import json, os, sys, time
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_a_job_waits_for_all_its_devices_and_holds_none_of_them_meanwhile(tmp_pa
     held = launch.lease(1, ["a", "b"], tmp_path)
     waiting = hold(tmp_path, 2, "a,b", 0)
     time.sleep(0.5)
-    free = launch.lease(1, ["b"], tmp_path)  # does not wait: the other one waits without holding b
+    free = launch.lease(1, ["b"], tmp_path)  # does not block: the other job waits without holding b
     assert waiting.poll() is None
     for file in (*held.values(), *free.values()):
         os.close(file)
@@ -144,7 +144,7 @@ def module_path(folder: Path) -> str:
 
 @pytest.fixture
 def run(tmp_path):
-    """Run the launcher with a module that says how it was called."""
+    """Run the launcher with a module that prints its arguments and environment."""
     (tmp_path / "probe.py").write_text(
         "import json, os, sys\n"
         "names = ('CUDA_VISIBLE_DEVICES', 'OMP_NUM_THREADS', 'RANK', 'WORLD_SIZE')\n"
@@ -161,39 +161,39 @@ def run(tmp_path):
         }
         command = [sys.executable, "-m", "led_pipeline.jobs.launch", *arguments]
         answer = subprocess.run(command, capture_output=True, text=True, env=environment)
-        said = [json.loads(line) for line in answer.stdout.splitlines() if line.startswith("[")]
-        return answer.returncode, said, answer.stdout + answer.stderr
+        calls = [json.loads(line) for line in answer.stdout.splitlines() if line.startswith("[")]
+        return answer.returncode, calls, answer.stdout + answer.stderr
 
     return call
 
 
 def test_a_plain_job_runs_once_with_the_leased_devices_and_its_exit_status(run):
-    status, said, text = run("--gpu", "2", "--threads", "6", "--plain", "--", "probe", "3", "--x", devices="5,6,7")
+    status, calls, text = run("--gpu", "2", "--threads", "6", "--plain", "--", "probe", "3", "--x", devices="5,6,7")
     assert status == 3
-    assert said == [
+    assert calls == [
         [["3", "--x"], {"CUDA_VISIBLE_DEVICES": "5,6", "OMP_NUM_THREADS": "6", "RANK": None, "WORLD_SIZE": None}]
     ]
-    assert text.startswith(f"+ {sys.executable} -m probe 3 --x\n"), "the command stands in the log"
+    assert text.startswith(f"+ {sys.executable} -m probe 3 --x\n"), "the log shows the command"
 
 
 def test_a_job_without_a_gpu_runs_as_one_torchrun_process_that_sees_none(run):
-    status, said, _ = run("--gpu", "0", "--threads", "4", "--", "probe", "0", devices="5,6")
+    status, calls, _ = run("--gpu", "0", "--threads", "4", "--", "probe", "0", devices="5,6")
     assert status == 0
-    assert said == [[["0"], {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "4", "RANK": "0", "WORLD_SIZE": "1"}]]
+    assert calls == [[["0"], {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "4", "RANK": "0", "WORLD_SIZE": "1"}]]
 
 
-@pytest.mark.parametrize(("gpu", "kept"), [("0", "4294967296"), ("1", None)])
-def test_jobs_on_the_cpu_keep_the_memory_that_they_were_given(run, tmp_path, gpu, kept):
-    (tmp_path / "memory.py").write_text("import os\nprint('kept', os.environ.get('MALLOC_TRIM_THRESHOLD_'))\n")
+@pytest.mark.parametrize(("gpu", "threshold"), [("0", "4294967296"), ("1", None)])
+def test_jobs_on_the_cpu_keep_freed_memory_instead_of_returning_it_to_the_kernel(run, tmp_path, gpu, threshold):
+    (tmp_path / "memory.py").write_text("import os\nprint('trim at', os.environ.get('MALLOC_TRIM_THRESHOLD_'))\n")
     status, _, text = run("--gpu", gpu, "--plain", "--", "memory", devices="5")
-    assert status == 0 and f"kept {kept}\n" in text
+    assert status == 0 and f"trim at {threshold}\n" in text
 
 
 def test_two_processes_share_the_threads_and_a_failure_is_passed_on(run):
-    status, said, _ = run("--gpu", "2", "--threads", "4", "--", "probe", "1", devices="5,6,7")
+    status, calls, _ = run("--gpu", "2", "--threads", "4", "--", "probe", "1", devices="5,6,7")
     assert status == 1
-    assert {entry[1]["RANK"] for entry in said} <= {"0", "1"} and said
-    assert {(e[1]["CUDA_VISIBLE_DEVICES"], e[1]["OMP_NUM_THREADS"], e[1]["WORLD_SIZE"]) for e in said} == {
+    assert {entry[1]["RANK"] for entry in calls} <= {"0", "1"} and calls
+    assert {(e[1]["CUDA_VISIBLE_DEVICES"], e[1]["OMP_NUM_THREADS"], e[1]["WORLD_SIZE"]) for e in calls} == {
         ("5,6", "2", "2")
     }
 
@@ -226,20 +226,20 @@ def test_several_nodes_start_the_launcher_once_on_each(run, tmp_path, monkeypatc
     monkeypatch.setenv("SLURM_JOB_ID", "10017")
     status, _, text = run("--nodes", "2", "--gpu", "8", "--threads", "16", "--", "probe", "x y")
     assert status == 4
-    asked = ["--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--cpus-per-task=16", "--kill-on-bad-exit=1"]
+    options = ["--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--cpus-per-task=16", "--kill-on-bad-exit=1"]
     again = [sys.executable, "-m", "led_pipeline.jobs.launch", "--port=20017", "--nodes", "2", "--gpu", "8"]
-    assert text.splitlines()[1:] == [*asked, *again, "--threads", "16", "--", "probe", "x y"]
+    assert text.splitlines()[1:] == [*options, *again, "--threads", "16", "--", "probe", "x y"]
 
 
 def test_several_nodes_without_slurm_are_one_sentence(run, monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     status, _, text = run("--nodes", "2", "--gpu", "8", "--", "probe")
     assert status == 2
-    assert text.startswith("error: this job asks for 2 nodes, and only SLURM gives several; run with --profile")
+    assert text.startswith("error: this job asks for 2 nodes, which only SLURM provides; run with --profile")
 
 
 @pytest.mark.parametrize("command", [[], ["--"]])
-def test_a_job_without_a_module_is_told_so(run, command):
+def test_a_job_without_a_module_is_an_error(run, command):
     status, _, text = run("--gpu", "0", *command)
     assert status == 2
     assert "name the module to run after --" in text

@@ -10,7 +10,7 @@ import pytest
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs import launch, locks
 
-# Takes a lock file as the first of a group, or joins as the given member; says so, and holds it for a line of input.
+# Locks a file as the first of a group, or joins as the given member; says so, and holds the lock until a line of input.
 HOLDER = """
 import sys
 from pathlib import Path
@@ -46,23 +46,21 @@ def test_a_lock_is_free_when_the_last_of_its_group_has_ended_and_no_sooner(tmp_p
     assert locks.take_for_group(file)
 
 
-def test_the_second_waits_for_the_first_and_says_so(tmp_path):
+def test_the_second_waits_for_the_first_and_prints_that(tmp_path):
     first = holder(tmp_path / "lock")
     assert first.stdout.readline() == "held\n"
     second = holder(tmp_path / "lock")
-    said = second.stderr.readline()
-    assert said == f"{tmp_path}/lock: somebody writes here; waiting up to 60 s for that to end\n"
+    message = second.stderr.readline()
+    assert message == f"{tmp_path}/lock: somebody writes here; waiting up to 60 s for it to end\n"
     end(first)
     assert second.stdout.readline() == "held\n"
     end(second)
 
 
-def test_who_waits_too_long_ends_with_one_sentence(tmp_path, monkeypatch):
+def test_waiting_too_long_is_one_sentence(tmp_path, monkeypatch):
     first = holder(tmp_path / "lock")
     assert first.stdout.readline() == "held\n"
-    with pytest.raises(
-        InputError, match=r"lock: somebody writes here for 0 s; end that or wait for it, and start again"
-    ):
+    with pytest.raises(InputError, match=r"lock: somebody writes here for 0 s; end it or wait for it, then rerun"):
         locks.wait_for(tmp_path / "lock", "somebody writes here", 0)
     end(first)
 
@@ -80,7 +78,7 @@ def test_a_member_without_its_group_does_not_take_the_lock_of_another(tmp_path):
     assert "the process that took it for this one has ended" in late.communicate()[1]
 
 
-def test_where_there_are_no_locks_a_warning_says_so(tmp_path, monkeypatch, capsys):
+def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, capsys):
     def refuse(*_):
         raise OSError(locks.errno.ENOLCK, "No locks available")
 

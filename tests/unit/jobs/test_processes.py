@@ -1,4 +1,4 @@
-"""Processes: a job ends with what started it, through every layer of processes, and only then."""
+"""Processes: a job ends with its parent, through every layer of processes, and no sooner."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from led_pipeline.jobs import processes
 
 ROOT = Path(__file__).parents[3]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="other kernels do not tie a process to its parent")
-# A command of ours that starts a program and waits for it, and says the numbers of both.
+# A command of ours that starts a program and waits for it, and prints both process ids.
 COMMAND = """
 import os, subprocess, sys
 from led_pipeline.jobs.command import run_main
@@ -46,9 +46,12 @@ def ended(numbers: list[int], within_s: float = 10) -> list[int]:
 
 
 def job(tmp_path: Path, tail: str = "") -> tuple[subprocess.Popen, list[int]]:
-    """Start a process that starts a shell as Snakemake does, with the prefix of common.smk; return it and the rest.
+    """Start a process that starts a shell as Snakemake does, with the prefix of common.smk.
 
-    The shell runs the command above. `tail` follows it, so that the shell cannot become the command.
+    The shell runs the command above. `tail` follows it, so that the shell cannot become the command by exec.
+
+    Returns:
+        The process, and the ids of the shell, the command and the program.
     """
     script = tmp_path / "command.py"
     script.write_text(COMMAND)
@@ -115,9 +118,9 @@ def test_sigterm_to_all_processes_of_a_job_leaves_its_command_the_time_to_end_we
 
 
 def test_a_process_whose_parent_has_ended_already_does_not_start(tmp_path):
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    command = [sys.executable, "-I", "-S", processes.__file__, str(gone.pid), "touch", str(tmp_path / "ran")]
+    parent = subprocess.Popen(["true"])
+    parent.wait()
+    command = [sys.executable, "-I", "-S", processes.__file__, str(parent.pid), "touch", str(tmp_path / "ran")]
     answer = subprocess.run(command, capture_output=True, text=True)
     assert answer.returncode == 1 and "which started this one, has ended" in answer.stderr
     assert not (tmp_path / "ran").exists()
@@ -144,7 +147,7 @@ def test_a_command_that_somebody_starts_by_hand_outlives_the_shell(tmp_path):
 
 @linux
 def test_a_command_is_tied_before_it_has_imported_anything(tmp_path):
-    """Imports of torch may take half a minute; what is killed meanwhile must not go on."""
+    """Importing torch may take half a minute; a command killed meanwhile must not go on."""
     (tmp_path / "bin").mkdir()
     slow = tmp_path / "bin" / "python"
     slow.write_text('#!/bin/sh\necho "$$ $*"\nexec sleep 600\n')
@@ -154,8 +157,8 @@ def test_a_command_is_tied_before_it_has_imported_anything(tmp_path):
     command = tie + "NAME=value python -m module 'x y'; true"
     options = {"stdout": subprocess.PIPE, "text": True, "env": environment}
     process = subprocess.Popen(["/bin/bash", "-c", command], **options)
-    number, said = process.stdout.readline().split(maxsplit=1)
-    assert said == "-m module x y\n"
+    number, arguments = process.stdout.readline().split(maxsplit=1)
+    assert arguments == "-m module x y\n"
     process.kill()
     process.wait()
     assert ended([int(number)]) == []
@@ -168,7 +171,7 @@ def test_a_program_that_is_not_there_is_one_line():
 
 @pytest.mark.parametrize("module", ["launch", "loopback"])
 def test_ctrl_c_ends_a_command_whose_imports_swallow_exceptions(tmp_path, module):
-    """torch's own import does, at two of 80 random moments of it: the training then went on to its end."""
+    """torch's own import swallowed Ctrl-C at 2 of 80 random moments: the training then ran to its end."""
     swallowing = (
         "import time\nprint('importing', flush=True)\ntry:\n    time.sleep(60)\nexcept BaseException:\n    pass\n"
     )

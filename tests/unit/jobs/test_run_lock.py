@@ -1,4 +1,4 @@
-"""Run lock: what a killed run left is removed; what a live, a distant or a foreign one holds stays."""
+"""Run lock: a killed run's lock is removed; the lock of a live, a remote or an unrelated run stays."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from led_pipeline.files import atomic
 from led_pipeline.jobs.run_lock import Run
 
 ROOT = "results/x"
-# A run that takes Snakemake's lock, as Snakemake does after it has read the Snakefile, and then waits.
+# A run that takes Snakemake's lock, as Snakemake does after reading the Snakefile, and then waits.
 RUN = """
 import sys, time
 from pathlib import Path
@@ -55,11 +55,11 @@ def names(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("executor", [(), ("local",)])
-def test_the_lock_of_a_killed_run_is_removed_and_that_is_said(state, executor, capsys):
+def test_the_lock_of_a_killed_run_is_removed_with_a_message(state, executor, capsys):
     killed(ROOT, *executor)
     run = Run(ROOT)
     assert names(state / "locks") == [] and names(state / "led") == [run.path.name]
-    assert capsys.readouterr().err == ".snakemake/locks/0.output.lock: removed, a killed run on results/x had left it\n"
+    assert capsys.readouterr().err == ".snakemake/locks/0.output.lock: removed the lock of a killed run on results/x\n"
 
 
 def test_the_lock_of_a_live_run_stays_however_many_were_killed_beside_it(state, capsys):
@@ -105,15 +105,15 @@ def changed(state: Path, **values) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def test_a_run_of_another_machine_cannot_be_seen_and_keeps_its_lock(state, capsys):
+def test_a_run_of_another_machine_cannot_be_checked_and_keeps_its_lock(state, capsys):
     killed(ROOT, "local")
     changed(state, host="other", boot="other", machine="other")
     Run(ROOT)
     assert names(state / "locks") == ["0.output.lock"]
-    assert "cannot be seen from this machine; if it has ended: snakemake --unlock" in capsys.readouterr().err
+    assert "cannot be checked from this machine; if it has ended: snakemake --unlock" in capsys.readouterr().err
 
 
-def test_this_machine_is_known_after_it_was_started_again(state):
+def test_this_machine_is_recognised_after_a_reboot(state):
     killed(ROOT, "local")
     changed(state, boot="of yesterday")
     if Path("/etc/machine-id").exists():
@@ -125,14 +125,14 @@ def test_jobs_that_slurm_may_still_compute_are_left_to_the_user(state, capsys):
     killed(ROOT, "slurm")
     run = Run(ROOT)
     assert names(state / "locks") == ["0.output.lock"]
-    assert "was killed, and its jobs may go on (slurm); cancel them" in capsys.readouterr().err
+    assert "was killed, and its jobs may still be running (slurm); cancel them" in capsys.readouterr().err
     (state / "locks/0.output.lock").unlink()  # snakemake --unlock
     run.path.unlink()
     again = Run(ROOT)
     assert names(state / "led") == [again.path.name]
 
 
-def test_a_note_that_a_power_loss_has_cut_off_is_no_reason_to_remove_anything(state):
+def test_with_a_note_truncated_by_a_power_loss_nothing_is_removed(state):
     killed(ROOT, "local")
     next((state / "led").glob("*.run")).write_text("")
     Run(ROOT)

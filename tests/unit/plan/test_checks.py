@@ -215,7 +215,7 @@ def test_led_plan_says_all_at_once_and_fails(tmp_path):
     [
         (None, "error: recipe.yaml: no such file; name a config with --configfile"),
         ("a: [", "error: recipe.yaml:1: not valid YAML"),
-        ("stages: {}\nstages: {}\n", "error: recipe.yaml:2: stages stands already in line 1"),
+        ("stages: {}\nstages: {}\n", "error: recipe.yaml:2: stages: duplicate key, already in line 1"),
         ("sede: 1\n", "error: recipe: dataset: this key is required"),
     ],
 )

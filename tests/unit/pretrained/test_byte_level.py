@@ -1,4 +1,4 @@
-"""Prefixes and end tokens with a byte-level tokenizer, as GPT-2, Llama 3 and RoBERTa have one."""
+"""Prefixes and end tokens with a byte-level tokenizer like those of GPT-2, Llama 3 and RoBERTa."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ LENGTHS = [20, 40, 64]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A decoder's tokenizer, which begins texts with <s> if asked for special tokens, and RoBERTa's."""
+    """The tokenizers of a decoder, whose only special token is a leading <s>, and of RoBERTa."""
     folder = tmp_path_factory.mktemp("byte_level")
     special = ["<pad>", "<s>", "</s>", "<unk>"]
     for name in ("decoder", "roberta"):
@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
 def read(
     folder, name: str, length: int, prefix: str = "", append_eos: bool = False
 ) -> tuple[PreTrainedTokenizerFast, list[list[int]]]:
-    """Return the tokenizer and the ids of every text as a stage reads them."""
+    """Return the tokenizer and the ids of every text as a stage encodes them."""
     settings = tiny.import_settings("dense", query_prefix=prefix, query_length=length, append_eos=append_eos)
     store = TokenStore.for_stage([folder / f"{name}.arrow"], settings)
     batch = with_prefix(store, "query", folder / name, settings).texts(range(len(TEXTS)), length)
@@ -51,19 +51,19 @@ def read(
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_a_decoder_reads_prefix_and_text_as_tokenised_apart_and_one_end_token(folder, length):
-    tokenizer, found = read(folder, "decoder", length, PREFIX, append_eos=True)
+    tokenizer, encoded = read(folder, "decoder", length, PREFIX, append_eos=True)
     prefix = tokenizer(PREFIX.rstrip(" "), add_special_tokens=False)["input_ids"]
     room = length - len(prefix) - 2
     expected = [tokenizer(text, add_special_tokens=False)["input_ids"][:room] for text in TEXTS]
-    assert found == [[tokenizer.bos_token_id, *prefix, *ids, tokenizer.eos_token_id] for ids in expected]
-    assert max(map(len, found)) <= length
+    assert encoded == [[tokenizer.bos_token_id, *prefix, *ids, tokenizer.eos_token_id] for ids in expected]
+    assert max(map(len, encoded)) <= length
 
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_roberta_reads_one_token_at_each_end_and_the_prefix_behind_the_first(folder, length):
-    tokenizer, found = read(folder, "roberta", length, PREFIX)
+    tokenizer, encoded = read(folder, "roberta", length, PREFIX)
     together = [f"{PREFIX.rstrip(' ')}{text}" for text in TEXTS]
-    for ids, text, whole in zip(found, TEXTS, together, strict=True):
+    for ids, text, whole in zip(encoded, TEXTS, together, strict=True):
         assert (ids[0], ids[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
         assert not {tokenizer.cls_token_id, tokenizer.sep_token_id} & set(ids[1:-1])
         if len(ids) < length:
@@ -71,40 +71,40 @@ def test_roberta_reads_one_token_at_each_end_and_the_prefix_behind_the_first(fol
 
 
 def test_the_first_word_behind_a_prefix_is_that_of_a_texts_beginning(folder):
-    """Tokenised as one text, the space would belong to the word; `PREFIX` ends with one that is taken off."""
-    tokenizer, found = read(folder, "decoder", 64, "query: ")
-    words = tokenizer.convert_ids_to_tokens(found[4])
+    """Tokenised together, the space would belong to the word; so the trailing space of a prefix is removed."""
+    tokenizer, encoded = read(folder, "decoder", 64, "query: ")
+    words = tokenizer.convert_ids_to_tokens(encoded[4])
     assert words == ["<s>", *tokenizer.tokenize("query:"), "the"]
     assert tokenizer.tokenize("query: the") == [*tokenizer.tokenize("query:"), "Ġthe"]
 
 
 def test_a_line_break_at_the_end_of_a_prefix_is_kept(folder):
-    tokenizer, found = read(folder, "decoder", 64, "find it\n")
-    assert tokenizer.decode(found[4]) == "<s>find it\nthe"
+    tokenizer, encoded = read(folder, "decoder", 64, "find it\n")
+    assert tokenizer.decode(encoded[4]) == "<s>find it\nthe"
 
 
 def test_a_cut_text_keeps_its_end_token_and_a_space_at_its_beginning_stays(folder):
-    tokenizer, found = read(folder, "decoder", 4, append_eos=True)
-    for ids, text in zip(found, TEXTS, strict=True):
+    tokenizer, encoded = read(folder, "decoder", 4, append_eos=True)
+    for ids, text in zip(encoded, TEXTS, strict=True):
         inside = tokenizer(text, add_special_tokens=False)["input_ids"][:2]
         assert ids == [tokenizer.bos_token_id, *inside, tokenizer.eos_token_id]
     assert tokenizer.decode(read(folder, "decoder", 64)[1][2]) == "<s>  she sells"
 
 
 def test_roberta_reads_two_separators_between_title_and_text_and_between_query_and_passage(folder):
-    """As its tokenizer makes a pair of two texts; BERT's, with one, is in test_tokens.py."""
+    """That is RoBERTa's format of a pair; BERT's, with one separator, is in test_tokens.py."""
     tokenizer = AutoTokenizer.from_pretrained(folder / "roberta")
     queries, titled = (TokenStore([folder / f"roberta.{name}"]) for name in ("arrow", "titled.arrow"))
     rows = np.arange(len(TEXTS))
     for room in (64, 12):
-        found = titled.texts(rows, room)
-        ids = np.split(found.ids, found.starts[1:])
+        encoded = titled.texts(rows, room)
+        ids = np.split(encoded.ids, encoded.starts[1:])
         expected = [tokenizer(TEXTS[0])["input_ids"], *(tokenizer(text, text)["input_ids"] for text in TEXTS[1:])]
         whole = [len(e) <= room for e in expected]
         assert [list(i) for i, w in zip(ids, whole, strict=True) if w] == [
             e for e, w in zip(expected, whole, strict=True) if w
         ]
-        assert found.lengths.max() <= room and found.lengths.tolist() == titled.lengths(rows, room).tolist()
+        assert encoded.lengths.max() <= room and encoded.lengths.tolist() == titled.lengths(rows, room).tolist()
         assert all(list(i).count(tokenizer.sep_token_id) == 3 for i in ids[1:])
     both = pairs(queries, rows, 64, queries, rows[::-1], 64)
     expected = [tokenizer(q, p)["input_ids"] for q, p in zip(TEXTS, TEXTS[::-1], strict=True)]

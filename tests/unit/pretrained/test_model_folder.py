@@ -1,4 +1,4 @@
-"""Folders of models and tokenizers that are damaged, want to run code, or say something else than the recipe."""
+"""Folders of models and tokenizers that are damaged, need custom code, or contradict the recipe."""
 
 import builtins
 import io
@@ -85,21 +85,24 @@ DAMAGED = {
     "empty config": (lambda f: (f / "config.json").write_text(""), r"m/config\.json:1: not valid JSON"),
     "cut config": (lambda f: cut(f / "config.json", 0.5), r"m/config\.json:\d+: not valid JSON"),
     "list": (lambda f: (f / "config.json").write_text("[1]"), r"m/config\.json: expected an object .*, got a list"),
-    "no type": (lambda f: (f / "config.json").write_text("{}"), r"m/config\.json: model_type: it has none"),
+    "no type": (lambda f: (f / "config.json").write_text("{}"), r"m/config\.json: model_type: this key is missing"),
     "type": (lambda f: config(f, model_type="bort9"), r"m/config\.json: it cannot be read .*bort9.*; name a model"),
     "number of layers": (lambda f: config(f, num_hidden_layers="two"), r"m/(config\.json|model.*): it cannot be read"),
     "heads": (lambda f: config(f, num_attention_heads=3), r"m/(config\.json|model.*): it cannot be read"),
     "latin-1": (lambda f: (f / "config.json").write_bytes(b'{"a": "\xe9"}'), r"m/config\.json: .*UTF-8"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), r"model '.*m': it has no model\.safetensors or pyt"),
-    "empty": (lambda f: (f / "model.safetensors").write_bytes(b""), r"m/model\.safetensors: this is no safetensors"),
-    "garbage": (lambda f: (f / "model.safetensors").write_bytes(b"x" * 999), r"m/model\.safetensors: this is no safe"),
+    "empty": (lambda f: (f / "model.safetensors").write_bytes(b""), r"m/model\.safetensors: this is not a safetensors"),
+    "garbage": (
+        lambda f: (f / "model.safetensors").write_bytes(b"x" * 999),
+        r"m/model\.safetensors: this is not a",
+    ),
     "cut": (lambda f: cut(f / "model.safetensors", 0.7), r"m/model\.safetensors: [\d,]+ bytes, expected [\d,]+"),
     "flipped": (lambda f: flipped(f / "model.safetensors"), r"m/model\.safetensors: "),
-    "pointer": (lambda f: (f / "model.safetensors").write_bytes(POINTER), r"m/model\.safetensors: it is a pointer of"),
-    "no shard": (sharded, r"index\.json: of the 2 files that it names 1 are not there .*19 of 39 tensors"),
+    "pointer": (lambda f: (f / "model.safetensors").write_bytes(POINTER), r"m/model\.safetensors: it is a Git LFS"),
+    "no shard": (sharded, r"index\.json: 1 of the 2 files that it names are missing .*19 of 39 tensors"),
     "bin": (lambda f: pickled(f, b"no pickle at all"), r"m/pytorch_model\.bin: it cannot be read"),
     "empty bin": (lambda f: pickled(f, b""), r"m/pytorch_model\.bin: the file is empty"),
-    "adapter": (lambda f: (f / "adapter_config.json").write_text("{}"), r"it holds adapters of peft .*merge_and"),
+    "adapter": (lambda f: (f / "adapter_config.json").write_text("{}"), r"it contains adapters of peft .*merge_and"),
     "nan": (nan, r"model '.*m': the tensor embeddings\.LayerNorm\.bias has values that are infinite or no numbers"),
 }
 
@@ -118,7 +121,7 @@ TOKENIZERS = {
     "empty": (lambda f: (f / "tokenizer.json").write_bytes(b""), r"m/tokenizer\.json:1: not valid JSON"),
     "list": (lambda f: (f / "tokenizer.json").write_text("[]"), r"m/tokenizer\.json: expected an object"),
     "other": (lambda f: (f / "tokenizer.json").write_text('{"model": 3}'), r"tokenizer '.*m': it cannot be read"),
-    "pointer": (lambda f: (f / "tokenizer.json").write_bytes(POINTER), r"m/tokenizer\.json: it is a pointer of Git"),
+    "pointer": (lambda f: (f / "tokenizer.json").write_bytes(POINTER), r"m/tokenizer\.json: it is a Git LFS pointer"),
     "config": (lambda f: (f / "tokenizer_config.json").write_text("3"), r"m/tokenizer_config\.json: expected an"),
     "none": (
         lambda f: [p.unlink() for p in f.glob("tok*")],
@@ -135,7 +138,7 @@ def test_a_damaged_tokenizer_is_named_with_its_file(folder, damage):
         load_tokenizer(folder)
 
 
-def test_the_preflight_says_so_too(folder):
+def test_the_preflight_reports_it_too(folder):
     cut(folder / "model.safetensors", 0.7)
     fault, sentence = check_folder(str(folder), ["stages.den.init"])
     assert fault and sentence.startswith(f"stages.den.init: {folder}/model.safetensors: ")
@@ -145,28 +148,28 @@ def test_the_preflight_says_so_too(folder):
 
 
 @pytest.mark.parametrize("kind", ["bert", "mine"])
-def test_code_of_a_models_folder_never_runs_and_nobody_is_asked(folder, monkeypatch, kind):
+def test_code_of_a_models_folder_never_runs_and_nobody_is_prompted(folder, monkeypatch, kind):
     (folder / "code.py").write_text(CODE)
     config(folder, model_type=kind, auto_map={"AutoConfig": "code.BertConfig", "AutoModel": "code.BertModel"})
-    theirs = json.loads((folder / "tokenizer_config.json").read_text())
+    tokenizer_config = json.loads((folder / "tokenizer_config.json").read_text())
     map_of = {"AutoTokenizer": ["code.PreTrainedTokenizerFast", "code.PreTrainedTokenizerFast"]}
-    (folder / "tokenizer_config.json").write_text(json.dumps(theirs | {"auto_map": map_of}))
-    asked = []
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config | {"auto_map": map_of}))
+    prompts = []
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n" * 9))
-    monkeypatch.setattr(builtins, "input", lambda *text: asked.append(text) or "y")
+    monkeypatch.setattr(builtins, "input", lambda *text: prompts.append(text) or "y")
     with pytest.raises(InputError, match=r"config\.json: auto_map: .* code .*AutoConfig, AutoModel.* never"):
         tiny.start(folder, tiny.import_settings("dense"))
     with pytest.raises(InputError, match=r"tokenizer_config\.json: auto_map: .*AutoTokenizer"):
         load_tokenizer(folder)
-    assert not asked and not (folder / "it_ran").exists()
+    assert not prompts and not (folder / "it_ran").exists()
 
 
-# --- tokenizers that read texts in another way
+# --- tokenizers with another input format
 
 
 def test_a_tokenizer_in_python_is_refused_with_its_name(tmp_path):
     ByT5Tokenizer().save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=r"ByT5Tokenizer is written in Python, and a fast one is needed"):
+    with pytest.raises(InputError, match=r"ByT5Tokenizer is written in Python, expected a fast tokenizer"):
         tiny.save_store(tmp_path / "q.arrow", tmp_path, {"text": ["a"]})
 
 
@@ -176,12 +179,12 @@ def test_a_tokenizer_that_puts_its_special_tokens_elsewhere_is_refused(tmp_path,
     special = [(token, tiny.SPECIAL.index(token)) for token in ("[CLS]", "[SEP]", "[MASK]")]
     fast.backend_tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=special)
     fast.save_pretrained(tmp_path)
-    shown = template.replace("$A", "text").replace("[", r"\[")
-    with pytest.raises(InputError, match=rf"it reads a text as `{shown}`, .* puts `\[CLS\] text \[SEP\]` together"):
+    escaped = template.replace("$A", "text").replace("[", r"\[")
+    with pytest.raises(InputError, match=rf"it encodes a text as `{escaped}`, .* only supports `\[CLS\] text \[SEP\]`"):
         tiny.save_store(tmp_path / "q.arrow", tmp_path, {"text": ["a"]})
 
 
-def test_the_vocabulary_counts_to_the_highest_id(tmp_path):
+def test_the_vocabulary_extends_to_the_highest_id(tmp_path):
     fast = tiny.save_tokenizer(tmp_path)
     fast.add_tokens(["new"])
     fast.save_pretrained(tmp_path)
@@ -198,7 +201,7 @@ SAME = {"pooling": "mean", "normalize": True, "query_prefix": "query: ", "passag
 
 @pytest.fixture(scope="module")
 def sentences(whole):
-    """Return a folder as sentence-transformers saves it: mean pooling, vectors of length 1, prompts."""
+    """Return a folder saved by sentence-transformers with mean pooling, vectors of length 1 and prompts."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
@@ -210,7 +213,7 @@ def sentences(whole):
     return whole.parent / "sentences"
 
 
-def test_a_recipe_that_says_what_the_folder_says_is_taken(sentences):
+def test_a_recipe_that_agrees_with_the_folder_is_accepted(sentences):
     modules = read_modules(sentences)
     assert (modules.family, modules.pooling, modules.normalize, modules.heads) == ("dense", "mean", True, ())
     assert [modules.prompt(side) for side in ("query", "passage")] == ["query: ", "passage: "]
@@ -223,16 +226,16 @@ def test_a_recipe_that_says_what_the_folder_says_is_taken(sentences):
     ("family", "settings", "sentence"),
     [
         ("dense", SAME | {"pooling": "cls"}, "pooling: '{}' is a sentence-transformers model with mean pooling"
-         " (modules.json), and the recipe says cls; write pooling: mean"),
+         " (modules.json), but the recipe has cls; write pooling: mean"),
         ("dense", SAME | {"normalize": False}, "'{}' is a sentence-transformers model with vectors of length 1"
          " (modules.json)"),
-        ("dense", SAME | {"query_prefix": ""}, "and the recipe says ''; write query_prefix: \"query: \""),
-        ("dense", SAME | {"passage_prefix": "text: "}, "with 'passage: ' (config_sentence_transformers.json), and the"
-         " recipe says 'te"),
-        ("ranker", {}, "family: '{}' is a dense model (modules.json), and the recipe says ranker"),
+        ("dense", SAME | {"query_prefix": ""}, "but the recipe has ''; write query_prefix: \"query: \""),
+        ("dense", SAME | {"passage_prefix": "text: "}, "with 'passage: ' (config_sentence_transformers.json), but the"
+         " recipe has 'te"),
+        ("ranker", {}, "family: '{}' is a dense model (modules.json), but the recipe has ranker"),
     ],
 )  # fmt: skip
-def test_a_recipe_that_contradicts_the_folder_is_told_key_and_values(sentences, family, settings, sentence):
+def test_a_recipe_that_contradicts_the_folder_is_an_error_with_key_and_values(sentences, family, settings, sentence):
     with pytest.raises(InputError) as error:
         tiny.start(sentences, tiny.import_settings(family, **settings))
     assert sentence.format(sentences) in str(error.value) and "reinterpret: true" in str(error.value)
@@ -241,7 +244,7 @@ def test_a_recipe_that_contradicts_the_folder_is_told_key_and_values(sentences, 
         assert tiny.start(sentences, again).backbone is not None
 
 
-def test_a_stage_that_trains_another_family_takes_the_transformer_alone(sentences):
+def test_a_stage_that_trains_another_family_uses_only_the_transformer(sentences):
     assert contradictions(read_modules(sentences), tiny.settings("ranker"), trained=True) == []
 
 
@@ -249,20 +252,21 @@ def test_a_stage_that_trains_another_family_takes_the_transformer_alone(sentence
     ("modules", "configs", "family", "sentence"),
     [
         (["Pooling", "Dense"], {"out_features": 8}, "dense", "head: .* projects the pooled vector to 8 dimensions"),
-        (["Pooling", "LSTM"], {}, "dense", r"made of modules that no key stands for \(LSTM"),
+        (["Pooling", "LSTM"], {}, "dense", r"has modules that a recipe cannot express \(LSTM"),
         (["Pooling"], {"pooling_mode_max_tokens": True}, "dense",
          r"with max pooling .*; write pooling: path/to/file\.py"),
         (["Pooling"], {"pooling_mode": ["cls", "mean"]}, "dense", r"with cls\+mean pooling"),
         (["Pooling"], {"pooling_mode": "lasttoken"}, "dense", "write pooling: last"),
         (["SpladePooling"], {"pooling_strategy": "sum"}, "lexicon", "pools by sum over the positions"),
         (["SpladePooling"], {"activation_function": "log1p_relu"}, "lexicon", "activation: log1p_twice"),
+        (["SpladePooling"], {"activation_function": "gelu"}, "lexicon", "activation gelu .* not supported"),
         (["SpladePooling"], {}, "lexicon", "write keep_special_tokens: true"),
     ],
 )  # fmt: skip
-def test_what_modules_say_is_read_in_every_form(tmp_path, modules, configs, family, sentence):
+def test_modules_are_read_in_every_format(tmp_path, modules, configs, family, sentence):
     kinds = [("", "Transformer"), *((f"{i + 1}_{kind}", kind) for i, kind in enumerate(modules))]
-    listed = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds]
-    (tmp_path / "modules.json").write_text(json.dumps(listed))
+    entries = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds]
+    (tmp_path / "modules.json").write_text(json.dumps(entries))
     for path, _ in kinds[1:]:
         (tmp_path / path).mkdir()
         (tmp_path / path / "config.json").write_text(json.dumps(configs))

@@ -317,8 +317,8 @@ def test_a_key_that_stands_twice_in_a_file_is_named_with_both_lines(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text("seed: 1\nstages:\n  led: {init: a}\n  lex: [{x: 1, x: 2}]\n  led: {init: b}\nother: {led: 1}\n")
     assert sorted(repeated_keys(file)) == [
-        f"{file}:4: stages.lex[0].x stands already in line 4, rename or remove one",
-        f"{file}:5: stages.led stands already in line 3, rename or remove one",
+        f"{file}:4: stages.lex[0].x: duplicate key, already in line 4; rename or remove one",
+        f"{file}:5: stages.led: duplicate key, already in line 3; rename or remove one",
     ]
 
 

@@ -1,3 +1,5 @@
+"""Lucene through Anserini: BM25 against its formula, impacts against the exact search."""
+
 import math
 import re
 import sys
@@ -9,11 +11,12 @@ import numpy as np
 import pytest
 
 from led_pipeline.data.tables import Ragged, read_ranking, read_rankings, write_arrow, write_rankings, write_strings
+from led_pipeline.data.vectors import SparseVectors
 from led_pipeline.files.atomic import write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.search import anserini
 from led_pipeline.search.anserini import bm25_index, bm25_search, impact_index, impact_search
-from led_pipeline.search.exact import SparseVectors, exact_sparse
+from led_pipeline.search.exact import exact_sparse
 from led_pipeline.search.impacts import quantise
 
 
@@ -59,7 +62,7 @@ def test_a_run_is_read_as_rows_and_an_empty_one_as_none(tmp_path):
 
 def test_an_index_of_something_else_is_an_error(tmp_path):
     passages = write_texts(tmp_path / "passages.parquet", ["a", "b"], title="")
-    with pytest.raises(InputError, match=r"not an index built by this module"):
+    with pytest.raises(InputError, match=r"not an index of this pipeline, it has no note\.json"):
         bm25_search(tmp_path, passages, passages, 0.9, 0.4, 10, 1)
     write_json(tmp_path / anserini.NOTE, {"kind": "impact", "passages": 3, "quantisation": 100})
     with pytest.raises(InputError, match=r"its kind is impact, this search expects bm25"):
@@ -96,13 +99,13 @@ def test_bm25_ranks_as_its_formula_with_ties_by_row(tmp_path, monkeypatch):
     rng = np.random.default_rng(1)
     words = ["alpha", "beta", "gamma", "delta", "kappa", "sigma"]
     texts = [" ".join(rng.choice(words, rng.integers(1, 6))) for _ in range(120)]
-    # Control characters and ends of lines part words as blanks do, and break neither an index nor a run.
+    # Control characters and line ends separate words like spaces, and break neither an index nor a run.
     odd = [" ", "\x00", "\x01", "\x1c", "\r\n", "\u2028", "\x85"]
     stored = [text.replace(" ", odd[row % len(odd)]) for row, text in enumerate(texts)]
     passages = write_texts(tmp_path / "passages.parquet", stored, title="omega")
     # Words of the index, then traps: blank, stop words, no letters, control characters, an unknown word.
-    asked = ["alpha", "beta sigma", "gamma delta kappa", " \t ", "the of", "?!", "alpha\tbeta\r\n\x00", "unknown"]
-    queries = write_texts(tmp_path / "queries.parquet", asked)
+    query_texts = ["alpha", "beta sigma", "gamma delta kappa", " \t ", "the of", "?!", "alpha\tbeta\r\n\x00", "unknown"]
+    queries = write_texts(tmp_path / "queries.parquet", query_texts)
     bm25_index(passages, tmp_path / "index" / "bm25", threads=2)
     assert [path.name for path in (tmp_path / "index").iterdir()] == ["bm25"]
     out = tmp_path / "ranking.parquet"
@@ -123,8 +126,8 @@ def test_bm25_ranks_as_its_formula_with_ties_by_row(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("\x00\u200b", "passage 'id 1' shows nothing; dataset.skip: [empty_text] leaves it out"),
-        ("a" * 19, "passage 'id 1' has 21 characters with its title, and Anserini reads at most 20; cut it"),
+        ("\x00\u200b", "passage 'id 1' has no visible text; dataset.skip: [empty_text] leaves it out"),
+        ("a" * 19, "passage 'id 1' has 21 characters with its title, and Anserini reads at most 20; split it"),
         ("\U0001f600" * 10, "passage 'id 1' has 22 characters with its title"),  # two UTF-16 units each
     ],
 )
@@ -148,7 +151,7 @@ def test_a_passage_that_anserini_drops_is_an_error_and_no_index_is_left(tmp_path
 
 @pytest.mark.java
 def test_impact_scores_are_the_dot_products_of_the_impacts(tmp_path, monkeypatch):
-    """Also for queries of more terms than Lucene allows, empty vectors, shards, ties and a tie at the cut-off."""
+    """Including queries with more terms than Lucene allows, empty vectors, shards, ties and a tie at the cut-off."""
     rng = np.random.default_rng(2)
 
     def vectors(name: str, *lengths: int) -> tuple[Path, SparseVectors]:
@@ -184,5 +187,5 @@ def test_a_search_without_any_hit_is_an_error(tmp_path):
     passages = write_texts(tmp_path / "passages.parquet", ["alpha"], title="")
     bm25_index(passages, tmp_path / "index", threads=1)
     queries = write_texts(tmp_path / "queries.parquet", ["omega"])
-    with pytest.raises(InputError, match=r"no query of 1 has a single hit"):
+    with pytest.raises(InputError, match=r"none of 1 queries has any hit"):
         list(bm25_search(tmp_path / "index", queries, passages, 0.9, 0.4, 10, 1))

@@ -1,3 +1,5 @@
+"""Dense search with FAISS against sorting all scores; GPUs are simulated."""
+
 import sys
 from itertools import pairwise
 
@@ -94,8 +96,8 @@ def test_shards_of_the_queries_are_parts_of_the_same_ranking(tmp_path, small_blo
     parts = [search(files, path, 15, 1, shard, shards) for shard in range(shards)]
     assert [query for part in parts for query in part.queries] == list(range(20))
     rows, scores = brute_force(queries, passages, 15)
-    found = [(rows.tolist(), scores) for part in parts for _, rows, scores in part]
-    for query, (passage_rows, values) in enumerate(found):
+    rankings = [(rows.tolist(), scores) for part in parts for _, rows, scores in part]
+    for query, (passage_rows, values) in enumerate(rankings):
         assert passage_rows == rows[query].tolist()
         np.testing.assert_allclose(values, scores[query], rtol=1e-5, atol=1e-5)
 
@@ -107,12 +109,12 @@ def test_hits_beyond_the_collection_rank_all_of_it(tmp_path):
     assert_ranking(ranking, *brute_force(queries, passages, 5))
 
 
-def test_a_tie_longer_than_what_was_asked_for_is_followed_to_its_end(monkeypatch):
+def test_a_tie_longer_than_the_requested_hits_is_followed_to_its_end(monkeypatch):
     monkeypatch.setattr(faiss_index, "TIE_HITS", 40)
-    asked = []
+    requests = []
 
     def last_rows_first(queries, block, hits):
-        asked.append((len(queries), hits))
+        requests.append((len(queries), hits))
         scores = queries @ block.T
         order = np.lexsort((-np.arange(len(block))[None].repeat(len(queries), 0), -scores), axis=1)[:, :hits]
         return np.take_along_axis(scores, order, axis=1).astype(np.float32), order
@@ -122,8 +124,8 @@ def test_a_tie_longer_than_what_was_asked_for_is_followed_to_its_end(monkeypatch
     expected = [([2, 1, 1], [100, 101, 102]), ([40, 39, 38], [140, 139, 138]), ([6, 3, 3], [100, 101, 102])]
     for got, (scores, rows) in zip(keys, expected, strict=True):
         assert sorted(got.tolist()) == pack(np.float32(scores), np.array(rows)).tolist()
-    assert asked[0] == (3, 4)
-    assert asked[-2:] == [(1, 41), (1, 41)]  # the two tied queries, one at a time
+    assert requests[0] == (3, 4)
+    assert requests[-2:] == [(1, 41), (1, 41)]  # the two tied queries, one at a time
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -144,7 +146,7 @@ def test_vectors_of_different_dimensions_are_an_error(tmp_path):
 
 @pytest.fixture
 def two_gpus(monkeypatch):
-    """Two devices that compute on the processor and note what they are given."""
+    """Two devices that compute on the CPU and record their calls."""
     calls = []
 
     def knn_gpu(resources, queries, block, k, metric, device):
@@ -170,7 +172,7 @@ def test_the_recipe_knows_the_limit_of_a_gpu():
     assert GPU_HITS == faiss_index.GPU_DEPTH - 1
 
 
-def test_a_gpu_says_how_many_hits_it_can_find(tmp_path, two_gpus):
+def test_more_hits_than_a_gpu_can_find_are_an_error(tmp_path, two_gpus):
     path = save(tmp_path, "v", np.ones((3, 4)))
     with pytest.raises(InputError, match="hits: FAISS finds at most 2047 per query on a GPU, got 2048"):
         search([path], path, 2_048, 1)

@@ -1,3 +1,5 @@
+"""Impacts: rounding, row borders, and the texts for Anserini."""
+
 import json
 from pathlib import Path
 
@@ -5,8 +7,8 @@ import numpy as np
 import pytest
 
 from led_pipeline.data.tables import Ragged
+from led_pipeline.data.vectors import SparseVectors
 from led_pipeline.files.errors import InputError
-from led_pipeline.search.exact import SparseVectors
 from led_pipeline.search.impacts import json_vectors, quantise, repeated_terms
 
 

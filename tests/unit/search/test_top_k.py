@@ -1,3 +1,5 @@
+"""The best k hits by packed keys: order, ties and padding."""
+
 import numpy as np
 
 from led_pipeline.search.top_k import NONE, best, pack, to_ranking, unpack

@@ -31,4 +31,4 @@ def test_every_loss_that_a_recipe_may_name_is_compared_and_the_page_lists_all():
     assert losses.DISTILLATION.keys() <= terms
     assert {f"ranking_loss {name}" for name in get_args(Ranker.model_fields["ranking_loss"].annotation)} <= terms
     page = (ROOT / "docs/measurements/compared.md").read_text(encoding="utf-8")
-    assert comparison.listed(page) == [(compared.term, compared.reference) for compared in COMPARED]
+    assert comparison.compared_pairs(page) == [(compared.term, compared.reference) for compared in COMPARED]
