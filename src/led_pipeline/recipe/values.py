@@ -25,7 +25,8 @@ from led_pipeline.recipe.schema import (
     Weight,
 )
 
-LABELS = "labels"  # the judgements' grades as a system: a teacher's scores, and a pool of judged passages
+QRELS = "labels"  # the judgements as a system: grades as a teacher's scores, and a pool of judged passages
+LABELS = QRELS
 Candidates = Literal["batch", "batch_negatives", "own"]
 Distillation = Literal["rank", "kl", "ranknet", "listnet", "margin_mse", "margin_mse_softmax", "margin_mse_pairs"]
 
