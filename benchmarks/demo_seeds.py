@@ -6,7 +6,7 @@ Every seed is a run of its own, made by `snakemake led_final`: results/<dataset>
 what `make demo` has made), results/<dataset>_seed<seed> for the others. What is finished is not made again. The seed
 decides the order of the examples, the negatives drawn and the models' random numbers, not the data. The pairs are those
 of the recipe's `evaluation.compare` unless given. The first table says each system's mean MRR@10 per seed, the second
-each pair's difference and the randomisation test of `led_pipeline.evaluation.evaluate`, paired by query; its lines
+each pair's difference and the randomisation test of `led_pipeline.evaluation.significance`, paired by query; its lines
 `mean` average each query's values over the seeds first, so that one query counts once.
 """
 
@@ -20,7 +20,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from led_pipeline.evaluation.evaluate import PerQuery, compare, read_per_query
+from led_pipeline.evaluation.evaluate import read_per_query
+from led_pipeline.evaluation.measures import PerQuery
+from led_pipeline.evaluation.significance import compare
 
 MEASURE = "MRR@10"
 ALL = "mean"

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "demo": ["files", "jobs", "recipe", "data"],
     "models": ["files", "jobs", "user_code", "pretrained", "data"],
     "inference": ["files", "jobs", "data", "models"],
-    "training": ["files", "jobs", "user_code", "versions", "recipe", "data", "models", "inference"],
+    "training": ["files", "jobs", "user_code", "versions", "recipe", "data", "models", "inference", "evaluation"],
     "search": ["files", "jobs", "recipe", "data", "data.formats"],
     "evaluation": ["files", "jobs", "recipe", "data", "data.formats"],
     "report": ["files", "jobs", "recipe", "versions", "data", "data.formats", "evaluation"],

@@ -26,7 +26,16 @@ Factor = Annotated[float, Field(gt=0, le=1e6)]
 Score = Annotated[float, Field(ge=-1e9, le=1e9)]
 Temperature = Annotated[float, Field(ge=1e-4, le=1e4)]  # scores divided by it stay finite in float32
 LearningRate = Annotated[float, Field(gt=0, le=1)]  # AdamW moves a weight by about so much
-Measure = Annotated[str, Field(pattern=r"^(MRR|nDCG|MAP|P|recall|hit)@[1-9][0-9]{0,5}$")]
+# Measures at a cut-off k, such as nDCG@10: name -> name in trec_eval, which computes them (`evaluation.measures`).
+KINDS_OF_MEASURES = {
+    "MRR": "recip_rank",
+    "nDCG": "ndcg_cut_{k}",
+    "MAP": "map_cut_{k}",
+    "P": "P_{k}",
+    "recall": "recall_{k}",
+    "hit": "success_{k}",
+}
+Measure = Annotated[str, Field(pattern=rf"^({'|'.join(KINDS_OF_MEASURES)})@[1-9][0-9]{{0,5}}$")]
 JUDGED = "judged"  # in place of a system: the judged passages of each query
 
 

@@ -11,7 +11,8 @@ from led_pipeline.data import collection, pools
 from led_pipeline.data.formats.judgements import load_qrels
 from led_pipeline.data.selection import sample
 from led_pipeline.data.tables import Ragged, Ranking, read_column, read_ranking, write_ranking
-from led_pipeline.evaluation.evaluate import PassageIds, measure, named
+from led_pipeline.evaluation.evaluate import PassageIds, with_ids
+from led_pipeline.evaluation.measures import measure
 from led_pipeline.files.errors import InputError
 
 # ArguAna's shape: an argument's counter-argument is relevant, and every query is a passage of the same id.
@@ -76,7 +77,7 @@ def test_a_querys_own_passage_is_no_result(arguana, exclude, mrr):
     prepare(arguana, "qrel_without_passage", "qrel_without_query")
     ranking = ranked(arguana, [[0, 1, 2], [0, 2, 3]])  # rows of NAMES; query 0 is passage 0, query 1 is passage 2
     ids = PassageIds.read(arguana / "p.parquet", np.arange(4, dtype=np.int32))
-    results = list(named([ranking], QUERIES, ids, 2 + (not exclude), exclude))
+    results = list(with_ids([ranking], QUERIES, ids, 2 + (not exclude), exclude))
     passages = [[1, 2], [0, 3]] if exclude else [[0, 1, 2], [0, 2, 3]]
     assert [pids for _, pids, _ in results] == [[NAMES[row] for row in rows] for rows in passages]
     assert [scores for _, _, scores in results] == ([[2, 1], [3, 1]] if exclude else [[3, 2, 1]] * 2)
