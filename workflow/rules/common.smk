@@ -46,7 +46,7 @@ from led_pipeline.files.yaml_lines import repeated_keys
 from led_pipeline.jobs.run_lock import Run
 from led_pipeline.recipe.load import load_recipe, trained_in
 from led_pipeline.recipe.settings import Running
-from led_pipeline.recipe.values import LABELS
+from led_pipeline.recipe.schema import QRELS
 from led_pipeline.versions import VERSIONS
 
 
@@ -63,7 +63,8 @@ def checked_recipe():
         for fault in repeated_keys(Path(path)):
             raise InputError(fault)
     # Code of the user's that a finished stage learned with may have been moved since.
-    return load_recipe(config, trained=lambda dataset: trained_in(f"results/{dataset}"))
+    quiet = not workflow.is_main_process
+    return load_recipe(config, trained=lambda dataset: trained_in(f"results/{dataset}"), quiet=quiet)
 
 
 RECIPE = speaking(checked_recipe)
@@ -115,7 +116,7 @@ PARTS = [part for split in DATASET.splits for part in query_parts(split)] + [VAL
 
 wildcard_constraints:
     stage=any_of(RECIPE.stages),
-    system=any_of([*RECIPE.systems, *DATASET.negatives, *DATASET.scores, LABELS]),
+    system=any_of([*RECIPE.systems, *DATASET.negatives, *DATASET.scores, QRELS]),
     split=any_of(DATASET.splits),
     part=any_of(map(re.escape, PARTS)),
     shard=any_of(map(str, SHARDS)),

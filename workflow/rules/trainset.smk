@@ -60,10 +60,10 @@ rule store_scores:
 
 
 rule published_pool:
-    """Negatives that somebody published for the training queries, or `labels`: the judged passages with their grades."""
+    """Negatives that somebody published for the training queries, or `qrels`: the judged passages with their grades."""
     input:
         negatives=lambda wildcards: (
-            [] if wildcards.system == LABELS else source_file(DATASET.negatives[wildcards.system])
+            [] if wildcards.system == QRELS else source_file(DATASET.negatives[wildcards.system])
         ),
         queries=f"{ROOT}/prepared/train.queries.parquet",
         passages=f"{ROOT}/prepared/passages.parquet",
@@ -74,16 +74,16 @@ rule published_pool:
     log:
         f"{LOGS}/pools/{{system}}.log",
     wildcard_constraints:
-        system=any_of([*DATASET.negatives, LABELS]),
+        system=any_of([*DATASET.negatives, QRELS]),
     conda:
         ENV
     resources:
         mem_mb=job("cpu", "mem_mb"),
         runtime=job("cpu", "runtime_min"),
     params:
-        what=lambda wildcards: ("judged" if wildcards.system == LABELS else "published"),
+        what=lambda wildcards: ("judged" if wildcards.system == QRELS else "published"),
         negatives=lambda wildcards, output: (
-            "" if wildcards.system == LABELS else option("--negatives", source(DATASET.negatives[wildcards.system]))
+            "" if wildcards.system == QRELS else option("--negatives", source(DATASET.negatives[wildcards.system]))
         ),
         content=lambda wildcards: content_of_files(negatives=DATASET.negatives.get(wildcards.system)),
         depth=option("--depth", RECIPE.mining.published_depth),
@@ -191,7 +191,7 @@ rule score_with_stored:
         ),
         judged=lambda wildcards: (
             [f"{ROOT}/prepared/{name}" for name in ("train.qrels", "train.queries.parquet", "passages.parquet")]
-            if wildcards.system == LABELS
+            if wildcards.system == QRELS
             else []
         ),
     output:
@@ -199,7 +199,7 @@ rule score_with_stored:
     log:
         f"{LOGS}/trainsets/{{stage}}.{{system}}.{{shard}}.log",
     wildcard_constraints:
-        system=any_of([*DATASET.scores, LABELS]),
+        system=any_of([*DATASET.scores, QRELS]),
     conda:
         ENV
     resources:

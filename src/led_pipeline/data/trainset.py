@@ -33,9 +33,9 @@ from led_pipeline.data.tables import count_rows, read_arrow, write_arrow
 from led_pipeline.files.atomic import write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
+from led_pipeline.recipe.schema import QRELS
 from led_pipeline.recipe.settings import Schedule
 from led_pipeline.recipe.step_settings import TrainsetSettings, parser_of
-from led_pipeline.recipe.values import QRELS
 
 
 def draw(candidates: int, count: int, random: np.random.Generator) -> NDArray[np.int64]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from led_pipeline.fetch.hub import hub_models
 from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.schema import QRELS
 from led_pipeline.recipe.stages import Trained
-from led_pipeline.recipe.values import LABELS
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Needs:
         taught |= {more.scores for stage in trained if (more := recipe.stages[stage].more_positives)}
         stored = [name for name in recipe.dataset.scores if name in taught or name in negatives]
         pools = [name for name in stored if name in negatives]
-        mined = [name for name in negatives if name not in [*published, *pools, LABELS]]
+        mined = [name for name in negatives if name not in [*published, *pools, QRELS]]
         rankings = {(system, split) for system in recipe.systems for split in recipe.evaluation.splits}
         rankings |= {(system, "train") for system in mined}
         rankers = set(recipe.names("ranker"))
@@ -58,7 +58,7 @@ class Needs:
         used = {split for _, split in rankings | validation | query_vectors} | ({"train"} if trained else set())
         used |= {recipe.validation.split for stage in trained if recipe.validates(stage)}
         splits = [split for split in recipe.dataset.splits if split in used]
-        graded = LABELS in negatives
+        graded = QRELS in negatives
         return cls(
             trained, mined, published, rankings, validation, query_vectors, vectors, splits, stored, pools, graded
         )
@@ -101,7 +101,7 @@ def source_files(recipe: Recipe, needs: Needs) -> list[str]:
 def families(recipe: Recipe) -> dict[str, str]:
     """Return the family of every system and teacher: a stage's own, bm25, or stored for scores that are there."""
     own = {name: stage.family for name, stage in recipe.stages.items()}
-    return own | {"bm25": "bm25", LABELS: "stored"} | dict.fromkeys(recipe.dataset.scores, "stored")
+    return own | {"bm25": "bm25", QRELS: "stored"} | dict.fromkeys(recipe.dataset.scores, "stored")
 
 
 def count_jobs(recipe: Recipe) -> Counter[str]:

@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--gpu-limit", type=int, help="no job gets more GPUs (snakemake --resources gpu=N)")
     parser.add_argument("--out", type=Path)
     a = parser.parse_args()
-    recipe = load_recipe(a.recipe, trained=lambda _: trained_in(a.results))
+    recipe = load_recipe(a.recipe, trained=lambda _: trained_in(a.results), quiet=True)  # the workflow printed its note
     site = Site(a.results, a.sources, a.published, elsewhere(a.executor), a.gpu_limit)
     made, found = look(recipe, site)
     print(report(recipe, site, made, found))

@@ -7,8 +7,8 @@ from itertools import pairwise
 from markupsafe import Markup, escape
 
 from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.schema import QRELS
 from led_pipeline.recipe.stages import Ranker
-from led_pipeline.recipe.values import LABELS
 from led_pipeline.report.layout import Item, Layout, lay_out
 
 # kind of edge: what it says in the legend, colour, dash pattern
@@ -151,7 +151,7 @@ def _arrowheads() -> str:
 def _captions(recipe: Recipe, name: str) -> tuple[str, str]:
     """Return the family of a box and the line below its name."""
     if name not in recipe.stages:
-        kinds = {"bm25": "term matching", LABELS: "grades"} | dict.fromkeys(recipe.dataset.scores, "score file")
+        kinds = {"bm25": "term matching", QRELS: "grades"} | dict.fromkeys(recipe.dataset.scores, "score file")
         return "system", kinds.get(name, "published negatives")
     stage = recipe.stages[name]
     if stage.family == "pretrain":

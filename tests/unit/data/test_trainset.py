@@ -341,32 +341,32 @@ def test_a_copy_of_a_positive_is_no_candidate_from_the_judgements_either(tmp_pat
     tiny.save_passages("p.parquet", 10, ["a", "same", "b", " same", "c", "d", "same"])
     write_strings("q.parquet", [{"id": ["q0"]}], ["id"])
     (tmp_path / "train.qrels").write_text("q0\t0\tp1\t3\nq0\t0\tp2\t2\nq0\t0\tp3\t0\n")
-    write_pool(tmp_path / "labels.parquet", {0: [1, 2, 3]})
-    keys = {"negatives": ["labels"], "negatives_depth": 10, "deduplicate": False, "positive_from": "highest"}
+    write_pool(tmp_path / "qrels.parquet", {0: [1, 2, 3]})
+    keys = {"negatives": ["qrels"], "negatives_depth": 10, "deduplicate": False, "positive_from": "highest"}
     inputs = ["--queries", "q.parquet", "--passages", "p.parquet", "--qrels", "train.qrels"]
-    pools = ["--pools", "labels.parquet", "--settings", json.dumps(SETTINGS | keys | {"epochs": 1})]
+    pools = ["--pools", "qrels.parquet", "--settings", json.dumps(SETTINGS | keys | {"epochs": 1})]
     monkeypatch.setattr(sys, "argv", ["trainset", "draw", *inputs, *pools, "--out", "drawn.arrow"])
     trainset.main()
     columns, _ = read_arrow("drawn.arrow")
     assert examples(columns, 0) == [(0, [1, 2, 2, 2])]
-    assert columns["positives"][0].tolist() == [1], "a recipe that trains on `labels` takes lower grades as negatives"
+    assert columns["positives"][0].tolist() == [1], "a recipe that trains on `qrels` takes lower grades as negatives"
 
 
-@pytest.mark.parametrize("source", ["labels", {"system": "labels", "min_score": None, "max_score": None, "skip": 0}])
+@pytest.mark.parametrize("source", ["qrels", {"system": "qrels", "min_score": None, "max_score": None, "skip": 0}])
 def test_the_judged_passages_below_the_positives_may_be_candidates(tmp_path, monkeypatch, source):
-    """Query q0 has grades 3, 2, 2, 0 for p1, p2, p3 and p4; q1 has 1 for p5; the pool of `labels` holds them all."""
+    """Query q0 has grades 3, 2, 2, 0 for p1, p2, p3 and p4; q1 has 1 for p5; the pool of `qrels` holds them all."""
     monkeypatch.chdir(tmp_path)
     tiny.save_passages(tmp_path / "p.parquet", 10)
     write_strings(tmp_path / "q.parquet", [{"id": ["q0", "q1"]}], ["id"])
     (tmp_path / "train.qrels").write_text("q0\t0\tp1\t3\nq0\t0\tp2\t2\nq0\t0\tp3\t2\nq0\t0\tp4\t0\nq1\t0\tp5\t1\n")
-    write_pool(tmp_path / "labels.parquet", {0: [1, 2, 3, 4], 1: [5]})
+    write_pool(tmp_path / "qrels.parquet", {0: [1, 2, 3, 4], 1: [5]})
     write_pool(tmp_path / "bm25.parquet", {0: [8], 1: [9]})
     if isinstance(source, dict):
         source = source | {"first": None, "last": None, "random": None}
     keys = {"negatives": [source, "bm25"], "negatives_depth": 10, "deduplicate": False, "positive_from": "highest"}
     settings = SETTINGS | keys | {"epochs": 1, "negatives_per_query": 4}
     inputs = ["--queries", "q.parquet", "--passages", "p.parquet", "--qrels", "train.qrels"]
-    pools = ["--pools", "labels.parquet", "bm25.parquet", "--settings", json.dumps(settings)]
+    pools = ["--pools", "qrels.parquet", "bm25.parquet", "--settings", json.dumps(settings)]
     monkeypatch.setattr(sys, "argv", ["trainset", "draw", *inputs, *pools, "--out", "drawn.arrow"])
     trainset.main()
     assert sorted(examples(read_arrow(tmp_path / "drawn.arrow")[0], 0)) == [(0, [1, 2, 3, 4, 8]), (1, [5, 9, 9, 9, 9])]
