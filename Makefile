@@ -17,7 +17,7 @@ TESTS_READY := .venv/.ready-tests
 PIP := .venv/bin/python -m pip
 WITH_ENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help env demo test test-fast lint types format kill-test mutation-test unlock clean lock audit
+.PHONY: help env demo test test-fast lint types docs format kill-test mutation-test unlock clean lock audit
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -83,6 +83,9 @@ lint: $(TESTS_READY) ## what is not formatted, not used or not good style
 
 types: $(TESTS_READY) ## what mypy finds in src/ (strict)
 	@$(WITH_ENV) mypy
+
+docs: $(TESTS_READY) ## build the documentation site in build/site, and check its links and anchors
+	@$(WITH_ENV) NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 
 format: $(TESTS_READY) ## format Python and Snakemake files
 	@$(WITH_ENV) ruff check --quiet --fix-only && $(WITH_ENV) ruff format && $(WITH_ENV) snakefmt Snakefile workflow

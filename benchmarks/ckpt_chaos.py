@@ -5,7 +5,7 @@ Run as `python benchmarks/ckpt_chaos.py judge --program PATH` with the command `
 steps with a BERT of two layers and 16 hidden units, with dropout, and keep a state every three steps. The judge records
 what a training does to its files, kills a fresh one before such an operation (`before`), half-way through a write
 (`torn`), or with all that was not yet told to be on the disk undone (`unsynced`), starts the same command again, and
-compares the weights at the end. What came out stands in docs/kills.md.
+compares the weights at the end. docs/reference/kills.md has the results.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Compare every loss with a plain loop over its formula and, where it has one, with sentence-transformers' own.
 
-Run as `python benchmarks/compare_losses.py --out docs/recipes/compared.md`: the table of what was compared and the
+Run as `python benchmarks/compare_losses.py --out docs/measurements/compared.md`: the table of what was compared and the
 largest difference. `tests/unit/training/test_compared.py` runs the same comparisons.
 
 # B = queries, C = candidates of one query (positive first), D = dimensions
@@ -221,28 +221,30 @@ def comparisons() -> list[Comparison]:
 
 HEAD = f"""# What the losses were compared with
 
-Written by `python benchmarks/compare_losses.py --out docs/recipes/compared.md`. Every loss was computed on the same
-{len(CASES)} random batches of {B} queries with {C} candidates ({D} dimensions) as what stands beside it: a loop over
-the formula in double precision, or a class of sentence-transformers {sentence_transformers.__version__}. A difference
-is the largest of the batches, relative to the value where that is above 1; ours are computed in float32. What a model
-makes of texts is compared in [compared-models.md](compared-models.md).
+`python benchmarks/compare_losses.py --out docs/measurements/compared.md` writes this page. Every loss and its
+reference were computed on the same {len(CASES)} random batches of {B} queries with {C} candidates ({D} dimensions).
+The reference is a loop over the formula in double precision, or a class of sentence-transformers
+{sentence_transformers.__version__}. The table shows the largest difference over the batches, relative to the value
+where the value is above 1. Our losses are computed in float32. [compared-models.md](compared-models.md) compares the
+models.
 
 """
 FOOT = """
-What has a loop alone has no counterpart there. Where formulas differ, they were brought together:
+A term that is compared with a loop only has no counterpart in sentence-transformers. Where the formulas differ, the
+comparison accounts for it:
 
-- Their KL multiplies by the squared temperature, as ours does; the temperature of their sparse class is 2 unless given,
+- Their KL multiplies by the squared temperature, as ours does. The temperature of their sparse class is 2 by default,
   ours is 1.
-- Their in-batch losses take the whole batch as candidates: for the other two choices, and for a ranker's softmax, they
-  were given one query at a time, with that query's candidates as columns. That of cross-encoders takes 10 times the
-  sigmoid of a score unless told otherwise; it was told to take the score.
-- Their BinaryCrossEntropyLoss is a mean over pairs, as ours is. A T5 ranker's score is the difference of two words'
-  logits, and `bce` of it is their CrossEntropyLoss on these two logits.
-- Their RankNetLoss counts in bits unless told otherwise, is a mean over all pairs whose labels differ, and has no
-  weights. In nats, with the label 1 for the positive and 0 for the others, it is `soft_margin`. Our `ranknet` weighs a
-  pair by the teacher's gap and adds up the pairs of a query: their LambdaLoss was given these weights, labels shifted
-  to be at least 0, and its mean multiplied by the number of pairs of a query.
-- Our `margin_mse` and `listnet` are theirs as they are.
+- Their in-batch losses use the whole batch as candidates. For the other two kinds of candidates, and for a ranker's
+  softmax, they got one query at a time, with that query's candidates as columns. The cross-encoders' loss scores with
+  10 times the sigmoid by default; here it was set to use the score itself.
+- Their BinaryCrossEntropyLoss is a mean over pairs, as ours is. The score of a T5 ranker is the difference between
+  the logits of two words, and `bce` of it equals their CrossEntropyLoss on these two logits.
+- Their RankNetLoss counts in bits by default, is a mean over all pairs whose labels differ, and has no weights. In
+  nats, with the label 1 for the positive and 0 for the others, it equals `soft_margin`. Our `ranknet` weights a pair
+  by the teacher's gap and sums over the pairs of a query. Their LambdaLoss got these weights and labels that were
+  shifted to be at least 0, and its mean was multiplied by the number of pairs of a query.
+- Our `margin_mse` and `listnet` equal theirs without any change.
 """
 
 

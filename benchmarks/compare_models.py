@@ -1,7 +1,7 @@
 """Compare what models make of texts with transformers, sentence-transformers and peft, from the same strings on.
 
-Run as `python benchmarks/compare_models.py --out docs/recipes/compared-models.md`: the table of what was compared and
-the largest difference. `tests/unit/models/test_compared_models.py` runs the same comparisons.
+Run as `python benchmarks/compare_models.py --out docs/measurements/compared-models.md`: the table of what was compared
+and the largest difference. `tests/unit/models/test_compared_models.py` runs the same comparisons.
 """
 
 from collections.abc import Iterator
@@ -120,9 +120,10 @@ def exported() -> Path:
     """Return the folder that a stage with stirred adapters exports."""
     out = root() / "merged"
     out.mkdir()
-    model = checkpoint.load(folder("bert"), settings("bert", lora=LORA))[0]
+    chosen = settings("bert", trained=True, lora=LORA)
+    model = checkpoint.start(str(folder("bert")), chosen, folder("bert"))
     stir(model)
-    checkpoint.save(model, settings("bert", lora=LORA), folder("bert"), out)
+    checkpoint.save(model, chosen, folder("bert"), out)
     return out
 
 
@@ -210,21 +211,22 @@ def comparisons() -> list[Comparison]:
 
 HEAD_OF_PAGE = f"""# What the models were compared with
 
-Written by `python benchmarks/compare_models.py --out docs/recipes/compared-models.md`. Small models with random weights
-({HIDDEN} dimensions, two layers) encoded {len(CASES)} batches of {CASES[0].count} queries with {CASES[0].count}
-passages, of 1 to 40 tokens and cut to {LENGTH}, from the strings on: ours with the token store and without padding, the
-other library with its own tokenisation, cutting and padding. The libraries are transformers {transformers.__version__},
-sentence-transformers {sentence_transformers.__version__} and peft {peft.__version__}. A difference is the largest of
-any entry, relative to the largest entry where that is above 1; all compute in float32 on a CPU. The losses are compared
-in [compared.md](compared.md).
+`python benchmarks/compare_models.py --out docs/measurements/compared-models.md` writes this page. Small models with
+random weights ({HIDDEN} dimensions, two layers) encoded {len(CASES)} batches of {CASES[0].count} queries with
+{CASES[0].count} passages. Texts have 1 to 40 tokens and are cut to {LENGTH}. Both sides start from the strings: our
+side uses the token store and computes without padding, the other library uses its own tokenisation, truncation and
+padding. The libraries are transformers {transformers.__version__}, sentence-transformers
+{sentence_transformers.__version__} and peft {peft.__version__}. The table shows the largest difference of any entry,
+relative to the largest entry where that is above
+1. Everything is computed in float32 on a CPU. [compared.md](compared.md) compares the losses.
 
 """
 FOOT = """
-- Where special tokens do not count, ours leave out the first and the last token, as LED does; SPLADE's encoders in
-  sentence-transformers count them. `[UNK]` counts in their static embedding and weighs nothing here.
-- T5, GPT-2 and Llama read texts with their end token (`append_eos`); the other library's tokenizer was told to add it.
-- Pairs were short enough not to be cut, for query and passage are cut apart here and together there. Of RoBERTa two
-  separators stand between them.
+- Where special tokens do not count, we leave out the first and the last token, as LED does; SPLADE's encoders in
+  sentence-transformers count them. `[UNK]` counts in their static embedding and has weight 0 here.
+- T5, GPT-2 and Llama read texts with their end token (`append_eos`); the other library's tokenizer was set to add it.
+- Pairs were short enough not to be cut, because query and passage are cut separately here and together there. RoBERTa
+  has two separators between them.
 """
 
 

@@ -18,6 +18,7 @@ from sentence_transformers.cross_encoder import losses as theirs
 from sentence_transformers.cross_encoder.losses.lambda_loss import BaseWeightingScheme
 from torch import Tensor, nn
 
+from led_pipeline.recipe.settings import RankerObjective
 from led_pipeline.training import losses, ranker_losses
 
 LOOP = "plain loop"
@@ -93,11 +94,11 @@ def torchs_margin(scores_BC: Tensor, gap: float) -> Tensor:
 
 def ranking_losses() -> Iterator[Comparison]:
     """Yield what `ranking_loss` may name; the recipe's keys are what chooses it, as in a training."""
-    chosen = {name: {"ranking_loss": name} for name in ("softmax", "bce", "soft_margin")}
-    chosen |= {f"margin, {gap:g}": {"ranking_loss": "margin", "ranking_margin": gap} for gap in GAPS}
+    chosen = {name: RankerObjective(ranking_loss=name) for name in ("softmax", "bce", "soft_margin")}
+    chosen |= {f"margin, {gap:g}": RankerObjective(ranking_loss="margin", ranking_margin=gap) for gap in GAPS}
     ours = {
-        name: partial(lambda case, keys: ranker_losses.ranking(case.own, keys), keys=keys)
-        for name, keys in chosen.items()
+        name: partial(lambda case, settings: ranker_losses.ranking(case.own, settings), settings=settings)
+        for name, settings in chosen.items()
     }
     for name, loop in {"softmax": loops.softmax, "bce": loops.bce, "soft_margin": loops.soft_margin}.items():
         theirs_ = partial(lambda case, loop: loop(loops.rows(case.own)), loop=loop)

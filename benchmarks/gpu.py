@@ -26,7 +26,7 @@ from led_pipeline.models import backbone
 from led_pipeline.models.backbone import hidden_states, padded_hidden_states, to_texts
 from led_pipeline.models.dense import DenseEncoder
 from led_pipeline.models.lexicon import LexiconEncoder
-from led_pipeline.training import objectives, train
+from led_pipeline.training import modules, objectives
 
 PEAK = 790e12  # bf16 FLOP/s that an 8192-cubed product reached on an H200
 COLLECTION, TRAIN_QUERIES, EPOCHS = 8_841_823, 502_939, 3
@@ -160,20 +160,20 @@ def step(
     if compiled:
         encoder.backbone.compile(dynamic=True)
     settings, own = workload.settings(family, **changes), slice(0, queries)
-    retriever = train.trainable(encoder, settings).train()
+    retriever = modules.trainable(encoder, settings).train()
     optimizer = torch.optim.AdamW(retriever.parameters(), lr=1e-6, fused=True)
     accelerator = Accelerator(mixed_precision="bf16" if b.gpu else "no", cpu=not b.gpu)
     model, optimizer = accelerator.prepare(retriever, optimizer)
     data = workload.training_data(b.folder, queries * 8, b.texts, candidates)
-    data = objectives.TrainingData(data.queries, b.store, data.columns, data.examples)
+    data = objectives.TrainingData(data.queries, b.store, data.trainset)
     if b.tiny:
-        data = objectives.TrainingData(b.store, b.store, data.columns, data.examples)
+        data = objectives.TrainingData(b.store, b.store, data.trainset)
 
     def run(steps: int) -> None:
         for i in range(steps):
             rows = np.arange(queries) + queries * (i % 8)
-            loss, _ = objectives.retriever_loss(model, data, rows, own, settings, b.device)
-            accelerator.backward(loss)
+            loss = objectives.retriever_loss(model, data, rows, own, settings, b.device)
+            accelerator.backward(loss.total)
             accelerator.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()

@@ -22,7 +22,7 @@ from led_pipeline.data.tables import write_strings
 from led_pipeline.inference.encode import dense_rows, sparse_rows
 from led_pipeline.models.dense import DenseEncoder
 from led_pipeline.models.lexicon import LexiconEncoder
-from led_pipeline.training import objectives, train
+from led_pipeline.training import modules, objectives
 
 CPU = torch.device("cpu")
 LAYERS, HIDDEN, CANDIDATES = 4, 256, 8
@@ -39,10 +39,8 @@ def training_step(folder: Path, queries: int, option: str) -> None:
     encoder = DenseEncoder(workload.bert(LAYERS, HIDDEN)).train()
     settings = workload.settings("dense", **OPTIONS[option])
     data = workload.training_data(folder, queries, 2_000, CANDIDATES)
-    loss, _ = objectives.retriever_loss(
-        train.trainable(encoder, settings), data, np.arange(queries), slice(0, queries), settings, CPU
-    )
-    loss.backward()
+    model, rows = modules.trainable(encoder, settings), np.arange(queries)
+    objectives.retriever_loss(model, data, rows, slice(0, queries), settings, CPU).total.backward()
 
 
 def encoding(folder: Path, texts: int, family: str) -> None:

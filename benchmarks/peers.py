@@ -80,7 +80,7 @@ def compare_precision(store: TokenStore, a: argparse.Namespace) -> None:
 
 def compare_step(encoder: DenseEncoder, peer: SentenceTransformer, a: argparse.Namespace, negatives: int) -> None:
     data = workload.training_data(a.folder, a.queries, 4_000, 1 + negatives)
-    passages = np.concatenate([data.columns["passages"][i] for i in range(a.queries)])
+    passages = np.concatenate([data.trainset.passages[i] for i in range(a.queries)])
     sides = [(data.queries, np.arange(a.queries), 32), (data.passages, passages, 128)]
     batches = [store.texts(rows, length) for store, rows, length in sides]
     features = [peer.preprocess(words_of(store, rows)) for store, rows, _ in sides]

@@ -46,9 +46,10 @@ import tiny
 
 from led_pipeline.data.prefixes import with_prefix
 from led_pipeline.data.tokens import TokenStore, pairs
-from led_pipeline.models import checkpoint
 from led_pipeline.models.backbone import to_texts
 from led_pipeline.models.sides import side
+from led_pipeline.recipe.settings import Side
+from led_pipeline.recipe.step_settings import ImportSettings, ModelSettings, TrainingSettings
 
 HIDDEN, LENGTH = 16, 24  # the longer texts are cut to so many tokens
 WORDS = ["Query:", "Document:", "Relevant:", "true", "false"]
@@ -137,22 +138,23 @@ def tokens(name: str, *texts: list[str]) -> dict[str, Tensor]:
     )
 
 
-def settings(name: str, **changes: Any) -> dict[str, Any]:
-    """Return the settings of a stage with this model; texts are cut to LENGTH."""
+def settings(name: str, trained: bool = False, **changes: Any) -> ImportSettings | TrainingSettings:
+    """Return the settings of a stage that takes this model over or trains it; texts are cut to LENGTH."""
     kind = name.partition("-")[2]
     family = {"mlm": "lexicon", "ranker": "ranker"}.get(kind, "dense")
     own = {"append_eos": True} if name in BARE else {}
-    return tiny.settings(family, **{"query_length": LENGTH, "passage_length": LENGTH} | own | changes)
+    make = tiny.settings if trained else tiny.import_settings
+    return make(family, **{"query_length": LENGTH, "passage_length": LENGTH} | own | changes)
 
 
 @cache
-def _loaded(name: str, changes: tuple) -> nn.Module:
-    return checkpoint.load(folder(name), settings(name, **dict(changes)), folder(name))[0].eval()
+def _loaded(name: str, query_init: str | None, changes: tuple) -> nn.Module:
+    return tiny.start(folder(name), settings(name, **dict(changes)), query_init=query_init).eval()
 
 
-def load(name: str, **changes: Any) -> nn.Module:
+def load(name: str, query_init: str | None = None, **changes: Any) -> nn.Module:
     """Return one of our modules around a model, as a stage with these settings has it."""
-    return _loaded(name, tuple(changes.items()))
+    return _loaded(name, query_init, tuple(changes.items()))
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ class Case:
         """Queries and passages in turn."""
         return [text for pair in zip(self.queries, self.passages, strict=True) for text in pair]
 
-    def store(self, name: str, texts: list[str], chosen: dict[str, Any]) -> TokenStore:
+    def store(self, name: str, texts: list[str], chosen: ModelSettings) -> TokenStore:
         """Return texts as a stage reads them."""
         path = root() / f"{name}-{self.seed}-{hash(tuple(texts))}.arrow"
         if not path.is_file():
@@ -183,12 +185,12 @@ class Case:
         return TokenStore.for_stage([path], chosen)
 
     @torch.no_grad()
-    def vectors(self, name: str, which: str = "passage", **changes: Any) -> Tensor:
+    def vectors(self, name: str, which: Side = "passage", query_init: str | None = None, **changes: Any) -> Tensor:
         """Return our vectors of the texts as one side encodes them."""
         chosen = settings(name, **changes)
         store = with_prefix(self.store(name, self.texts, chosen), which, folder(name), chosen)
         batch = store.texts(np.arange(len(self.texts)), LENGTH)
-        return side(load(name, **changes), which)(to_texts(batch, CPU))
+        return side(load(name, query_init, **changes), which)(to_texts(batch, CPU))
 
     @torch.no_grad()
     def scores(self, name: str, **changes: Any) -> Tensor:

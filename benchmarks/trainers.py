@@ -26,8 +26,9 @@ import workload
 from torch.nn.utils.rnn import pad_sequence
 
 from led_pipeline.models.dense import DenseEncoder
+from led_pipeline.recipe.step_settings import RetrieverTraining
+from led_pipeline.training.modules import trainable
 from led_pipeline.training.objectives import TrainingData, retriever_loss
-from led_pipeline.training.train import trainable
 
 CPU = torch.device("cpu")
 
@@ -56,7 +57,7 @@ class Peer:
 def write_batch(data: TrainingData, queries: int, path: Path) -> None:
     """Write the token ids of a batch, padded to the longest text of each side, with their masks."""
     sides = {"query": (data.queries, np.arange(queries), 32)}
-    passages = np.concatenate([data.columns["passages"][i] for i in range(queries)])
+    passages = np.concatenate([data.trainset.passages[i] for i in range(queries)])
     sides["passage"] = (data.passages, passages, 128)
     arrays = {}
     for side, (store, rows, longest) in sides.items():
@@ -67,7 +68,7 @@ def write_batch(data: TrainingData, queries: int, path: Path) -> None:
     np.savez(path, queries=queries, **arrays)
 
 
-def our_step(data: TrainingData, queries: int, settings: dict, a: argparse.Namespace):
+def our_step(data: TrainingData, queries: int, settings: RetrieverTraining, a: argparse.Namespace):
     """Return a function that takes one step and returns its seconds by the clock and of processor time."""
     model = trainable(DenseEncoder(workload.bert(a.layers, a.hidden)), settings).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
@@ -75,8 +76,7 @@ def our_step(data: TrainingData, queries: int, settings: dict, a: argparse.Names
 
     def step() -> tuple[float, float]:
         start = time.perf_counter(), time.process_time()
-        loss, _ = retriever_loss(model, data, rows, slice(0, queries), settings, CPU)
-        loss.backward()
+        retriever_loss(model, data, rows, slice(0, queries), settings, CPU).total.backward()
         optimizer.step()
         optimizer.zero_grad()
         return time.perf_counter() - start[0], time.process_time() - start[1]
@@ -84,7 +84,9 @@ def our_step(data: TrainingData, queries: int, settings: dict, a: argparse.Names
     return step
 
 
-def compare(name: str, checkout: Path, queries: int, candidates: int, settings: dict, a: argparse.Namespace) -> None:
+def compare(
+    name: str, checkout: Path, queries: int, candidates: int, settings: RetrieverTraining, a: argparse.Namespace
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = workload.training_data(Path(folder), queries, 4_000, candidates)
         batch = Path(folder, "batch.npz")

@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,9 +19,10 @@ from transformers import (
     PreTrainedModel,
 )
 
+from led_pipeline.data.examples import Trainset
 from led_pipeline.data.tables import Ragged, write_arrow
 from led_pipeline.data.tokens import TokenStore
-from led_pipeline.recipe.stages import Dense, Lexicon
+from led_pipeline.recipe.step_settings import TRAINING, RetrieverTraining
 from led_pipeline.training.objectives import TrainingData
 
 CLS, SEP, PAD, UNK = 2, 3, 0, 1
@@ -50,18 +52,14 @@ def training_data(folder: Path, queries: int, passages: int, candidates: int) ->
     random = np.random.default_rng(3)
     offsets = np.arange(queries + 1) * candidates
     drawn = Ragged(random.integers(0, passages, queries * candidates, dtype=np.int32), offsets)
-    columns = {
-        "query": np.arange(queries, dtype=np.int32),
-        "passages": drawn,
-        "texts": drawn,
-        "positives": Ragged(drawn.values[::candidates].copy(), np.arange(queries + 1)),
-        "score_lex": Ragged(random.standard_normal(queries * candidates).astype(np.float32), offsets),
-    }
+    positives = Ragged(drawn.values[::candidates].copy(), np.arange(queries + 1))
+    scores = {"lex": Ragged(random.standard_normal(queries * candidates).astype(np.float32), offsets)}
+    trainset = Trainset(np.arange(queries, dtype=np.int32), drawn, queries, drawn, positives, scores)
     stores = (
         store(folder / "queries.arrow", queries, QUERY_TOKENS, 32, seed=1),
         store(folder / "passages.arrow", passages, PASSAGE_TOKENS, 128, seed=2),
     )
-    return TrainingData(*stores, columns, queries)
+    return TrainingData(*stores, trainset)
 
 
 def bert(layers: int, hidden: int, vocabulary: int = VOCABULARY) -> BertModel:
@@ -78,11 +76,10 @@ def masked_language_model(layers: int, hidden: int, vocabulary: int = VOCABULARY
     return DistilBertForMaskedLM(DistilBertConfig(vocab_size=vocabulary, **sizes))
 
 
-def settings(family: str, **changes: object) -> dict:
-    """Return what `objectives.retriever_loss` reads."""
+def settings(family: Literal["dense", "lexicon"], **changes: object) -> RetrieverTraining:
+    """Return the settings of a training, with a teacher `lex` of a dense encoder."""
     teachers = [{"stage": "lex", "loss": "rank"}] if family == "dense" else []
-    stage = {"dense": Dense, "lexicon": Lexicon}[family](family=family, init="none", teachers=teachers)
-    return stage.model_dump(mode="json") | changes
+    return TRAINING[family].model_validate({"family": family, "seed": 1, "teachers": teachers, **changes})
 
 
 Seconds = list[tuple[float, float]]  # of every run: by the clock, and of processor time

@@ -19,11 +19,12 @@ import tiny
 import torch
 
 from led_pipeline.data.tables import Ragged, Ranking, write_ranking
+from led_pipeline.recipe.step_settings import RunningSettings
 from led_pipeline.training import train
 
 STEPS = 6
 FILE_EVENTS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir")
-VALIDATION = {"queries": 5, "depth": 6, "every": 2, "measure": "MRR@10", "exclude_query_id": False}
+VALIDATION = {"queries": 5, "depth": 6, "every": 2}
 
 
 def save(folder: Path, epochs: int = 3) -> None:
@@ -38,21 +39,13 @@ def save(folder: Path, epochs: int = 3) -> None:
         tiny.backbone(family, hidden_dropout_prob=0.2).save_pretrained(folder / f"{family}.dropout")
 
 
-def validation_files(folder: Path) -> dict:
-    files = {"ranking": "ranking.parquet", "queries": "queries.arrow", "qrels": "dev.qrels"}
-    ids = [folder / "queries.parquet", folder / "passages.parquet"]
-    return {f"validation_{key}": folder / file for key, file in files.items()} | {"validation_ids": ids}
-
-
 def run(folder: Path, family: str, keep: str, out: Path) -> None:
     """Train with dropout, a validation every 2 steps and a checkpoint every 3."""
-    changes = {
-        "validation": VALIDATION | {"keep": keep},
-        "running": {"checkpoint_steps": 3},
-        **validation_files(folder),
-    }
+    validation = tiny.validation(folder, **VALIDATION, keep=keep)
+    running = RunningSettings(checkpoint_steps=3)
     settings = tiny.settings(family, max_steps=STEPS, epochs=3)
-    train.train(tiny.arguments(folder, settings, out, init=str(folder / f"{family}.dropout"), **changes))
+    init = str(folder / f"{family}.dropout")
+    train.train(tiny.training(folder, settings, out, init=init, validation=validation, running=running))
 
 
 def die_at(number: int, below: Path) -> list[str]:

@@ -16,11 +16,12 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import nn
 
 from led_pipeline.models.backbone import Texts
-from led_pipeline.models.checkpoint import load
+from led_pipeline.recipe.step_settings import RunningSettings, TrainingSettings
 from led_pipeline.training import objectives, train
 from led_pipeline.training.checkpoints import Checkpoints
 from led_pipeline.training.loop import fit
 from led_pipeline.training.losses import DISTILLATION
+from led_pipeline.training.modules import Retriever
 from led_pipeline.training.teachers import StoredVectors
 
 STEPS = 2
@@ -48,7 +49,7 @@ def decorrelation(batch: objectives.GlobalBatch) -> torch.Tensor:
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
-def settings(family: str, objective: str) -> dict[str, Any]:
+def settings(family: str, objective: str) -> TrainingSettings:
     changes: dict[str, Any] = {"max_steps": STEPS, "batch_size": 4}
     if objective in DISTILLATION:
         options = {"margin": 0.1, "min_confidence": 0.2, "temperature": 3.0, "with_positive": objective == "margin_mse"}
@@ -82,10 +83,10 @@ def run_case(folder: Path, out: Path, family: str, objective: str, dtype: torch.
     accelerator = Accelerator(cpu=True, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
     world, rank = accelerator.num_processes, accelerator.process_index
     chosen = settings(family, objective)
-    encoder = load(folder / family, chosen)[0].to(dtype)
+    encoder = tiny.start(folder / family, chosen).to(dtype)
     stores = folder / "queries.arrow", [folder / "passages.arrow"]
     vectors = {name: StoredVectors.read(*files) for name, files in tiny.vector_files(folder).items()}
-    data = objectives.TrainingData.read(folder / "trainset.arrow", *stores, vectors=vectors)
+    data = objectives.TrainingData.read(folder / "trainset.arrow", *stores, chosen, vectors)
     found: dict[str, Any] = {"digests": []}
 
     def keep_gradients(*_) -> None:
@@ -101,14 +102,15 @@ def run_case(folder: Path, out: Path, family: str, objective: str, dtype: torch.
         digest()
         own = slice(rank * 4 // world, (rank + 1) * 4 // world)
         compute = objectives.ranker_loss if family == "ranker" else objectives.retriever_loss
-        rows = train.batch_rows(step, data.examples, 4)
-        loss, terms = compute(model, data, rows, own, chosen, accelerator.device, step)
-        found.setdefault("terms", {"loss": loss.item(), **{name: term.item() for name, term in terms.items()}})
-        return loss, terms
+        rows = train.batch_rows(step, data.trainset.examples, 4)
+        loss = compute(model, data, rows, own, chosen, accelerator.device, step)
+        numbers = {"loss": loss.total} | loss.terms | loss.signs
+        found.setdefault("terms", {name: number.item() for name, number in numbers.items()} | {"tokens": loss.tokens})
+        return loss
 
     accelerator.clip_grad_norm_ = keep_gradients
-    module = encoder if family == "ranker" else train.Retriever(SecondPass(encoder) if objective == "dual" else encoder)
-    plan = train.build_plan(chosen, {}, data.examples, None)
+    module = encoder if family == "ranker" else Retriever(SecondPass(encoder) if objective == "dual" else encoder)
+    plan = train.build_plan(chosen, RunningSettings(), data.trainset.examples, None)
     with closing(Checkpoints(out / f"{family}.{objective}.{dtype}", "me", accelerator)) as checkpoints:
         fit(accelerator, module, step_loss, plan, checkpoints)
     digest()

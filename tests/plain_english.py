@@ -19,9 +19,10 @@ TEXT_SUFFIXES = {".md", ".yaml", ".yml", ".toml", ".smk", ".sh", ".j2", ".txt", 
 WORDS = re.compile(r"\b(stands?|stood|standing|lies|lie|lain|lying|anew|so many|shall|upon|thereof|whereby)\b", re.I)
 # Participles and pronouns that name no thing; a name says what the value is.
 NAMES = {
-    "asked", "called", "found", "given", "gone", "here", "kept", "known", "left_over", "listed", "made", "meant", "named",
-    "needed", "own", "own_code", "said", "seen", "shown", "taken", "theirs", "there", "told", "wanted", "what", "which",
-}  # fmt: skip
+    *("asked", "called", "found", "given", "gone", "here", "kept", "known", "left_over", "listed", "made", "meant"),
+    *("named", "needed", "own", "own_code", "said", "seen", "shown", "taken", "theirs", "there", "told", "wanted"),
+    *("what", "which"),
+}
 HERE = Path(__file__).resolve()
 
 

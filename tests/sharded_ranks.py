@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 
+from led_pipeline.recipe.step_settings import RunningSettings, TrainingSettings
 from led_pipeline.training import train
 
 FSDP = Path(__file__).parents[1] / "config/accelerate/fsdp.yaml"
@@ -29,15 +30,16 @@ IDF = {"query_encoder": "idf", "idf": "collection", "idf_trained": True, "idf_le
 CASES = {
     "dense": tiny.settings("dense", teachers=LED),
     "untied": tiny.settings("dense", teachers=LED, untied=True, gradient_cache=3, head=6),
-    "checkpointed": tiny.settings("dense", pooling="mean", normalize=True, temperature=0.05)
-    | {"gradient_checkpointing": True, "gradient_cache": 5},
+    "checkpointed": tiny.settings(
+        "dense", pooling="mean", normalize=True, temperature=0.05, gradient_checkpointing=True, gradient_cache=5
+    ),
     "lexicon": tiny.settings("lexicon", flops_passages=0.1, flops_queries=0.2),
-    "idf": tiny.settings("lexicon", flops_queries=0.0, top_k_passages=20) | IDF,
+    "idf": tiny.settings("lexicon", flops_queries=0.0, top_k_passages=20, **IDF),
     "ranker": tiny.settings("ranker", teachers=LED[:1]),
     "new_head": tiny.settings("lexicon", new_head=True),  # begun from a model that has no such head
     "bf16": tiny.settings("dense", precision="bf16", teachers=LED),
-    "lora": tiny.settings("dense") | LORA,
-    "lora_lexicon": tiny.settings("lexicon", gradient_cache=3) | LORA,
+    "lora": tiny.settings("dense", **LORA),
+    "lora_lexicon": tiny.settings("lexicon", gradient_cache=3, **LORA),
 }
 # Trainings with another file: the changed keys of its fsdp_config, and the case that they train.
 FSDP_FILES = {
@@ -46,7 +48,6 @@ FSDP_FILES = {
 }
 ZERO_STAGES = (1, 2, 3)
 ZERO_CASES = {f"zero{stage}.{case}": case for stage in ZERO_STAGES for case in CASES}
-VALIDATION = killed.VALIDATION | {"keep": "best"}
 
 
 class Killed(Exception):
@@ -93,14 +94,17 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
     return torch.as_tensor(tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor).detach().clone()
 
 
-def fit(folder: Path, out: Path, settings: dict[str, Any], running: dict[str, Any], killed_at: int | None = None):
+def fit(
+    folder: Path, out: Path, settings: TrainingSettings, running: dict[str, Any], killed_at: int | None = None
+) -> Observed:
     """Train from the command line on, with a validation every 2 steps."""
     AcceleratorState._reset_state(True)
-    values = killed.validation_files(folder) | {"validation": VALIDATION, "running": running}
-    start = {"init": str(folder / "dense")} if settings is CASES["new_head"] else {}
-    arguments = tiny.arguments(folder, settings | {"max_steps": STEPS}, out, **values, **start)
+    changes: dict[str, Any] = {"running": RunningSettings(**running)}
+    changes["validation"] = tiny.validation(folder, **killed.VALIDATION, keep="best")
+    changes |= {"init": str(folder / "dense")} if settings is CASES["new_head"] else {}
+    training = tiny.training(folder, tiny.changed(settings, max_steps=STEPS), out, **changes)
     with Observed(killed_at) as observed, suppress(Killed):
-        train.train(arguments)
+        train.train(training)
     return observed
 
 

@@ -1,9 +1,8 @@
 """Tiny tokenizers, models, token stores and trainsets, the same on every machine and with every version of torch."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,9 +24,19 @@ from led_pipeline.data.same_text import with_contents
 from led_pipeline.data.tables import CONTENT, Ragged, Ranking, read_arrow, write_arrow, write_ranking, write_strings
 from led_pipeline.data.tokens import Batch, TokenStore, tokenise
 from led_pipeline.data.trainset import Candidates, draw_trainset, join
+from led_pipeline.models import checkpoint
 from led_pipeline.models.backbone import Texts, to_texts
-from led_pipeline.recipe.settings import Sampling, Schedule
-from led_pipeline.recipe.step_settings import TrainsetSettings
+from led_pipeline.recipe.schema import Section
+from led_pipeline.recipe.step_settings import (
+    IMPORT,
+    TRAINING,
+    ImportSettings,
+    TrainingSettings,
+    TrainsetSettings,
+    ValidationSettings,
+)
+from led_pipeline.training.inputs import Training
+from led_pipeline.training.validation import ValidationFiles
 
 torch.set_num_threads(1)
 
@@ -146,37 +155,52 @@ def save_passages(path: Path, count: int, texts: Sequence[str] = ()) -> None:
     write_strings(path, [with_contents(passages)], ["id", "title", "text", CONTENT])
 
 
-def settings(family: str, **changes: Any) -> dict[str, Any]:
-    """Return the settings of a tiny training in float32; positives are no negatives only where it is asked for."""
-    own = {
-        "dense": {"pooling": "cls", "normalize": False, "temperature": 1.0, "dual_weight": 0.0},
-        "lexicon": {"keep_special_tokens": False, "flops_passages": 1e-2, "flops_queries": 2e-2, "temperature": 1.0}
-        | {"l1_passages": 0.0, "l1_queries": 0.0, "anti_zero": 0.0, "regulariser_warmup": 0, "flops_threshold": None}
-        | {"flops_grouped": False, "activation": "log1p"},
-        "ranker": {},
-    }[family]
-    shared = {
-        "family": family,
-        "teachers": [],
-        "contrastive_weight": 1.0,
-        "batch_size": 4,
-        "epochs": 2,
-        "max_steps": None,
-        "learning_rate": 1e-3,
-        "weight_decay": 0.01,
-        "warmup_fraction": 0.1,
-        "clip_norm": 1.0,
-        "precision": "float32",
-        "seed": 42,
-        "query_length": 8,
-        "passage_length": 20,
-        "negatives_per_query": 3,
-        "extra_loss": None,
-        "extra_loss_weight": 1.0,
-    }
-    if family != "ranker":
-        shared |= {"contrastive_candidates": "batch", "mask_positives": False}
-    return shared | own | changes
+T = TypeVar("T", bound=Section)
+
+# A tiny training in float32. Positives count as negatives of other queries unless a test says otherwise.
+SHARED = {
+    "batch_size": 4,
+    "epochs": 2,
+    "learning_rate": 1e-3,
+    "weight_decay": 0.01,
+    "warmup_fraction": 0.1,
+    "precision": "float32",
+    "seed": 42,
+    "query_length": 8,
+    "passage_length": 20,
+}
+OF_FAMILY = {
+    "dense": {"mask_positives": False},
+    "lexicon": {"mask_positives": False, "flops_passages": 1e-2, "flops_queries": 2e-2},
+    "ranker": {},
+}
+
+
+def settings(family: str, **changes: Any) -> TrainingSettings:
+    """Return the settings of a tiny training."""
+    return TRAINING[family].model_validate({"family": family, **SHARED, **OF_FAMILY[family], **changes})
+
+
+def import_settings(family: str, **changes: Any) -> ImportSettings:
+    """Return the settings of a model of the same lengths that is taken over as it is."""
+    lengths = {key: SHARED[key] for key in ("query_length", "passage_length")}
+    return IMPORT[family].model_validate({"family": family, **lengths, **changes})
+
+
+def changed(settings: T, **changes: Any) -> T:
+    """Return settings with other values, validated."""
+    return type(settings).model_validate(settings.model_dump() | changes)
+
+
+def start(
+    source: Path | str,
+    settings: TrainingSettings | ImportSettings,
+    tokenizer: Path | str | None = None,
+    passages: Sequence[Path] | None = None,
+    query_init: str | None = None,
+) -> nn.Module:
+    """Return the model that a stage starts from; its tokenizer is the model's unless given."""
+    return checkpoint.start(str(source), settings, tokenizer or source, passages, query_init)
 
 
 def save_dataset(folder: Path, queries: int = 10, passages: int = 30, **changes: Any) -> None:
@@ -195,9 +219,8 @@ def save_dataset(folder: Path, queries: int = 10, passages: int = 30, **changes:
     pool = Ranking(np.arange(queries, dtype=np.int32), *map(Ragged.from_rows, (others, zeros), (np.int32, np.float32)))
     write_ranking(folder / "pool.parquet", pool)
     candidates = Candidates([folder / "pool.parquet"], depth=passages)
-    keys = {**Sampling.model_fields, **Schedule.model_fields}
-    drawing = {key: value for key, value in settings("dense", **changes).items() if key in keys}
-    draw_trainset(pairs, candidates, TrainsetSettings(**drawing), folder / "drawn.arrow")
+    schedule = {key: SHARED[key] for key in ("batch_size", "epochs", "seed")} | {"negatives_per_query": 3}
+    draw_trainset(pairs, candidates, TrainsetSettings(**{**schedule, **changes}), folder / "drawn.arrow")
     passages_drawn = read_arrow(folder / "drawn.arrow")[0]["passages"].values
     np.save(folder / "lex.npy", 3 * np.random.default_rng(4).standard_normal(len(passages_drawn)).astype(np.float32))
     join(folder / "drawn.arrow", {"lex": [folder / "lex.npy"]}, folder / "trainset.arrow")
@@ -227,20 +250,27 @@ def save_vectors(folder: Path, queries: int = 10, passages: int = 30) -> dict[st
     return files
 
 
-def arguments(folder: Path, settings: dict[str, Any], out: Path, **changes: Any) -> argparse.Namespace:
-    """Return the command line of `train` for a folder of `save_dataset`."""
+def validation(folder: Path, ranking: str | None = "ranking.parquet", **changes: Any) -> ValidationFiles:
+    """Return the files of a validation in a folder of `save_dataset` with a ranking and qrels; MRR@10 unless given."""
+    return ValidationFiles(
+        ValidationSettings(**changes),
+        folder / "queries.arrow",
+        folder / "dev.qrels",
+        (folder / "queries.parquet", folder / "passages.parquet"),
+        ranking and folder / ranking,
+    )
+
+
+def training(folder: Path, settings: TrainingSettings, out: Path, **changes: Any) -> Training:
+    """Return a training on a folder of `save_dataset`."""
     values = {
-        "init": str(folder / settings["family"]),
-        "query_init": None,
+        "init": str(folder / settings.family),
         "tokenizer": str(folder / "tokenizer"),
         "queries": folder / "queries.arrow",
         "passages": [folder / "passages.arrow"],
         "trainset": folder / "trainset.arrow",
         "settings": settings,
-        "running": {},
-        "validation": None,
-        "teacher_vectors": [],
         "checkpoints": out.with_name(f"{out.name}.checkpoints"),
         "out": out,
     }
-    return argparse.Namespace(**values | changes)
+    return Training(**{**values, **changes})

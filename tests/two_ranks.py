@@ -13,11 +13,12 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 
 from led_pipeline.files.atomic import write_json
 from led_pipeline.inference import encode, score
-from led_pipeline.models.checkpoint import load, save
+from led_pipeline.models.checkpoint import save
+from led_pipeline.recipe.step_settings import RunningSettings
 from led_pipeline.training import objectives, train
 from led_pipeline.training.checkpoints import Checkpoints
-from led_pipeline.training.health import SIGNS
 from led_pipeline.training.loop import fit
+from led_pipeline.training.modules import trainable
 from led_pipeline.training.validation import Reranking
 
 LED = [tiny.TEACHER | {"stage": "lex", "loss": "rank"}, tiny.TEACHER | {"stage": "lex", "loss": "kl", "weight": 1.5}]
@@ -48,9 +49,9 @@ class Training:
         self.accelerator = Accelerator(cpu=True, kwargs_handlers=kwargs)
         self.accelerator.clip_grad_norm_ = self.keep_gradients
         self.settings, self.killed_at = CASES[name], killed_at
-        self.encoder, _ = load(folder / self.settings["family"], self.settings)
+        self.encoder = tiny.start(folder / self.settings.family, self.settings)
         stores = folder / "queries.arrow", [folder / "passages.arrow"]
-        self.data = objectives.TrainingData.read(folder / "trainset.arrow", *stores)
+        self.data = objectives.TrainingData.read(folder / "trainset.arrow", *stores, self.settings)
         self.terms: list[dict[str, float]] = []
         self.gradients: dict[str, torch.Tensor] = {}
 
@@ -62,19 +63,19 @@ class Training:
     def step_loss(self, model, step: int):
         if step == self.killed_at:
             raise Killed
-        size, world, rank = self.settings["batch_size"], self.accelerator.num_processes, self.accelerator.process_index
-        rows = train.batch_rows(step, self.data.examples, size)
+        size, world, rank = self.settings.batch_size, self.accelerator.num_processes, self.accelerator.process_index
+        rows = train.batch_rows(step, self.data.trainset.examples, size)
         own = slice(rank * size // world, (rank + 1) * size // world)
-        objective = objectives.ranker_loss if self.settings["family"] == "ranker" else objectives.retriever_loss
-        loss, terms = objective(model, self.data, rows, own, self.settings, self.accelerator.device)
-        shared = {key: term.item() for key, term in terms.items() if key not in {"tokens", *SIGNS}}
-        self.terms.append({"loss": loss.item(), **shared})
-        return loss, terms
+        objective = objectives.ranker_loss if self.settings.family == "ranker" else objectives.retriever_loss
+        loss = objective(model, self.data, rows, own, self.settings, self.accelerator.device)
+        self.terms.append({"loss": loss.total.item(), **{key: term.item() for key, term in loss.terms.items()}})
+        return loss
 
     def run(self, checkpoints: Path, checkpoint_min: float = 30.0) -> None:
-        settings, running = self.settings | {"max_steps": STEPS}, {"checkpoint_min": checkpoint_min}
-        plan = train.build_plan(settings, running, self.data.examples, None)
-        module = train.trainable(self.encoder, self.settings)
+        settings = tiny.changed(self.settings, max_steps=STEPS)
+        running = RunningSettings(checkpoint_min=checkpoint_min or 1e-9)
+        plan = train.build_plan(settings, running, self.data.trainset.examples, None)
+        module = trainable(self.encoder, self.settings)
         with closing(Checkpoints(checkpoints, "me", self.accelerator)) as states:
             fit(self.accelerator, module, self.step_loss, plan, states)
 
@@ -110,7 +111,7 @@ def encode_and_score(folder: Path, out: Path, accelerator: Accelerator) -> None:
         if accelerator.is_main_process:
             model.mkdir()
             settings = tiny.settings(family)
-            save(load(folder / family, settings)[0], settings, folder / "tokenizer", model)
+            save(tiny.start(folder / family, settings), settings, folder / "tokenizer", model)
     accelerator.wait_for_everyone()
     texts = ["--tokens", folder / "passages.arrow", "--side", "passage"]
     command(encode.main, "--model", out / "model.dense", *texts, "--out", out / "passages.npy")
@@ -129,17 +130,12 @@ def encode_and_score(folder: Path, out: Path, accelerator: Accelerator) -> None:
 
 def train_and_validate(folder: Path, out: Path) -> None:
     """Train a stage from its command line on; save a measure of one query, so that one of two ranks has none."""
-    files = {"ranking": "ranking.parquet", "queries": "queries.arrow", "qrels": "dev.qrels"}
-    values = {f"validation_{key}": folder / file for key, file in files.items()}
-    values |= {"validation_ids": [folder / "queries.parquet", folder / "passages.parquet"]}
-    settings = CASES["led"] | {"max_steps": STEPS}
-    arguments = tiny.arguments(folder, settings, out / "trained", **values)
-    measured = {"measure": "MRR@10", "exclude_query_id": False}
-    arguments.validation = {"queries": 1, "depth": 8} | measured
-    value = Reranking.read(arguments, Accelerator(cpu=True)).mean(load(folder / "dense", settings)[0], settings)
-    write_json(out / "one_query.json", value)
-    arguments.validation = {"queries": 7, "depth": 6, "every": 2, "keep": "best"} | measured
-    train.train(arguments)
+    settings = tiny.changed(CASES["led"], max_steps=STEPS)
+    one = tiny.validation(folder, queries=1, depth=8)
+    reranking = Reranking.read(one, [folder / "passages.arrow"], settings, Accelerator(cpu=True))
+    write_json(out / "one_query.json", reranking.mean(tiny.start(folder / "dense", settings)))
+    validation = tiny.validation(folder, queries=7, depth=6, every=2, keep="best")
+    train.train(tiny.training(folder, settings, out / "trained", validation=validation))
     rank = Accelerator(cpu=True).process_index
     write_json(out / f"seed.rank{rank}.json", torch.initial_seed())
 

@@ -1,7 +1,7 @@
 """The command `led`: what a person asks of the pipeline besides running it.
 
 `led plan [--configfile F]` prints what a recipe takes and what stands in its way on this machine, in seconds.
-`led reference` prints the page docs/recipe-reference.md: every key of a recipe; with `--schema` a JSON schema of them.
+`led reference` prints the page docs/reference/recipe.md: every key of a recipe; with `--schema` a JSON schema of them.
 `led summary results/a results/b` sets the measures of several datasets beside one another, with their mean.
 """
 

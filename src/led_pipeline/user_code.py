@@ -1,4 +1,4 @@
-"""Own code: functions and classes in a file of the user's, named `path/to/file.py:name` in a recipe. Imports no torch.
+"""User code: functions and classes in a file of the user's, named `path/to/file.py:name` in a recipe. Imports no torch.
 
 A recipe is checked without running the file; a training runs it, and its bytes are part of what the result belongs to.
 """
@@ -25,28 +25,6 @@ def is_reference(value: object) -> bool:
 def file_of(reference: str) -> str:
     """Return the file that a reference names."""
     return reference.rpartition(":")[0]
-
-
-def renamed(settings: dict[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:
-    """Return a stage's settings with other names for the user's files: of losses, a model, a table of query weights."""
-
-    def reference(value: Any) -> Any:
-        return f"{rename(file_of(value))}:{value.rpartition(':')[2]}" if is_reference(value) else value
-
-    changed: dict[str, Any] = {}
-    if "teachers" in settings:
-        changed["teachers"] = [teacher | {"loss": reference(teacher["loss"])} for teacher in settings["teachers"]]
-    changed |= {key: reference(settings[key]) for key in ("extra_loss", "pooling", "encoder") if key in settings}
-    if settings.get("idf") not in (None, "collection"):
-        changed["idf"] = rename(settings["idf"])
-    return settings | changed
-
-
-def files(settings: dict[str, Any]) -> list[str]:
-    """Return the files of the user's that a stage's settings name, each once."""
-    named: dict[str, str] = {}
-    renamed(settings, lambda file: named.setdefault(file, file))
-    return list(named)
 
 
 def fault(reference: str) -> str | None:
@@ -79,6 +57,7 @@ def load(reference: str) -> Callable[..., Any]:
         raise InputError(reason)
     path, _, name = reference.rpartition(":")
     spec = importlib.util.spec_from_file_location(f"own_{Path(path).stem}", path)
+    assert spec is not None and spec.loader is not None, path  # its name ends with .py
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

@@ -30,7 +30,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_losses_are_those_on_record(tmp_path, request, name):
     tiny.save_dataset(tmp_path, epochs=8)
-    train.train(tiny.arguments(tmp_path, CASES[name], tmp_path / "model"))
+    train.train(tiny.training(tmp_path, CASES[name], tmp_path / "model"))
     log = [json.loads(line) for line in (tmp_path / "model/train.jsonl").read_text().splitlines()]
     machine = {"seconds", "speed", "health"}
     losses = [{key: value for key, value in line.items() if key not in machine} for line in log if "loss" in line]

@@ -89,9 +89,8 @@ GREEDY = re.compile(
 def test_commands_that_a_reader_may_copy_name_the_target_first():
     assert GREEDY.search("snakemake --cores all --resources gpu=8 led_final")
     assert not GREEDY.search("snakemake led_final --cores all --resources gpu=8")
-    paths = [
-        path for pattern in ("*", "docs/*", "config/*", ".ci/*", "src/led_pipeline/*.py") for path in ROOT.glob(pattern)
-    ]
+    patterns = ("*", "docs/**/*", "config/*", ".ci/*", "src/led_pipeline/*.py")
+    paths = [path for pattern in patterns for path in ROOT.glob(pattern)]
     assert not [path for path in paths if path.is_file() and GREEDY.search(path.read_text(errors="replace"))]
 
 

@@ -48,28 +48,27 @@ def test_a_training_killed_at_any_event_ends_with_the_same_bits(tmp_path, family
 def start(folder: Path, out: Path) -> subprocess.Popen:
     """Start a training of 120 steps on two processes, with dropout and a validation at its end."""
     settings = tiny.settings("dense", epochs=40)
-    values = tiny.arguments(
-        folder, settings, out, init=str(folder / "dense.dropout"), **killed.validation_files(folder)
-    )
-    values.validation = killed.VALIDATION | {"every": 1_000, "keep": "last"}
-    command = [
-        sys.executable,
-        "-m",
-        "led_pipeline.jobs.launch",
-        "--gpu",
-        "0",
-        "--processes",
-        "2",
-        "--threads",
-        "2",
-        "--",
-    ]
-    command.append("led_pipeline.training.train")
-    for name, value in ((name, value) for name, value in vars(values).items() if value not in (None, [])):
-        texts = (
-            [json.dumps(value)] if isinstance(value, dict) else map(str, value if isinstance(value, list) else [value])
-        )
-        command += [f"--{name.replace('_', '-')}", *texts]
+    validation = killed.VALIDATION | {"every": 1_000, "keep": "last"}
+    ids = [folder / "queries.parquet", folder / "passages.parquet"]
+    options = {
+        "init": [folder / "dense.dropout"],
+        "tokenizer": [folder / "tokenizer"],
+        "queries": [folder / "queries.arrow"],
+        "passages": [folder / "passages.arrow"],
+        "trainset": [folder / "trainset.arrow"],
+        "settings": [settings.model_dump_json()],
+        "validation": [json.dumps(validation)],
+        "validation-ranking": [folder / "ranking.parquet"],
+        "validation-queries": [folder / "queries.arrow"],
+        "validation-qrels": [folder / "dev.qrels"],
+        "validation-ids": ids,
+        "checkpoints": [out.with_name(f"{out.name}.checkpoints")],
+        "out": [out],
+    }
+    command = [sys.executable, "-m", "led_pipeline.jobs.launch", "--gpu", "0", "--processes", "2", "--threads", "2"]
+    command += ["--", "led_pipeline.training.train"]
+    for name, values in options.items():
+        command += [f"--{name}", *map(str, values)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

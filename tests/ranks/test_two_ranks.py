@@ -15,7 +15,6 @@ import two_ranks
 from led_pipeline.data.tables import Ragged, Ranking, read_arrow, read_ranking, write_ranking
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.models.backbone import to_texts
-from led_pipeline.models.checkpoint import load
 
 pytestmark = pytest.mark.ranks
 
@@ -92,7 +91,7 @@ def test_dense_vectors_are_those_of_one_process(results, file):
 def test_a_query_is_cut_at_the_length_of_queries(results):
     """It has 12 tokens; the longest query has 8, the longest passage 20."""
     folder = results[0].parent
-    model, store = load(folder / "dense", tiny.settings("dense"))[0].eval(), TokenStore([folder / "one.arrow"])
+    model, store = tiny.start(folder / "dense", tiny.settings("dense")).eval(), TokenStore([folder / "one.arrow"])
     texts = to_texts(store.texts([0], 8), torch.device("cpu"))
     assert store.lengths([0], 20).tolist() == [12] and texts.ids_N.tolist()[-1] == 3
     with torch.no_grad():

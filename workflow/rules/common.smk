@@ -35,7 +35,6 @@ shell.prefix(
     ' TORCHINDUCTOR_CACHE_DIR="${{TORCHINDUCTOR_CACHE_DIR:-$PWD/.snakemake/led/torchinductor}}"; '
 )
 
-from led_pipeline import user_code
 from led_pipeline.data.contents import Contents
 from led_pipeline.fetch import hub
 from led_pipeline.fetch.sources import read_source
@@ -189,7 +188,7 @@ def content_of_tokenizer(name):
 def content_of_stage(step):
     """All that a model is made of besides the outputs of other rules."""
     return lambda wildcards: content(
-        settings=lambda: user_code.renamed(RECIPE.settings(step, wildcards.stage), content_of),
+        settings=lambda: RECIPE.settings(step, wildcards.stage, content_of),
         init=lambda: content_of_model(RECIPE.stages[wildcards.stage].init),
         query_init=lambda: content_of_model(query_init(wildcards)),
         tokenizer=lambda: content_of_tokenizer(RECIPE.tokenizer_of(wildcards.stage)),

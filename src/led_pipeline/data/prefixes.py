@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from led_pipeline.data.tokens import Batch, TokenStore
 from led_pipeline.files.errors import InputError
 from led_pipeline.pretrained.tokenizer import load_tokenizer
+from led_pipeline.recipe.settings import Representation, Side
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-SIDES = {"queries": "query", "passages": "passage"}
+SIDES: dict[str, Side] = {"queries": "query", "passages": "passage"}
 
 T = TypeVar("T", bound="DataclassInstance")
 
@@ -50,13 +51,13 @@ def _ids(tokenizer: str, text: str) -> tuple[int, ...]:
     return tuple(load_tokenizer(tokenizer)(text.rstrip(" "), add_special_tokens=False)["input_ids"])
 
 
-def with_prefix(store: TokenStore, side: str, tokenizer: str, settings: dict[str, Any]) -> TokenStore:
+def with_prefix(store: TokenStore, side: Side, tokenizer: str, settings: Representation) -> TokenStore:
     """Return a store that puts a stage's prefix for one side (query or passage) before every text, if it has one.
 
     Raises:
         InputError: the prefix leaves no room for a text.
     """
-    text, length = settings.get(f"{side}_prefix", ""), settings[f"{side}_length"]
+    text, length = settings.prefix(side), settings.length(side)
     if not text:
         return store
     ids = np.array(_ids(str(tokenizer), text), dtype=np.int64)
@@ -68,7 +69,7 @@ def with_prefix(store: TokenStore, side: str, tokenizer: str, settings: dict[str
     return PrefixedStore(store, ids)
 
 
-def with_prefixes(holder: T, tokenizer: str, settings: dict[str, Any]) -> T:
+def with_prefixes(holder: T, tokenizer: str, settings: Representation) -> T:
     """Return the dataclass with a stage's prefixes before the texts of its stores `queries` and `passages`."""
     stores = {name: with_prefix(getattr(holder, name), side, tokenizer, settings) for name, side in SIDES.items()}
     return replace(holder, **stores)

@@ -15,11 +15,11 @@ for one (`append_eos`).
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -30,6 +30,8 @@ from led_pipeline.data.tables import count_rows, read_arrow, read_rows, shard_ra
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
 from led_pipeline.pretrained.tokenizer import first_token, load_tokenizer, vocabulary_size
+from led_pipeline.recipe.settings import DenseRepresentation, RankerRepresentation
+from led_pipeline.recipe.step_settings import ModelSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -131,29 +133,30 @@ class TokenStore:
         self._empty_title = empty_title and all("title" in columns for columns in self._columns)  # not of queries
 
     @classmethod
-    def for_stage(cls, shards: Sequence[Path | str], settings: Mapping[str, Any]) -> "TokenStore":
+    def for_stage(cls, shards: Sequence[Path | str], settings: ModelSettings) -> "TokenStore":
         """Return a store that reads texts as a stage's settings say.
 
         Raises:
             InputError: its tokenizer has not the special tokens that the stage needs.
         """
-        append = bool(settings.get("append_eos"))
-        store = cls(shards, append, settings.get("untitled") == "empty_title")
+        dense = settings if isinstance(settings, DenseRepresentation) else None
+        in_template = isinstance(settings, RankerRepresentation) and settings.scoring == "true_false"
+        append = dense is not None and dense.append_eos
+        store = cls(shards, append, settings.untitled == "empty_title")
         if append and (store.bracketed or store.eos == NONE):
             what = "ends every text with [SEP]" if store.bracketed else "has no eos token"
             raise InputError(f"append_eos: the tokenizer {what}; leave this key out")
-        if settings.get("scoring") == "true_false":
-            store.begin = NONE  # texts stand inside a template
-        whole = settings.get("encoder_decoder") == "first_decoder_token" or settings.get("encoder")
-        if settings.get("pooling") == "cls" and store.begin == NONE and not whole:
+        if in_template:
+            store.begin = NONE
+        pools = dense is not None and not dense.encoder and dense.encoder_decoder != "first_decoder_token"
+        if dense is not None and pools and dense.pooling == "cls" and store.begin == NONE:
             raise InputError(
                 "pooling: cls is the vector of the first token, and the tokenizer puts none before a text, so that it"
                 " would be that of the text's first word; write pooling: mean (T5's encoder), or last (decoders)"
             )
-        bare = settings["family"] == "dense" or settings.get("scoring") == "true_false"
-        if not (bare or store.bracketed):
+        if not (dense or in_template or store.bracketed):
             raise InputError(
-                f"tokenizer: a stage of the family {settings['family']} reads [CLS] text [SEP], and the tokenizer has"
+                f"tokenizer: a stage of the family {settings.family} reads [CLS] text [SEP], and the tokenizer has"
                 " no such tokens; name a BERT-like one"
             )
         return store

@@ -23,13 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from led_pipeline.data.candidates import Candidates, above
+from led_pipeline.data.examples import Trainset
 from led_pipeline.data.opened import matrix
 from led_pipeline.data.order import batch_rows, repeats, shuffled, steps_per_epoch, total_steps
 from led_pipeline.data.pools import judged_grades
 from led_pipeline.data.ragged import Ragged
 from led_pipeline.data.same_text import first_rows, positives_elsewhere
 from led_pipeline.data.scores import key
-from led_pipeline.data.tables import count_rows, read_arrow, write_arrow
+from led_pipeline.data.tables import count_rows
 from led_pipeline.files.atomic import write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
@@ -107,14 +108,8 @@ def draw_trainset(
     positive_texts = _by_query(pairs if relevant is None else relevant, candidates, rows).take(queries)
     epochs, count = len(queries) // examples, passages.shape[1]
     offsets = np.arange(len(queries) + 1, dtype=np.int64) * count
-    columns: dict[str, Ragged | NDArray] = {
-        "query": queries,
-        "epoch": np.repeat(np.arange(epochs, dtype=np.int16), examples),
-        "passages": Ragged(passages.ravel(), offsets),
-        "texts": Ragged(texts.ravel(), offsets),
-        "positives": positive_texts,
-    }
-    write_arrow(out, columns, {"examples": str(examples)})
+    rows_of = Ragged(passages.ravel(), offsets), Ragged(texts.ravel(), offsets)
+    Trainset(queries, rows_of[0], examples, rows_of[1], positive_texts).write(out)
     manifest = {
         "examples_per_epoch": examples,
         "epochs": epochs,
@@ -212,9 +207,9 @@ def _look_up(queries: NDArray[np.int32], passages: NDArray[np.int32], candidates
 
 
 def join(drawn: Path, teachers: dict[str, list[Path]], out: Path) -> None:
-    """Add a column `score_<teacher>` per teacher, from npy shards in the order of the passages."""
-    columns, metadata = read_arrow(drawn)
-    passages = columns.ragged("passages")
+    """Add every teacher's scores, which are npy shards in the order of the passages."""
+    trainset = Trainset.read(drawn)
+    passages, columns = trainset.passages, {}
     for name, shards in teachers.items():
         parts = [matrix(path) for path in shards]
         scores = np.concatenate(parts).astype(np.float32, copy=False)
@@ -222,8 +217,8 @@ def join(drawn: Path, teachers: dict[str, list[Path]], out: Path) -> None:
             raise InputError(
                 f"{shards[0]}: expected {len(passages.values)} finite scores of teacher '{name}', got {len(scores)}"
             )
-        columns[f"score_{name}"] = Ragged(scores, passages.offsets)
-    write_arrow(out, columns, metadata)
+        columns[name] = Ragged(scores, passages.offsets)
+    trainset.with_scores(columns).write(out)
 
 
 @dataclass(frozen=True)

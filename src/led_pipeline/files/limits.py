@@ -2,7 +2,7 @@
 
 Every limit has a default that no file of an honest publisher has come near, and is named in the sentence that it ends
 the reading with. The environment variable LED_LIMITS sets others: `LED_LIMITS=line=256000000,grade=5000`. No result
-depends on a limit: a file is either read whole or refused. docs/own-data.md lists them.
+depends on a limit: a file is either read whole or refused. docs/guides/own-data.md lists them.
 """
 
 import os

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from led_pipeline.data.tokens import Batch, TokenStore, pairs, shared_tokens
 from led_pipeline.models.backbone import Texts, to_texts
+from led_pipeline.recipe.settings import RankerRepresentation
 
 TOKENS_PER_BATCH = {"cpu": 8_192, "cuda": 131_072}
 READY_BATCHES = 2  # put together ahead of the one that is computed
@@ -105,14 +106,14 @@ def score(
     queries: TokenStore,
     passages: TokenStore,
     rows: tuple[NDArray[np.int32], NDArray[np.int32]],
-    settings: dict,
+    settings: RankerRepresentation,
     device: torch.device,
     precision: Precision = None,
 ) -> NDArray[np.float32]:
     """Return a ranker's score of every (query row, passage row); a pair that occurs several times is computed once."""
     unique, inverse = np.unique(rows[0].astype(np.int64) * len(passages) + rows[1], return_inverse=True)
     query_rows, passage_rows = np.divmod(unique, len(passages))
-    query_length, passage_length = settings["query_length"], settings["passage_length"]
+    query_length, passage_length = settings.query_length, settings.passage_length
     lengths = queries.lengths(query_rows, query_length) + passages.lengths(passage_rows, passage_length)
     lengths -= shared_tokens(queries)
     scores = np.empty(len(unique), dtype=np.float32)

@@ -23,6 +23,7 @@ from led_pipeline.inference import batches
 from led_pipeline.jobs.command import run_main
 from led_pipeline.models.checkpoint import load
 from led_pipeline.models.sides import side
+from led_pipeline.recipe.settings import LexiconRepresentation
 
 
 def dense_rows(
@@ -104,12 +105,12 @@ def write_vectors(
         write_matrix(out, vectors)
 
 
-def join_parts(parts: list[Path], family: str, out: Path) -> None:
+def join_parts(parts: list[Path], out: Path) -> None:
     """Join the ranks' rows, in order of the ranks, and remove the parts."""
     if len(parts) == 1:
         parts[0].replace(out)
         return
-    if family == "dense":
+    if out.suffix == ".npy":
         write_matrix(out, [matrix(part) for part in parts])
     else:
         read = [read_arrow(part) for part in parts]
@@ -137,15 +138,13 @@ def main() -> None:
     model = side(model.to(state.device).eval(), a.side)
     store = with_prefix(TokenStore.for_stage(a.tokens, settings), a.side, a.model, settings)
     start, stop = shard_range(len(store), state.process_index, state.num_processes)
-    encode = sparse_rows if settings["family"] == "lexicon" else dense_rows
-    vectors = encode(model, store, np.arange(start, stop), settings[f"{a.side}_length"], state.device, a.precision)
+    encode = sparse_rows if isinstance(settings, LexiconRepresentation) else dense_rows
+    vectors = encode(model, store, np.arange(start, stop), settings.length(a.side), state.device, a.precision)
     part = a.out.with_name(f"{a.out.name}.rank{state.process_index}")
     write_vectors(vectors, store.vocabulary, part, (a.model / "train.jsonl").is_file())
     state.wait_for_everyone()
     if state.is_main_process:
-        join_parts(
-            [a.out.with_name(f"{a.out.name}.rank{r}") for r in range(state.num_processes)], settings["family"], a.out
-        )
+        join_parts([a.out.with_name(f"{a.out.name}.rank{rank}") for rank in range(state.num_processes)], a.out)
         print(f"{len(store):,} texts encoded")
     state.wait_for_everyone()
 

@@ -22,6 +22,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.inference import batches
 from led_pipeline.jobs.command import run_main
 from led_pipeline.models.checkpoint import load
+from led_pipeline.recipe.settings import RankerRepresentation
 
 
 def first(ranking: Ranking, depth: int) -> Ranking:
@@ -51,7 +52,7 @@ def score_share(
     stores: tuple[TokenStore, TokenStore],
     queries: NDArray,
     passages: NDArray,
-    settings: dict,
+    settings: RankerRepresentation,
     out: Path,
     precision: batches.Precision = None,
 ) -> NDArray[np.float32]:
@@ -91,23 +92,21 @@ def main() -> None:
     a = parser.parse_args()
     state = PartialState()
     model, settings = load(a.model)
-    if settings["family"] != "ranker":
-        raise InputError(f"{a.model}: a ranker is needed to score pairs, this is a {settings['family']} model")
+    if not isinstance(settings, RankerRepresentation):
+        raise InputError(f"{a.model}: a ranker is needed to score pairs, this is a {settings.family} model")
     model.to(state.device).eval()
-    files = {"query": [a.queries], "passage": a.passages}
-    stores = tuple(
-        with_prefix(TokenStore.for_stage(paths, settings), side, a.model, settings) for side, paths in files.items()
-    )
+    queries = with_prefix(TokenStore.for_stage([a.queries], settings), "query", a.model, settings)
+    passages = with_prefix(TokenStore.for_stage(a.passages, settings), "passage", a.model, settings)
     if a.rerank:
         ranking = first(read_ranking(a.pairs), a.depth)
-        queries, passages, start, stop = ranking.queries, ranking.passages, 0, len(ranking)
+        pairs_of, candidates, start, stop = ranking.queries, ranking.passages, 0, len(ranking)
     else:
         columns, _ = read_arrow(a.pairs)
-        queries, passages = columns["query"], columns["passages"]
-        start, stop = shard_range(len(queries), a.shard, a.shards)
-    query_rows = np.repeat(queries[start:stop], passages.lengths[start:stop])
-    passage_rows = passages.values[passages.offsets[start] : passages.offsets[stop]]
-    scores = score_share(model, stores, query_rows, passage_rows, settings, a.out, a.precision)
+        pairs_of, candidates = columns["query"], columns["passages"]
+        start, stop = shard_range(len(pairs_of), a.shard, a.shards)
+    query_rows = np.repeat(pairs_of[start:stop], candidates.lengths[start:stop])
+    passage_rows = candidates.values[candidates.offsets[start] : candidates.offsets[stop]]
+    scores = score_share(model, (queries, passages), query_rows, passage_rows, settings, a.out, a.precision)
     if state.is_main_process:
         if a.rerank:
             write_ranking(a.out, reordered(ranking, scores))

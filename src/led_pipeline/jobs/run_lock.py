@@ -66,8 +66,8 @@ class Other:
         if not self.ended:
             return f"{self.path}: {who} is under way"
         return (
-            f"{self.path}: {who} was killed, and its jobs may go on ({self.executor}); cancel them (docs/cluster.md),"
-            " then: snakemake --unlock"
+            f"{self.path}: {who} was killed, and its jobs may go on ({self.executor}); cancel them"
+            " (docs/guides/cluster.md), then: snakemake --unlock"
         )
 
 

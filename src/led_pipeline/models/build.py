@@ -1,8 +1,7 @@
 """Build: the module that a stage's settings describe, with the weights of a folder or of the hub."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -19,10 +18,19 @@ from led_pipeline.models.limits import check_pooling
 from led_pipeline.models.ranker import Ranker
 from led_pipeline.models.sides import Pruning, Sides
 from led_pipeline.models.true_false import Question, TrueFalseRanker
-from led_pipeline.models.weights import add_adapter, read_weights
+from led_pipeline.models.weights import add_adapter, read_weights, seed_of
 from led_pipeline.pretrained import model_folder
 from led_pipeline.pretrained.model_folder import listed
 from led_pipeline.pretrained.tokenizer import load_tokenizer
+from led_pipeline.recipe.settings import (
+    DenseRepresentation,
+    LexiconOptimisation,
+    LexiconRepresentation,
+    LexiconStart,
+    Optimisation,
+    RankerRepresentation,
+)
+from led_pipeline.recipe.step_settings import ModelSettings
 
 QUERY = "query"  # the folder of a query encoder inside that of the model
 HEAD, OWN = "head.safetensors", "own.safetensors"  # a linear head; what an own encoder has besides its backbone
@@ -30,71 +38,86 @@ HEAD, OWN = "head.safetensors", "own.safetensors"  # a linear head; what an own 
 
 def build(
     source: str,
-    settings: Mapping[str, Any],
+    settings: ModelSettings,
     tokenizer: str | Path,
     passages: Sequence[Path] | None = None,
-    *,
-    trained: bool = False,
+    query_init: str | None = None,
 ) -> nn.Module:
     """Return a model with the weights of `source`.
 
     Args:
+        settings: heads may begin at random only with those of a training.
         tokenizer: read only where words or special tokens have to be known.
         passages: the collection's tokens, for a table of weights that is computed from them.
-        trained: whether a stage is trained from it; only then may heads begin at random.
+        query_init: what an untied query encoder starts from, unless it is `source`.
 
     Raises:
         InputError: the settings and what is found do not fit together.
     """
-    if settings["family"] == "ranker":
-        return _ranker(source, settings, tokenizer, trained)
-    own_query = Path(source, QUERY, "config.json").is_file()
-    if own_query and not settings.get("untied"):
+    if isinstance(settings, RankerRepresentation):
+        return _ranker(source, settings, tokenizer)
+    if Path(source, QUERY, "config.json").is_file() and not settings.untied:
         raise InputError(f"untied: '{source}' has a query encoder of its own; set untied: true")
-    passage, query = _encoder(source, settings, trained), None
-    if settings.get("untied"):
-        start = str(settings.get("query_init") or source)
+    passage = _encoder(source, settings)
+    query = _query_encoder(source, settings, tokenizer, passages, query_init, passage)
+    prune_queries, prune_passages = Pruning(), Pruning()
+    if isinstance(settings, LexiconRepresentation):
+        prune_queries = Pruning(settings.top_k_queries, settings.prune_ratio_queries)
+        prune_passages = Pruning(settings.top_k_passages, settings.prune_ratio_passages)
+    if query is None and not prune_queries and not prune_passages:
+        return passage
+    return Sides(passage, query, (prune_queries, prune_passages))
+
+
+def _query_encoder(
+    source: str,
+    settings: DenseRepresentation | LexiconRepresentation,
+    tokenizer: str | Path,
+    passages: Sequence[Path] | None,
+    query_init: str | None,
+    passage: nn.Module,
+) -> nn.Module | None:
+    """Return what encodes queries; None where it is the passage encoder."""
+    if settings.untied:
+        start = query_init or source
         inside = Path(start, QUERY)
-        query = _encoder(str(inside) if (inside / "config.json").is_file() else start, settings, trained)
-    elif settings.get("query_encoder", "model") != "model":
-        query = _bag_of_words(source, settings, tokenizer, passages, passage.backbone.config.vocab_size)
-    sides = ("queries", "passages")
-    prune = [Pruning(settings.get(f"top_k_{name}"), settings.get(f"prune_ratio_{name}", 0.0)) for name in sides]
-    return Sides(passage, query, (prune[0], prune[1])) if query is not None or any(prune) else passage
+        return _encoder(str(inside) if (inside / "config.json").is_file() else start, settings)
+    if isinstance(settings, LexiconRepresentation) and settings.query_encoder != "model":
+        return _bag_of_words(source, settings, tokenizer, passages, passage.backbone.config.vocab_size)
+    return None
 
 
-def _ranker(source: str, settings: Mapping[str, Any], tokenizer: str | Path, trained: bool) -> nn.Module:
-    backbone = read_weights(source, settings, trained=trained)
-    if settings.get("lora"):
-        add_adapter(backbone, source, settings)
-    if settings.get("scoring") == "true_false":
-        words = (settings[key] for key in ("template", "true_word", "false_word"))
+def _backbone(source: str, settings: ModelSettings) -> nn.Module:
+    backbone = read_weights(source, settings)
+    add_adapter(backbone, source, settings)
+    return backbone
+
+
+def _ranker(source: str, settings: RankerRepresentation, tokenizer: str | Path) -> nn.Module:
+    backbone = _backbone(source, settings)
+    if settings.scoring == "true_false":
+        words = settings.template, settings.true_word, settings.false_word
         return TrueFalseRanker(backbone, Question.read(*words, load_tokenizer(tokenizer)))
     return Ranker(backbone)
 
 
-def _encoder(source: str, settings: Mapping[str, Any], trained: bool) -> nn.Module:
-    backbone = read_weights(source, settings, trained=trained)
-    if settings.get("lora"):
-        add_adapter(backbone, source, settings)
-    if settings["family"] == "lexicon":
-        activation = settings.get("activation", "log1p")  # a folder made before there was a choice has no such key
-        encoder = LexiconEncoder(backbone, keep_special_tokens=settings["keep_special_tokens"], activation=activation)
-    elif settings.get("encoder"):
-        encoder = _own_encoder(source, settings, backbone)
-    else:
-        pooling = settings["pooling"]
-        check_pooling(backbone, source, pooling)
-        pooling = user_files.load("pooling", pooling) if user_code.is_reference(pooling) else pooling
-        head = _head(source, settings, backbone, trained)
-        encoder = DenseEncoder(backbone, pooling=pooling, normalize=settings["normalize"], head=head)
-    encoder.source = source
-    return encoder
+def _encoder(source: str, settings: DenseRepresentation | LexiconRepresentation) -> nn.Module:
+    backbone = _backbone(source, settings)
+    if isinstance(settings, LexiconRepresentation):
+        special = settings.keep_special_tokens
+        return LexiconEncoder(backbone, keep_special_tokens=special, activation=settings.activation)
+    if settings.encoder:
+        return _own_encoder(source, settings, settings.encoder, backbone)
+    check_pooling(backbone, source, settings.pooling)
+    reference = user_code.is_reference(settings.pooling)
+    pooling = user_files.load("pooling", settings.pooling) if reference else settings.pooling
+    head = _head(source, settings, backbone)
+    return DenseEncoder(backbone, pooling=pooling, normalize=settings.normalize, head=head)
 
 
-def _head(source: str, settings: Mapping[str, Any], backbone: nn.Module, trained: bool) -> nn.Linear | None:
-    """Return the linear head: that of the source, or one begun from the seed where it is trained."""
-    size, file = settings.get("head"), Path(source, HEAD)
+def _head(source: str, settings: DenseRepresentation, backbone: nn.Module) -> nn.Linear | None:
+    """Return the linear head: that of the source, or one that begins from the seed where it is trained."""
+    size, file = settings.head, Path(source, HEAD)
     stored = _tensors(file) if file.is_file() else None
     hidden = backbone.config.hidden_size
     if stored is not None:
@@ -105,7 +128,7 @@ def _head(source: str, settings: Mapping[str, Any], backbone: nn.Module, trained
             )
         if size != shape[0]:
             raise InputError(f"head: '{source}' has a linear head of {shape[0]} dimensions; say so")
-    elif size is not None and not trained:
+    elif size is not None and not isinstance(settings, Optimisation):
         raise InputError(
             f"head: '{source}' has no linear head ({HEAD}), and train: false takes a model as it is; leave this key"
             " out, or train this stage, which begins a new one"
@@ -113,7 +136,7 @@ def _head(source: str, settings: Mapping[str, Any], backbone: nn.Module, trained
     if size is None:
         return None
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.get("seed") or 0)
+        torch.manual_seed(seed_of(settings))
         head = nn.Linear(hidden, size, bias=False)
     if stored is not None:
         head.load_state_dict(stored)
@@ -128,13 +151,12 @@ def _tensors(file: Path) -> dict[str, torch.Tensor]:
         return load_file(file)
 
 
-def _own_encoder(source: str, settings: Mapping[str, Any], backbone: nn.Module) -> nn.Module:
-    """Make an encoder of the user's class, called with the backbone and the settings."""
-    value = settings["encoder"]
+def _own_encoder(source: str, settings: DenseRepresentation, value: str, backbone: nn.Module) -> nn.Module:
+    """Make an encoder of the user's class, called with the backbone and the settings as a dictionary."""
     use_attention_within_texts(backbone)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.get("seed") or 0)
-        encoder = user_files.load("encoder", value)(backbone, dict(settings))
+        torch.manual_seed(seed_of(settings))
+        encoder = user_files.load("encoder", value)(backbone, settings.model_dump(mode="json"))
     if not isinstance(encoder, nn.Module) or getattr(encoder, "backbone", None) is not backbone:
         raise InputError(f"encoder: {value} made no torch module that holds the backbone it is given as `backbone`")
     if not isinstance(getattr(encoder, "size", None), int):
@@ -155,18 +177,18 @@ def _own_encoder(source: str, settings: Mapping[str, Any], backbone: nn.Module) 
 
 
 def _bag_of_words(
-    source: str, settings: Mapping[str, Any], tokenizer: str | Path, passages: Sequence[Path] | None, size: int
+    source: str, settings: LexiconRepresentation, tokenizer: str | Path, passages: Sequence[Path] | None, size: int
 ) -> nn.Module:
     """Return a query encoder without inference; a table comes from the settings, or else from the source."""
     words = load_tokenizer(tokenizer)
     special = [i for i in words.all_special_ids if i < size]
-    if settings["query_encoder"] == "bag_of_words":
+    if settings.query_encoder == "bag_of_words":
         return idf.BagOfWords(torch.ones(size), special, table=False)
-    table = settings.get("idf")
+    table = settings.idf if isinstance(settings, LexiconStart) else None
     if table == "collection":
         if not passages:
             raise InputError("idf: 'collection' needs the collection's tokens")
         weights = idf.inverse_document_frequencies(TokenStore(passages), size)
     else:
         weights = idf.read_table(Path(table or Path(source, idf.FILE)), words, size)
-    return idf.BagOfWords(weights, special, trained=bool(settings.get("idf_trained")))
+    return idf.BagOfWords(weights, special, trained=isinstance(settings, LexiconOptimisation) and settings.idf_trained)

@@ -10,9 +10,8 @@ weights.json says where the weights came from, and which of them began at random
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import save_file
 from torch import nn
@@ -29,61 +28,70 @@ from led_pipeline.models.weights import plain
 from led_pipeline.pretrained.model_folder import listed
 from led_pipeline.pretrained.model_folder_modules import contradictions, read_modules
 from led_pipeline.pretrained.tokenizer import load_tokenizer, vocabulary_size
+from led_pipeline.recipe.settings import DenseRepresentation, Optimisation, RankerRepresentation
+from led_pipeline.recipe.step_settings import (
+    IMPORT,
+    MODEL,
+    ImportSettings,
+    ModelSettings,
+    TrainingSettings,
+    parser_of_family,
+    validated_family,
+)
 
 ORIGIN = "weights.json"
 
-KEPT = (
-    "family", "pooling", "normalize", "temperature", "keep_special_tokens", "query_length", "passage_length",
-    "untitled", "query_prefix", "passage_prefix", "activation", "head", "untied", "encoder_decoder", "append_eos",
-    "encoder", "query_encoder", "top_k_queries", "top_k_passages", "prune_ratio_queries", "prune_ratio_passages",
-    "scoring", "template", "true_word", "false_word",
-)  # fmt: skip
+SETTINGS = "led.json"  # what the model is built from: a stage's Representation
 
 
-def load(
-    source: str | Path,
-    settings: Mapping[str, Any] | None = None,
-    tokenizer: str | Path | None = None,
-    passages: Sequence[Path] | None = None,
-    *,
-    trained: bool = False,
-) -> tuple[nn.Module, dict[str, Any]]:
-    """Load a model from a folder of ours, another local folder or a hub id.
-
-    Args:
-        source: where the weights are.
-        settings: family and its settings; those in the folder's led.json unless given.
-        tokenizer: the one in `source` unless given.
-        passages: the collection's tokens, for settings that compute something from them.
-        trained: whether a stage is trained from it; only then may a head begin at random.
+def load(folder: Path) -> tuple[nn.Module, ModelSettings]:
+    """Load a model that led_pipeline saved.
 
     Returns:
-        The module in float32 and the settings that say how to use it.
+        The module in float32, and the settings in led.json, which say how to use it.
 
     Raises:
-        InputError: the model cannot be found, it does not fit the settings, its weights are not all there or not
-            finite, or it has no led.json and none were given.
+        InputError: there is no led.json, it has a key or value that no model has, or the weights do not fit it.
     """
-    own = Path(source) / "led.json"
-    if settings is None:
-        if not own.is_file():
-            raise InputError(f"{source}: no led.json here, so this is not a model that led_pipeline made")
-        settings = user_files.inside(read_json(own), Path(source))
-        return build(str(source), settings, tokenizer or source, passages), dict(settings)
-    _hold_against_folders(str(source), settings, trained)
-    model = build(str(source), settings, tokenizer or source, passages, trained=trained)
+    file = folder / SETTINGS
+    if not file.is_file():
+        raise InputError(f"{folder}: no {SETTINGS} here, so this is not a model that led_pipeline made")
+    settings = user_files.inside(validated_family(MODEL, read_json(file), str(file)), folder)
+    return build(str(folder), settings, folder), settings
+
+
+def start(
+    source: str,
+    settings: TrainingSettings | ImportSettings,
+    tokenizer: str | Path,
+    passages: Sequence[Path] | None = None,
+    query_init: str | None = None,
+) -> nn.Module:
+    """Return the model that a stage starts from, in float32: a folder of ours, another local folder or a hub id.
+
+    Args:
+        passages: the collection's tokens, for settings that compute something from them.
+        query_init: what an untied query encoder starts from, unless it is `source`.
+
+    Raises:
+        InputError: the model cannot be found, it contradicts the settings, or its weights are incomplete or not finite.
+    """
+    _compare_with_folders(source, settings, query_init)
+    model = build(source, settings, tokenizer, passages, query_init)
     for part in encoders(model):
-        _check_weights(part.backbone, trained)
-    return model, dict(settings)
+        _check_weights(part.backbone, isinstance(settings, Optimisation))
+    return model
 
 
-def _hold_against_folders(source: str, settings: Mapping[str, Any], trained: bool) -> None:
+def _compare_with_folders(source: str, settings: TrainingSettings | ImportSettings, query_init: str | None) -> None:
     """Compare settings with what sentence-transformers wrote into the folders that a model starts from."""
-    query = settings.get("query_init") if settings.get("untied") else None
-    starts = {source: ("passage",), query: ("query",)} if query else {source: ("query", "passage")}
-    for start, sides in starts.items():
-        modules = read_modules(Path(start))
-        faults = contradictions(modules, dict(settings) | {"train": trained}, sides) if modules else []
+    untied = not isinstance(settings, RankerRepresentation) and settings.untied
+    sides: dict[str, tuple[str, ...]] = {source: ("query", "passage")}
+    if untied and query_init:
+        sides = {source: ("passage",), query_init: ("query",)}
+    for folder, read_by in sides.items():
+        modules = read_modules(Path(folder))
+        faults = contradictions(modules, settings, isinstance(settings, Optimisation), read_by) if modules else []
         if faults:
             raise InputError("\n".join(faults))
 
@@ -108,7 +116,7 @@ def origins(model: nn.Module) -> list[str]:
     return [text for part in encoders(model) for text in part.backbone.origin.sentences()]
 
 
-def save(model: nn.Module, settings: Mapping[str, Any], tokenizer: str | Path, out: Path) -> None:
+def save(model: nn.Module, settings: ModelSettings, tokenizer: str | Path, out: Path) -> None:
     """Write a model, its tokenizer and led.json into a folder that exists; a query encoder goes into one of its own."""
     words = load_tokenizer(tokenizer)
     words.save_pretrained(out)
@@ -120,16 +128,16 @@ def save(model: nn.Module, settings: Mapping[str, Any], tokenizer: str | Path, o
     elif query is not None:
         (out / QUERY).mkdir()
         _save_encoder(query, settings, out / QUERY)
-    kept = user_files.copied({key: settings[key] for key in KEPT if key in settings}, out)
-    (out / "led.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    values = user_files.copied(settings, out).model_dump(mode="json", include=set(MODEL[settings.family].model_fields))
+    (out / SETTINGS).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def _save_encoder(encoder: nn.Module, settings: Mapping[str, Any], out: Path) -> None:
+def _save_encoder(encoder: nn.Module, settings: ModelSettings, out: Path) -> None:
     plain(encoder.backbone, settings).save_pretrained(out)
     (out / ORIGIN).write_text(json.dumps(encoder.backbone.origin.as_json(), indent=2) + "\n", encoding="utf-8")
     rest = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()
             if not name.startswith("backbone.")}  # fmt: skip
-    if settings.get("encoder") and rest:
+    if isinstance(settings, DenseRepresentation) and settings.encoder and rest:
         save_file(rest, out / OWN)
     elif rest:
         save_file({"weight": rest["head.weight"]}, out / HEAD)
@@ -139,20 +147,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Take a model over as a stage, without training it.")
     parser.add_argument("--init", required=True)
     parser.add_argument("--tokenizer", required=True)
-    parser.add_argument("--settings", required=True, type=json.loads)
+    parser.add_argument("--settings", required=True, type=parser_of_family(IMPORT))
     parser.add_argument("--query-init")
     parser.add_argument("--passages", nargs="+", type=Path, help="the collection's tokens")
     parser.add_argument("--out", required=True, type=Path)
-    arguments = parser.parse_args()
-    settings = arguments.settings | {"query_init": arguments.query_init}
-    model, settings = load(arguments.init, settings, arguments.tokenizer, arguments.passages)
-    words = load_tokenizer(arguments.tokenizer)
-    limits.check_vocabulary(model, vocabulary_size(words), arguments.tokenizer)
-    limits.check_lengths(model, settings, int(separators(words) == 1))
+    a = parser.parse_args()
+    model = start(a.init, a.settings, a.tokenizer, a.passages, a.query_init)
+    words = load_tokenizer(a.tokenizer)
+    limits.check_vocabulary(model, vocabulary_size(words), a.tokenizer)
+    limits.check_lengths(model, a.settings, int(separators(words) == 1))
     print(*origins(model), sep="\n", end="\n" if origins(model) else "")
-    with atomic(arguments.out) as folder:
+    with atomic(a.out) as folder:
         folder.mkdir()
-        save(model, settings, arguments.tokenizer, folder)
+        save(model, a.settings, a.tokenizer, folder)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """Limits: whether texts as a stage reads them fit a model: its vocabulary, its positions, and how it is pooled."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from torch import nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
 from led_pipeline.files.errors import InputError
 from led_pipeline.models.sides import Sides, encoders
+from led_pipeline.recipe.settings import RankerRepresentation
+from led_pipeline.recipe.step_settings import ModelSettings
 
 # What tables of learned or computed positions are called; relative positions have none, and no end.
 TABLES = ("position_embeddings", "position_embedding", "wpe", "embed_positions", "positions_embed", "pos_embeddings")
@@ -61,7 +62,7 @@ def _readers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield side, part
 
 
-def check_lengths(model: nn.Module, settings: Mapping[str, Any], shared: int) -> None:
+def check_lengths(model: nn.Module, settings: ModelSettings, shared: int) -> None:
     """Check that texts of a stage's full lengths have positions in its model.
 
     Args:
@@ -70,13 +71,13 @@ def check_lengths(model: nn.Module, settings: Mapping[str, Any], shared: int) ->
     Raises:
         InputError: they have not; the message names the key and the longest that fits.
     """
-    if settings["family"] == "ranker":
+    if isinstance(settings, RankerRepresentation):
         question = getattr(model, "question", None)
         around = len(question.before) + len(question.between) + len(question.after) if question else -shared
-        _fits("query_length + passage_length", settings["query_length"] + settings["passage_length"], around, model)
+        _fits("query_length + passage_length", settings.query_length + settings.passage_length, around, model)
         return
     for side, part in _readers(model):
-        _fits(f"{side}_length", settings[f"{side}_length"], 0, part)
+        _fits(f"{side}_length", settings.length(side), 0, part)
 
 
 def _fits(key: str, tokens: int, around: int, part: nn.Module) -> None:

@@ -5,14 +5,13 @@ all that is needed to use the model. Whoever loads such a folder runs the code i
 """
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from led_pipeline import user_code
 from led_pipeline.files.errors import InputError
-
-KEYS = ("pooling", "encoder")
+from led_pipeline.recipe.settings import DenseRepresentation
+from led_pipeline.recipe.step_settings import ModelSettings
 
 
 def load(key: str, reference: str) -> Any:
@@ -27,19 +26,25 @@ def load(key: str, reference: str) -> Any:
         raise InputError(f"{key}: {error}") from error
 
 
-def copied(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Copy the named files into a model's folder; return the settings that name the copies, relative to it."""
-    changed = dict(settings)
-    for key in KEYS:
-        if user_code.is_reference(settings.get(key)):
-            path, _, name = settings[key].rpartition(":")
-            copy = f"own_{key}.py"
-            shutil.copyfile(path, folder / copy)
-            changed[key] = f"{copy}:{name}"
-    return changed
+def copied(settings: ModelSettings, folder: Path) -> ModelSettings:
+    """Copy the user's files into a model's folder; return settings that name the copies, relative to it."""
+    changes = {}
+    for key, reference in _references(settings).items():
+        path, _, name = reference.rpartition(":")
+        shutil.copyfile(path, folder / f"own_{key}.py")
+        changes[key] = f"own_{key}.py:{name}"
+    return settings.model_copy(update=changes)
 
 
-def inside(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def inside(settings: ModelSettings, folder: Path) -> ModelSettings:
     """Return the settings of a model's folder with the paths of the files in it."""
-    own = {key: settings[key] for key in KEYS if user_code.is_reference(settings.get(key))}
-    return dict(settings) | {key: str(folder / reference) for key, reference in own.items()}
+    references = _references(settings)
+    return settings.model_copy(update={key: str(folder / reference) for key, reference in references.items()})
+
+
+def _references(settings: ModelSettings) -> dict[str, str]:
+    """Return the keys that name code in a file of the user's."""
+    if not isinstance(settings, DenseRepresentation):
+        return {}
+    values = {"pooling": settings.pooling, "encoder": settings.encoder}
+    return {key: value for key, value in values.items() if value is not None and user_code.is_reference(value)}

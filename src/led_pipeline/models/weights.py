@@ -28,6 +28,15 @@ from transformers import (
 from led_pipeline.files.errors import InputError
 from led_pipeline.models import complete
 from led_pipeline.pretrained import model_folder
+from led_pipeline.recipe.settings import (
+    DenseRepresentation,
+    LexiconOptimisation,
+    LexiconRepresentation,
+    Optimisation,
+    RankerRepresentation,
+    Seeded,
+)
+from led_pipeline.recipe.step_settings import ModelSettings
 
 OPTIONAL_POOLER = ("bert", "roberta", "xlm-roberta", "camembert", "albert")  # types that work without one
 UNKNOWN = (
@@ -36,14 +45,16 @@ UNKNOWN = (
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def read_weights(source: str | Path, settings: Mapping[str, Any], *, trained: bool = False) -> nn.Module:
+def seed_of(settings: ModelSettings) -> int:
+    """Return the seed of what begins at random: that of a training."""
+    return (settings.seed or 0) if isinstance(settings, Seeded) else 0
+
+
+def read_weights(source: str | Path, settings: ModelSettings) -> nn.Module:
     """Load the model that a stage's settings need, in float32 unless they say `load_in`.
 
-    It has `origin`, which says what of it is not in the source.
-
-    Args:
-        trained: whether a stage is trained from it, so that a head that the source lacks may begin at random, from the
-            stage's seed.
+    Its attribute `origin` names the tensors that are not from the source. Only a head that is trained (settings with
+    `Optimisation`) may begin at random, from the stage's seed, where the source lacks it.
 
     Raises:
         InputError: the model cannot be found or read, it is not of the kind that the settings need, or its weights are
@@ -55,29 +66,33 @@ def read_weights(source: str | Path, settings: Mapping[str, Any], *, trained: bo
     source = str(source)
     if Path(source).is_dir():
         model_folder.check_model(Path(source))
-    model = _complete(source, settings, trained)
-    for module in model.modules() if settings.get("load_in") else ():
+    model = _complete(source, settings)
+    for module in model.modules() if _load_in(settings) else ():
         module.register_state_dict_post_hook(_without_scales)
     return model
 
 
-def _complete(source: str, settings: Mapping[str, Any], trained: bool) -> nn.Module:
+def _load_in(settings: ModelSettings) -> str | None:
+    return settings.load_in if isinstance(settings, Optimisation) else None
+
+
+def _complete(source: str, settings: ModelSettings) -> nn.Module:
     """Read a model, by other names if a wrapper has put a prefix before them, and check that it is whole."""
     config = _config(source)
     kind, options = _kind(source, config, settings)
     if type(config) not in kind._model_mapping:
         raise InputError(
             f"model '{source}': transformers has no {kind.__name__} of the type {config.model_type}, which a stage of"
-            f" the family {settings['family']} needs here; name a model of another type"
+            f" the family {settings.family} needs here; name a model of another type"
         )
     model, report = _load(kind, source, options, settings)
     base = model.base_model_prefix
 
     def may_lack(name: str) -> bool:
-        return settings["family"] == "dense" and name.startswith("pooler.")
+        return isinstance(settings, DenseRepresentation) and name.startswith("pooler.")
 
     def may_be_new(name: str) -> bool:
-        return trained and _is_new_head(name, base, settings)
+        return isinstance(settings, Optimisation) and _is_new_head(name, base, settings)
 
     try:
         if prefix := complete.wrapper(report, base, may_lack):
@@ -86,7 +101,7 @@ def _complete(source: str, settings: Mapping[str, Any], trained: bool) -> nn.Mod
             model._weight_conversions = conversions  # or the prefix would be written again
         complete.check(model, report, may_lack, may_be_new)
     except InputError as error:
-        raise InputError(f"{_where(source)}: {error}{_advice(settings, trained)}") from error
+        raise InputError(f"{_where(source)}: {error}{_advice(settings)}") from error
     lacking = [name for name in report.missing if may_lack(name)]
     if lacking and model.config.model_type in OPTIONAL_POOLER:
         model.pooler = None
@@ -96,22 +111,22 @@ def _complete(source: str, settings: Mapping[str, Any], trained: bool) -> nn.Mod
 
 
 def _load(
-    kind: type, source: str, options: Mapping[str, Any], settings: Mapping[str, Any]
+    kind: type, source: str, options: Mapping[str, Any], settings: ModelSettings
 ) -> tuple[nn.Module, complete.Report]:
     with torch.random.fork_rng(devices=[]), model_folder.as_sentences(_where(source), model_folder.AGAIN):
-        torch.manual_seed(settings.get("seed") or 0)
+        torch.manual_seed(seed_of(settings))
         model, info = kind.from_pretrained(
             source, trust_remote_code=False, ignore_mismatched_sizes=True, output_loading_info=True, **options
         )
     return model, complete.Report.of(info)
 
 
-def _is_new_head(name: str, base: str, settings: Mapping[str, Any]) -> bool:
+def _is_new_head(name: str, base: str, settings: ModelSettings) -> bool:
     """Return whether a tensor belongs to a head that a stage of such settings trains whole."""
     if _has_classifier(settings):
         return _is_head(name, base)
-    trains_head = settings.get("new_head") and not settings.get("lora")
-    return settings["family"] == "lexicon" and bool(trains_head) and not name.startswith(f"{base}.")
+    trains_head = isinstance(settings, LexiconOptimisation) and settings.new_head and not settings.lora
+    return trains_head and not name.startswith(f"{base}.")
 
 
 def _where(source: str) -> str:
@@ -122,29 +137,30 @@ def _where(source: str) -> str:
     return str(files[0] if len(files) == 1 else Path(source))
 
 
-def _advice(settings: Mapping[str, Any], trained: bool) -> str:
+def _advice(settings: ModelSettings) -> str:
     """Return what to do where weights lack something, for a stage of such settings."""
-    if _has_classifier(settings) and not trained:
+    training = settings if isinstance(settings, Optimisation) else None
+    if _has_classifier(settings) and not training:
         return "; name a model that was trained as a ranker, or train this stage (train: true), which begins a new head"
-    if settings["family"] == "lexicon":
+    if isinstance(settings, LexiconRepresentation):
         head = "; name a model that was saved with its masked-LM head"
-        if trained and settings.get("lora"):
+        if training and training.lora:
             return f"{head}, since adapters do not train a new one"
-        return head + (", or say new_head: true to train a new one, which takes far longer" if trained else "")
+        return head + (", or say new_head: true to train a new one, which takes far longer" if training else "")
     return "; name the folder that this kind of model was saved into"
 
 
-def _kind(source: str, config: PreTrainedConfig, settings: Mapping[str, Any]) -> tuple[type, dict[str, Any]]:
+def _kind(source: str, config: PreTrainedConfig, settings: ModelSettings) -> tuple[type, dict[str, Any]]:
     """Return the class of transformers that reads a stage's model, and how it is called."""
-    quantised = _quantisation(source, settings) if settings.get("load_in") else None
+    quantised = _quantisation(source, settings) if _load_in(settings) else None
     options: dict[str, Any] = {"dtype": "float32"} | ({"quantization_config": quantised} if quantised else {})
-    if settings["family"] == "lexicon":
+    if isinstance(settings, LexiconRepresentation):
         return AutoModelForMaskedLM, options
     if _has_classifier(settings):
         return AutoModelForSequenceClassification, options | {"num_labels": 1}
-    if settings["family"] == "ranker":
+    if isinstance(settings, RankerRepresentation):
         return AutoModelForSeq2SeqLM, options
-    return _encoder_kind(source, config, settings), options
+    return _encoder_kind(source, config, settings.encoder_decoder == "first_decoder_token"), options
 
 
 def _without_scales(module: nn.Module, state: dict[str, Any], prefix: str, _: object) -> None:
@@ -153,9 +169,8 @@ def _without_scales(module: nn.Module, state: dict[str, Any], prefix: str, _: ob
         del state[key]
 
 
-def _encoder_kind(source: str, config: PreTrainedConfig, settings: Mapping[str, Any]) -> type:
+def _encoder_kind(source: str, config: PreTrainedConfig, decoder: bool) -> type:
     """Return what reads any model without a task; of an encoder-decoder its encoder unless the decoder is asked for."""
-    decoder = settings.get("encoder_decoder") == "first_decoder_token"
     encoders = AutoModelForTextEncoding._model_mapping
     encoder_alone = type(config) in encoders and "Encoder" in encoders[type(config)].__name__
     if decoder and not (config.is_encoder_decoder or encoder_alone):
@@ -184,9 +199,10 @@ def _config(source: str) -> PreTrainedConfig:
         return AutoConfig.from_pretrained(source, trust_remote_code=False)
 
 
-def _quantisation(source: str, settings: Mapping[str, Any]) -> BitsAndBytesConfig:
+def _quantisation(source: str, settings: ModelSettings) -> BitsAndBytesConfig:
     """Return how bitsandbytes holds the weights; what learns besides adapters stays as it is."""
-    load_in = settings["load_in"]
+    load_in = _load_in(settings)
+    precision = settings.precision if isinstance(settings, Optimisation) else "float32"
     if find_spec("bitsandbytes") is None:
         raise InputError(
             f"load_in: {load_in} needs bitsandbytes, which is not installed; pip install bitsandbytes, or leave this"
@@ -199,13 +215,13 @@ def _quantisation(source: str, settings: Mapping[str, Any]) -> BitsAndBytesConfi
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=HALVES.get(settings.get("precision"), torch.float32),
+        bnb_4bit_compute_dtype=HALVES.get(precision, torch.float32),
         llm_int8_skip_modules=skipped,
     )
 
 
-def _has_classifier(settings: Mapping[str, Any]) -> bool:
-    return settings["family"] == "ranker" and settings.get("scoring") != "true_false"
+def _has_classifier(settings: ModelSettings) -> bool:
+    return isinstance(settings, RankerRepresentation) and settings.scoring != "true_false"
 
 
 def _learning_modules(source: str) -> list[str]:
@@ -220,31 +236,34 @@ def _is_head(name: str, base: str) -> bool:
     return not f"{name}.".startswith(f"{base}.") or ".pooler." in f"{name}."
 
 
-def add_adapter(backbone: nn.Module, source: str, settings: Mapping[str, Any]) -> None:
-    """Put low-rank adapters beside a model's weights and freeze all else but a ranker's classifier.
+def add_adapter(backbone: nn.Module, source: str, settings: ModelSettings) -> None:
+    """Put low-rank adapters beside a model's weights, if the settings ask for `lora`, and freeze all else.
+
+    A ranker's classifier is trained whole. The adapters begin from the settings' seed.
 
     Args:
         source: where the weights were read, for `plain`.
-        settings: `lora`, and the seed that decides how the adapters begin.
 
     Raises:
         InputError: peft is not installed, or finds nothing to stand beside.
 
     Source: LoRA (arXiv:2106.09685), by peft.
     """
+    lora = settings.lora if isinstance(settings, Optimisation) else None
+    if lora is None:
+        return
     if find_spec("peft") is None:
         raise InputError("lora: it needs peft, which is not installed; pip install peft, or leave this key out")
     from peft import LoraConfig, inject_adapter_in_model
 
-    lora = settings["lora"]
-    sizes = {"r": lora["rank"], "lora_alpha": lora["alpha"], "lora_dropout": lora["dropout"]}
+    sizes = {"r": lora.rank, "lora_alpha": lora.alpha, "lora_dropout": lora.dropout}
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.get("seed") or 0)
+        torch.manual_seed(seed_of(settings))
         try:
-            inject_adapter_in_model(LoraConfig(**sizes, target_modules=lora["targets"]), backbone)
+            inject_adapter_in_model(LoraConfig(**sizes, target_modules=lora.targets), backbone)
         except ValueError as error:
             names = sorted({n.rpartition(".")[2] for n, m in backbone.named_modules() if isinstance(m, nn.Linear)})
-            kind, targets = backbone.config.model_type, lora["targets"]
+            kind, targets = backbone.config.model_type, lora.targets
             what = f"{targets} does not fit" if targets else "name some, since peft has no choice of its own for"
             raise InputError(
                 f"lora.targets: {what} a {kind} model, whose linear layers are called {', '.join(names)}"
@@ -257,7 +276,7 @@ def add_adapter(backbone: nn.Module, source: str, settings: Mapping[str, Any]) -
             parameter.data = parameter.data.float()  # beside weights of few bits peft takes those of the products
 
 
-def plain(backbone: nn.Module, settings: Mapping[str, Any]) -> nn.Module:
+def plain(backbone: nn.Module, settings: ModelSettings) -> nn.Module:
     """Return a model as it shall be written: with an adapter, one read anew in float32 that the adapter is merged into.
 
     Reading it anew keeps the weights exact where those in memory have few bits only.
@@ -266,7 +285,7 @@ def plain(backbone: nn.Module, settings: Mapping[str, Any]) -> nn.Module:
         return backbone
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    fresh = read_weights(backbone.adapted_from, dict(settings) | {"load_in": None}, trained=True)
+    fresh = read_weights(backbone.adapted_from, settings.model_copy(update={"load_in": None}))
     add_adapter(fresh, backbone.adapted_from, settings)
     learned = {name: p.detach().cpu() for name, p in backbone.named_parameters() if p.requires_grad}
     unknown = fresh.load_state_dict(learned, strict=False).unexpected_keys

@@ -1,6 +1,7 @@
 """What the estimates of `led plan` assume: every constant of them, with its unit and where it comes from.
 
-Nothing here decides a result. Replace a number when a measurement is better; docs/msmarco.md says how they compared.
+Nothing here decides a result. Replace a number when a measurement is better; docs/guides/msmarco.md says how they
+compared.
 """
 
 # --- computing

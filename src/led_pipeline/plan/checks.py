@@ -205,7 +205,7 @@ def memory(recipe: Recipe, site: Site) -> Iterator[Finding]:
             "note",
             "memory",
             f"{key} asks for {size(asked[key] * 1e6)} and this machine has {size(there)}; a job that takes more is"
-            " killed, see docs/troubleshooting.md",
+            " killed, see docs/guides/troubleshooting.md",
         )
     else:
         yield Finding("ok", "memory", f"jobs ask for up to {size(asked[key] * 1e6)} ({key})")

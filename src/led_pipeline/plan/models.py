@@ -7,6 +7,7 @@ from led_pipeline.fetch import hub
 from led_pipeline.files.errors import InputError
 from led_pipeline.pretrained import model_folder, model_folder_modules
 from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.settings import Side
 from led_pipeline.recipe.stages import Trained
 
 ANSWER_S = 10  # how long the hub may take to answer
@@ -84,10 +85,11 @@ def check_modules(recipe: Recipe, results: Path) -> list[str]:
         starts = [getattr(stage, "init", None), query] if isinstance(stage, Trained) else []
         for start in filter(None, starts):
             folder = Path(start) if hub.is_local(start) else hub.folder(results, start)
-            sides = ("query", "passage") if query is None else ("query",) if start == query else ("passage",)
+            sides: tuple[Side, ...] = ("query",) if start == query else ("passage",)
+            sides = ("query", "passage") if query is None else sides
             try:
                 modules = None if start in recipe.stages else model_folder_modules.read_modules(folder)
-                texts = model_folder_modules.contradictions(modules, stage.model_dump(), sides) if modules else []
+                texts = model_folder_modules.contradictions(modules, stage, stage.train, sides) if modules else []
             except InputError as error:
                 texts = [str(error)]
             faults += [f"stages.{name}.{fault}" for fault in texts]

@@ -5,7 +5,7 @@ projection, normalisation; prompts are in config_sentence_transformers.json. A r
 Where the two differ the model would be used as it was never trained, so `contradictions` names key and values.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,6 +13,8 @@ from typing import Any
 from led_pipeline import user_code
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
+from led_pipeline.recipe.settings import DenseRepresentation, LexiconRepresentation, Side, Start
+from led_pipeline.recipe.step_settings import ModelSettings
 
 MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
 POOLINGS = {"cls": "cls", "mean": "mean", "lasttoken": "last"}  # theirs -> ours
@@ -20,7 +22,8 @@ LEGACY = {"cls_token": "cls", "mean_tokens": "mean", "lasttoken": "lasttoken", "
 LEGACY |= {"mean_sqrt_len_tokens": "mean_sqrt_len_tokens", "weightedmean_tokens": "weightedmean"}
 ACTIVATIONS = {"relu": "log1p", "log1p_relu": "log1p_twice"}
 KNOWN = ("Transformer", "MLMTransformer", "Pooling", "Dense", "Normalize", "SpladePooling", "Dropout")
-SIDES = {"query": ("query",), "passage": ("document", "passage", "corpus")}  # the first that a folder has counts
+# Names of prompts; the first that a folder has counts.
+SIDES: dict[Side, tuple[str, ...]] = {"query": ("query",), "passage": ("document", "passage", "corpus")}
 FAMILIES = {"CrossEncoder": "ranker", "SparseEncoder": "lexicon", "SentenceTransformer": "dense"}
 REINTERPRET = "; or say reinterpret: true to use it so all the same"
 
@@ -44,7 +47,7 @@ class Modules:
     length: int | None = None  # tokens at most
     unknown: tuple[str, ...] = ()  # modules that no key of a recipe stands for
 
-    def prompt(self, side: str) -> str:
+    def prompt(self, side: Side) -> str:
         """Return what is put before the texts of one side, query or passage."""
         name = next((name for name in SIDES[side] if name in self.prompts), self.default_prompt)
         return self.prompts.get(name, "") if name else ""
@@ -120,18 +123,19 @@ def _pooling(config: Mapping[str, Any], family: str) -> str | None:
 
 
 def contradictions(
-    modules: Modules, settings: Mapping[str, Any], sides: tuple[str, ...] = ("query", "passage")
+    modules: Modules, settings: ModelSettings, trained: bool, sides: Sequence[Side] = ("query", "passage")
 ) -> list[str]:
     """Return one sentence for every key of a stage that says something else than the folder it starts from.
 
     A stage that trains another family takes the transformer alone, so nothing else of the folder is meant for it.
 
     Args:
-        settings: the stage's own; `train` is among them, or counts as false.
+        trained: whether the stage is trained from the folder, and not used as it is.
         sides: whose texts the model reads.
     """
-    family = settings["family"]
-    if settings.get("reinterpret") or (settings.get("train") and family != modules.family):
+    family = settings.family
+    reinterpret = isinstance(settings, Start) and settings.reinterpret
+    if reinterpret or (trained and family != modules.family):
         return []
     if family != modules.family:
         faults = [f"family: '{modules.folder}' is a {modules.family} model ({MODULES}), and the recipe says {family}"]
@@ -140,31 +144,31 @@ def contradictions(
     return [fault + REINTERPRET for fault in faults]
 
 
-def _of_family(modules: Modules, settings: Mapping[str, Any], sides: tuple[str, ...]) -> Iterator[str]:
+def _of_family(modules: Modules, settings: ModelSettings, sides: Sequence[Side]) -> Iterator[str]:
     if modules.unknown:
         yield (
             f"init: '{modules.folder}' is made of modules that no key stands for ({', '.join(modules.unknown)}, in"
             f" {MODULES}); name another model"
         )
-    if modules.family == "lexicon":
+    if isinstance(settings, LexiconRepresentation):
         yield from _lexicon(modules, settings)
-    elif modules.family == "dense" and not settings.get("encoder"):
+    elif isinstance(settings, DenseRepresentation) and not settings.encoder:
         yield from _dense(modules, settings)
     for side in sides if modules.family != "ranker" else ():
-        theirs, ours = modules.prompt(side), settings.get(f"{side}_prefix") or ""
+        theirs, ours = modules.prompt(side), settings.prefix(side)
         if theirs.rstrip(" ") != ours.rstrip(" "):
             yield _differs(f"{side}_prefix", modules, SETTINGS, repr(theirs), repr(ours), _quoted(theirs))
 
 
-def _dense(modules: Modules, settings: Mapping[str, Any]) -> Iterator[str]:
-    pooling, first = settings.get("pooling", "cls"), settings.get("encoder_decoder") == "first_decoder_token"
+def _dense(modules: Modules, settings: DenseRepresentation) -> Iterator[str]:
+    pooling, first = settings.pooling, settings.encoder_decoder == "first_decoder_token"
     ours = POOLINGS.get(modules.pooling or "")
     if modules.pooling and not user_code.is_reference(pooling) and (pooling != ours or first):
         write = ours or "path/to/file.py:function, a function of your own, since there is no such pooling here"
         yield _differs(
             "pooling", modules, MODULES, f"{modules.pooling} pooling", "encoder_decoder" if first else pooling, write
         )
-    if modules.without_prompt and any(settings.get(f"{side}_prefix") for side in SIDES):
+    if modules.without_prompt and any(settings.prefix(side) for side in SIDES):
         yield (
             f"pooling: '{modules.folder}' leaves the tokens of the prompt out of its pooling (include_prompt), which"
             " no pooling here does; name another model"
@@ -176,7 +180,7 @@ def _dense(modules: Modules, settings: Mapping[str, Any]) -> Iterator[str]:
             " projection would be left out; it cannot be read yet: pool, project and normalise with a class of your own"
             " (encoder: path/to/file.py:Class)"
         )
-    normalize = bool(settings.get("normalize"))
+    normalize = settings.normalize
     if modules.normalize and not normalize:
         yield _differs("normalize", modules, MODULES, "vectors of length 1", "false", "true")
     elif not modules.normalize and normalize and modules.similarity in ("dot", "dot_product"):
@@ -185,17 +189,17 @@ def _dense(modules: Modules, settings: Mapping[str, Any]) -> Iterator[str]:
         yield _differs("normalize", modules, SETTINGS, "the cosine as similarity", "false", "true")
 
 
-def _lexicon(modules: Modules, settings: Mapping[str, Any]) -> Iterator[str]:
+def _lexicon(modules: Modules, settings: LexiconRepresentation) -> Iterator[str]:
     if modules.pooling != "max":
         yield (
             f"init: '{modules.folder}' pools by {modules.pooling} over the positions ({MODULES}), and here the maximum"
             " is taken; name another model"
         )
-    ours = settings.get("activation", "log1p")
+    ours = settings.activation
     theirs = ACTIVATIONS.get(modules.activation or "relu")
     if ours != theirs:
         yield _differs("activation", modules, MODULES, modules.activation, ours, theirs or "none that there is here")
-    if not settings.get("keep_special_tokens"):
+    if not settings.keep_special_tokens:
         yield _differs(
             "keep_special_tokens",
             modules,

@@ -1,9 +1,11 @@
 """The recipe as a graph of stages: what each takes from others, in which order, and with which settings."""
 
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import Field
 
+from led_pipeline.recipe import user_files
 from led_pipeline.recipe.dataset import Dataset
 from led_pipeline.recipe.schema import (
     QRELS,
@@ -123,9 +125,16 @@ class Recipe(Section):
         said = {"accelerate": self.job("train", name).accelerate}
         return self.settings("running", name) | {key: value for key, value in said.items() if value}
 
-    def settings(self, step: str, name: str) -> dict[str, Any]:
-        """Return exactly the settings of a stage that a step's output depends on."""
+    def settings(self, step: str, name: str, rename: Callable[[str], str] | None = None) -> dict[str, Any]:
+        """Return exactly the settings of a stage that a step's output depends on, as JSON values.
+
+        Args:
+            rename: gives each of the user's files that they name another name.
+        """
         stage = self.stages[name]
+        keys = keys_of(step, type(stage))
+        if rename is not None:
+            stage = user_files.renamed(stage, rename, keys)
         values = stage.model_dump(mode="json")
         values["seed"] = self.seed if stage.seed is None else stage.seed
-        return {key: values[key] for key in keys_of(step, type(stage))}
+        return {key: values[key] for key in keys}

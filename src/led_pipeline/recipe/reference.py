@@ -1,7 +1,7 @@
 """Generate the reference page and the JSON schema of the recipe.
 
 The page has every key with its type, default, bounds, meaning and what it re-runs. Types, defaults and bounds come from
-the pydantic models, the meaning from the docstring below each key, what re-runs from `STEPS`. docs/recipe-reference.md
+the pydantic models, the meaning from the docstring below each key, what re-runs from `STEPS`. docs/reference/recipe.md
 is the output of `led reference`, config/recipe.schema.json that of `led reference --schema`.
 """
 

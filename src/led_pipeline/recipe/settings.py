@@ -22,7 +22,19 @@ from led_pipeline.recipe.schema import (
     Temperature,
     Weight,
 )
-from led_pipeline.recipe.values import Candidates, Grade, Lora, MorePositives, Negatives, Teacher, in_user_file
+from led_pipeline.recipe.values import (
+    Candidates,
+    Grade,
+    Lora,
+    MorePositives,
+    Negatives,
+    Teacher,
+    UserCode,
+    UserFile,
+    in_user_file,
+)
+
+Side = Literal["query", "passage"]
 
 
 class Seeded(Section):
@@ -77,7 +89,7 @@ class Objective(Section):
     """systems whose scores it learns from"""
     contrastive_weight: Weight = 1.0
     """of the cross-entropy over the candidates"""
-    extra_loss: Annotated[str, Field(pattern=user_code.PATTERN)] | None = None
+    extra_loss: Annotated[Annotated[str, Field(pattern=user_code.PATTERN)] | None, UserCode()] = None
     """path/file.py:function, one more term"""
     extra_loss_weight: Weight = 1.0
     """of that term"""
@@ -163,7 +175,7 @@ class Start(Section):
 
 
 class LexiconStart(Start):
-    idf: str | None = None
+    idf: Annotated[str | None, UserFile("collection")] = None
     """the table: a JSON file from token to weight, or `collection`; that of init unless given"""
 
 
@@ -182,6 +194,14 @@ class Representation(Section):
     passage_prefix: str = ""
     """put before every passage, and before its title"""
 
+    def length(self, side: Side) -> int:
+        """Return the largest number of tokens of a text of one side."""
+        return self.query_length if side == "query" else self.passage_length
+
+    def prefix(self, side: Side) -> str:
+        """Return what is put before every text of one side."""
+        return self.query_prefix if side == "query" else self.passage_prefix
+
 
 class RetrieverRepresentation(Representation):
     temperature: Temperature = 1.0
@@ -192,7 +212,9 @@ class RetrieverRepresentation(Representation):
 
 class DenseRepresentation(RetrieverRepresentation):
     family: Literal["dense"]
-    pooling: Annotated[str, AfterValidator(lambda v: in_user_file(v, "cls", "mean", "last", kind="function"))] = "cls"
+    pooling: Annotated[
+        str, AfterValidator(lambda v: in_user_file(v, "cls", "mean", "last", kind="function")), UserCode()
+    ] = "cls"
     """The first token's vector, the mean, the last token's, or file.py:function of the user's."""
     normalize: bool = False
     """vectors of length 1, for cosine similarity"""
@@ -202,7 +224,9 @@ class DenseRepresentation(RetrieverRepresentation):
     """What of a T5 is read: its encoder's pooled states, or the vector of the first decoder token (no pooling then)."""
     append_eos: bool = False
     """end texts with the eos token, for tokenizers without [CLS] and [SEP]"""
-    encoder: Annotated[str, AfterValidator(lambda v: in_user_file(v, kind="Class"))] | None = None
+    encoder: Annotated[Annotated[str, AfterValidator(lambda v: in_user_file(v, kind="Class"))] | None, UserCode()] = (
+        None
+    )
     """An encoder class of the user's, file.py:Class, in place of pooling, head and normalize."""
 
 

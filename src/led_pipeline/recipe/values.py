@@ -29,6 +29,17 @@ Candidates = Literal["batch", "batch_negatives", "own"]
 Distillation = Literal["rank", "kl", "ranknet", "listnet", "margin_mse", "margin_mse_softmax", "margin_mse_pairs"]
 
 
+class UserCode:
+    """Marks a key whose value may be a function or class in a file of the user's, `path/to/file.py:name`."""
+
+
+class UserFile:
+    """Marks a key whose value may be the path of a file of the user's."""
+
+    def __init__(self, *words: str):
+        self.words = words  # values that are no paths
+
+
 def _or_user_code(value: object, validate: ValidatorFunctionWrapHandler) -> str:
     """Accept one of our losses, or a reference to a function in a user's file."""
     return str(value if user_code.is_reference(value) else validate(value))
@@ -39,7 +50,7 @@ class Teacher(Section):
 
     stage: Name | None = None
     """A stage, a name under dataset.scores, or `qrels` for the grades of the judgements; this or `stages`."""
-    loss: Annotated[Distillation, WrapValidator(_or_user_code), PlainSerializer(str)]
+    loss: Annotated[Distillation, WrapValidator(_or_user_code), PlainSerializer(str), UserCode()]
     """or a function of the user's, path/file.py:function"""
     weight: Weight = 1.0
     """of this term"""

@@ -2,8 +2,8 @@
 
 import os
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -15,6 +15,24 @@ from led_pipeline.jobs import locks
 from led_pipeline.training import sharding
 
 PATIENCE_S = 120  # longer than what is left of a killed training takes to end
+
+
+@dataclass
+class Progress:
+    """How far a training has come: what a checkpoint holds beside weights, optimizer and random states."""
+
+    step: int = 0
+    """Steps taken."""
+    updates: int = 0
+    """Steps that changed the weights; the loss scaler of fp16 skips some."""
+    validated: int = 0
+    """The last step that was validated."""
+    best: float | None = None
+    """The best value of a validation."""
+    best_step: int | None = None
+    """The step of that value, whose weights are kept; None where the last weights are used."""
+    seconds: float = 0.0
+    """Seconds of training, those before an interruption included."""
 
 
 class Checkpoints:
@@ -49,10 +67,10 @@ class Checkpoints:
             write_json(mark, owner)
         accelerator.wait_for_everyone()
 
-    def save(self, progress: dict[str, Any]) -> None:
-        """Keep the state of all processes after `progress["step"]` steps; all of them call it at the same step."""
-        state = self._state(progress["step"])
-        if self.kept != progress["step"]:
+    def save(self, progress: Progress) -> None:
+        """Write the state of all processes; all of them call it at the same step."""
+        state = self._state(progress.step)
+        if self.kept != progress.step:
             if self.accelerator.is_main_process:
                 remove(state)  # half a state, if a process was killed here
             self.accelerator.wait_for_everyone()
@@ -61,13 +79,13 @@ class Checkpoints:
             self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             keep_through_power_loss(state)
-            write_json(self.folder / "progress.json", progress)
+            write_json(self.folder / "progress.json", asdict(progress))
             self._remove_all_but(progress)
-        self.kept, self._since = progress["step"], time.monotonic()
+        self.kept, self._since = progress.step, time.monotonic()
         self.accelerator.wait_for_everyone()
 
-    def _remove_all_but(self, progress: dict[str, Any]) -> None:
-        needed = {self._state(progress["step"]), self._best(progress["best_step"])}
+    def _remove_all_but(self, progress: Progress) -> None:
+        needed = {self._state(progress.step), self._best(progress.best_step)}
         found = {path for name in ("state.*", "best.*.pt", ".*.part") for path in self.folder.glob(name)}
         for other in found - needed:
             remove(other)
@@ -80,15 +98,15 @@ class Checkpoints:
         """Return the minutes since the last state was kept or, without one, since the start."""
         return (time.monotonic() - self._since) / 60
 
-    def restore(self) -> dict[str, Any] | None:
+    def restore(self) -> Progress | None:
         """Load the last state into what the accelerator prepared; None where there is none."""
         if not (self.folder / "progress.json").is_file():
             return None
-        progress = read_json(self.folder / "progress.json")
+        progress = Progress(**read_json(self.folder / "progress.json"))
         if self.accelerator.is_main_process:
             self._remove_all_but(progress)  # half a state, of a training that a full disk or a kill has ended
-        self.accelerator.load_state(str(self._state(progress["step"])))
-        self.kept = progress["step"]
+        self.accelerator.load_state(str(self._state(progress.step)))
+        self.kept = progress.step
         return progress
 
     def _state(self, step: int) -> Path:

@@ -1,7 +1,7 @@
 """The training loop: steps, schedule, clipping, checkpoints and the choice of the step to keep; no objective."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,33 +11,43 @@ from torch import Tensor, nn
 from led_pipeline.files.errors import InputError
 from led_pipeline.training import health
 from led_pipeline.training.agreement import Agreement
-from led_pipeline.training.checkpoints import Checkpoints
-from led_pipeline.training.watch import Watch
+from led_pipeline.training.checkpoints import Checkpoints, Progress
+from led_pipeline.training.step_loss import StepLoss
+from led_pipeline.training.watch import Finished, Watch
 
-# The loss of the global batch, and numbers to watch: its terms, the signs of `health`, and the own texts' `tokens`.
-StepLoss = Callable[[nn.Module, int], tuple[Tensor, dict[str, Tensor]]]
-
-START = {"step": 0, "updates": 0, "validated": 0, "best": None, "best_step": None, "seconds": 0.0}
 STOPPED = "stopped at step {step} by SIGTERM, checkpoint kept, start again to go on"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to train and how often to look up."""
+    """How long a training is, how its weights are updated, and how often it is logged, validated and saved."""
 
     steps: int
+    """Optimizer steps in all."""
     learning_rate: float
+    """Of AdamW, at the end of the warm-up."""
     weight_decay: float
+    """Of AdamW, on tensors of two dimensions."""
     warmup_fraction: float
+    """Share of the steps in which the rate rises."""
     clip_norm: float
-    batch_size: int = 1  # queries per step, for the speed in the log
+    """Largest norm of the gradient."""
+    batch_size: int = 1
+    """Queries per step, for the speed in the log."""
     log_every: int = 10
+    """Steps between lines of the log."""
     validate_every: int = 0
-    keep: str = "best"  # of the validated steps the best one, or "last"
-    measure: str = "MRR@10"  # the name of what a validation returns
+    """Steps between validations; 0: at the end alone."""
+    keep: str = "best"
+    """The weights to end with: those of the best validated step, or of the `last` step."""
+    measure: str = "MRR@10"
+    """Name of the value that a validation returns."""
     checkpoint_min: float = 30.0
+    """Minutes between checkpoints."""
     checkpoint_steps: int | None = None
-    own_rates: Mapping[str, float] = field(default_factory=dict)  # by the end of a parameter's name
+    """Steps between checkpoints, besides the minutes."""
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Learning rates of single parameters, by the end of their names."""
 
 
 def learning_rate(update: int, plan: Plan) -> float:
@@ -53,35 +63,32 @@ def optimizer_for(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
 
     Parameters with a learning rate of their own are a group whose `share` of the common one is that rate.
     """
-    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    own = {end: [p for name, p in named.items() if name.endswith(end)] for end in plan.own_rates}
-    taken = {id(p) for group in own.values() for p in group}
-    parameters = [p for p in named.values() if id(p) not in taken]
-    groups = [
+    by_name = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    single = {end: [p for name, p in by_name.items() if name.endswith(end)] for end in plan.rates}
+    grouped = {id(p) for group in single.values() for p in group}
+    parameters = [p for p in by_name.values() if id(p) not in grouped]
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": plan.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    for end, group in own.items():
-        groups.append({"params": group, "weight_decay": 0.0, "share": plan.own_rates[end] / plan.learning_rate})
+    for end, group in single.items():
+        groups.append({"params": group, "weight_decay": 0.0, "share": plan.rates[end] / plan.learning_rate})
     return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=True)
 
 
 def fit(
     accelerator: Accelerator,
     model: nn.Module,
-    step_loss: StepLoss,
+    step_loss: Callable[[nn.Module, int], StepLoss],
     plan: Plan,
     checkpoints: Checkpoints,
     validate: Callable[[nn.Module], float] | None = None,
-) -> dict[str, Any]:
+) -> Finished:
     """Train a model, resuming where an interrupted training stopped, and leave it with the weights to keep.
 
     Args:
-        step_loss: from the model and the step (from 0) to the loss of the whole global batch and what to watch.
+        step_loss: from the model and the step (from 0) to the loss of the whole global batch.
         validate: a measure of the model, higher is better; the untrained model is never measured.
-
-    Returns:
-        Steps, the best step (None unless the best one is kept) and seconds of training.
 
     Raises:
         InputError: the training has gone wrong (`health.fault`).
@@ -90,48 +97,49 @@ def fit(
     watch = Watch(checkpoints.folder / "train.jsonl", accelerator, model, plan.steps, plan.batch_size)
     optimizer, doubt = optimizer_for(model, plan), health.Doubt(plan.batch_size)
     model, optimizer = accelerator.prepare(model, optimizer)
-    progress = checkpoints.restore() or dict(START)
-    watch.start(**progress)
+    progress = checkpoints.restore() or Progress()
+    watch.start(progress.step, progress.validated, progress.seconds)
     model.train()
     with Agreement(accelerator) as everyone:
         while True:
-            if validate and progress["validated"] < progress["step"] and _is_validated(progress["step"], plan):
-                _keep(checkpoints, progress, watch)  # a stop during the measuring costs nothing else
-                with watch.pause(), everyone.ending_at_once(STOPPED.format(**progress)):
+            if validate and progress.validated < progress.step and _is_validated(progress.step, plan):
+                _save(checkpoints, progress, watch)  # a stop during the validation costs nothing else
+                with watch.pause(), everyone.ending_at_once(STOPPED.format(step=progress.step)):
                     value = _measure(validate, model, accelerator)
                 watch.validation(plan.measure, value)
-                progress["validated"] = progress["step"]
-                if plan.keep == "best" and (progress["best"] is None or value > progress["best"]):
-                    progress |= {"best": value, "best_step": progress["step"]}
-                    checkpoints.save_best(model, progress["step"])
-            if progress["step"] == plan.steps:
+                progress.validated = progress.step
+                if plan.keep == "best" and (progress.best is None or value > progress.best):
+                    progress.best, progress.best_step = value, progress.step
+                    checkpoints.save_best(model, progress.step)
+            if progress.step == plan.steps:
                 break
-            terms = _step(accelerator, model, optimizer, step_loss, plan, progress)
-            step, last = progress["step"], progress["step"] == plan.steps
-            late = checkpoints.minutes() > plan.checkpoint_min
-            stop, late, tokens = everyone.sums(everyone.stop, late, int(terms.pop("tokens", 0)))
+            loss = _step(accelerator, model, optimizer, step_loss, plan, progress)
+            step, last = progress.step, progress.step == plan.steps
+            overdue = checkpoints.minutes() > plan.checkpoint_min
+            stop, overdue_anywhere, tokens = everyone.sums(everyone.stop, overdue, loss.tokens)
             watch.count(step, tokens)
-            rhythm = plan.checkpoint_steps and step % plan.checkpoint_steps == 0
-            keep = stop or (not last and (late or rhythm))
+            due = plan.checkpoint_steps is not None and step % plan.checkpoint_steps == 0
+            save = bool(stop) or (not last and (bool(overdue_anywhere) or due))
             log = last or step == 1 or step % plan.log_every == 0
-            if keep or log:
-                values = _healthy(terms, step, watch, doubt)
-            if log:
-                watch.losses(values, optimizer.param_groups[0]["lr"])
-            if keep:
-                _keep(checkpoints, progress, watch)
+            if save or log:
+                values, signs = _read_out({"loss": loss.total} | loss.terms), _read_out(loss.signs)
+                _check_health(values | signs, step, watch, doubt)
+                if log:
+                    watch.losses(values, signs, optimizer.param_groups[0]["lr"])
+            if save:
+                _save(checkpoints, progress, watch)
             if stop:
                 accelerator.end_training()
-                raise everyone.end(STOPPED.format(**progress))
+                raise everyone.end(STOPPED.format(step=progress.step))
     accelerator.wait_for_everyone()
-    if progress["best_step"] not in (None, plan.steps):
-        checkpoints.load_best(model, progress["best_step"])
-    return watch.finish(progress["best_step"])
+    if progress.best_step is not None and progress.best_step != plan.steps:
+        checkpoints.load_best(model, progress.best_step)
+    return watch.finish(progress.best_step)
 
 
-def _keep(checkpoints: Checkpoints, progress: dict[str, Any], watch: Watch) -> None:
+def _save(checkpoints: Checkpoints, progress: Progress, watch: Watch) -> None:
     with watch.pause():
-        checkpoints.save(progress | {"seconds": watch.seconds()})
+        checkpoints.save(replace(progress, seconds=watch.seconds()))
 
 
 def _is_validated(step: int, plan: Plan) -> bool:
@@ -149,25 +157,25 @@ def _step(
     accelerator: Accelerator,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    step_loss: StepLoss,
+    step_loss: Callable[[nn.Module, int], StepLoss],
     plan: Plan,
-    progress: dict[str, Any],
-) -> dict[str, Tensor]:
-    """Take one step, count it in `progress`, and return the loss and what to watch."""
+    progress: Progress,
+) -> StepLoss:
+    """Take one step, count it in `progress`, and return its loss, without gradient."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(progress["updates"], plan) * group.get("share", 1.0)
-    loss, terms = step_loss(model, progress["step"])
+        group["lr"] = learning_rate(progress.updates, plan) * group.get("share", 1.0)
+    loss = step_loss(model, progress.step)
     # Every process computes the loss of the global batch, with gradient for its own texts only; the processes'
     # gradients are averaged, so the factor makes their sum.
-    accelerator.backward(loss * accelerator.num_processes)
+    accelerator.backward(loss.total * accelerator.num_processes)
     accelerator.clip_grad_norm_(model.parameters(), plan.clip_norm)
     scale = _loss_scale(accelerator)
     optimizer.step()
     optimizer.zero_grad()
     # accelerate's `optimizer_step_was_skipped` does not see that a fused optimizer has left out an overflow.
-    progress["updates"] += not (accelerator.optimizer_step_was_skipped or _loss_scale(accelerator) < scale)
-    progress["step"] += 1
-    return {"loss": loss.detach(), **terms}
+    progress.updates += not (accelerator.optimizer_step_was_skipped or _loss_scale(accelerator) < scale)
+    progress.step += 1
+    return replace(loss, total=loss.total.detach())
 
 
 def _loss_scale(accelerator: Accelerator) -> float:
@@ -175,12 +183,15 @@ def _loss_scale(accelerator: Accelerator) -> float:
     return accelerator.scaler.get_scale() if accelerator.scaler is not None else 1.0
 
 
-def _healthy(terms: dict[str, Tensor], step: int, watch: Watch, doubt: health.Doubt) -> dict[str, float]:
-    """Read out what a step gave; warn of what goes wrong, and stop at what has gone wrong."""
-    values = {name: float(f"{term.item():.6g}") for name, term in terms.items()}
+def _read_out(tensors: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return numbers of a step with 6 digits; this waits for the device."""
+    return {name: float(f"{tensor.item():.6g}") for name, tensor in tensors.items()}
+
+
+def _check_health(values: Mapping[str, float], step: int, watch: Watch, doubt: health.Doubt) -> None:
+    """Warn of signs that a training goes wrong; stop one that has gone wrong."""
     if reason := doubt.fault(values):
         raise InputError(f"step {step}: {reason}")
     if step > 1:
         for sign, sentence in health.warnings(values):
             watch.warn(sign, sentence)
-    return values

@@ -1,9 +1,9 @@
-"""Objectives: pure functions of scores and of representations; every one returns a float32 scalar.
+"""Losses: pure functions of scores and of vectors; each returns a float32 scalar.
 
-Student and teacher scores of a query's candidates are (B, C) with the positive in column 0. Whoever calls these
-passes the candidates of the whole global batch, so that no value depends on the number of processes.
+Student and teacher scores of a query's candidates are (B, C) with the positive in column 0. Callers pass the candidates
+of the whole global batch, so that no value depends on the number of processes.
 
-Candidates that are `masked` (B, C; never the positive) count as if they were not there: a value is that of the others.
+Masked candidates (`masked` is True there, (B, C), never at the positive) do not count.
 
 # B = queries, C = candidates of one query (positive first), N = texts, V = vocabulary entries
 """
@@ -16,7 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Own = Callable[[Tensor, Tensor], Tensor]  # a loss from the user's file: student (B, C), teacher (B, C) -> scalar
+from led_pipeline.recipe.values import Teacher
+
+Distillation = Callable[..., Tensor]  # student (B, C), teacher (B, C), options by name -> scalar
 
 
 def contrastive(scores: Tensor, positives: Tensor, masked: Tensor | None = None) -> Tensor:
@@ -237,7 +239,7 @@ def dual(first: Tensor, second: Tensor, masked: Tensor | None = None) -> Tensor:
     return (_kl(q, p, masked) + _kl(p, q, masked)) / 2
 
 
-DISTILLATION = {
+DISTILLATION: dict[str, Distillation] = {
     "rank": rank,
     "kl": kl,
     "ranknet": ranknet,
@@ -249,20 +251,26 @@ DISTILLATION = {
 
 
 def distil(
-    student_BC: Tensor, teacher_BC: Tensor, teacher: dict, own: Own | None = None, masked: Tensor | None = None
+    student_BC: Tensor,
+    teacher_BC: Tensor,
+    teacher: Teacher,
+    user_loss: Distillation | None = None,
+    masked: Tensor | None = None,
 ) -> Tensor:
-    """Apply the objective that a teacher's stanza names to the candidates of each query (`Teacher` has the keys).
+    """Return the loss of a teacher over the candidates of each query; its settings name the loss and its options.
 
-    `own` takes its place where the stanza names a function in a file of the user's. Such a one is told of masked
-    candidates if it has a parameter `masked`; otherwise it sees all of them.
+    Args:
+        user_loss: the function of the user's file, where `teacher.loss` names one. It gets `masked` only if it has a
+            parameter of that name; otherwise it sees all candidates.
     """
-    options = {
-        "rank": {"margin": teacher["margin"], "min_confidence": teacher["min_confidence"]},
-        "kl": {"temperature": teacher["temperature"]},
-    }.get(teacher["loss"], {})
-    if not teacher["with_positive"]:
+    options: dict[str, object] = {}
+    if teacher.loss == "rank":
+        options = {"margin": teacher.margin, "min_confidence": teacher.min_confidence}
+    elif teacher.loss == "kl":
+        options = {"temperature": teacher.temperature}
+    if not teacher.with_positive:
         student_BC, teacher_BC = student_BC[:, 1:], teacher_BC[:, 1:]
         masked = None if masked is None else masked[:, 1:]
-    if own is None or "masked" in signature(own).parameters:
+    if user_loss is None or "masked" in signature(user_loss).parameters:
         options["masked"] = masked
-    return (own or DISTILLATION[teacher["loss"]])(student_BC, teacher_BC, **options)
+    return (user_loss or DISTILLATION[teacher.loss])(student_BC, teacher_BC, **options)

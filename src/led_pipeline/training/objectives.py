@@ -1,13 +1,13 @@
-"""Objectives: the loss of a global batch, from the trainset's rows to a sum of weighted terms.
+"""Objectives: which terms a stage's loss has, and their weighted sum over a global batch.
 
-Which terms, and with which weights, stands in a stage's settings; the terms themselves are in `losses`.
+The settings name the terms and their weights; `losses` and `ranker_losses` compute them from scores.
 
 # B = queries of the global batch, C = candidates of one query (positive first), N = B x C passages, D = dimensions
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from led_pipeline import user_code
+from led_pipeline.data.examples import Trainset, matrix
 from led_pipeline.data.same_text import positives_elsewhere, told_apart
-from led_pipeline.data.tables import Ragged, read_arrow
 from led_pipeline.data.tokens import TokenStore, pairs
 from led_pipeline.files.errors import InputError
 from led_pipeline.models.backbone import to_texts
 from led_pipeline.models.gather import gather_rows
+from led_pipeline.recipe.settings import DenseObjective, LexiconObjective
+from led_pipeline.recipe.step_settings import RankerTraining, RetrieverTraining, TrainingSettings
+from led_pipeline.recipe.values import Teacher
 from led_pipeline.training import health, losses, ranker_losses
 from led_pipeline.training.objectives_candidates import Masks, among, candidate_columns
+from led_pipeline.training.step_loss import StepLoss
 from led_pipeline.training.teachers import StoredVectors
 
 
@@ -32,243 +36,252 @@ class TrainingData:
 
     queries: TokenStore
     passages: TokenStore
-    columns: dict[str, Ragged | NDArray]
-    examples: int  # of one epoch
-    vectors: dict[str, StoredVectors] = field(default_factory=dict)  # of teachers that score all passages of a batch
+    trainset: Trainset
+    vectors: Mapping[str, StoredVectors] = field(default_factory=dict)
+    """Vectors of the teachers that score all passages of a batch."""
 
     @classmethod
     def read(
         cls,
         trainset: Path,
         queries: Path,
-        passages: list[Path],
-        settings: dict[str, Any] | None = None,
-        vectors: dict[str, StoredVectors] | None = None,
+        passages: Sequence[Path],
+        settings: TrainingSettings,
+        vectors: Mapping[str, StoredVectors] | None = None,
     ) -> "TrainingData":
-        """Read what a trainset's rows name; the stage's settings say how texts are put together."""
-        columns, metadata = read_arrow(trainset)
-        stores = [TokenStore.for_stage(shards, settings or {"family": "dense"}) for shards in ([queries], passages)]
-        return cls(*stores, columns, int(metadata["examples"]), vectors or {})
+        """Map the files of a training; the settings say how texts become sequences of tokens."""
+        stores = [TokenStore.for_stage(shards, settings) for shards in ([queries], passages)]
+        return cls(stores[0], stores[1], Trainset.read(trainset), vectors or {})
 
-    def groups(self, name: str, rows: NDArray) -> NDArray:
-        """Return a column of lists of equal length, for some rows, as a matrix (rows, C)."""
-        return np.stack([self.columns[name][row] for row in rows])
+    def queries_of(self, rows: NDArray[np.integer]) -> NDArray[np.int32]:
+        """Return the query rows of some examples (B,)."""
+        return self.trainset.query[rows]
 
-    def with_tokens(self, rows: NDArray) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return which queries and which passages of a batch have a token of their own."""
-        passages = self.passages.has_tokens(self.groups("passages", rows).ravel())
-        return self.queries.has_tokens(self.columns["query"][rows]), passages
+    def passages_of(self, rows: NDArray[np.integer]) -> NDArray[np.int32]:
+        """Return the passage rows of some examples (B, C), positive first."""
+        return matrix(self.trainset.passages, rows)
 
-    def masks(self, rows: NDArray, settings: dict[str, Any]) -> Masks:
-        """Return which passages of a batch are left out as negatives of a query, the same on every process."""
-        if not settings["mask_positives"]:
+    def scores_of(self, teacher: str, rows: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Return a teacher's stored scores of the passages of some examples (B, C)."""
+        return matrix(self.trainset.scores[teacher], rows)
+
+    def have_tokens(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which queries and which passages of a batch have a token besides the special ones."""
+        passages = self.passages.has_tokens(self.passages_of(rows).ravel())
+        return self.queries.has_tokens(self.queries_of(rows)), passages
+
+    def masks(self, rows: NDArray[np.integer], mask_positives: bool) -> Masks:
+        """Return the passages of a batch that are no negatives of a query, the same on every process."""
+        if not mask_positives:
             return Masks()
-        if missing := {"texts", "positives"} - self.columns.keys():
+        texts, positives = self.trainset.texts, self.trainset.positives
+        if texts is None or positives is None:
+            column = "positives" if positives is None else "texts"
             raise InputError(
-                f"trainset: no column '{min(missing)}', by which mask_positives knows the positives of a batch; draw it"
-                " anew, or set mask_positives: false"
+                f"trainset: no column '{column}', by which mask_positives knows the positives of a batch; draw it"
+                " again, or set mask_positives: false"
             )
-        found = positives_elsewhere(self.groups("texts", rows), self.columns["positives"].take(rows))
-        return Masks(torch.from_numpy(found) if found.any() else None)
+        masked = positives_elsewhere(matrix(texts, rows), positives.take(rows))
+        return Masks(torch.from_numpy(masked) if masked.any() else None)
 
 
 @dataclass(frozen=True)
 class GlobalBatch:
     """What an extra loss of the user's gets: the whole batch, the same on every process, with gradient."""
 
-    own_scores_BC: Tensor  # of each query's own candidates, positive first, divided by the temperature
-    scores_BN: Tensor | None = None  # of all passages of the batch; None for a ranker, as are the vectors
+    own_scores_BC: Tensor
+    """Scores of each query's own candidates, positive first, divided by the temperature."""
+    scores_BN: Tensor | None = None
+    """Scores of all passages of the batch; a ranker has neither these nor vectors."""
     queries_BD: Tensor | None = None
-    passages_ND: Tensor | None = None  # a query's own candidates stand together, positive first
-    step: int = 0  # optimizer steps before this one
-    masked_BN: Tensor | None = None  # True at passages that are no negatives of a query; None: there are none
+    """Vectors of the queries."""
+    passages_ND: Tensor | None = None
+    """Vectors of the passages, grouped by query, positive first."""
+    step: int = 0
+    """Optimizer steps before this one."""
+    masked_BN: Tensor | None = None
+    """True at passages that are no negatives of a query; None if there are none."""
 
 
 def retriever_loss(
     model: nn.Module,
     data: TrainingData,
-    rows: NDArray,
-    own: slice,
-    settings: dict[str, Any],
+    rows: NDArray[np.integer],
+    local: slice,
+    settings: RetrieverTraining,
     device: torch.device,
     step: int = 0,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the loss of a global batch for a dense or lexicon stage, and what to watch (`loop.StepLoss`).
+) -> StepLoss:
+    """Return the loss of a global batch for a dense or lexicon stage.
 
     Args:
         rows: trainset rows of the global batch.
-        own: which of them this process encodes; the other processes' vectors are gathered without gradient.
-        step: optimizer steps before this one, for what is warmed up.
+        local: the part of them that this process encodes; it gathers the other vectors without gradient.
+        step: optimizer steps before this one, for weights that are warmed up.
     """
-    groups = data.groups("passages", rows)
-    passages = groups[own]
-    query_texts = data.queries.texts(data.columns["query"][rows[own]], settings["query_length"])
-    passage_texts = data.passages.texts(passages.ravel(), settings["passage_length"])
-    passes = 2 if settings.get("dual_weight") else 1
+    groups = data.passages_of(rows)
+    local_groups = groups[local]
+    query_texts = data.queries.texts(data.queries_of(rows[local]), settings.query_length)
+    passage_texts = data.passages.texts(local_groups.ravel(), settings.passage_length)
+    passes = 2 if isinstance(settings, DenseObjective) and settings.dual_weight else 1
     batch = query_texts.followed_by(*[passage_texts] * passes)
     counts = [len(query_texts), *[len(passage_texts)] * passes]
     queries_BD, *passages_ND = map(gather_rows, model(to_texts(batch, device), counts))
     with torch.autocast(device.type, enabled=False):
-        scores = [queries_BD @ vectors.T / settings["temperature"] for vectors in passages_ND]
-        of_queries, of_passages = data.with_tokens(rows)
-        telling = of_queries & told_apart(data.passages, groups.reshape(1, -1), settings["passage_length"])
+        scores = [queries_BD @ vectors.T / settings.temperature for vectors in passages_ND]
+        of_queries, of_passages = data.have_tokens(rows)
+        telling = of_queries & told_apart(data.passages, groups.reshape(1, -1), settings.passage_length)
         signs = health.score_signs(scores[0], telling)
-        if settings["family"] == "lexicon":
+        if isinstance(settings, LexiconObjective):
             signs |= health.lexicon_signs(queries_BD, passages_ND[0], (of_queries, of_passages))
             scores = [s.clamp(max=1e4) for s in scores]
-        which, masks = settings["contrastive_candidates"], data.masks(rows, settings)
-        terms = {"contrastive": torch.stack([contrastive(s, which, masks) for s in scores]).mean()}
-        loss = settings["contrastive_weight"] * terms["contrastive"]
-        loss = loss + _teachers(scores[0], data, rows, settings, terms, masks)
-        if settings["family"] == "lexicon":
-            loss = loss + _regularisers(queries_BD, passages_ND[0], settings, step, terms)
-        if passes == 2:
-            terms["dual"] = losses.dual(*(among(s, which) for s in scores), masks.among(which, device))
-            loss = loss + settings["dual_weight"] * terms["dual"]
-        if settings["extra_loss"]:
-            vectors = queries_BD, passages_ND[0]
+        loss = StepLoss(scores[0].new_zeros(()), signs=signs, tokens=len(batch.ids))
+        among_whom, masks = settings.contrastive_candidates, data.masks(rows, settings.mask_positives)
+        term = torch.stack([contrastive(s, among_whom, masks) for s in scores]).mean()
+        loss.add("contrastive", term, settings.contrastive_weight)
+        _add_teachers(loss, scores[0], data, rows, settings, masks)
+        if isinstance(settings, LexiconObjective):
+            _add_regularisers(loss, queries_BD, passages_ND[0], settings, step)
+        if isinstance(settings, DenseObjective) and passes == 2:
+            columns = [among(s, among_whom) for s in scores]
+            loss.add("dual", losses.dual(*columns, masks.among(among_whom, device)), settings.dual_weight)
+        if settings.extra_loss:
             masked = None if masks.masked_BN is None else masks.masked_BN.to(device)
-            everything = GlobalBatch(among(scores[0], "own"), scores[0], *vectors, step, masked)
-            loss = loss + _extra(everything, settings, terms)
-        if settings["mask_positives"]:
-            terms["masked"] = masks.count
-    tokens = torch.tensor(len(batch.ids))
-    return loss, {name: term.detach() for name, term in terms.items()} | signs | {"tokens": tokens}
+            own_scores_BC = among(scores[0], "own")
+            everything = GlobalBatch(own_scores_BC, scores[0], queries_BD, passages_ND[0], step, masked)
+            _add_extra(loss, everything, settings.extra_loss, settings.extra_loss_weight)
+        if settings.mask_positives:
+            loss.note("masked", masks.count)
+    return loss
 
 
 def ranker_loss(
     model: nn.Module,
     data: TrainingData,
-    rows: NDArray,
-    own: slice,
-    settings: dict[str, Any],
+    rows: NDArray[np.integer],
+    local: slice,
+    settings: RankerTraining,
     device: torch.device,
     step: int = 0,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the loss of a global batch for a ranker, over each query's own candidates, and what to watch."""
-    groups = data.groups("passages", rows)
-    passages = groups[own]
-    queries = np.repeat(data.columns["query"][rows[own]], passages.shape[1])
-    lengths = settings["query_length"], settings["passage_length"]
-    batch = pairs(data.queries, queries, lengths[0], data.passages, passages.ravel(), lengths[1])
+) -> StepLoss:
+    """Return the loss of a global batch for a ranker, over each query's own candidates; arguments as above."""
+    groups = data.passages_of(rows)
+    local_groups = groups[local]
+    queries = np.repeat(data.queries_of(rows[local]), local_groups.shape[1])
+    lengths = settings.query_length, settings.passage_length
+    batch = pairs(data.queries, queries, lengths[0], data.passages, local_groups.ravel(), lengths[1])
     scores_BC = gather_rows(model(to_texts(batch, device))).view(len(rows), -1)
     with torch.autocast(device.type, enabled=False):
-        terms = {"contrastive": ranker_losses.ranking(scores_BC, settings)}
-        loss = settings["contrastive_weight"] * terms["contrastive"]
-        loss = loss + _teachers(scores_BC, data, rows, settings, terms, Masks())
-        if settings["extra_loss"]:
-            loss = loss + _extra(GlobalBatch(scores_BC, step=step), settings, terms)
-        signs = health.score_signs(scores_BC, told_apart(data.passages, groups, settings["passage_length"]))
-    tokens = torch.tensor(len(batch.ids))
-    return loss, {name: term.detach() for name, term in terms.items()} | signs | {"tokens": tokens}
+        signs = health.score_signs(scores_BC, told_apart(data.passages, groups, settings.passage_length))
+        loss = StepLoss(scores_BC.new_zeros(()), signs=signs, tokens=len(batch.ids))
+        loss.add("contrastive", ranker_losses.ranking(scores_BC, settings), settings.contrastive_weight)
+        _add_teachers(loss, scores_BC, data, rows, settings, Masks())
+        if settings.extra_loss:
+            _add_extra(loss, GlobalBatch(scores_BC, step=step), settings.extra_loss, settings.extra_loss_weight)
+    return loss
 
 
-def contrastive(scores_BN: Tensor, which: str, masks: Masks) -> Tensor:
+def contrastive(scores_BN: Tensor, among_whom: str, masks: Masks) -> Tensor:
+    """Return the mean cross-entropy of each query's positive among its candidates (`candidate_columns`)."""
     queries, passages = scores_BN.shape
-    if which == "batch":
+    if among_whom == "batch":
         positives = torch.arange(0, passages, passages // queries, device=scores_BN.device)
         masked = None if masks.masked_BN is None else masks.masked_BN.to(scores_BN.device)
         return losses.contrastive(scores_BN, positives, masked)
     positives = torch.zeros(queries, dtype=torch.long, device=scores_BN.device)
-    return losses.contrastive(among(scores_BN, which), positives, masks.among(which, scores_BN.device))
+    return losses.contrastive(among(scores_BN, among_whom), positives, masks.among(among_whom, scores_BN.device))
 
 
-def _teachers(
-    scores: Tensor, data: TrainingData, rows: NDArray, settings: dict, terms: dict[str, Tensor], masks: Masks
-) -> Tensor:
-    """Return the weighted sum of the teachers' objectives and add each to the terms.
+def _add_teachers(
+    loss: StepLoss,
+    scores: Tensor,
+    data: TrainingData,
+    rows: NDArray[np.integer],
+    settings: TrainingSettings,
+    masks: Masks,
+) -> None:
+    """Add every teacher's term.
 
     Args:
         scores: of all passages of the batch (B, N), or a ranker's of each query's own candidates (B, C).
     """
-    loss = scores.new_zeros(())
-    for teacher in settings["teachers"]:
-        own = user_code.load(teacher["loss"]) if user_code.is_reference(teacher["loss"]) else None
-        masked = masks.among(teacher["candidates"])
+    for teacher in settings.teachers:
+        user_loss = user_code.load(teacher.loss) if user_code.is_reference(teacher.loss) else None
+        masked = masks.among(teacher.candidates)
         stored = _stored(teacher, data, rows, masked).to(scores.device)
-        student = scores if settings["family"] == "ranker" else among(scores, teacher["candidates"])
+        student = scores if isinstance(settings, RankerTraining) else among(scores, teacher.candidates)
         masked = None if masked is None else masked.to(scores.device)
-        term = losses.distil(student, stored, teacher, own, masked)
-        if own:
-            _check(term, teacher["loss"])
-        terms[_name(teacher)] = term
-        loss = loss + teacher["weight"] * term
-    return loss
+        term = losses.distil(student, stored, teacher, user_loss, masked)
+        if user_loss:
+            _check(term, teacher.loss)
+        loss.add(_name(teacher), term, teacher.weight)
 
 
-def _name(teacher: dict[str, Any]) -> str:
-    """Return what a teacher's term is called in the log."""
-    which = {"own": [], "batch": ["batch"], "batch_negatives": ["batch", "negatives"]}[teacher["candidates"]]
-    return "_".join([teacher["loss"].rpartition(":")[2], *_systems(teacher), *which])
+def _name(teacher: Teacher) -> str:
+    """Return the name of a teacher's term in the log."""
+    suffix = {"own": [], "batch": ["batch"], "batch_negatives": ["batch", "negatives"]}[teacher.candidates]
+    return "_".join([teacher.loss.rpartition(":")[2], *teacher.systems, *suffix])
 
 
-def _systems(teacher: dict[str, Any]) -> list[str]:
-    return teacher["stages"] or [teacher["stage"]]
-
-
-def _stored(teacher: dict[str, Any], data: TrainingData, rows: NDArray, masked: Tensor | None) -> Tensor:
+def _stored(teacher: Teacher, data: TrainingData, rows: NDArray[np.integer], masked: Tensor | None) -> Tensor:
     """Return a teacher's scores of each query's candidates, positive first."""
-    systems, which = _systems(teacher), teacher["candidates"]
-    if which == "own":
-        found = [data.groups(f"score_{system}", rows) for system in systems]
+    systems = teacher.systems
+    if teacher.candidates == "own":
+        matrices = [data.scores_of(system, rows) for system in systems]
     else:
-        passages = data.groups("passages", rows)
-        columns = candidate_columns(len(rows), passages.size, which).numpy()
-        scores = [_of_the_batch(system, data, rows, passages) for system in systems]
-        found = [np.take_along_axis(matrix, columns, axis=1) for matrix in scores]
-    normalize = teacher["normalize"] or len(systems) > 1
-    weights = teacher["weights"] or [1.0] * len(systems)
-    parts = [*map(torch.from_numpy, found)]
-    scores = losses.ensemble(parts, weights, normalize=normalize, scale=teacher["scale"], masked=masked)
-    own = len(data.columns["passages"][rows[0]])  # a query's own candidates come first
-    scores[:, :own] += teacher["own_offset"]
+        passages = data.passages_of(rows)
+        columns = candidate_columns(len(rows), passages.size, teacher.candidates).numpy()
+        wide = [_of_the_batch(system, data, rows, passages) for system in systems]
+        matrices = [np.take_along_axis(matrix, columns, axis=1) for matrix in wide]
+    normalize = teacher.normalize or len(systems) > 1
+    weights = teacher.weights or [1.0] * len(systems)
+    parts = [*map(torch.from_numpy, matrices)]
+    scores = losses.ensemble(parts, weights, normalize=normalize, scale=teacher.scale, masked=masked)
+    count = len(data.trainset.passages[rows[0]])  # a query's own candidates come first
+    scores[:, :count] += teacher.own_offset
     return scores
 
 
-def _of_the_batch(system: str, data: TrainingData, rows: NDArray, passages: NDArray) -> NDArray[np.float32]:
-    """Return a teacher's scores of all passages of the batch, given as groups (B, C), as (B, N).
+def _of_the_batch(
+    system: str, data: TrainingData, rows: NDArray[np.integer], passages: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """Return a teacher's scores of all passages of the batch (B, N), whose rows are groups (B, C).
 
-    Without vectors the teacher is the judgements' grades: those of other queries' passages are 0.
+    A teacher without vectors is the grades of the qrels; they are 0 for other queries' passages.
     """
     if system in data.vectors:
-        return data.vectors[system].scores(data.columns["query"][rows], passages.ravel())
+        return data.vectors[system].scores(data.queries_of(rows), passages.ravel())
     scores = np.zeros((len(rows), passages.size), dtype=np.float32)
-    own = candidate_columns(len(rows), passages.size, "own").numpy()
-    np.put_along_axis(scores, own, data.groups(f"score_{system}", rows), axis=1)
+    columns = candidate_columns(len(rows), passages.size, "own").numpy()
+    np.put_along_axis(scores, columns, data.scores_of(system, rows), axis=1)
     return scores
 
 
-def _regularisers(
-    queries_BV: Tensor, passages_NV: Tensor, settings: dict[str, Any], step: int, terms: dict[str, Tensor]
-) -> Tensor:
-    """Return the weighted sum of a lexicon stage's regularisers and add each to the terms, without its weight."""
-    slots = len(passages_NV) // len(queries_BV) if settings["flops_grouped"] else 1
-    terms["flops_passages"] = losses.flops(passages_NV, threshold=settings["flops_threshold"], slots=slots)
-    terms["flops_queries"] = losses.flops(queries_BV)
-    share = losses.quadratic_warmup(step, settings["regulariser_warmup"])
-    loss = share * (
-        settings["flops_passages"] * terms["flops_passages"] + settings["flops_queries"] * terms["flops_queries"]
-    )
-    for side, weights in (("passages", passages_NV), ("queries", queries_BV)):
-        if weight := settings[f"l1_{side}"]:
-            terms[f"l1_{side}"] = losses.l1(weights)
-            loss = loss + share * weight * terms[f"l1_{side}"]
-    if settings["anti_zero"]:
-        terms["anti_zero"] = losses.anti_zero(queries_BV, passages_NV)
-        loss = loss + settings["anti_zero"] * terms["anti_zero"]
-    return loss
+def _add_regularisers(
+    loss: StepLoss, queries_BV: Tensor, passages_NV: Tensor, settings: LexiconObjective, step: int
+) -> None:
+    """Add the terms that keep a lexicon stage's vectors sparse, and from being empty."""
+    slots = len(passages_NV) // len(queries_BV) if settings.flops_grouped else 1
+    share = losses.quadratic_warmup(step, settings.regulariser_warmup)
+    flops_passages = losses.flops(passages_NV, threshold=settings.flops_threshold, slots=slots)
+    loss.add("flops_passages", flops_passages, settings.flops_passages, share)
+    loss.add("flops_queries", losses.flops(queries_BV), settings.flops_queries, share)
+    if settings.l1_passages:
+        loss.add("l1_passages", losses.l1(passages_NV), share * settings.l1_passages)
+    if settings.l1_queries:
+        loss.add("l1_queries", losses.l1(queries_BV), share * settings.l1_queries)
+    if settings.anti_zero:
+        loss.add("anti_zero", losses.anti_zero(queries_BV, passages_NV), settings.anti_zero)
 
 
-def _extra(batch: GlobalBatch, settings: dict[str, Any], terms: dict[str, Tensor]) -> Tensor:
-    """Return the weighted loss from the user's file and add it to the terms."""
-    reference = settings["extra_loss"]
+def _add_extra(loss: StepLoss, batch: GlobalBatch, reference: str, weight: float) -> None:
+    """Add the loss of the user's file."""
     term = user_code.load(reference)(batch)
     _check(term, reference)
-    terms[reference.rpartition(":")[2]] = term
-    return settings["extra_loss_weight"] * term
+    loss.add(reference.rpartition(":")[2], term, weight)
 
 
 def _check(term: object, reference: str) -> None:
     if not isinstance(term, Tensor) or term.ndim:
-        given = f"a tensor of shape {tuple(term.shape)}" if isinstance(term, Tensor) else type(term).__name__
-        raise InputError(f"{reference}: a loss returns a tensor without dimensions, this one returned {given}")
+        got = f"a tensor of shape {tuple(term.shape)}" if isinstance(term, Tensor) else type(term).__name__
+        raise InputError(f"{reference}: a loss returns a tensor without dimensions, this one returned {got}")

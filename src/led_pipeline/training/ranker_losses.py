@@ -3,12 +3,11 @@
 # B = queries, C = candidates of one query (positive first)
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from led_pipeline.recipe.settings import RankerObjective
 
 
 def softmax(scores_BC: Tensor) -> Tensor:
@@ -44,9 +43,8 @@ def soft_margin(scores_BC: Tensor) -> Tensor:
     return F.softplus(scores[:, 1:] - scores[:, :1]).mean()
 
 
-def ranking(scores_BC: Tensor, settings: Mapping[str, Any]) -> Tensor:
+def ranking(scores_BC: Tensor, settings: RankerObjective) -> Tensor:
     """Return the loss that a stage's settings name under `ranking_loss`."""
-    name = settings.get("ranking_loss", "softmax")
-    if name == "margin":
-        return margin(scores_BC, gap=settings["ranking_margin"])
-    return {"softmax": softmax, "bce": bce, "soft_margin": soft_margin}[name](scores_BC)
+    if settings.ranking_loss == "margin":
+        return margin(scores_BC, gap=settings.ranking_margin)
+    return {"softmax": softmax, "bce": bce, "soft_margin": soft_margin}[settings.ranking_loss](scores_BC)

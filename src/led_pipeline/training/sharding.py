@@ -51,8 +51,8 @@ def environment(path: str) -> dict[str, str]:
     return {name: value for name, value in said.items() if name.startswith(TAKEN)}
 
 
-def accelerator_of(path: str | None, settings: dict[str, Any], **options: Any) -> Accelerator:
-    """Return an Accelerator that shards by a file, or one with the options alone where there is none.
+def accelerator_of(path: str | None, clip_norm: float, **options: Any) -> Accelerator:
+    """Return an Accelerator that shards as a file says, or one with the options alone where there is no file.
 
     Weights stay float32, also on their way between processes; `make_ready` makes the products of bf16.
 
@@ -65,7 +65,7 @@ def accelerator_of(path: str | None, settings: dict[str, Any], **options: Any) -
     if "ACCELERATE_USE_FSDP" in found:
         options["fsdp_plugin"] = FullyShardedDataParallelPlugin(mixed_precision_policy=MixedPrecisionPolicy())
     else:
-        options |= {"deepspeed_plugin": _deepspeed_plugin(path, settings), "mixed_precision": "no"}
+        options |= {"deepspeed_plugin": _deepspeed_plugin(path, clip_norm), "mixed_precision": "no"}
     accelerator = Accelerator(**options)
     if not is_sharded(accelerator):
         raise InputError(f"{path}: weights are sharded over GPUs, and there is none here")
@@ -73,7 +73,7 @@ def accelerator_of(path: str | None, settings: dict[str, Any], **options: Any) -
     return accelerator
 
 
-def _deepspeed_plugin(path: str, settings: dict[str, Any]) -> DeepSpeedPlugin:
+def _deepspeed_plugin(path: str, clip_norm: float) -> DeepSpeedPlugin:
     if not is_deepspeed_available():
         raise InputError(f"{path}: it asks for DeepSpeed, which is not installed; pip install deepspeed, or use FSDP")
     try:
@@ -81,7 +81,7 @@ def _deepspeed_plugin(path: str, settings: dict[str, Any]) -> DeepSpeedPlugin:
     except ValueError as error:
         raise InputError(f"{path}: accelerate cannot follow this file ({error})") from error
     plugin.deepspeed_config |= {
-        "gradient_clipping": settings["clip_norm"],
+        "gradient_clipping": clip_norm,
         "train_micro_batch_size_per_gpu": 1,  # DeepSpeed sees no batches; it counts with this alone
         "train_batch_size": "auto",
         "bf16": {"enabled": False},
@@ -171,7 +171,7 @@ def load_weights(accelerator: Accelerator, model: nn.Module, found: dict[str, Te
         accelerator.unwrap_model(model).load_state_dict(found)
 
 
-def whole(
+def unsharded(
     accelerator: Accelerator,
     encoder: nn.Module,
     model: nn.Module,

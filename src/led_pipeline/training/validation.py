@@ -1,12 +1,12 @@
-"""Validation during training: rank a few candidates of a few queries anew, and measure it, by MRR@10 unless told.
+"""Validation: re-rank a few candidates of a few queries with the model in training, and measure the ranking.
 
-The candidates are one system's best passages, or the judged passages alone. The latter need no search and come close to
-what separates right from wrong where the judgements hold negatives, but say nothing about the rest of the collection.
+The candidates are the best passages of another system, or the judged passages alone. The latter need no search; they
+show whether the model tells positives from judged negatives, and say nothing about the rest of the collection.
 """
 
-import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from led_pipeline.data.tables import Ragged, Ranking, read_column, read_ranking
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.inference import batches
 from led_pipeline.models.sides import side
+from led_pipeline.recipe.step_settings import RankerTraining, TrainingSettings, ValidationSettings
 from led_pipeline.training.validation_measures import values
 
 
@@ -40,85 +41,114 @@ def by_id(ids: Sequence[str]) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
+class ValidationFiles:
+    """The files that a validation reads."""
+
+    settings: ValidationSettings
+    """How to validate, and how often."""
+    queries: Path
+    """Token ids of the queries of the validation split."""
+    qrels: Path
+    """Their qrels."""
+    ids: tuple[Path, Path]
+    """Prepared queries of the split and prepared passages, whose ids the qrels name."""
+    ranking: Path | None = None
+    """The candidates; without it the judged passages are the candidates."""
+
+
+@dataclass(frozen=True)
 class Reranking:
     """A few queries with the candidates to re-rank; each process takes its share of the queries."""
 
     queries: TokenStore
     passages: TokenStore
     ranking: Ranking
-    grades: dict[int, dict[int, int]]  # query row -> passage row -> grade
-    sample: NDArray[np.int64]  # positions in the ranking
-    depth: int | None  # None: all candidates
+    """Candidates of all queries of the split."""
+    grades: Mapping[int, Mapping[int, int]]
+    """Query row -> passage row -> grade."""
+    sample: NDArray[np.int64]
+    """Positions in the ranking of the queries that are re-ranked."""
+    depth: int | None
+    """Candidates per query; None: all."""
     measure: str
+    """Such as MRR@10."""
+    settings: TrainingSettings
+    """Of the model that is validated."""
     accelerator: Accelerator
-    left_out: dict[int, set[int]] = field(default_factory=dict)  # query row -> passage rows that are no candidates
+    excluded: Mapping[int, Collection[int]] = field(default_factory=dict)
+    """Query row -> passage rows that are no candidates."""
 
     @classmethod
-    def read(cls, a: argparse.Namespace, accelerator: Accelerator) -> "Reranking":
-        """Read what the command line of `train` names; of the queries those with the lowest ids are taken."""
-        grades = judged_grades(a.validation_qrels, *a.validation_ids)
-        ranking = read_ranking(a.validation_ranking) if a.validation_ranking else judged_alone(grades)
-        ids = read_column(a.validation_ids[0], "id")
-        sample = by_id([ids[query] for query in ranking.queries])[: a.validation["queries"]]
-        stores = [TokenStore.for_stage(shards, a.settings) for shards in ([a.validation_queries], a.passages)]
-        depth = a.validation["depth"] if a.validation_ranking else None
-        own = with_own({}, *a.validation_ids) if a.validation["exclude_query_id"] else {}
-        return cls(*stores, ranking, grades, sample, depth, a.validation["measure"], accelerator, own)
+    def read(
+        cls, files: ValidationFiles, passages: Sequence[Path], settings: TrainingSettings, accelerator: Accelerator
+    ) -> "Reranking":
+        """Read the files of a validation, and take the queries with the lowest ids.
 
-    def mean(self, model: nn.Module, settings: dict) -> float:
-        """Return the measure's mean over the sampled queries; one whose relevant passages are no candidates counts."""
-        mine = self.sample[self.accelerator.process_index :: self.accelerator.num_processes]
-        total = self._sum(model, settings, mine) if len(mine) else 0.0
+        Args:
+            passages: token ids of the collection.
+        """
+        grades = judged_grades(files.qrels, *files.ids)
+        ranking = read_ranking(files.ranking) if files.ranking else judged_alone(grades)
+        ids = read_column(files.ids[0], "id")
+        sample = by_id([ids[query] for query in ranking.queries])[: files.settings.queries]
+        stores = [TokenStore.for_stage(shards, settings) for shards in ([files.queries], passages)]
+        depth = files.settings.depth if files.ranking else None
+        excluded = with_own({}, *files.ids) if files.settings.exclude_query_id else {}
+        measure = files.settings.measure
+        return cls(stores[0], stores[1], ranking, grades, sample, depth, measure, settings, accelerator, excluded)
+
+    def mean(self, model: nn.Module) -> float:
+        """Return the measure's mean over the sampled queries, those without a relevant candidate included."""
+        local = self.sample[self.accelerator.process_index :: self.accelerator.num_processes]
+        total = self._sum(model, local) if len(local) else 0.0
         summed = self.accelerator.reduce(
             torch.tensor(total, dtype=torch.float64, device=self.accelerator.device), "sum"
         )
         return float(summed) / len(self.sample)
 
-    def _sum(self, model: nn.Module, settings: dict, mine: NDArray[np.int64]) -> float:
-        """Return the sum of the values of some queries, given as positions in the ranking."""
-        queries = self.ranking.queries[mine]
-        listed = zip(queries, (self.ranking.passages[i] for i in mine), strict=True)
-        candidates = [rows[unjudged(rows, self.left_out.get(query, ()), self.depth)] for query, rows in listed]
+    def _sum(self, model: nn.Module, sample: NDArray[np.int64]) -> float:
+        """Return the sum of the values of some queries, which are positions in the ranking."""
+        queries = self.ranking.queries[sample]
+        ranked = zip(queries, (self.ranking.passages[i] for i in sample), strict=True)
+        candidates = [rows[unjudged(rows, self.excluded.get(query, ()), self.depth)] for query, rows in ranked]
         lengths = [len(rows) for rows in candidates]
         pair_rows = np.repeat(queries, lengths), np.concatenate(candidates)
-        if settings["family"] == "ranker":
-            scores = batches.score(model, self.queries, self.passages, pair_rows, settings, self.accelerator.device)
+        if isinstance(self.settings, RankerTraining):
+            device = self.accelerator.device
+            scores = batches.score(model, self.queries, self.passages, pair_rows, self.settings, device)
         else:
-            scores = self._dot_products(model, settings, *pair_rows)
+            scores = self._dot_products(model, *pair_rows)
         scored = list(zip(candidates, np.split(scores, np.cumsum(lengths)[:-1]), strict=True))
         return sum(values(self.measure, scored, [self.grades.get(int(query), {}) for query in queries]))
 
-    def _dot_products(
-        self, model: nn.Module, settings: dict, queries: NDArray, passages: NDArray
-    ) -> NDArray[np.float32]:
-        """Return the score of each pair; every text is encoded once, and the device hands the scores over at the end.
+    def _dot_products(self, model: nn.Module, queries: NDArray, passages: NDArray) -> NDArray[np.float32]:
+        """Return the score of each pair; every text is encoded once, and the scores leave the device at the end.
 
-        A batch of passages meets all queries in one product, of which the pairs' entries are kept.
+        Each batch of passages is multiplied with all queries, and the entries of the pairs are taken.
         """
         device = self.accelerator.device
         query_rows, query_of = np.unique(queries, return_inverse=True)
         passage_rows, passage_of = np.unique(passages, return_inverse=True)
-        left = self._vectors(side(model, "query"), self.queries, query_rows, settings["query_length"])
+        left = self._vectors(side(model, "query"), self.queries, query_rows, self.settings.query_length)
         scores = torch.empty(len(queries), dtype=torch.float32, device=device)
         order = np.argsort(passage_of, kind="stable")
         bounds = np.searchsorted(passage_of[order], np.arange(len(passage_rows) + 1))
 
-        def keep(group: NDArray[np.int64], vectors: Tensor) -> None:
-            own = np.concatenate([order[bounds[index] : bounds[index + 1]] for index in group])
-            column = np.repeat(np.arange(len(group)), bounds[group + 1] - bounds[group])
-            own, row, column = (torch.from_numpy(index).to(device) for index in (own, query_of[own], column))
-            scores[own] = (left @ vectors.T)[row, column]
+        def store(group: NDArray[np.int64], vectors: Tensor) -> None:
+            pair_of = np.concatenate([order[bounds[index] : bounds[index + 1]] for index in group])
+            column_of = np.repeat(np.arange(len(group)), bounds[group + 1] - bounds[group])
+            pair, row, column = (torch.from_numpy(i).to(device) for i in (pair_of, query_of[pair_of], column_of))
+            scores[pair] = (left @ vectors.T)[row, column]
 
         encoder = side(model, "passage")
-        batches.encode(encoder, self.passages, passage_rows, settings["passage_length"], device, keep)
+        batches.encode(encoder, self.passages, passage_rows, self.settings.passage_length, device, store)
         return scores.cpu().numpy()
 
     def _vectors(self, model: nn.Module, store: TokenStore, rows: NDArray, length: int) -> Tensor:
-        found: list = [None] * len(rows)
+        by_position: dict[int, Tensor] = {}
 
-        def keep(group: NDArray[np.int64], vectors: Tensor) -> None:
-            for vector, index in zip(vectors, group, strict=True):
-                found[index] = vector
+        def collect(group: NDArray[np.int64], vectors: Tensor) -> None:
+            by_position.update(zip(group.tolist(), vectors, strict=True))
 
-        batches.encode(model, store, rows, length, self.accelerator.device, keep)
-        return torch.stack(found)
+        batches.encode(model, store, rows, length, self.accelerator.device, collect)
+        return torch.stack([by_position[position] for position in range(len(rows))])

@@ -3,8 +3,9 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from tqdm import tqdm
 
 from led_pipeline.files.atomic import atomic
 from led_pipeline.files.reading import reading
-from led_pipeline.training.health import SIGNS
 
 # Dense bf16 TFLOP/s as the manufacturers state them (T4 and V100 have no bf16: fp16), by a part of the device's name.
 PEAK_TFLOPS = {
@@ -59,6 +59,18 @@ def cut_log(path: Path, step: int, validated: int) -> None:
             temporary.write_text("".join(kept), encoding="utf-8")
 
 
+@dataclass(frozen=True)
+class Finished:
+    """The end of a training."""
+
+    steps: int
+    """Optimizer steps in all."""
+    best_step: int | None
+    """The step whose weights it ends with; None for the last one without a choice."""
+    seconds: float
+    """Seconds of training, validations and checkpoints included."""
+
+
 class Watch:
     """Everything is written by the main process alone; on a terminal the line of progress is a bar."""
 
@@ -70,7 +82,7 @@ class Watch:
         peak = peak_tflops(torch.cuda.get_device_name(accelerator.device)) if half else None
         self.peak = peak and 1e12 * peak * accelerator.num_processes
 
-    def start(self, step: int, validated: int, seconds: float, **_: Any) -> None:
+    def start(self, step: int, validated: int, seconds: float) -> None:
         """Begin at a step, with the last validated one, `seconds` of training after the first."""
         self.first = self.step = self.logged = step
         self.started, self.before = time.monotonic(), seconds
@@ -101,11 +113,9 @@ class Watch:
         yield
         self.since += time.monotonic() - started
 
-    def losses(self, values: dict[str, float], learning_rate: float) -> None:
+    def losses(self, values: Mapping[str, float], signs: Mapping[str, float], learning_rate: float) -> None:
         """Log the losses and signs of health of the last step, and the speed since the last log."""
         speeds = self._speeds()
-        signs = {name: value for name, value in values.items() if name in SIGNS}
-        values = {name: value for name, value in values.items() if name not in SIGNS}
         extra = {"learning_rate": learning_rate, "seconds": round(self.seconds(), 2), "speed": speeds}
         self._write(step=self.step, **values, **extra, **({"health": signs} if signs else {}))
         if self.accelerator.trackers:
@@ -140,10 +150,10 @@ class Watch:
             self.accelerator.log({f"validation/{name}": value}, step=self.step)
         self.say(f"step {self.step:,}: validation {name} {value:.4f}")
 
-    def finish(self, best_step: int | None) -> dict[str, Any]:
-        """Log the end, and return what it says: steps, the best step, seconds of training."""
-        result = {"steps": self.steps, "best_step": best_step, "seconds": round(self.seconds(), 1)}
-        self._write(step=self.step, finished=True, **result)
+    def finish(self, best_step: int | None) -> Finished:
+        """Log the end of the training."""
+        result = Finished(self.steps, best_step, round(self.seconds(), 1))
+        self._write(step=self.step, finished=True, **asdict(result))
         self.bar.close()
         return result
 

@@ -34,7 +34,7 @@ def texts_of(batch) -> list[list[int]]:
 
 
 def stores(folder, lengths) -> tuple[TokenStore, TokenStore]:
-    settings = PREFIXES | {"query_length": lengths[0], "passage_length": lengths[1]}
+    settings = tiny.import_settings("dense", **PREFIXES, query_length=lengths[0], passage_length=lengths[1])
     names = {"query": "queries", "passage": "passages"}
     plain = {side: TokenStore([folder / f"{name}.arrow"]) for side, name in names.items()}
     return tuple(with_prefix(store, side, folder / "tokenizer", settings) for side, store in plain.items())
@@ -76,8 +76,8 @@ def test_a_cross_encoder_reads_both_prefixes(folder):
 
 def test_without_a_prefix_the_store_is_the_same(folder):
     store = TokenStore([folder / "queries.arrow"])
-    assert with_prefix(store, "query", "no such tokenizer", {"query_prefix": "", "query_length": 8}) is store
-    assert with_prefix(store, "query", "no such tokenizer", {"query_length": 8}) is store
+    for settings in (tiny.import_settings("dense", query_prefix=""), tiny.import_settings("dense")):
+        assert with_prefix(store, "query", "no such tokenizer", settings) is store
 
 
 def test_a_prefix_that_leaves_no_room_is_refused(folder):
@@ -91,7 +91,7 @@ def test_a_training_reads_its_prefixes_and_leaves_them_with_the_model(tmp_path, 
     stores = []
     monkeypatch.setattr(train, "with_prefixes", lambda *args: stores.append(with_prefixes(*args)) or stores[-1])
     settings = tiny.settings("dense", max_steps=1, **PREFIXES)
-    train.train(tiny.arguments(tmp_path, settings, tmp_path / "out"))
+    train.train(tiny.training(tmp_path, settings, tmp_path / "out"))
     (data,) = stores
     assert isinstance(data, TrainingData) and isinstance(data.queries, PrefixedStore)
     config = json.loads((tmp_path / "out" / "led.json").read_text())

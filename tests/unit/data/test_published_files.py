@@ -1,6 +1,6 @@
 """Every published file that a shipped recipe reads, made up small with its known oddities, through all preparation.
 
-docs/downloads.md lists the oddities of each file.
+docs/reference/downloads.md lists the oddities of each file.
 """
 
 import gzip

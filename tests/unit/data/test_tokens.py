@@ -90,12 +90,13 @@ def test_a_passage_without_title_is_a_single_text(tmp_path, folder, tokenizer):
 def test_a_passage_without_title_may_be_read_with_an_empty_one(tmp_path, folder, tokenizer, length):
     columns = {"title": ["", TITLES[1], ""], "text": [TEXTS[0], TEXTS[1], ""]}
     tiny.save_store(tmp_path / "p.arrow", folder / "tokenizer", columns)
-    store = TokenStore.for_stage([tmp_path / "p.arrow"], {"family": "dense", "untitled": "empty_title"})
+    settings = tiny.import_settings("dense", untitled="empty_title")
+    store = TokenStore.for_stage([tmp_path / "p.arrow"], settings)
     cut = {"truncation": "longest_first", "max_length": length}
     # What a pair of an empty text and a text is to transformers: [CLS] [SEP] text [SEP].
     assert ids_of(store.texts(range(3), length)) == tokenizer(columns["title"], columns["text"], **cut)["input_ids"]
     assert store.lengths(range(3), length).tolist() == store.texts(range(3), length).lengths.tolist()
-    queries = TokenStore.for_stage([folder / "queries.arrow"], {"family": "dense", "untitled": "empty_title"})
+    queries = TokenStore.for_stage([folder / "queries.arrow"], settings)
     assert ids_of(queries.texts([0], length)) == [
         tokenizer(QUERIES[0], truncation=True, max_length=length)["input_ids"]
     ]

@@ -4,15 +4,14 @@ import unicodedata
 
 import numpy as np
 import pytest
+import tiny
 import torch
-from tiny import unpadded
 from transformers import AutoTokenizer
 
 from led_pipeline.data.tables import write_strings
 from led_pipeline.demo import pretrain
 from led_pipeline.demo.pretrain import SPECIAL, count_matrix, lsa_embeddings, train_tokenizer
 from led_pipeline.files.errors import InputError
-from led_pipeline.models.checkpoint import load
 
 SETTINGS = {
     "vocabulary": 300,
@@ -202,12 +201,12 @@ def test_the_same_texts_make_the_same_bytes(pretrained):
 
 @torch.no_grad()
 def test_an_untrained_dense_encoder_tells_topics_apart(pretrained):
-    encoder, _ = load(pretrained, {"family": "dense", "pooling": "mean", "normalize": True})
+    encoder = tiny.start(pretrained, tiny.import_settings("dense", pooling="mean", normalize=True))
     tokenizer = AutoTokenizer.from_pretrained(pretrained)
     batch = tokenizer(
         [words for topic in TOPICS for words in (topic[:10], topic[-10:])], padding=True, return_tensors="pt"
     )
-    vectors = encoder(unpadded(batch["input_ids"], batch["attention_mask"]))
+    vectors = encoder(tiny.unpadded(batch["input_ids"], batch["attention_mask"]))
     similar = vectors @ vectors.T
     for topic in range(0, 6, 2):
         others = [i for i in range(6) if i // 2 != topic // 2]
@@ -216,9 +215,9 @@ def test_an_untrained_dense_encoder_tells_topics_apart(pretrained):
 
 @torch.no_grad()
 def test_an_untrained_lexicon_encoder_gives_a_text_its_own_words(pretrained):
-    encoder, _ = load(pretrained, {"family": "lexicon", "keep_special_tokens": False})
+    encoder = tiny.start(pretrained, tiny.import_settings("lexicon"))
     tokenizer = AutoTokenizer.from_pretrained(pretrained)
     batch = tokenizer("apple plum", return_tensors="pt")
-    weights = encoder(unpadded(batch["input_ids"], batch["attention_mask"]))[0]
+    weights = encoder(tiny.unpadded(batch["input_ids"], batch["attention_mask"]))[0]
     best = tokenizer.convert_ids_to_tokens(weights.topk(2).indices.tolist())
     assert sorted(best) == ["apple", "plum"]

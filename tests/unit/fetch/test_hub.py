@@ -16,12 +16,10 @@ from hub_server import COMMIT, serve
 
 from led_pipeline.fetch import hub
 from led_pipeline.fetch.hub_revisions import REVISIONS, UNPINNED
-from led_pipeline.models.checkpoint import load
 from led_pipeline.plan.models import check_folder
 from led_pipeline.recipe.load import load_recipe
 
 NAME = "org/encoder"
-DENSE = {"family": "dense", "pooling": "cls", "normalize": False}
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +54,7 @@ def test_a_model_is_copied_with_its_commit_and_loads_without_a_network(model, tm
     assert {"config.json", "model.safetensors", "tokenizer.json", "hub.json"} <= names and "tf_model.h5" not in names
     assert json.loads((tmp_path / "out" / "hub.json").read_text()) == {"id": NAME, "asked": None, "commit": COMMIT}
     assert not any(path.is_symlink() for path in (tmp_path / "out").iterdir())
-    ours, _ = load(tmp_path / "out", DENSE)
-    theirs, _ = load(model, DENSE)
+    ours, theirs = (tiny.start(folder, tiny.import_settings("dense")) for folder in (tmp_path / "out", model))
     torch.testing.assert_close(ours.state_dict(), theirs.state_dict(), rtol=0, atol=0)
 
 

@@ -119,7 +119,7 @@ def test_limits_come_from_the_environment(set_limits):
 
 
 def test_the_docs_list_every_limit_with_its_default():
-    text = (Path(__file__).parents[3] / "docs" / "own-data.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "guides" / "own-data.md").read_text()
     table = text.partition("| limit | default |")[2].partition("\n\n")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| ([\d,]+) \|", table, re.MULTILINE))
     assert {name: int(value.replace(",", "")) for name, value in rows.items()} == vars(Limits())

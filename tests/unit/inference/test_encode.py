@@ -9,7 +9,7 @@ from led_pipeline.data.tokens import TokenStore
 from led_pipeline.files.errors import InputError
 from led_pipeline.inference import batches, encode
 from led_pipeline.models.backbone import to_texts
-from led_pipeline.models.checkpoint import load, save
+from led_pipeline.models.checkpoint import save
 
 CPU = torch.device("cpu")
 ROWS = np.array([10, 29, 2, 13, 13, 23, 6])  # of different lengths, some cut at 20 tokens
@@ -31,7 +31,7 @@ def one_by_one(model, store) -> np.ndarray:
 @pytest.mark.parametrize("family", ["dense", "lexicon"])
 def test_rows_are_those_of_each_text_alone_in_the_given_order(folder, monkeypatch, family, budget):
     monkeypatch.setitem(batches.TOKENS_PER_BATCH, "cpu", budget)
-    model, store = load(folder / family, tiny.settings(family))[0].eval(), TokenStore([folder / "passages.arrow"])
+    model, store = tiny.start(folder / family, tiny.settings(family)).eval(), TokenStore([folder / "passages.arrow"])
     assert store.lengths(ROWS, 20).tolist() == [7, 20, 12, 20, 20, 9, 16]
     expected = one_by_one(model, store)
     if family == "dense":
@@ -64,10 +64,10 @@ def test_the_command_encodes_without_dropout_and_cuts_each_side_at_its_length(fo
     """Also a model that arrives in training mode, as one of the user's classes may."""
     settings, length = tiny.settings("dense"), {"query": 8, "passage": 20}[side]
     tiny.backbone("dense", hidden_dropout_prob=0.5).save_pretrained(tmp_path / "model")
-    model, store = load(tmp_path / "model", settings)[0].eval(), TokenStore([folder / "passages.arrow"])
+    model, store = tiny.start(tmp_path / "model", settings).eval(), TokenStore([folder / "passages.arrow"])
     with torch.no_grad():
         expected = torch.cat([model(to_texts(store.texts([row], length), CPU)) for row in range(len(store))]).numpy()
-    monkeypatch.setattr(encode, "load", lambda _: (load(tmp_path / "model", settings)[0].train(), settings))
+    monkeypatch.setattr(encode, "load", lambda _: (tiny.start(tmp_path / "model", settings).train(), settings))
     options = {
         "model": tmp_path / "model",
         "tokens": folder / "passages.arrow",
@@ -84,7 +84,7 @@ def test_a_model_reads_passages_without_a_title_as_it_was_trained_to(folder, tmp
     settings = tiny.settings("dense", untitled="empty_title")
     tiny.save_store(tmp_path / "p.arrow", folder / "tokenizer", {"title": ["", "a"], "text": ["b c", "b c"]})
     (tmp_path / "model").mkdir()
-    model = load(folder / "dense", settings)[0].eval()
+    model = tiny.start(folder / "dense", settings).eval()
     save(model, settings, folder / "tokenizer", tmp_path / "model")
     command = [
         "--model",
@@ -117,7 +117,7 @@ def dense_matrix(vectors, width: int) -> np.ndarray:
 @pytest.mark.parametrize("family", ["dense", "lexicon"])
 def test_in_bf16_vectors_differ_a_little_and_the_nearest_stay_the_nearest(folder, family):
     run = encode.dense_rows if family == "dense" else encode.sparse_rows
-    model, store = load(folder / family, tiny.settings(family))[0].eval(), TokenStore([folder / "passages.arrow"])
+    model, store = tiny.start(folder / family, tiny.settings(family)).eval(), TokenStore([folder / "passages.arrow"])
     width = model.backbone.config.vocab_size
     full, half, plain = (
         dense_matrix(run(model, store, np.arange(30), 20, CPU, precision), width)
@@ -138,13 +138,14 @@ def test_in_bf16_vectors_differ_a_little_and_the_nearest_stay_the_nearest(folder
 
 @pytest.mark.parametrize("family", ["dense", "lexicon"])
 def test_no_rows_give_an_empty_file_that_joins(folder, tmp_path, family):
-    model, store = load(folder / family, tiny.settings(family))[0].eval(), TokenStore([folder / "passages.arrow"])
+    model, store = tiny.start(folder / family, tiny.settings(family)).eval(), TokenStore([folder / "passages.arrow"])
     run = encode.dense_rows if family == "dense" else encode.sparse_rows
     parts = [tmp_path / "a", tmp_path / "b"]
     for part, rows in zip(parts, ([], [3, 1]), strict=True):
         encode.write_vectors(run(model, store, np.array(rows, dtype=np.int64), 20, CPU), store.vocabulary, part)
-    encode.join_parts(parts, family, tmp_path / "whole")
-    found = np.load(tmp_path / "whole") if family == "dense" else encode.read_arrow(tmp_path / "whole")[0]["terms"]
+    whole = tmp_path / ("whole.npy" if family == "dense" else "whole.arrow")
+    encode.join_parts(parts, whole)
+    found = np.load(whole) if family == "dense" else encode.read_arrow(whole)[0]["terms"]
     assert len(found) == 2
     assert not parts[0].exists()
 

@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import pytest
 import tiny
 import torch
@@ -8,6 +11,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
 from led_pipeline.models import checkpoint
 from led_pipeline.models.lexicon import counting_positions, term_weights
+from led_pipeline.recipe.step_settings import MODEL
 
 
 @pytest.fixture
@@ -15,9 +19,9 @@ def initial(tmp_path):
     """Return a folder with a tokenizer and a way to save an initial model into it."""
     tiny.save_tokenizer(tmp_path / "tokenizer")
 
-    def save(backbone) -> str:
+    def save(backbone) -> Path:
         backbone.save_pretrained(tmp_path / "initial")
-        return str(tmp_path / "initial")
+        return tmp_path / "initial"
 
     return tmp_path, save
 
@@ -34,15 +38,13 @@ def test_a_saved_model_comes_back_with_its_settings(initial, family):
     folder, save = initial
     settings = tiny.settings(family)
     source = save(tiny.backbone(family, seed=1))
-    model = altered(checkpoint.load(source, settings)[0])
+    model = altered(tiny.start(source, settings))
     (folder / "model").mkdir()
     checkpoint.save(model, settings, folder / "tokenizer", folder / "model")
     again, kept = checkpoint.load(folder / "model")
-    assert (
-        kept
-        == {key: settings[key] for key in checkpoint.KEPT if key in settings}
-        == read_json(folder / "model/led.json")
-    )
+    assert kept == MODEL[family](**settings.model_dump(include=set(MODEL[family].model_fields)))
+    written = read_json(folder / "model/led.json")
+    assert written == kept.model_dump(mode="json") and list(written) == list(MODEL[family].model_fields)
     for (name, mine), (_, theirs) in zip(model.named_parameters(), again.named_parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=0, msg=name)
     ids, mask = tiny.batch()
@@ -54,12 +56,14 @@ def test_a_saved_model_comes_back_with_its_settings(initial, family):
 def test_a_saved_lexicon_model_keeps_its_activation(initial, activation):
     """None: a folder that was made before there was a choice."""
     folder, save = initial
-    settings = tiny.settings("lexicon", activation=activation)
-    if activation is None:
-        del settings["activation"]
-    model = checkpoint.load(save(tiny.backbone("lexicon")), settings)[0]
+    settings = tiny.settings("lexicon", **({"activation": activation} if activation else {}))
+    model = tiny.start(save(tiny.backbone("lexicon")), settings)
     (folder / "model").mkdir()
     checkpoint.save(model, settings, folder / "tokenizer", folder / "model")
+    if activation is None:
+        written = read_json(folder / "model/led.json")
+        del written["activation"]
+        (folder / "model/led.json").write_text(json.dumps(written))
     assert checkpoint.load(folder / "model")[0].activation == (activation or "log1p")
 
 
@@ -67,7 +71,7 @@ def test_a_saved_lexicon_model_keeps_its_activation(initial, activation):
 def test_a_saved_lexicon_model_is_a_plain_masked_language_model(initial, name):
     folder, save = initial
     settings = tiny.settings("lexicon")
-    model = altered(checkpoint.load(save(tiny.lexicon_backbone(name)), settings)[0]).eval()
+    model = altered(tiny.start(save(tiny.lexicon_backbone(name)), settings)).eval()
     before = [p.detach().clone() for p in model.parameters()]
     (folder / "model").mkdir()
     checkpoint.save(model, settings, folder / "tokenizer", folder / "model")
@@ -81,7 +85,7 @@ def test_a_saved_lexicon_model_is_a_plain_masked_language_model(initial, name):
 
 def test_a_saved_tokenizer_reads_like_the_original(initial):
     folder, save = initial
-    model, _ = checkpoint.load(save(tiny.backbone("dense")), tiny.settings("dense"))
+    model = tiny.start(save(tiny.backbone("dense")), tiny.settings("dense"))
     (folder / "model").mkdir()
     checkpoint.save(model, tiny.settings("dense"), folder / "tokenizer", folder / "model")
     text = "a bc def"
@@ -94,4 +98,24 @@ def test_a_folder_without_led_json_and_a_model_that_is_nowhere_are_named(initial
     with pytest.raises(InputError, match=r"initial: no led\.json here"):
         checkpoint.load(save(tiny.backbone("dense")))
     with pytest.raises(InputError, match=r"model '.*absent': not a local folder"):
-        checkpoint.load(folder / "absent", tiny.settings("dense"))
+        tiny.start(folder / "absent", tiny.import_settings("dense"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"poling": "mean"}, r"led.json: poling: no such key \(did you mean pooling\?\)"),
+        ({"query_length": 1}, "led.json: query_length: expected a number that is at least 3"),
+        ({"family": "dens"}, r"led.json: family: expected one of .* ranker, got 'dens' \(did you mean dense\?\)"),
+    ],
+)
+def test_faults_in_led_json_are_named(initial, changes, sentence):
+    folder, save = initial
+    settings = tiny.settings("dense")
+    (folder / "model").mkdir()
+    model = tiny.start(save(tiny.backbone("dense")), settings)
+    checkpoint.save(model, settings, folder / "tokenizer", folder / "model")
+    file = folder / "model/led.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    with pytest.raises(InputError, match=sentence):
+        checkpoint.load(folder / "model")

@@ -38,5 +38,5 @@ def test_every_pooling_of_every_type_of_model_is_compared_and_the_page_lists_all
     assert FIRST_POSITION.keys() <= set(ENCODERS)
     assert {f"{name}, {pooling}" for name in (*ENCODERS, *BARE) for pooling in compare_models.poolings(name)} <= terms
     assert all(any(term.startswith(f"{kind}, log1p") for term in terms) for kind in MASKED.values())
-    page = (ROOT / "docs/recipes/compared-models.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/measurements/compared-models.md").read_text(encoding="utf-8")
     assert comparison.listed(page) == [(compared.term, compared.reference) for compared in COMPARED]

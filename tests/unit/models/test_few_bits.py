@@ -5,7 +5,8 @@ import tiny
 import torch
 from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
-from led_pipeline.models import checkpoint, weights
+from led_pipeline.models import weights
+from led_pipeline.recipe.step_settings import RunningSettings
 from led_pipeline.training import train
 
 pytest.importorskip("peft")
@@ -44,7 +45,7 @@ def test_what_is_exported_is_the_model_of_init_in_float32_plus_the_adapters(
 ):
     trained, save = [], train.save
     monkeypatch.setattr(train, "save", lambda model, *rest: trained.append(model) or save(model, *rest))
-    train.train(tiny.arguments(folder, settings(family, bits), tmp_path / "model"))
+    train.train(tiny.training(folder, settings(family, bits), tmp_path / "model"))
     learned = {name: p.detach() for name, p in trained[0].backbone.named_parameters() if p.requires_grad}
     assert len(few_bits(trained[0].backbone, bits)) >= 12, (
         "six layers of each of the two, those with adapters among them"
@@ -70,8 +71,8 @@ def test_what_is_exported_is_the_model_of_init_in_float32_plus_the_adapters(
 def test_few_bits_give_nearly_the_vectors_of_the_plain_model(folder, bits):
     texts = tiny.unpadded(*tiny.batch())
     with torch.no_grad():
-        plain = checkpoint.load(folder / "dense", tiny.settings("dense"))[0].eval()(texts)
-        rounded = checkpoint.load(folder / "dense", settings("dense", bits))[0].eval()(texts)
+        plain = tiny.start(folder / "dense", tiny.settings("dense")).eval()(texts)
+        rounded = tiny.start(folder / "dense", settings("dense", bits)).eval()(texts)
     assert not torch.equal(plain, rounded)
     assert torch.cosine_similarity(plain, rounded).min() > 0.95
 
@@ -85,13 +86,13 @@ def test_a_killed_training_ends_as_one_that_never_stopped(folder, tmp_path, monk
         return step_loss(*arguments)
 
     step_loss, chosen = train.retriever_loss, settings("dense", bits, max_steps=4, **changes)
-    running = {"checkpoint_steps": 1}
-    train.train(tiny.arguments(folder, chosen, tmp_path / "whole", running=running))
+    running = RunningSettings(checkpoint_steps=1)
+    train.train(tiny.training(folder, chosen, tmp_path / "whole", running=running))
     monkeypatch.setattr(train, "retriever_loss", dying)
     with pytest.raises(KeyboardInterrupt):
-        train.train(tiny.arguments(folder, chosen, tmp_path / "killed", running=running))
+        train.train(tiny.training(folder, chosen, tmp_path / "killed", running=running))
     monkeypatch.setattr(train, "retriever_loss", step_loss)
-    train.train(tiny.arguments(folder, chosen, tmp_path / "killed", running=running))
+    train.train(tiny.training(folder, chosen, tmp_path / "killed", running=running))
     whole, killed = (AutoModel.from_pretrained(tmp_path / name).state_dict() for name in ("whole", "killed"))
     first = AutoModel.from_pretrained(folder / "dense").state_dict()
     assert all(torch.equal(killed[name], value) for name, value in whole.items())
@@ -100,7 +101,7 @@ def test_a_killed_training_ends_as_one_that_never_stopped(folder, tmp_path, monk
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_products_have_the_stages_precision_and_adapters_are_float32(folder, family):
-    model = checkpoint.load(folder / family, settings(family, "4bit", precision="bf16"))[0]
+    model = tiny.start(folder / family, settings(family, "4bit", precision="bf16"))
     layers = few_bits(model, "4bit")
     assert {layer.compute_dtype for layer in layers} == {torch.bfloat16}
     assert {layer.weight.dtype for layer in layers} == {torch.uint8}
@@ -109,7 +110,7 @@ def test_products_have_the_stages_precision_and_adapters_are_float32(folder, fam
 
 @pytest.mark.parametrize("bits", BITS)
 def test_a_rankers_classifier_and_pooler_stay_whole_and_learn(folder, bits):
-    model = checkpoint.load(folder / "ranker", settings("ranker", bits))[0].backbone
+    model = tiny.start(folder / "ranker", settings("ranker", bits)).backbone
     for layer in (model.classifier, model.bert.pooler.dense):
         assert type(layer) is torch.nn.Linear and layer.weight.requires_grad
     assert weights.plain(model, settings("ranker", bits)).config.to_dict().get("quantization_config") is None

@@ -34,7 +34,7 @@ def settings(folder, **changes):
 
 
 def load(folder, chosen):
-    return checkpoint.load(folder / "lexicon", chosen, folder / "tokenizer", [folder / "passages.arrow"])[0]
+    return tiny.start(folder / "lexicon", chosen, folder / "tokenizer", [folder / "passages.arrow"])
 
 
 @pytest.mark.parametrize("table", [False, True])
@@ -86,7 +86,7 @@ def test_a_fixed_table_stays_and_a_trained_one_learns_at_its_own_rate(folder, tm
     tables = {}
     for name, own in (("fixed", {"idf_trained": False}), ("slow", {}), ("fast", {"idf_learning_rate": 0.1})):
         chosen = settings(folder, **changes | own)
-        train.train(tiny.arguments(folder, chosen, tmp_path / name))
+        train.train(tiny.training(folder, chosen, tmp_path / name))
         tables[name] = read_json(tmp_path / name / "idf.json")
     assert {token: tables["fixed"][token] for token in ("a", "b", "##c")} == {"a": 3.5, "b": 0.25, "##c": 7.0}
     moved = {name: max(abs(table[t] - tables["fixed"][t]) for t in table) for name, table in tables.items()}
@@ -102,7 +102,7 @@ def test_a_stage_takes_the_table_of_the_stage_it_starts_from(folder, tmp_path):
     (tmp_path / "model").mkdir()
     first = load(folder, chosen)
     checkpoint.save(first, chosen, folder / "tokenizer", tmp_path / "model")
-    second = checkpoint.load(tmp_path / "model", settings(folder, idf=None), folder / "tokenizer")[0]
+    second = tiny.start(tmp_path / "model", settings(folder, idf=None), folder / "tokenizer")
     torch.testing.assert_close(second.query.final_V, first.query.final_V, rtol=0, atol=0)
 
 

@@ -55,7 +55,7 @@ def folder(tmp_path):
 
 def test_a_trained_model_takes_its_pooling_along(folder):
     settings = tiny.settings("dense", pooling=f"{folder}/code/mine.py:second", max_steps=2)
-    train.train(tiny.arguments(folder, settings, folder / "model"))
+    train.train(tiny.training(folder, settings, folder / "model"))
     shutil.rmtree(folder / "code")
     (folder / "model").rename(folder / "moved")
     model, (ids, mask) = checkpoint.load(folder / "moved")[0].eval(), tiny.batch()
@@ -66,7 +66,7 @@ def test_a_trained_model_takes_its_pooling_along(folder):
 def test_a_trained_model_takes_its_encoder_along_with_what_it_learned(folder):
     value = f"{folder}/code/mine.py:Scaled"
     settings = tiny.settings("dense", encoder=value, max_steps=2, learning_rate=1e-2)
-    train.train(tiny.arguments(folder, settings, folder / "model"))
+    train.train(tiny.training(folder, settings, folder / "model"))
     shutil.rmtree(folder / "code")
     model, (ids, mask) = checkpoint.load(folder / "model")[0].eval(), tiny.batch()
     assert (model.scale - 2).abs().max() > 1e-3
@@ -91,10 +91,10 @@ def test_a_trained_model_takes_its_encoder_along_with_what_it_learned(folder):
 def test_code_that_cannot_be_used_is_named(folder, changes, sentence):
     changes = {key: value.format(folder) for key, value in changes.items()}
     with pytest.raises(InputError, match=sentence):
-        checkpoint.load(folder / "dense", tiny.settings("dense", **changes))
+        tiny.start(folder / "dense", tiny.import_settings("dense", **changes))
 
 
 def test_a_pooling_that_does_not_give_one_vector_per_text_is_named(folder):
-    model = checkpoint.load(folder / "dense", tiny.settings("dense", pooling=f"{folder}/code/mine.py:too_short"))[0]
+    model = tiny.start(folder / "dense", tiny.settings("dense", pooling=f"{folder}/code/mine.py:too_short"))
     with pytest.raises(InputError, match=r"pooling: too_short returned \(1, 16\), expected .* \(5, 16\)"):
         model(tiny.unpadded(*tiny.batch()))

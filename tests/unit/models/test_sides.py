@@ -12,7 +12,7 @@ from led_pipeline.inference import encode
 from led_pipeline.models import checkpoint, sides
 from led_pipeline.models.backbone import to_texts
 from led_pipeline.models.sides import Pruning, Sides
-from led_pipeline.training import train
+from led_pipeline.training import modules, train
 from led_pipeline.training.validation import Reranking
 
 CPU = torch.device("cpu")
@@ -27,9 +27,9 @@ def folder(tmp_path_factory):
     return folder
 
 
-def loaded(folder, family, **changes):
+def loaded(folder, family, query_init=None, **changes):
     settings = tiny.settings(family, **changes)
-    return checkpoint.load(folder / family, settings, folder / "tokenizer", trained=True)[0], settings
+    return tiny.start(folder / family, settings, folder / "tokenizer", query_init=query_init), settings
 
 
 def saved(model, settings, folder, out):
@@ -87,7 +87,7 @@ def test_each_side_is_pruned_by_its_own_number_in_training_and_when_texts_are_en
     model, settings = loaded(folder, "lexicon", top_k_queries=2, top_k_passages=5)
     queries, passages = batch(9, 7, 8, seed=1), batch(12, 9, seed=2)
     with torch.no_grad():
-        found = train.Retriever(model)(to_texts(queries.followed_by(passages), CPU), [3, 2])
+        found = modules.Retriever(model)(to_texts(queries.followed_by(passages), CPU), [3, 2])
     assert [(vectors > 0).sum(dim=1).tolist() for vectors in found] == [[2, 2, 2], [5, 5]]
     again, store = (
         saved(model, settings, folder, tmp_path / "model").eval(),
@@ -109,7 +109,7 @@ def test_an_untied_model_begins_with_two_equal_encoders_or_with_the_named_one(fo
     assert torch.equal(model.encode(texts, "query"), plain) and torch.equal(model.encode(texts, "passage"), plain)
     other = str(folder / ("other" if family == "dense" else "other_lexicon"))
     model = loaded(folder, family, untied=True, query_init=other)[0]
-    expected = checkpoint.load(other, tiny.settings(family))[0](texts)
+    expected = tiny.start(other, tiny.settings(family))(texts)
     assert torch.equal(model.encode(texts, "query"), expected) and not torch.equal(expected, plain)
     assert torch.equal(model.encode(texts, "passage"), plain)
 
@@ -117,27 +117,25 @@ def test_an_untied_model_begins_with_two_equal_encoders_or_with_the_named_one(fo
 @pytest.mark.parametrize("family", ["dense", "lexicon"])
 def test_both_encoders_learn_are_saved_and_stay_apart(folder, tmp_path, family):
     settings = tiny.settings(family, untied=True, max_steps=3, batch_size=4)
-    train.train(tiny.arguments(folder, settings, tmp_path / "model"))
+    train.train(tiny.training(folder, settings, tmp_path / "model"))
     model, texts = checkpoint.load(tmp_path / "model")[0].eval(), to_texts(batch(9, 5, 7), CPU)
     first = loaded(folder, family)[0](texts)
     query, passage = model.encode(texts, "query"), model.encode(texts, "passage")
     for one, other in ((query, first), (passage, first), (query, passage)):
         assert (one - other).abs().max() > 1e-4
     stage = tiny.settings(family, untied=True)
-    assert torch.equal(checkpoint.load(tmp_path / "model", stage)[0].encode(texts, "query"), query), (
-        "as init of a stage"
-    )
+    assert torch.equal(tiny.start(tmp_path / "model", stage).encode(texts, "query"), query), "as init of a stage"
     with pytest.raises(InputError, match=r"untied: '.*model' has a query encoder of its own; set untied: true"):
-        checkpoint.load(tmp_path / "model", tiny.settings(family))
+        tiny.start(tmp_path / "model", tiny.import_settings(family))
 
 
 def test_a_batch_of_both_sides_gives_what_each_side_alone_gives_also_in_chunks(folder):
-    settings = tiny.settings("dense", untied=True, query_init=str(folder / "other"), gradient_cache=2)
+    settings = tiny.settings("dense", untied=True)
     queries, passages = batch(3, 9, seed=1), batch(5, 12, 2, 7, seed=2)
     found = {}
     for name, cut in (("whole", None), ("chunks", 2)):
-        model = checkpoint.load(folder / "dense", settings)[0]
-        vectors = train.trainable(model, settings | {"gradient_cache": cut})(
+        model = tiny.start(folder / "dense", settings, query_init=str(folder / "other"))
+        vectors = modules.trainable(model, tiny.changed(settings, gradient_cache=cut))(
             to_texts(queries.followed_by(passages, passages), CPU), [2, 4, 4]
         )
         torch.testing.assert_close(vectors[0], model.encode(to_texts(queries, CPU), "query"), rtol=1e-5, atol=1e-6)
@@ -164,7 +162,7 @@ def test_a_head_projects_the_pooled_vector_and_comes_back_with_the_model(folder,
     rows = encode.dense_rows(again, encode.TokenStore([folder / "queries.arrow"]), np.arange(4), 8, CPU)
     assert rows.shape == (4, 5)
     with pytest.raises(InputError, match=r"head: '.*model' has a linear head of 5 dimensions"):
-        checkpoint.load(tmp_path / "model", tiny.settings("dense"))
+        tiny.start(tmp_path / "model", tiny.import_settings("dense"))
 
 
 def test_a_head_begins_from_the_seed_alone(folder):
@@ -180,12 +178,12 @@ def test_a_plain_retriever_has_no_sides(folder):
 
 
 def test_validation_scores_queries_and_passages_each_with_their_own_encoder(folder):
-    settings = tiny.settings("dense", untied=True, query_init=str(folder / "other"))
-    model = checkpoint.load(folder / "dense", settings)[0].eval()
+    settings = tiny.settings("dense", untied=True)
+    model = tiny.start(folder / "dense", settings, query_init=str(folder / "other")).eval()
     stores = [encode.TokenStore([folder / f"{name}.arrow"]) for name in ("queries", "passages")]
-    rest = {"ranking": None, "grades": {}, "sample": None, "depth": 9, "measure": "MRR@10"}
+    rest = {"ranking": None, "grades": {}, "sample": None, "depth": 9, "measure": "MRR@10", "settings": settings}
     reranking = Reranking(*stores, **rest, accelerator=Accelerator(cpu=True))
-    found = reranking._dot_products(model, settings, np.array([3, 3, 0]), np.array([1, 29, 29]))
+    found = reranking._dot_products(model, np.array([3, 3, 0]), np.array([1, 29, 29]))
     for (query, passage), score in zip(((3, 1), (3, 29), (0, 29)), found, strict=True):
         left = model.encode(to_texts(stores[0].texts([query], 8), CPU), "query")
         right = model.encode(to_texts(stores[1].texts([passage], 20), CPU), "passage")

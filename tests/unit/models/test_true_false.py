@@ -58,7 +58,7 @@ def expected(folder, text: str) -> float:
 
 
 def test_a_score_is_that_of_the_written_out_question(folder):
-    model = checkpoint.load(folder / "ranker", settings(), folder / "tokenizer")[0].eval()
+    model = tiny.start(folder / "ranker", settings(), folder / "tokenizer").eval()
     rows = np.array([0, 1, 2, 2], dtype=np.int32), np.array([1, 2, 0, 2], dtype=np.int32)
     scores = batches.score(model, *stores(folder), rows, settings(), CPU)
     for query, passage, score in zip(*rows, scores, strict=True):
@@ -67,7 +67,7 @@ def test_a_score_is_that_of_the_written_out_question(folder):
 
 
 def test_each_text_is_cut_to_its_own_length_and_the_template_never(folder):
-    model = checkpoint.load(folder / "ranker", settings(), folder / "tokenizer")[0].eval()
+    model = tiny.start(folder / "ranker", settings(), folder / "tokenizer").eval()
     batch = pairs(stores(folder)[0], np.array([2]), 2, stores(folder)[1], np.array([2]), 3)
     with torch.no_grad():
         score = model(to_texts(batch, CPU)).item()
@@ -76,10 +76,10 @@ def test_each_text_is_cut_to_its_own_length_and_the_template_never(folder):
 
 @pytest.mark.parametrize("loss", ["softmax", "bce", "margin", "soft_margin"])
 def test_such_a_ranker_learns_and_comes_back(folder, tmp_path, loss):
-    train.train(tiny.arguments(folder, settings(max_steps=2, ranking_loss=loss), tmp_path / "model"))
+    train.train(tiny.training(folder, settings(max_steps=2, ranking_loss=loss), tmp_path / "model"))
     model, kept = checkpoint.load(tmp_path / "model")
-    assert kept["scoring"] == "true_false"
-    first = checkpoint.load(folder / "ranker", settings(), folder / "tokenizer")[0]
+    assert kept.scoring == "true_false"
+    first = tiny.start(folder / "ranker", settings(), folder / "tokenizer")
     batch = pairs(stores(folder)[0], np.array([0]), 8, stores(folder)[1], np.array([0]), 20)
     with torch.no_grad():
         assert abs(model.eval()(to_texts(batch, CPU)).item() - first.eval()(to_texts(batch, CPU)).item()) > 1e-4
@@ -94,7 +94,7 @@ def test_such_a_ranker_learns_and_comes_back(folder, tmp_path, loss):
 )
 def test_a_question_that_cannot_be_asked_is_named(folder, changes, sentence):
     with pytest.raises(InputError, match=sentence):
-        checkpoint.load(folder / "ranker", settings(**changes), folder / "tokenizer")
+        tiny.start(folder / "ranker", settings(**changes), folder / "tokenizer")
 
 
 # --- losses

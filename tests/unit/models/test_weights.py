@@ -29,7 +29,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.models import checkpoint, weights
 from led_pipeline.models.backbone import to_texts
 from led_pipeline.models.dense import DenseEncoder
-from led_pipeline.training import objectives, train
+from led_pipeline.training import modules, objectives, train
 
 CPU = torch.device("cpu")
 IDS = {"vocab_size": 30, "pad_token_id": 0, "eos_token_id": 1}
@@ -88,8 +88,9 @@ def test_vectors_are_those_of_transformers_pooled_by_sentence_transformers(make,
 def test_of_a_t5_the_encoder_or_the_first_decoder_token_is_read(tmp_path, decoder):
     t5().save_pretrained(tmp_path / "t5")
     tiny.save_bare_tokenizer(tmp_path / "tokenizer")
-    settings = tiny.settings("dense", encoder_decoder=decoder, pooling="mean" if decoder == "encoder" else "cls")
-    model, (ids, mask) = checkpoint.load(tmp_path / "t5", settings)[0].eval(), bare()
+    pooling = "mean" if decoder == "encoder" else "cls"
+    settings = tiny.import_settings("dense", encoder_decoder=decoder, pooling=pooling)
+    model, (ids, mask) = tiny.start(tmp_path / "t5", settings).eval(), bare()
     with torch.no_grad():
         if decoder == "encoder":
             expected = pooled(T5EncoderModel.from_pretrained(tmp_path / "t5").eval(), ids, mask, "mean")
@@ -108,10 +109,10 @@ def test_a_part_that_a_model_lacks_is_named(tmp_path):
     tiny.backbone("dense").save_pretrained(tmp_path / "bert")
     BartModel(BartConfig(**IDS, **BART)).save_pretrained(tmp_path / "bart")
     with pytest.raises(InputError, match=r"encoder_decoder: '.*bert' is a bert model and has no decoder"):
-        checkpoint.load(tmp_path / "bert", tiny.settings("dense", encoder_decoder="first_decoder_token"))
+        tiny.start(tmp_path / "bert", tiny.import_settings("dense", encoder_decoder="first_decoder_token"))
     with pytest.raises(InputError, match=r"encoder_decoder: of a bart model .* say first_decoder_token"):
-        checkpoint.load(tmp_path / "bart", tiny.settings("dense"))
-    model = checkpoint.load(tmp_path / "bart", tiny.settings("dense", encoder_decoder="first_decoder_token"))[0]
+        tiny.start(tmp_path / "bart", tiny.import_settings("dense"))
+    model = tiny.start(tmp_path / "bart", tiny.import_settings("dense", encoder_decoder="first_decoder_token"))
     assert model(tiny.unpadded(*bare())).shape == (4, 16)
 
 
@@ -122,7 +123,7 @@ def test_a_decoder_model_learns_from_texts_that_end_with_eos(tmp_path):
     for name, count in (("queries", 10), ("passages", 30)):
         tiny.save_store(tmp_path / f"{name}.arrow", tmp_path / "tokenizer", {"text": tiny.texts(count, 25)})
     settings = tiny.settings("dense", pooling="last", append_eos=True, untied=True, max_steps=2)
-    train.train(tiny.arguments(tmp_path, settings, tmp_path / "model"))
+    train.train(tiny.training(tmp_path, settings, tmp_path / "model"))
     model, kept = checkpoint.load(tmp_path / "model")
     store = TokenStore.for_stage([tmp_path / "queries.arrow"], kept)
     assert all(store.texts([row], 8).ids[-1] == 1 for row in range(10))
@@ -160,7 +161,7 @@ def test_an_adapter_is_exported_as_the_plain_model_that_peft_merges(folder, fami
     from peft import LoraConfig, get_peft_model
 
     settings = tiny.settings(family, lora=LORA)
-    model = checkpoint.load(folder / family, settings)[0].eval()
+    model = tiny.start(folder / family, settings).eval()
     stir(model)
     (folder / "model").mkdir()
     checkpoint.save(model, settings, folder / "tokenizer", folder / "model")
@@ -183,27 +184,27 @@ def test_an_adapter_is_exported_as_the_plain_model_that_peft_merges(folder, fami
 
 def test_only_the_adapters_and_the_head_learn_and_the_first_step_sees_the_plain_model(folder):
     settings = tiny.settings("dense", lora=LORA | {"targets": ["key", "dense"]}, head=6)
-    model, (ids, mask) = checkpoint.load(folder / "dense", settings, trained=True)[0], tiny.batch()
+    model, (ids, mask) = tiny.start(folder / "dense", settings), tiny.batch()
     learning = {name.rsplit(".", 3)[-3] for name, p in model.named_parameters() if p.requires_grad and "lora" in name}
     others = {name for name, p in model.named_parameters() if p.requires_grad and "lora" not in name}
     assert learning == {"lora_A", "lora_B"} and others == {"head.weight"}
-    plain = checkpoint.load(folder / "dense", tiny.settings("dense", head=6), trained=True)[0]
+    plain = tiny.start(folder / "dense", tiny.settings("dense", head=6))
     texts = tiny.unpadded(ids, mask)
     torch.testing.assert_close(model.eval()(texts), plain.eval()(texts), rtol=0, atol=0)
 
 
 def test_a_ranker_learns_its_classifier_beside_the_adapters(folder):
-    model = checkpoint.load(folder / "ranker", tiny.settings("ranker", lora=LORA))[0]
+    model = tiny.start(folder / "ranker", tiny.settings("ranker", lora=LORA))
     others = {name for name, p in model.named_parameters() if p.requires_grad and "lora" not in name}
     assert {name.split(".")[1] for name in others if "pooler" not in name} == {"classifier"}
 
 
 def test_a_trained_adapter_gives_a_plain_folder_that_encodes_as_the_training_ended(folder):
     settings = tiny.settings("lexicon", lora=LORA, untied=True, max_steps=3, learning_rate=1e-2)
-    train.train(tiny.arguments(folder, settings, folder / "model"))
+    train.train(tiny.training(folder, settings, folder / "model"))
     model = checkpoint.load(folder / "model")[0]
     assert not any("lora" in name for name, _ in model.named_parameters())
-    first = dict(checkpoint.load(folder / "lexicon", tiny.settings("lexicon", untied=True))[0].named_parameters())
+    first = dict(tiny.start(folder / "lexicon", tiny.settings("lexicon", untied=True)).named_parameters())
     changed = {name for name, p in model.named_parameters() if not torch.equal(p, first[name])}
     assert {name.partition(".")[0] for name in changed} == {"query", "passage"}
     assert all(".query." in name or ".value." in name for name in changed)
@@ -217,14 +218,13 @@ def test_gradient_checkpointing_reaches_the_adapters_and_changes_no_gradient(fol
     for changes in ({}, {"gradient_checkpointing": True, "gradient_cache": chunk}):
         settings = tiny.settings(family, lora=LORA | {"dropout": dropout}, **changes)
         data = objectives.TrainingData.read(
-            folder / "trainset.arrow", folder / "queries.arrow", [folder / "passages.arrow"]
+            folder / "trainset.arrow", folder / "queries.arrow", [folder / "passages.arrow"], settings
         )
-        encoder = checkpoint.load(folder / family, settings)[0]
+        encoder = tiny.start(folder / family, settings)
         stir(encoder)
-        module = train.trainable(encoder, settings).double().train()
+        module = modules.trainable(encoder, settings).double().train()
         torch.manual_seed(1)
-        loss, _ = objective(module, data, np.arange(4), slice(0, 4), settings, CPU)
-        loss.backward()
+        objective(module, data, np.arange(4), slice(0, 4), settings, CPU).total.backward()
         found.append({name: p.grad for name, p in encoder.named_parameters() if p.requires_grad})
     assert sum("lora_" in name for name in found[1]) == 8, "two matrices beside two weights of each of two layers"
     for name, value in found[1].items():
@@ -234,10 +234,10 @@ def test_gradient_checkpointing_reaches_the_adapters_and_changes_no_gradient(fol
 
 def test_targets_that_a_model_lacks_are_named_with_those_it_has(folder):
     with pytest.raises(InputError, match=r"lora\.targets: \['q_proj'\] does not fit a bert model.* dense, key, query"):
-        checkpoint.load(folder / "dense", tiny.settings("dense", lora=LORA | {"targets": ["q_proj"]}))
+        tiny.start(folder / "dense", tiny.settings("dense", lora=LORA | {"targets": ["q_proj"]}))
     tiny.lexicon_backbone("distilbert").save_pretrained(folder / "distilbert")
     with pytest.raises(InputError, match=r"lora\.targets: name some, since peft has no choice .* k_lin, lin1, lin2"):
-        checkpoint.load(folder / "distilbert", tiny.settings("lexicon", lora=LORA))
+        tiny.start(folder / "distilbert", tiny.settings("lexicon", lora=LORA))
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_a_package_that_is_not_installed_is_named_with_the_command(tmp_path, mon
     there = importlib.util.find_spec
     monkeypatch.setattr(weights, "find_spec", lambda name: None if name == package else there(name))
     with pytest.raises(InputError, match=sentence):
-        checkpoint.load(tmp_path / "dense", tiny.settings("dense", **changes))
+        tiny.start(tmp_path / "dense", tiny.settings("dense", **changes))
 
 
 # --- texts without [CLS] and [SEP]
@@ -269,7 +269,8 @@ def test_eos_is_never_cut_off_and_counts_in_the_length(tmp_path):
     known = {name: i for i, name in enumerate(["<pad>", "</s>", "<unk>", *tiny.LETTERS])}
 
     def read(append: bool, length: int) -> list[str]:
-        store = TokenStore.for_stage([tmp_path / "p.arrow"], {"family": "dense", "append_eos": append})
+        settings = tiny.import_settings("dense", append_eos=append, pooling="last")
+        store = TokenStore.for_stage([tmp_path / "p.arrow"], settings)
         batch = store.texts([0, 1, 2], length)
         assert batch.lengths.tolist() == store.lengths([0, 1, 2], length).tolist()
         names = np.array([*known])[batch.ids]
@@ -295,14 +296,13 @@ def test_texts_begin_and_end_as_the_tokenizer_itself_puts_them_together(tmp_path
     fast.save_pretrained(tmp_path)
     texts = ["a b c", "d", "", "e f g h i j"]
     store = tiny.save_store(tmp_path / "p.arrow", tmp_path, {"text": texts})
-    settings = {"family": "dense", "append_eos": append, "pooling": "last"}
+    settings = tiny.import_settings("dense", append_eos=append, pooling="last", query_prefix="x y")
     store = TokenStore.for_stage([tmp_path / "p.arrow"], settings)
     batch = store.texts(range(4), 5)
     expected = fast(texts, truncation=True, max_length=5)["input_ids"]
     assert batch.lengths.tolist() == store.lengths(range(4), 5).tolist()
     found = [part.tolist() for part in np.split(batch.ids, np.cumsum(batch.lengths)[:-1])]
     assert found == [ids or [fast.eos_token_id] for ids in expected], "a text without any token becomes its end token"
-    settings |= {"query_prefix": "x y", "query_length": 8}
     prefixed = with_prefix(store, "query", str(tmp_path), settings).texts([0], 8).ids.tolist()
     assert prefixed == fast("x y a b c")["input_ids"]
 
@@ -311,7 +311,7 @@ def test_the_first_word_is_no_summary_of_a_text(tmp_path):
     tiny.save_bare_tokenizer(tmp_path)
     tiny.save_store(tmp_path / "p.arrow", tmp_path, {"text": ["a"]})
     with pytest.raises(InputError, match=r"pooling: cls .* text's first word; write pooling: mean"):
-        TokenStore.for_stage([tmp_path / "p.arrow"], {"family": "dense", "pooling": "cls"})
+        TokenStore.for_stage([tmp_path / "p.arrow"], tiny.import_settings("dense", pooling="cls"))
 
 
 def test_append_eos_and_families_that_do_not_fit_a_tokenizer_are_named(tmp_path):
@@ -320,6 +320,6 @@ def test_append_eos_and_families_that_do_not_fit_a_tokenizer_are_named(tmp_path)
     for name in ("bert", "bare"):
         tiny.save_store(tmp_path / f"{name}.arrow", tmp_path / name, {"text": ["a"]})
     with pytest.raises(InputError, match=r"append_eos: the tokenizer ends every text with \[SEP\]; leave this key out"):
-        TokenStore.for_stage([tmp_path / "bert.arrow"], {"family": "dense", "append_eos": True})
+        TokenStore.for_stage([tmp_path / "bert.arrow"], tiny.import_settings("dense", append_eos=True))
     with pytest.raises(InputError, match=r"tokenizer: a stage of the family lexicon reads \[CLS\] text \[SEP\]"):
-        TokenStore.for_stage([tmp_path / "bare.arrow"], {"family": "lexicon"})
+        TokenStore.for_stage([tmp_path / "bare.arrow"], tiny.import_settings("lexicon"))

@@ -49,8 +49,9 @@ def saved(folder: Path, family: str, rename=lambda name: name, **others: torch.T
     return str(folder)
 
 
-def load(source: str, family: str, trained: bool = False, **changes) -> nn.Module:
-    return checkpoint.load(source, tiny.settings(family, **changes), trained=trained)[0]
+def load(source: str, family: str, trained: bool = False, query_init: str | None = None, **changes) -> nn.Module:
+    settings = (tiny.settings if trained else tiny.import_settings)(family, **changes)
+    return tiny.start(source, settings, query_init=query_init)
 
 
 def same(first: nn.Module, second: nn.Module) -> bool:
@@ -247,7 +248,7 @@ def test_a_training_says_what_began_at_random_and_keeps_it_beside_the_weights(tm
     tiny.save_dataset(tmp_path)
     saved(tmp_path / "ranker", "dense")
     settings = tiny.settings("ranker", max_steps=1)
-    train.train(tiny.arguments(tmp_path, settings, tmp_path / "model"))
+    train.train(tiny.training(tmp_path, settings, tmp_path / "model"))
     assert "2 tensors are new, drawn from the seed" in capsys.readouterr().out
     origin = read_json(tmp_path / "model/weights.json")
     assert origin == {
@@ -299,7 +300,7 @@ def test_relative_positions_have_no_end_and_rotary_ones_that_of_the_config():
 )
 def test_lengths_beyond_the_positions_are_named(tmp_path, family, lengths, sentence):
     changes = dict(zip(("query_length", "passage_length"), lengths, strict=True))
-    model, settings = load(saved(tmp_path, family), family, **changes), tiny.settings(family, **changes)
+    model, settings = load(saved(tmp_path, family), family, **changes), tiny.import_settings(family, **changes)
     if sentence is None:
         limits.check_lengths(model, settings, shared=1)
         return
@@ -311,12 +312,12 @@ def test_a_training_ends_at_once_where_texts_do_not_fit(tmp_path):
     tiny.save_dataset(tmp_path)
     settings = tiny.settings("dense", passage_length=65)
     with pytest.raises(InputError, match="passage_length: 65 tokens do not fit into the 64 positions"):
-        train.train(tiny.arguments(tmp_path, settings, tmp_path / "model"))
+        train.train(tiny.training(tmp_path, settings, tmp_path / "model"))
     tiny.save_tokenizer(tmp_path / "larger", [*tiny.VOCABULARY, "more", "most"])
     for name in ("queries", "passages"):
         tiny.save_store(tmp_path / f"{name}.arrow", tmp_path / "larger", {"text": ["a"] * 30})
     with pytest.raises(InputError, match=r"tokenizer: '.*' has 59 tokens and '.*dense' embeddings for 57; name"):
-        train.train(tiny.arguments(tmp_path, tiny.settings("dense"), tmp_path / "model"))
+        train.train(tiny.training(tmp_path, tiny.settings("dense"), tmp_path / "model"))
 
 
 @pytest.mark.parametrize("make", [MODELS["gpt2"][0], lambda: BertModel(BertConfig(**tiny.BERT, is_decoder=True))])

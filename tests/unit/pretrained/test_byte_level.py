@@ -39,10 +39,10 @@ def folder(tmp_path_factory):
 
 
 def read(
-    folder, name: str, length: int, prefix: str = "", **settings
+    folder, name: str, length: int, prefix: str = "", append_eos: bool = False
 ) -> tuple[PreTrainedTokenizerFast, list[list[int]]]:
     """Return the tokenizer and the ids of every text as a stage reads them."""
-    settings = {"family": "dense", "query_prefix": prefix, "query_length": length} | settings
+    settings = tiny.import_settings("dense", query_prefix=prefix, query_length=length, append_eos=append_eos)
     store = TokenStore.for_stage([folder / f"{name}.arrow"], settings)
     batch = with_prefix(store, "query", folder / name, settings).texts(range(len(TEXTS)), length)
     ids = [part.tolist() for part in np.split(batch.ids, np.cumsum(batch.lengths)[:-1])]
@@ -112,7 +112,7 @@ def test_roberta_reads_two_separators_between_title_and_text_and_between_query_a
 
 
 def test_a_pair_for_a_t5_like_ranker_has_the_end_token_of_neither_text(folder):
-    store = TokenStore.for_stage([folder / "decoder.arrow"], {"family": "ranker", "scoring": "true_false"})
+    store = TokenStore.for_stage([folder / "decoder.arrow"], tiny.import_settings("ranker", scoring="true_false"))
     tokenizer = AutoTokenizer.from_pretrained(folder / "decoder")
     batch = pairs(store, np.array([0]), 16, store, np.array([1]), 32)
     assert tokenizer.decode(batch.ids) == "deep seasea shells by the shore"

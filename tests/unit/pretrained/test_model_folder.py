@@ -18,7 +18,6 @@ from transformers import ByT5Tokenizer
 
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.files.errors import InputError
-from led_pipeline.models import checkpoint
 from led_pipeline.plan.models import check_folder, check_modules
 from led_pipeline.pretrained.model_folder_modules import contradictions, read_modules
 from led_pipeline.pretrained.tokenizer import load_tokenizer
@@ -110,7 +109,7 @@ def test_a_damaged_model_is_named_with_its_file(folder, damage):
     change, sentence = DAMAGED[damage]
     change(folder)
     with pytest.raises(InputError, match=sentence) as error:
-        checkpoint.load(folder, tiny.settings("dense"))
+        tiny.start(folder, tiny.import_settings("dense"))
     assert "\n" not in str(error.value) and len(str(error.value)) < 600
 
 
@@ -156,7 +155,7 @@ def test_code_of_a_models_folder_never_runs_and_nobody_is_asked(folder, monkeypa
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n" * 9))
     monkeypatch.setattr(builtins, "input", lambda *text: asked.append(text) or "y")
     with pytest.raises(InputError, match=r"config\.json: auto_map: .* code .*AutoConfig, AutoModel.* never"):
-        checkpoint.load(folder, tiny.settings("dense"))
+        tiny.start(folder, tiny.import_settings("dense"))
     with pytest.raises(InputError, match=r"tokenizer_config\.json: auto_map: .*AutoTokenizer"):
         load_tokenizer(folder)
     assert not asked and not (folder / "it_ran").exists()
@@ -215,56 +214,59 @@ def test_a_recipe_that_says_what_the_folder_says_is_taken(sentences):
     modules = read_modules(sentences)
     assert (modules.family, modules.pooling, modules.normalize, modules.heads) == ("dense", "mean", True, ())
     assert [modules.prompt(side) for side in ("query", "passage")] == ["query: ", "passage: "]
-    assert contradictions(modules, {"family": "dense", **SAME}) == []
-    assert checkpoint.load(sentences, tiny.settings("dense", **SAME))[0].pooling == "mean"
+    settings = tiny.import_settings("dense", **SAME)
+    assert contradictions(modules, settings, trained=False) == []
+    assert tiny.start(sentences, settings).pooling == "mean"
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("family", "settings", "sentence"),
     [
-        ({"pooling": "cls"}, "pooling: '{}' is a sentence-transformers model with mean pooling (modules.json), and the"
-         " recipe says cls; write pooling: mean"),
-        ({"normalize": False}, "'{}' is a sentence-transformers model with vectors of length 1 (modules.json)"),
-        ({"query_prefix": ""}, "and the recipe says ''; write query_prefix: \"query: \""),
-        ({"passage_prefix": "text: "}, "with 'passage: ' (config_sentence_transformers.json), and the recipe says 'te"),
-        ({"family": "ranker"}, "family: '{}' is a dense model (modules.json), and the recipe says ranker"),
+        ("dense", SAME | {"pooling": "cls"}, "pooling: '{}' is a sentence-transformers model with mean pooling"
+         " (modules.json), and the recipe says cls; write pooling: mean"),
+        ("dense", SAME | {"normalize": False}, "'{}' is a sentence-transformers model with vectors of length 1"
+         " (modules.json)"),
+        ("dense", SAME | {"query_prefix": ""}, "and the recipe says ''; write query_prefix: \"query: \""),
+        ("dense", SAME | {"passage_prefix": "text: "}, "with 'passage: ' (config_sentence_transformers.json), and the"
+         " recipe says 'te"),
+        ("ranker", {}, "family: '{}' is a dense model (modules.json), and the recipe says ranker"),
     ],
 )  # fmt: skip
-def test_a_recipe_that_contradicts_the_folder_is_told_key_and_values(sentences, changes, sentence):
-    settings = tiny.settings("dense", **SAME) | changes
+def test_a_recipe_that_contradicts_the_folder_is_told_key_and_values(sentences, family, settings, sentence):
     with pytest.raises(InputError) as error:
-        checkpoint.load(sentences, settings)
+        tiny.start(sentences, tiny.import_settings(family, **settings))
     assert sentence.format(sentences) in str(error.value) and "reinterpret: true" in str(error.value)
-    if settings["family"] == "dense":
-        assert checkpoint.load(sentences, settings | {"reinterpret": True})[0].backbone is not None
+    if family == "dense":
+        again = tiny.import_settings("dense", **settings, reinterpret=True)
+        assert tiny.start(sentences, again).backbone is not None
 
 
 def test_a_stage_that_trains_another_family_takes_the_transformer_alone(sentences):
-    assert contradictions(read_modules(sentences), {"family": "ranker", "train": True}) == []
+    assert contradictions(read_modules(sentences), tiny.settings("ranker"), trained=True) == []
 
 
 @pytest.mark.parametrize(
-    ("modules", "configs", "changes", "sentence"),
+    ("modules", "configs", "family", "sentence"),
     [
-        (["Pooling", "Dense"], {"out_features": 8}, {}, "head: .* projects the pooled vector to 8 dimensions"),
-        (["Pooling", "LSTM"], {}, {}, r"made of modules that no key stands for \(LSTM"),
-        (["Pooling"], {"pooling_mode_max_tokens": True}, {}, r"with max pooling .*; write pooling: path/to/file\.py"),
-        (["Pooling"], {"pooling_mode": ["cls", "mean"]}, {}, r"with cls\+mean pooling"),
-        (["Pooling"], {"pooling_mode": "lasttoken"}, {}, "write pooling: last"),
-        (["SpladePooling"], {"pooling_strategy": "sum"}, {"family": "lexicon"}, "pools by sum over the positions"),
-        (["SpladePooling"], {"activation_function": "log1p_relu"}, {"family": "lexicon"}, "activation: log1p_twice"),
-        (["SpladePooling"], {}, {"family": "lexicon"}, "write keep_special_tokens: true"),
+        (["Pooling", "Dense"], {"out_features": 8}, "dense", "head: .* projects the pooled vector to 8 dimensions"),
+        (["Pooling", "LSTM"], {}, "dense", r"made of modules that no key stands for \(LSTM"),
+        (["Pooling"], {"pooling_mode_max_tokens": True}, "dense",
+         r"with max pooling .*; write pooling: path/to/file\.py"),
+        (["Pooling"], {"pooling_mode": ["cls", "mean"]}, "dense", r"with cls\+mean pooling"),
+        (["Pooling"], {"pooling_mode": "lasttoken"}, "dense", "write pooling: last"),
+        (["SpladePooling"], {"pooling_strategy": "sum"}, "lexicon", "pools by sum over the positions"),
+        (["SpladePooling"], {"activation_function": "log1p_relu"}, "lexicon", "activation: log1p_twice"),
+        (["SpladePooling"], {}, "lexicon", "write keep_special_tokens: true"),
     ],
 )  # fmt: skip
-def test_what_modules_say_is_read_in_every_form(tmp_path, modules, configs, changes, sentence):
+def test_what_modules_say_is_read_in_every_form(tmp_path, modules, configs, family, sentence):
     kinds = [("", "Transformer"), *((f"{i + 1}_{kind}", kind) for i, kind in enumerate(modules))]
     listed = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds]
     (tmp_path / "modules.json").write_text(json.dumps(listed))
     for path, _ in kinds[1:]:
         (tmp_path / path).mkdir()
         (tmp_path / path / "config.json").write_text(json.dumps(configs))
-    settings = {"family": "dense", "pooling": "cls"} | changes
-    faults = contradictions(read_modules(tmp_path), settings)
+    faults = contradictions(read_modules(tmp_path), tiny.import_settings(family), trained=False)
     assert len(faults) >= 1 and any(re.search(sentence, fault) for fault in faults), faults
 
 

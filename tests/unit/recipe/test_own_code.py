@@ -2,6 +2,8 @@ import pytest
 
 from led_pipeline import user_code
 from led_pipeline.files.errors import InputError
+from led_pipeline.recipe import user_files
+from led_pipeline.recipe.step_settings import DenseTraining, LexiconTraining
 
 TEXT = "import torch\n\n\ndef mine(student, teacher):\n    return (student - teacher).abs().mean()\n"
 
@@ -48,24 +50,29 @@ def test_a_file_that_cannot_be_run_says_why(tmp_path):
 
 
 def test_the_files_of_a_training_are_those_of_its_teachers_and_its_extra_loss():
-    teachers = [{"loss": "kl"}, {"loss": "a.py:f"}, {"loss": "a.py:g"}]
-    assert user_code.files({"teachers": teachers, "extra_loss": "b/c.py:h"}) == ["a.py", "b/c.py"]
-    assert user_code.files({"teachers": teachers[:1], "extra_loss": None}) == []
+    teachers = [{"stage": "lex", "loss": loss} for loss in ("kl", "a.py:f", "a.py:g")]
+    training = {"family": "dense", "seed": 1}
+    settings = DenseTraining(**training, teachers=teachers, extra_loss="b/c.py:h")
+    assert user_files.files(settings) == ["a.py", "b/c.py"]
+    assert user_files.files(DenseTraining(**training, teachers=teachers[:1])) == []
 
 
-def test_settings_may_name_the_content_of_own_files_in_place_of_their_paths():
-    settings = {
-        "teachers": [{"loss": "kl", "weight": 2}, {"loss": "a/b.py:f"}],
-        "extra_loss": "c d.py:g",
-        "pooling": "mean",
-        "encoder": None,
-        "idf": "table.json",
-        "seed": 7,
-    }
-    assert user_code.renamed(settings, str.upper) == settings | {
-        "teachers": [{"loss": "kl", "weight": 2}, {"loss": "A/B.PY:f"}],
-        "extra_loss": "C D.PY:g",
-        "idf": "TABLE.JSON",
-    }
-    assert user_code.files(settings) == ["a/b.py", "c d.py", "table.json"]
-    assert user_code.renamed({"idf": "collection", "pooling": "own.py:f"}, str.upper)["idf"] == "collection"
+def test_settings_may_name_the_content_of_user_files_in_place_of_their_paths():
+    teachers = [{"stage": "lex", "loss": "kl", "weight": 2}, {"stage": "den", "loss": "a/b.py:f"}]
+    settings = DenseTraining(family="dense", seed=7, teachers=teachers, extra_loss="c d.py:g", encoder="e.py:E")
+    renamed = user_files.renamed(settings, str.upper)
+    assert [teacher.loss for teacher in renamed.teachers] == ["kl", "A/B.PY:f"]
+    assert (renamed.extra_loss, renamed.encoder, renamed.pooling) == ("C D.PY:g", "E.PY:E", "cls")
+    assert renamed.model_copy(
+        update={key: getattr(settings, key) for key in ("teachers", "extra_loss", "encoder")}
+    ) == (settings)
+    assert set(user_files.files(settings)) == {"a/b.py", "c d.py", "e.py"}
+    assert user_files.renamed(settings, str.upper, ["encoder"]).extra_loss == "c d.py:g", "only the keys that are named"
+
+
+@pytest.mark.parametrize(
+    ("table", "renamed"), [("table.json", "TABLE.JSON"), ("collection", "collection"), (None, None)]
+)
+def test_a_table_of_query_weights_is_a_file_unless_it_comes_from_the_collection(table, renamed):
+    settings = LexiconTraining(family="lexicon", seed=7, idf=table)
+    assert user_files.renamed(settings, str.upper).idf == renamed

@@ -18,7 +18,7 @@ from led_pipeline.recipe.schema import Positive, Section
 from led_pipeline.recipe.stages import FAMILIES
 
 SCHEMA = CONFIG / "recipe.schema.json"
-PAGE = Path(__file__).parents[3] / "docs" / "recipe-reference.md"
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "recipe.md"
 
 
 class Told(Section):
@@ -38,7 +38,7 @@ class Silent(Section):
 def test_the_page_in_docs_is_what_led_reference_prints():
     command = [sys.executable, "-m", "led_pipeline.cli", "reference"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert PAGE.read_text(encoding="utf-8") == printed, "led reference > docs/recipe-reference.md"
+    assert PAGE.read_text(encoding="utf-8") == printed, "led reference > docs/reference/recipe.md"
 
 
 def test_every_key_stands_on_the_page():

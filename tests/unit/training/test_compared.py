@@ -30,5 +30,5 @@ def test_every_loss_that_a_recipe_may_name_is_compared_and_the_page_lists_all():
     terms = {compared.term.partition(",")[0] for compared in COMPARED}
     assert losses.DISTILLATION.keys() <= terms
     assert {f"ranking_loss {name}" for name in get_args(Ranker.model_fields["ranking_loss"].annotation)} <= terms
-    page = (ROOT / "docs/recipes/compared.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/measurements/compared.md").read_text(encoding="utf-8")
     assert comparison.listed(page) == [(compared.term, compared.reference) for compared in COMPARED]

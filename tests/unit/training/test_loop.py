@@ -16,6 +16,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.training import checkpoints, loop, watch
 from led_pipeline.training.checkpoints import Checkpoints
 from led_pipeline.training.loop import Plan, fit, learning_rate, optimizer_for
+from led_pipeline.training.step_loss import StepLoss
 
 PLAN = Plan(steps=12, learning_rate=0.01, weight_decay=0.1, warmup_fraction=0.25, clip_norm=0.5, log_every=1)
 
@@ -25,11 +26,11 @@ def network(seed: int = 0, dropout: float = 0.3) -> nn.Module:
     return nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Dropout(dropout), nn.Linear(8, 1))
 
 
-def step_loss(model: nn.Module, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def step_loss(model: nn.Module, step: int) -> StepLoss:
     random = torch.Generator().manual_seed(step)
     inputs, targets = torch.randn(6, 4, generator=random), 3 * torch.randn(6, 1, generator=random)
     loss = (model(inputs) - targets).square().mean()
-    return loss, {"error": loss.detach()}
+    return StepLoss(loss, {"error": loss.detach()})
 
 
 class Killed(Exception):
@@ -132,7 +133,7 @@ def test_training_is_adamw_with_clipping_and_the_schedule(run):
         for group in optimizer.param_groups:
             group["lr"] = 0.01 * ((step + 1) / 3 if step < 3 else (12 - step) / 9)
         optimizer.zero_grad()
-        step_loss(plain, step)[0].backward()
+        step_loss(plain, step).total.backward()
         norm = nn.utils.clip_grad_norm_(plain.parameters(), 0.5)
         assert norm > 0.5
         optimizer.step()
@@ -272,7 +273,7 @@ class Scripted:
 def test_the_weights_of_the_best_step_are_kept(run, tmp_path):
     validate, model = Scripted(0.1, 0.5, 0.3, 0.4), network()
     result = run(model, plan=replace(PLAN, validate_every=3), validate=validate)
-    assert (result["best_step"], result["steps"]) == (6, 12)
+    assert (result.best_step, result.steps) == (6, 12)
     assert_equal(model, validate.seen[1])
     lines = log_lines(tmp_path / "checkpoints")
     measured = {line["step"]: line["validation"]["MRR@10"] for line in lines if "validation" in line}
@@ -282,20 +283,20 @@ def test_the_weights_of_the_best_step_are_kept(run, tmp_path):
 
 def test_of_equal_values_the_first_is_kept(run):
     validate, model = Scripted(0.2, 0.5, 0.5, 0.5), network()
-    assert run(model, plan=replace(PLAN, validate_every=3), validate=validate)["best_step"] == 6
+    assert run(model, plan=replace(PLAN, validate_every=3), validate=validate).best_step == 6
     assert_equal(model, validate.seen[1])
 
 
 def test_the_untrained_model_is_not_eligible_and_the_last_step_always_is(run):
     validate, model = Scripted(0.0, 0.7), network()
-    assert run(model, plan=replace(PLAN, validate_every=7), validate=validate)["best_step"] == 12
+    assert run(model, plan=replace(PLAN, validate_every=7), validate=validate).best_step == 12
     assert len(validate.seen) == 2  # steps 7 and 12
     assert_equal(model, validate.seen[1])
 
 
 def test_without_validation_the_last_step_is_kept(run):
     model, validate = network(), Scripted(0.1, 0.2)
-    assert run(model)["best_step"] is None
+    assert run(model).best_step is None
     run(network(), plan=replace(PLAN, validate_every=7), validate=validate, folder="other")
     assert_equal(model, validate.seen[1])
 
@@ -303,7 +304,7 @@ def test_without_validation_the_last_step_is_kept(run):
 def test_the_last_step_is_kept_where_the_recipe_says_so(run):
     validate, model = Scripted(0.1, 0.5, 0.3, 0.4), network()
     result = run(model, plan=replace(PLAN, validate_every=3, keep="last"), validate=validate)
-    assert result["best_step"] is None
+    assert result.best_step is None
     assert_equal(model, validate.seen[3])
 
 
@@ -312,7 +313,7 @@ def test_the_best_step_survives_an_interruption(run):
     with pytest.raises(Killed):
         run(network(), killed_at(8), plan, validate)
     model = network(seed=5)
-    assert run(model, plan=plan, validate=Scripted(0.3, 0.4))["best_step"] == 3
+    assert run(model, plan=plan, validate=Scripted(0.3, 0.4)).best_step == 3
     assert_equal(model, validate.seen[0])
 
 
@@ -322,7 +323,7 @@ def test_a_best_step_that_only_the_killed_process_found_does_not_count(run):
     with pytest.raises(Killed):
         run(network(), killed_at(7), plan, validate)  # checkpoint at step 5, step 6 measured once
     model = network(seed=5)
-    assert run(model, plan=plan, validate=Scripted(0.3, 0.4, 0.2))["best_step"] == 3
+    assert run(model, plan=plan, validate=Scripted(0.3, 0.4, 0.2)).best_step == 3
     assert_equal(model, validate.seen[0])
 
 
@@ -332,8 +333,8 @@ def test_a_best_step_that_only_the_killed_process_found_does_not_count(run):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_the_training_with_its_step(run, value):
     def diverging(model, step):
-        loss, terms = step_loss(model, step)
-        return (loss * value if step == 4 else loss), terms
+        loss = step_loss(model, step)
+        return replace(loss, total=loss.total * value) if step == 4 else loss
 
     with pytest.raises(InputError, match=r"step 5: the loss is (nan|inf) .not finite: loss.; lower learning_rate"):
         run(network(), diverging)
@@ -349,8 +350,7 @@ def test_a_loss_that_is_not_finite_stops_the_training_with_its_step(run, value):
 )
 def test_a_sick_training_stops_at_the_next_line_of_the_log(run, sign, value, reason):
     def sick(model, step):
-        loss, terms = step_loss(model, step)
-        return loss, terms | {sign: torch.tensor(value if step >= 3 else 0.1)}
+        return replace(step_loss(model, step), signs={sign: torch.tensor(value if step >= 3 else 0.1)})
 
     with pytest.raises(InputError, match=reason):
         run(network(), sick, replace(PLAN, log_every=5, batch_size=16))
@@ -358,8 +358,7 @@ def test_a_sick_training_stops_at_the_next_line_of_the_log(run, sign, value, rea
 
 def test_a_warning_is_said_once(run, capsys):
     def drifting(model, step):
-        loss, terms = step_loss(model, step)
-        return loss, terms | {"largest_score": torch.tensor(2e4)}
+        return replace(step_loss(model, step), signs={"largest_score": torch.tensor(2e4)})
 
     run(network(), drifting)
     said = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
@@ -370,8 +369,8 @@ def test_no_checkpoint_is_kept_of_a_training_that_has_gone_wrong(run, tmp_path):
     """The log is far away, but a state of weights that are not numbers would be the end of every retry."""
 
     def diverging(model, step):
-        loss, terms = step_loss(model, step)
-        return loss * (float("nan") if step >= 4 else 1), terms
+        loss = step_loss(model, step)
+        return replace(loss, total=loss.total * (float("nan") if step >= 4 else 1))
 
     with pytest.raises(InputError, match="step 6: the loss is nan"):
         run(network(), diverging, replace(PLAN, log_every=100, checkpoint_steps=3))
@@ -380,9 +379,7 @@ def test_no_checkpoint_is_kept_of_a_training_that_has_gone_wrong(run, tmp_path):
 
 def test_checkpoints_come_by_steps_too_and_change_no_bit(run, tmp_path, monkeypatch):
     kept, save = [], Checkpoints.save
-    monkeypatch.setattr(
-        Checkpoints, "save", lambda self, progress: (kept.append(progress["step"]), save(self, progress))
-    )
+    monkeypatch.setattr(Checkpoints, "save", lambda self, progress: (kept.append(progress.step), save(self, progress)))
     whole = network()
     run(whole, folder="whole")
     assert kept == []
@@ -410,10 +407,10 @@ def overflowing(stop=None):
     """Return a `step_loss` whose gradients overflow once."""
 
     def loss(model, step):
-        value, terms = step_loss(model, step)
+        value = step_loss(model, step)
         if step == stop:
             raise Killed
-        return value * (float("inf") if step == 4 else 1.0), terms
+        return replace(value, total=value.total * (float("inf") if step == 4 else 1.0))
 
     return loss
 

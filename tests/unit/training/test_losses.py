@@ -7,6 +7,7 @@ import tiny
 import torch
 import torch.nn.functional as F
 
+from led_pipeline.recipe.values import Teacher
 from led_pipeline.training import losses
 
 
@@ -74,10 +75,10 @@ def test_32_negatives_make_528_pairs_with_the_positive_and_496_without(with_posi
     cut = slice(None) if with_positive else slice(1, None)
     gaps = gaps_by_hand(student[:, cut], teacher[:, cut])
     assert len(gaps) == 2 * pairs
-    stanza = tiny.TEACHER | {"loss": "rank", "with_positive": with_positive}
+    stanza = Teacher(**tiny.TEACHER | {"stage": "lex", "loss": "rank", "with_positive": with_positive})
     close(losses.distil(student, teacher, stanza), mean_hinge(gaps))
     # With a margin that every pair violates, the mean tells how many pairs there are.
-    close(losses.distil(student, teacher, stanza | {"margin": 1e3}), 1e3 - sum(gaps) / len(gaps))
+    close(losses.distil(student, teacher, stanza.model_copy(update={"margin": 1e3})), 1e3 - sum(gaps) / len(gaps))
 
 
 def test_rank_averages_over_pooled_pairs_and_not_over_queries():
@@ -227,7 +228,8 @@ def test_flops_of_half_the_rows_is_another_quantity():
 @pytest.mark.parametrize("name", losses.DISTILLATION)
 def test_a_stanza_picks_its_objective_options_and_columns(name, with_positive):
     options = {"rank": {"margin": 0.3, "min_confidence": 0.2}, "kl": {"temperature": 3.0}}.get(name, {})
-    stanza = {"loss": name, "margin": 0.3, "min_confidence": 0.2, "temperature": 3.0, "with_positive": with_positive}
+    options_of_all = {"margin": 0.3, "min_confidence": 0.2, "temperature": 3.0, "with_positive": with_positive}
+    stanza = Teacher(stage="lex", loss=name, **options_of_all)
     student, teacher = (STUDENT, TEACHER) if with_positive else (STUDENT[:, 1:], TEACHER[:, 1:])
     expected = getattr(losses, name)(student, teacher, **options)
     assert losses.distil(STUDENT, TEACHER, stanza).item() == expected.item()
@@ -373,6 +375,6 @@ def test_a_loss_of_the_users_is_told_what_does_not_count_if_it_asks(told):
         seen.append(student)
         return student.mean()
 
-    teacher = {"loss": "file.py:f", "with_positive": False, "margin": 0, "min_confidence": 0, "temperature": 1}
+    teacher = Teacher(stage="lex", loss="file.py:f", with_positive=False)
     losses.distil(scores_of(1), scores_of(2), teacher, asking if told else plain, MASKED)
     assert torch.equal(seen[0], MASKED[:, 1:] if told else scores_of(1)[:, 1:])

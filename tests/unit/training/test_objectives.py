@@ -11,6 +11,7 @@ import torch
 
 from led_pipeline.data.tables import Ragged, read_arrow
 from led_pipeline.files.errors import InputError
+from led_pipeline.recipe.step_settings import RunningSettings
 from led_pipeline.training import losses, objectives, train
 from led_pipeline.training.teachers import StoredVectors
 
@@ -49,7 +50,7 @@ def folder(tmp_path_factory):
 def data(folder):
     vectors = {name: StoredVectors.read(*files) for name, files in tiny.save_vectors(folder).items()}
     stores = folder / "queries.arrow", [folder / "passages.arrow"]
-    return objectives.TrainingData.read(folder / "trainset.arrow", *stores, vectors=vectors)
+    return objectives.TrainingData.read(folder / "trainset.arrow", *stores, tiny.settings("dense"), vectors)
 
 
 def vectors_of(family: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -64,12 +65,12 @@ def loss_of(data, step=0, family="dense", **changes):
     settings = tiny.settings(family, **changes)
     if family == "ranker":
         scores = torch.randn(B * C, generator=torch.Generator().manual_seed(9))
-        loss, terms = objectives.ranker_loss(lambda *_: scores, data, ROWS, slice(0, B), settings, CPU, step)
-        return loss.item(), terms, scores.view(B, C).tolist()
+        loss = objectives.ranker_loss(lambda *_: scores, data, ROWS, slice(0, B), settings, CPU, step)
+        return loss.total.item(), loss.terms, scores.view(B, C).tolist()
     queries, passages = vectors_of(family)
     model = lambda *_: (queries, passages)  # noqa: E731
-    loss, terms = objectives.retriever_loss(model, data, ROWS, slice(0, B), settings, CPU, step)
-    return loss.item(), terms, [[(q @ p).item() for p in passages] for q in queries]
+    loss = objectives.retriever_loss(model, data, ROWS, slice(0, B), settings, CPU, step)
+    return loss.total.item(), loss.terms, [[(q @ p).item() for p in passages] for q in queries]
 
 
 def cross_entropy(scores: list[float], positive: int = 0) -> float:
@@ -110,18 +111,18 @@ def test_the_contrastive_loss_takes_the_named_candidates(data, family, among):
 @pytest.fixture(scope="module")
 def crowded(data):
     """Return the data with texts that repeat: query i has the texts i and i + 1 as positives, of five in all."""
-    passages = data.columns["passages"]
+    passages = data.trainset.passages
     positives = [np.unique([row % 5, (row + 1) % 5]) for row in range(len(passages))]
     texts = passages.values % 5
     texts[passages.offsets[:-1]] = np.arange(len(passages)) % 5
-    columns = {"texts": type(passages)(texts, passages.offsets), "positives": Ragged.from_rows(positives, np.int32)}
-    return replace(data, columns=data.columns | columns)
+    columns = {"texts": Ragged(texts, passages.offsets), "positives": Ragged.from_rows(positives, np.int32)}
+    return replace(data, trainset=replace(data.trainset, **columns))
 
 
 def stays(data, query: int, column: int) -> bool:
     """Look one passage up: the query's own positive, or no positive of the query at all."""
-    text = data.columns["texts"][ROWS[column // C]][column % C]
-    return column == query * C or text not in data.columns["positives"][ROWS[query]]
+    text = data.trainset.texts[ROWS[column // C]][column % C]
+    return column == query * C or text not in data.trainset.positives[ROWS[query]]
 
 
 def counting(data, row: list, query: int, among: str) -> list:
@@ -167,8 +168,8 @@ def test_nor_does_a_teacher_over_the_batch_see_them(crowded, teacher_scores, los
 
 
 def test_a_trainset_that_does_not_name_them_is_refused(data):
-    older = replace(data, columns={name: column for name, column in data.columns.items() if name != "texts"})
-    with pytest.raises(InputError, match=r"no column 'texts', by which mask_positives .* draw it anew"):
+    older = replace(data, trainset=replace(data.trainset, texts=None))
+    with pytest.raises(InputError, match=r"no column 'texts', by which mask_positives .* draw it again"):
         loss_of(older, mask_positives=True)
 
 
@@ -200,8 +201,8 @@ def teacher_scores(folder, data):
                 for i in range(len(matrix)):
                     matrix[i, columns["terms"][i]] = columns["weights"][i]
                 matrices.append(matrix)
-        rows = data.groups("passages", ROWS).ravel()
-        found[name] = matrices[0][data.columns["query"][ROWS]] @ np.concatenate(matrices[1:])[rows].T
+        rows = data.passages_of(ROWS).ravel()
+        found[name] = matrices[0][data.trainset.query[ROWS]] @ np.concatenate(matrices[1:])[rows].T
     return found
 
 
@@ -223,12 +224,13 @@ def test_several_systems_teach_as_one_over_the_batch_from_their_vectors(data, te
 
 
 def test_several_systems_teach_as_one_over_the_own_group_from_the_trainset(data, teacher_scores):
-    other = -0.2 * data.columns["score_lex"].values + np.arange(len(data.columns["score_lex"].values)) % 3
-    columns = data.columns | {"score_den": type(data.columns["score_lex"])(other, data.columns["score_lex"].offsets)}
-    with_two = objectives.TrainingData(data.queries, data.passages, columns, data.examples)
+    first = data.trainset.scores["lex"]
+    second = Ragged(-0.2 * first.values + np.arange(len(first.values)) % 3, first.offsets)
+    trainset = data.trainset.with_scores({"den": second})
+    with_two = objectives.TrainingData(data.queries, data.passages, trainset)
     teacher = tiny.TEACHER | {"stage": None, "stages": ["lex", "den"], "loss": "kl", "scale": 10.0}
     _, terms, scores = loss_of(with_two, teachers=[teacher])
-    stored = [[columns[f"score_{name}"][row].tolist() for row in ROWS] for name in ("lex", "den")]
+    stored = [[trainset.scores[name][row].tolist() for row in ROWS] for name in ("lex", "den")]
     mixed = [[5 * (a + b) for a, b in zip(*map(min_max, rows), strict=True)] for rows in zip(*stored, strict=True)]
     student = [candidates(row, i, "own") for i, row in enumerate(scores)]
     expected = losses.kl(torch.tensor(student), torch.tensor(mixed)).item()
@@ -238,17 +240,17 @@ def test_several_systems_teach_as_one_over_the_own_group_from_the_trainset(data,
 @pytest.mark.parametrize("offset", [0.0, 1.0])
 @pytest.mark.parametrize("among", ["batch", "batch_negatives"])
 def test_graded_labels_of_other_queries_passages_are_0_whatever_is_added_to_the_own_ones(data, among, offset):
-    stored = data.columns["score_lex"]
+    stored = data.trainset.scores["lex"]
     grades = (np.arange(len(stored.values)) % 4).astype(np.float32)
-    columns = data.columns | {"score_labels": type(stored)(grades, stored.offsets)}
-    with_labels = objectives.TrainingData(data.queries, data.passages, columns, data.examples)
+    trainset = data.trainset.with_scores({"labels": Ragged(grades, stored.offsets)})
+    with_labels = objectives.TrainingData(data.queries, data.passages, trainset)
     teacher = {"stage": "labels", "loss": "kl", "candidates": among, "scale": 2.0, "own_offset": offset}
     teacher = tiny.TEACHER | teacher
     _, terms, scores = loss_of(with_labels, teachers=[teacher])
     labels, student = [], []
     for i, row in enumerate(ROWS):
         whole = [0.0] * (B * C)
-        whole[i * C : (i + 1) * C] = [2.0 * grade + offset for grade in columns["score_labels"][row].tolist()]
+        whole[i * C : (i + 1) * C] = [2.0 * grade + offset for grade in trainset.scores["labels"][row].tolist()]
         labels.append(candidates(whole, i, among))
         student.append(candidates(scores[i], i, among))
     expected = losses.kl(torch.tensor(student), torch.tensor(labels)).item()
@@ -261,7 +263,7 @@ def test_a_teachers_scores_are_normalised_and_then_scaled(data, normalize, scale
     _, terms, scores = loss_of(data, teachers=[tiny.TEACHER | teacher])
     errors = []
     for i, row in enumerate(ROWS):
-        stored = data.columns["score_lex"][row].tolist()
+        stored = data.trainset.scores["lex"][row].tolist()
         stored = [scale * t for t in (min_max(stored) if normalize else stored)]
         own = candidates(scores[i], i, "own")
         errors += [((own[0] - s) - (stored[0] - t)) ** 2 for s, t in zip(own[1:], stored[1:], strict=True)]
@@ -326,7 +328,7 @@ def test_flops_of_passages_leaves_out_short_ones_and_may_go_by_their_place(data,
 @pytest.mark.parametrize(("warmup", "shares"), [(0, [1, 1, 1]), (6, [1 / 36, 4 / 36, 9 / 36])])
 def test_a_training_warms_up_its_regularisers_step_by_step(folder, tmp_path, warmup, shares):
     settings = tiny.settings("lexicon", max_steps=3, regulariser_warmup=warmup, flops_passages=0.5)
-    train.train(tiny.arguments(folder, settings, tmp_path / "model"))
+    train.train(tiny.training(folder, settings, tmp_path / "model"))
     log = [json.loads(line) for line in (tmp_path / "model/train.jsonl").read_text().splitlines()]
     for line, share in zip([line for line in log if "loss" in line], shares, strict=True):
         expected = line["contrastive"] + share * (0.5 * line["flops_passages"] + 0.02 * line["flops_queries"])
@@ -336,8 +338,8 @@ def test_a_training_warms_up_its_regularisers_step_by_step(folder, tmp_path, war
 
 def test_a_resumed_training_goes_on_with_the_warm_up(folder, tmp_path, monkeypatch):
     settings = tiny.settings("lexicon", max_steps=4, regulariser_warmup=6, flops_passages=0.5)
-    train.train(tiny.arguments(folder, settings, tmp_path / "whole"))
-    killed = tiny.arguments(folder, settings, tmp_path / "killed", running={"checkpoint_steps": 1})
+    train.train(tiny.training(folder, settings, tmp_path / "whole"))
+    killed = tiny.training(folder, settings, tmp_path / "killed", running=RunningSettings(checkpoint_steps=1))
     whole = train.retriever_loss
 
     def until_the_third_step(*arguments):
@@ -360,7 +362,7 @@ def test_a_resumed_training_goes_on_with_the_warm_up(folder, tmp_path, monkeypat
 def test_a_teachers_loss_may_be_a_function_of_the_users(folder, data):
     teacher = tiny.TEACHER | {"stage": "lex", "loss": f"{folder}/own.py:doubled", "weight": 0.5, "scale": 3.0}
     total, terms, scores = loss_of(data, teachers=[teacher], contrastive_weight=0.0)
-    stored = [[3 * t for t in data.columns["score_lex"][row]] for row in ROWS]
+    stored = [[3 * t for t in data.trainset.scores["lex"][row]] for row in ROWS]
     own = [candidates(row, i, "own") for i, row in enumerate(scores)]
     expected = 2 * np.abs(np.array(own) - np.array(stored)).mean()
     assert terms["doubled_lex"].item() == pytest.approx(expected, rel=1e-4)
@@ -393,20 +395,20 @@ def test_a_loss_that_is_no_scalar_is_named(folder, data):
 def test_an_edited_file_of_the_users_and_other_vectors_make_another_training(folder, tmp_path):
     (own := tmp_path / "own.py").write_text(OWN_FILE)
     settings = tiny.settings("dense", extra_loss=f"{own}:spread")
-    vectors = [["den", *map(str, tiny.save_vectors(folder)["den"])]]
-    arguments = tiny.arguments(folder, settings, tmp_path / "model", teacher_vectors=vectors)
-    before = train.fingerprint_of(arguments, 1)
-    assert train.fingerprint_of(arguments, 1) == before
+    vectors = tiny.save_vectors(folder)["den"]
+    training = tiny.training(folder, settings, tmp_path / "model", teacher_vectors={"den": vectors})
+    before = training.fingerprint(1)
+    assert training.fingerprint(1) == before
     own.write_text(OWN_FILE + "\n")
-    edited = train.fingerprint_of(arguments, 1)
-    arguments.teacher_vectors = [vectors[0][:-1]]
-    assert len({before, edited, train.fingerprint_of(arguments, 1)}) == 3
+    edited = training.fingerprint(1)
+    fewer = replace(training, teacher_vectors={"den": vectors[:-1]})
+    assert len({before, edited, fewer.fingerprint(1)}) == 3
 
 
 def test_a_training_reads_the_vectors_of_its_teachers(folder, tmp_path):
     teacher = {"stage": None, "stages": ["den", "lex"], "loss": "kl", "candidates": "batch", "scale": 10.0}
     settings = tiny.settings("dense", max_steps=2, teachers=[tiny.TEACHER | teacher])
-    vectors = [[name, *map(str, files)] for name, files in tiny.save_vectors(folder).items()]
-    train.train(tiny.arguments(folder, settings, tmp_path / "model", teacher_vectors=vectors))
+    vectors = tiny.save_vectors(folder)
+    train.train(tiny.training(folder, settings, tmp_path / "model", teacher_vectors=vectors))
     first = json.loads((tmp_path / "model/train.jsonl").read_text().splitlines()[0])
     assert first["kl_den_lex_batch"] > 0

@@ -16,7 +16,8 @@ from transformers import T5Config, T5EncoderModel
 from led_pipeline.files.errors import InputError
 from led_pipeline.recipe import accelerate_file
 from led_pipeline.recipe.load import load_recipe
-from led_pipeline.training import sharding, train
+from led_pipeline.recipe.step_settings import RunningSettings
+from led_pipeline.training import sharding
 
 FSDP = FOLDER / "accelerate/fsdp.yaml"
 ZERO = {"distributed_type": "DEEPSPEED", "deepspeed_config": {"zero_stage": 2, "offload_optimizer_device": "none"}}
@@ -62,7 +63,7 @@ def test_the_variables_for_deepspeed_are_those_of_accelerate(tmp_path):
 
 def test_without_a_file_nothing_is_set(variables):
     before = dict(variables)
-    accelerator = sharding.accelerator_of(None, {})
+    accelerator = sharding.accelerator_of(None, 1.0)
     assert not sharding.is_sharded(accelerator) and variables == before
 
 
@@ -114,13 +115,13 @@ def test_what_accelerate_does_not_know_is_said_in_its_words(tmp_path, example):
 def test_deepspeed_that_is_missing_is_named(tmp_path, variables, monkeypatch):
     monkeypatch.setattr(sharding, "is_deepspeed_available", lambda: False)
     with pytest.raises(InputError, match=r"zero\.yaml: it asks for DeepSpeed, which is not installed; pip install"):
-        sharding.accelerator_of(written(tmp_path / "zero.yaml", ZERO), {"clip_norm": 1.0})
+        sharding.accelerator_of(written(tmp_path / "zero.yaml", ZERO), 1.0)
 
 
 @pytest.mark.usefixtures("variables")
 def test_a_machine_without_gpus_is_named():
     with pytest.raises(InputError, match=r"fsdp\.yaml: weights are sharded over GPUs, and there is none here"):
-        sharding.accelerator_of(str(FSDP), {})
+        sharding.accelerator_of(str(FSDP), 1.0)
 
 
 @pytest.mark.parametrize(
@@ -145,10 +146,11 @@ def test_a_state_on_disk_belongs_to_its_kind_of_sharding(tmp_path, example):
     other = written(tmp_path / "other.yaml", example, fsdp_config__fsdp_reshard_after_forward=False)
     files = [None, str(FSDP), other, full, written(tmp_path / "2.yaml", ZERO)]
     files.append(written(tmp_path / "3.yaml", ZERO, deepspeed_config__zero_stage=3))
-    arguments = [tiny.arguments(tmp_path, tiny.settings("dense"), tmp_path, running={"accelerate": f}) for f in files]
-    plain, fsdp, same, *others = [train.fingerprint_of(a, 2) for a in arguments]
+    running = [RunningSettings(accelerate=file) for file in files]
+    trainings = [tiny.training(tmp_path, tiny.settings("dense"), tmp_path, running=each) for each in running]
+    plain, fsdp, same, *others = [training.fingerprint(2) for training in trainings]
     assert same == fsdp and len({plain, fsdp, *others}) == 5
-    assert plain == train.fingerprint_of(tiny.arguments(tmp_path, tiny.settings("dense"), tmp_path), 2)
+    assert plain == tiny.training(tmp_path, tiny.settings("dense"), tmp_path).fingerprint(2)
 
 
 def test_a_recipe_hands_the_file_to_its_trainings_and_to_nothing_else():

@@ -1,6 +1,6 @@
-import argparse
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,10 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
 from led_pipeline.models.backbone import to_texts
 from led_pipeline.models.checkpoint import load
-from led_pipeline.training import health, losses, objectives, ranker_losses, train
+from led_pipeline.recipe.step_settings import RunningSettings, ValidationSettings
+from led_pipeline.training import losses, modules, objectives, ranker_losses, train
+from led_pipeline.training.inputs import Training
+from led_pipeline.training.modules import Retriever, trainable
 
 CPU = torch.device("cpu")
 ROWS = np.array([3, 0, 7, 12])  # of two epochs with ten examples each
@@ -33,7 +36,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(folder):
     return objectives.TrainingData.read(
-        folder / "trainset.arrow", folder / "queries.arrow", [folder / "passages.arrow"]
+        folder / "trainset.arrow", folder / "queries.arrow", [folder / "passages.arrow"], tiny.settings("dense")
     )
 
 
@@ -43,12 +46,11 @@ def vectors(encoder, store, rows, length: int) -> list[torch.Tensor]:
 
 
 def loss_of(folder, data, settings, model=None):
-    encoder, _ = load(folder / settings["family"], settings)
-    module = model or (encoder if settings["family"] == "ranker" else train.Retriever(encoder))
-    objective = objectives.ranker_loss if settings["family"] == "ranker" else objectives.retriever_loss
-    loss, terms = objective(module, data, ROWS, slice(0, 4), settings, CPU)
-    watched = {*health.SIGNS, "tokens"}
-    return encoder, loss.item(), {name: term.item() for name, term in terms.items() if name not in watched}
+    encoder = tiny.start(folder / settings.family, settings)
+    module = model or (encoder if settings.family == "ranker" else Retriever(encoder))
+    objective = objectives.ranker_loss if settings.family == "ranker" else objectives.retriever_loss
+    loss = objective(module, data, ROWS, slice(0, 4), settings, CPU)
+    return encoder, loss.total.item(), {name: term.item() for name, term in loss.terms.items()}
 
 
 def cross_entropy(scores: list[float], positive: int) -> float:
@@ -62,13 +64,13 @@ def test_a_retrievers_loss_is_the_sum_of_its_weighted_terms(folder, data, family
     settings = tiny.settings(family, teachers=[RANK, KL], contrastive_weight=0.7, **changes)
     encoder, loss, terms = loss_of(folder, data, settings)
 
-    passages = np.stack([data.columns["passages"][row] for row in ROWS])
-    queries = vectors(encoder, data.queries, data.columns["query"][ROWS], 8)
+    passages = np.stack([data.trainset.passages[row] for row in ROWS])
+    queries = vectors(encoder, data.queries, data.trainset.query[ROWS], 8)
     all_passages = vectors(encoder, data.passages, passages.ravel(), 20)
-    temperature = settings.get("temperature", 1.0)
+    temperature = settings.temperature
     scores = [[(q @ p).item() / temperature for p in all_passages] for q in queries]
     own = torch.tensor([row[4 * i : 4 * i + 4] for i, row in enumerate(scores)])
-    teacher = torch.from_numpy(np.stack([data.columns["score_lex"][row] for row in ROWS]))
+    teacher = torch.from_numpy(np.stack([data.trainset.scores["lex"][row] for row in ROWS]))
     expected = {
         "contrastive": sum(cross_entropy(row, 4 * i) for i, row in enumerate(scores)) / 4,
         "rank_lex": losses.rank(own[:, 1:], teacher[:, 1:]).item(),
@@ -88,11 +90,11 @@ def test_a_rankers_loss_compares_a_querys_own_candidates(folder, data):
     encoder, loss, terms = loss_of(folder, data, tiny.settings("ranker", teachers=[KL]))
     scores = []
     for row in ROWS:
-        query, passages = data.columns["query"][row], data.columns["passages"][row]
+        query, passages = data.trainset.query[row], data.trainset.passages[row]
         pairs = [tokens.pairs(data.queries, [query], 8, data.passages, [passage], 20) for passage in passages]
         scores.append([encoder(to_texts(pair, CPU)).item() for pair in pairs])
     contrastive = sum(cross_entropy(row, 0) for row in scores) / 4
-    teacher = torch.from_numpy(np.stack([data.columns["score_lex"][row] for row in ROWS]))
+    teacher = torch.from_numpy(np.stack([data.trainset.scores["lex"][row] for row in ROWS]))
     kl = losses.kl(torch.tensor(scores), teacher, temperature=3.0).item()
     assert terms == pytest.approx({"contrastive": contrastive, "kl_lex": kl}, rel=1e-4)
     assert loss == pytest.approx(contrastive + 1.5 * kl, rel=1e-4)
@@ -100,7 +102,7 @@ def test_a_rankers_loss_compares_a_querys_own_candidates(folder, data):
 
 def gradients_of(folder, data, settings, module) -> dict[str, torch.Tensor]:
     torch.manual_seed(1)
-    loss, _ = objectives.retriever_loss(module, data, ROWS, slice(0, 4), settings, CPU)
+    loss = objectives.retriever_loss(module, data, ROWS, slice(0, 4), settings, CPU).total
     loss.backward()
     return {name: parameter.grad for name, parameter in module.named_parameters() if parameter.grad is not None}
 
@@ -108,13 +110,13 @@ def gradients_of(folder, data, settings, module) -> dict[str, torch.Tensor]:
 def test_a_gradient_cache_computes_again_with_the_same_dropout(folder, data, monkeypatch):
     settings, found = tiny.settings("dense", gradient_cache=6), []
     for kept in (False, True):
-        encoder, _ = load(folder / "dense", settings)
+        encoder = tiny.start(folder / "dense", settings)
         for module in encoder.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.3
         if kept:
-            monkeypatch.setattr(train, "checkpoint", lambda encoder, part, use_reentrant: encoder(part))
-        found.append(gradients_of(folder, data, settings, train.trainable(encoder, settings).train()))
+            monkeypatch.setattr(modules, "checkpoint", lambda encoder, part, use_reentrant: encoder(part))
+        found.append(gradients_of(folder, data, settings, trainable(encoder, settings).train()))
     for name, value in found[1].items():
         torch.testing.assert_close(found[0][name], value, rtol=1e-5, atol=1e-7, msg=name)
 
@@ -125,7 +127,7 @@ def test_gradient_checkpointing_changes_no_gradient(folder, data, family, chunk)
     found = []
     for changes in ({}, {"gradient_checkpointing": True, "gradient_cache": chunk}):
         settings = tiny.settings(family, teachers=[RANK], **changes)
-        module = train.trainable(load(folder / family, settings)[0], settings).double().train()
+        module = trainable(tiny.start(folder / family, settings), settings).double().train()
         found.append(gradients_of(folder, data, settings, module))
     for mine, value in zip(found[1].values(), found[0].values(), strict=True):
         torch.testing.assert_close(mine, value, rtol=1e-6, atol=1e-9)
@@ -157,10 +159,10 @@ def test_a_gradient_cache_gives_the_gradients_of_the_whole_batch_from_chunks(fol
     found, sizes = {}, []
     for chunk in (None, 3):
         settings = tiny.settings(family, teachers=[KL], gradient_cache=chunk)
-        encoder, _ = load(folder / family, settings)
+        encoder = tiny.start(folder / family, settings)
         encoder.register_forward_pre_hook(lambda _, inputs, chunk=chunk: sizes.append((chunk, len(inputs[0]))))
         objective = objectives.ranker_loss if family == "ranker" else objectives.retriever_loss
-        loss, _ = objective(train.trainable(encoder, settings), data, ROWS, slice(0, 4), settings, CPU)
+        loss = objective(trainable(encoder, settings), data, ROWS, slice(0, 4), settings, CPU).total
         loss.backward()
         found[chunk] = [loss, *(p.grad for p in encoder.parameters() if p.grad is not None)]
     assert {size for chunk, size in sizes if chunk is None} == {16 if family == "ranker" else 20}
@@ -187,29 +189,27 @@ class Bf16(torch.nn.Module):
 @pytest.mark.parametrize("around", [False, True])
 def test_similarities_and_losses_are_float32_whatever_the_autocast_type(folder, data, monkeypatch, family, around):
     settings = tiny.settings(family, teachers=[RANK, KL], **({"temperature": 0.5} if family == "dense" else {}))
-    encoder, _ = load(folder / family, settings)
-    model = Bf16(encoder if family == "ranker" else train.Retriever(encoder))
+    encoder = tiny.start(folder / family, settings)
+    model = Bf16(encoder if family == "ranker" else Retriever(encoder))
     module, name = (ranker_losses, "ranking") if family == "ranker" else (losses, "contrastive")
     seen, compute = [], getattr(module, name)
     monkeypatch.setattr(module, name, lambda scores, *others: (seen.append(scores), compute(scores, *others))[1])
     objective = objectives.ranker_loss if family == "ranker" else objectives.retriever_loss
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=around):
-        loss, terms = objective(model, data, ROWS, slice(0, 4), settings, CPU)
+        loss = objective(model, data, ROWS, slice(0, 4), settings, CPU)
     (scores,) = seen
-    assert {scores.dtype, loss.dtype, *(term.dtype for name, term in terms.items() if name != "tokens")} == {
-        torch.float32
-    }
+    assert {tensor.dtype for tensor in (scores, loss.total, *loss.terms.values())} == {torch.float32}
     if family == "ranker":
         expected = model.outputs.view(4, 4)
         assert not torch.equal(expected, expected.bfloat16().float()), "its head runs in float32"
     else:
         queries, passages = model.outputs
-        expected = (queries.double() @ passages.double().T / settings.get("temperature", 1.0)).float()
-        rounded = (queries.bfloat16() @ passages.bfloat16().T / settings.get("temperature", 1.0)).float()
+        expected = (queries.double() @ passages.double().T / settings.temperature).float()
+        rounded = (queries.bfloat16() @ passages.bfloat16().T / settings.temperature).float()
         assert not torch.allclose(rounded, expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(scores, expected, rtol=1e-6, atol=1e-5)
     positives = torch.arange(4) * (0 if family == "ranker" else 4)
-    assert terms["contrastive"].item() == pytest.approx(losses.contrastive(expected, positives).item(), rel=1e-6)
+    assert loss.terms["contrastive"].item() == pytest.approx(losses.contrastive(expected, positives).item(), rel=1e-6)
 
 
 @torch.no_grad()
@@ -223,21 +223,21 @@ def test_huge_scores_of_a_lexicon_stage_are_clamped(folder, data):
 @pytest.mark.parametrize(("steps", "log_every"), [(10, 1), (99, 1), (100, 2), (4_000, 80), (99_891, 100)])
 def test_a_training_logs_about_fifty_times_and_at_least_every_hundred_steps(steps, log_every):
     settings = tiny.settings("dense", batch_size=1, epochs=1)
-    plan = train.build_plan(settings, {"checkpoint_min": 5.0}, steps, {"every": 7, "keep": "best", "measure": "MRR@10"})
+    plan = train.build_plan(settings, RunningSettings(checkpoint_min=5.0), steps, ValidationSettings(every=7))
     assert (plan.steps, plan.log_every, plan.validate_every, plan.checkpoint_min) == (steps, log_every, 7, 5.0)
-    assert train.build_plan(settings, {}, steps, None).validate_every == 0
+    assert train.build_plan(settings, RunningSettings(), steps, None).validate_every == 0
 
 
 def test_a_trained_stage_is_a_checkpoint_with_its_log_and_settings(folder, tmp_path):
     settings = tiny.settings("dense", max_steps=3, teachers=[RANK])
-    train.train(tiny.arguments(folder, settings, tmp_path / "model"))
-    assert read_json(tmp_path / "model/settings.json") == settings
+    train.train(tiny.training(folder, settings, tmp_path / "model"))
+    assert read_json(tmp_path / "model/settings.json") == settings.model_dump(mode="json")
     assert read_json(tmp_path / "model/software.json")["transformers"] == transformers.__version__
     lines = [json.loads(line) for line in (tmp_path / "model/train.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 3]
-    trained, kept = load(tmp_path / "model")
-    assert kept["family"] == "dense"
-    initial = load(folder / "dense", settings)[0]
+    trained, loaded = load(tmp_path / "model")
+    assert loaded.family == "dense" and loaded.query_length == settings.query_length
+    initial = tiny.start(folder / "dense", settings)
     changed = [n for n, p in trained.named_parameters() if not torch.equal(p, initial.get_parameter(n))]
     assert any("word_embeddings" in n for n in changed) and not any("pooler" in n for n in changed)
 
@@ -247,9 +247,8 @@ def test_a_seed_decides_the_bits_of_a_training(folder, tmp_path, family):
     """Dropout is on, so another seed gives other weights."""
     tiny.backbone(family, hidden_dropout_prob=0.2).save_pretrained(tmp_path / "initial")
     for name, seed in (("a", 42), ("b", 42), ("c", 43)):
-        arguments = tiny.arguments(folder, tiny.settings(family, max_steps=3, seed=seed), tmp_path / name)
-        arguments.init = str(tmp_path / "initial")
-        train.train(arguments)
+        settings = tiny.settings(family, max_steps=3, seed=seed)
+        train.train(tiny.training(folder, settings, tmp_path / name, init=str(tmp_path / "initial")))
     first, second, other = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("a", "b", "c"))
     assert first == second != other
 
@@ -268,11 +267,11 @@ def positives_first(model, data) -> float:
 def test_a_training_learns_what_it_is_shown(tmp_path, family):
     tiny.save_dataset(tmp_path, epochs=20)
     settings = tiny.settings(family, learning_rate=0.01, epochs=20)
-    train.train(tiny.arguments(tmp_path, settings, tmp_path / "model"))
+    train.train(tiny.training(tmp_path, settings, tmp_path / "model"))
     files = tmp_path / "trainset.arrow", tmp_path / "queries.arrow", [tmp_path / "passages.arrow"]
-    data = objectives.TrainingData.read(*files)
+    data = objectives.TrainingData.read(*files, settings)
     before, after = (
-        positives_first(load(source, settings)[0].eval(), data) for source in (tmp_path / family, tmp_path / "model")
+        positives_first(tiny.start(source, settings).eval(), data) for source in (tmp_path / family, tmp_path / "model")
     )
     assert before < 0.5 and after > 0.8, (before, after)
 
@@ -282,34 +281,32 @@ DATA_FILES = ["trainset.arrow", "queries.arrow", "passages.arrow", "ranking", "d
 
 
 @pytest.fixture
-def fingerprinted(tmp_path) -> argparse.Namespace:
-    """Return a command line whose files hold a word each."""
+def fingerprinted(tmp_path) -> Training:
+    """Return a training whose files hold a word each."""
     for name in MODEL_FILES:
         (tmp_path / name).parent.mkdir()
     for name in MODEL_FILES + DATA_FILES:
         (tmp_path / name).write_text(name)
-    a = tiny.arguments(tmp_path, tiny.settings("dense"), tmp_path / "out", validation={"every": 2})
-    a.query_init, a.teacher_vectors = str(tmp_path / "query"), [["lex", str(tmp_path / "lex.arrow")]]
-    a.validation_ranking, a.validation_qrels = tmp_path / "ranking", tmp_path / "dev.qrels"
-    a.validation_queries = tmp_path / "dev.arrow"
-    return a
+    validation = replace(tiny.validation(tmp_path, "ranking", every=2), queries=tmp_path / "dev.arrow")
+    others = {"query_init": str(tmp_path / "query"), "teacher_vectors": {"lex": [tmp_path / "lex.arrow"]}}
+    return tiny.training(tmp_path, tiny.settings("dense"), tmp_path / "out", validation=validation, **others)
 
 
 @pytest.mark.parametrize("file", MODEL_FILES + DATA_FILES)
 def test_a_checkpoint_belongs_to_the_content_of_every_file_that_decides_the_weights(fingerprinted, tmp_path, file):
-    before = train.fingerprint_of(fingerprinted, 1)
-    assert train.fingerprint_of(fingerprinted, 1) == before
+    before = fingerprinted.fingerprint(1)
+    assert fingerprinted.fingerprint(1) == before
     (tmp_path / file).write_text("something else")
-    assert train.fingerprint_of(fingerprinted, 1) != before
+    assert fingerprinted.fingerprint(1) != before
 
 
 def test_a_checkpoint_belongs_to_settings_validation_and_number_of_processes(fingerprinted):
-    before = train.fingerprint_of(fingerprinted, 1)
-    assert train.fingerprint_of(fingerprinted, 2) != before
-    for changes in ({"settings": tiny.settings("dense", seed=43)}, {"validation": {"every": 3}}):
-        assert train.fingerprint_of(argparse.Namespace(**vars(fingerprinted) | changes), 1) != before
-    running = argparse.Namespace(**vars(fingerprinted) | {"running": {"checkpoint_min": 5}})
-    assert train.fingerprint_of(running, 1) == before
+    before = fingerprinted.fingerprint(1)
+    assert fingerprinted.fingerprint(2) != before
+    validation = replace(fingerprinted.validation, settings=ValidationSettings(every=3))
+    for changes in ({"settings": tiny.settings("dense", seed=43)}, {"validation": validation}):
+        assert replace(fingerprinted, **changes).fingerprint(1) != before
+    assert replace(fingerprinted, running=RunningSettings(checkpoint_min=5)).fingerprint(1) == before
 
 
 # --- batches of one query
@@ -330,8 +327,8 @@ def train_on(folder: Path, family: str, passages: list[str], queries: list[str],
         },
         {"examples": str(len(lists))},
     )
-    settings = tiny.settings(family, batch_size=1, negatives_per_query=len(lists[0]) - 1)
-    train.train(tiny.arguments(folder, settings, folder / "model"))
+    settings = tiny.settings(family, batch_size=1)
+    train.train(tiny.training(folder, settings, folder / "model"))
     return [json.loads(line) for line in (folder / "model/train.jsonl").read_text().splitlines()]
 
 

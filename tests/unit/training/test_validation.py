@@ -1,5 +1,5 @@
-import argparse
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +11,6 @@ from led_pipeline.data.tables import Ragged, Ranking, read_column, write_ranking
 from led_pipeline.data.tokens import TokenStore, pairs
 from led_pipeline.inference import batches
 from led_pipeline.models.backbone import to_texts
-from led_pipeline.models.checkpoint import load
 from led_pipeline.training.validation import Reranking, by_id
 from led_pipeline.training.validation_measures import values
 
@@ -55,23 +54,19 @@ def dataset(tmp_path_factory):
     return folder, ranking
 
 
-def reranking(folder, queries: int, ranking: str | None = "ranking.parquet", names=None, **validation) -> Reranking:
+def reranking(
+    folder, settings, queries: int, ranking: str | None = "ranking.parquet", names=None, **validation
+) -> Reranking:
     names = {"queries": "queries.parquet", "qrels": "dev.qrels"} | (names or {})
-    arguments = argparse.Namespace(
-        validation={"queries": queries, "depth": DEPTH, "measure": "MRR@10", "exclude_query_id": False} | validation,
-        validation_ranking=ranking and folder / ranking,
-        validation_queries=folder / "queries.arrow",
-        validation_qrels=folder / names["qrels"],
-        validation_ids=[folder / names["queries"], folder / "passages.parquet"],
-        settings={"family": "dense"},
-        passages=[folder / "passages.arrow"],
-    )
-    return Reranking.read(arguments, Accelerator(cpu=True))
+    files = tiny.validation(folder, ranking, queries=queries, depth=DEPTH, **validation)
+    ids = folder / names["queries"], folder / "passages.parquet"
+    files = replace(files, qrels=folder / names["qrels"], ids=ids)
+    return Reranking.read(files, [folder / "passages.arrow"], settings, Accelerator(cpu=True))
 
 
 def score_of(model, settings, stores, query: int, passage: int) -> float:
     """Return the score of one pair, each text encoded alone."""
-    if settings["family"] == "ranker":
+    if settings.family == "ranker":
         return model(to_texts(pairs(stores[0], [query], 8, stores[1], [passage], 20), CPU)).item()
     sides = zip(stores, (query, passage), (8, 20), strict=True)
     left, right = (model(to_texts(store.texts([row], length), CPU))[0] for store, row, length in sides)
@@ -85,7 +80,7 @@ def test_mrr_reranks_the_candidates_of_the_first_queries(dataset, monkeypatch, f
     monkeypatch.setitem(batches.TOKENS_PER_BATCH, "cpu", 100)
     folder, ranking = dataset
     settings = tiny.settings(family)
-    model = load(folder / family, settings)[0]
+    model = tiny.start(folder / family, settings)
     stores = TokenStore([folder / "queries.arrow"]), TokenStore([folder / "passages.arrow"])
     total, counted = 0.0, 0
     for i, (query, passages, _) in enumerate(ranking):
@@ -97,7 +92,7 @@ def test_mrr_reranks_the_candidates_of_the_first_queries(dataset, monkeypatch, f
         found = [rank for rank, p in enumerate(ranked[:10], 1) if p in relevant]
         total += 1 / found[0] if found else 0.0
         counted += 1
-    assert reranking(folder, queries).mean(model, settings) == pytest.approx(total / counted)
+    assert reranking(folder, settings, queries).mean(model) == pytest.approx(total / counted)
     assert total > 0
 
 
@@ -121,7 +116,7 @@ def test_the_queries_with_the_lowest_ids_are_validated(dataset):
     write_strings(folder / "numbers.parquet", [{"id": names}], ["id"])
     rows = [(3, 29)] + [(query, int(passages[0])) for query, passages, _ in ranking]
     (folder / "numbers.qrels").write_text("".join(f"{names[query]}\t0\t{row}\t1\n" for query, row in rows))
-    read = reranking(folder, 4, names={"queries": "numbers.parquet", "qrels": "numbers.qrels"})
+    read = reranking(folder, tiny.settings("dense"), 4, names={"queries": "numbers.parquet", "qrels": "numbers.qrels"})
     assert [names[query] for query in ranking.queries[read.sample]] == ["3", "5", "9", "10"]
 
 
@@ -162,7 +157,7 @@ def test_a_query_without_relevant_passages_counts_0():
 def test_a_querys_own_passage_can_be_left_out_before_the_candidates_are_counted(dataset, family, ranking):
     folder, ranked = dataset
     settings = tiny.settings(family)
-    model = load(folder / family, settings)[0]
+    model = tiny.start(folder / family, settings)
     ids = read_column(folder / "passages.parquet", "id")
     own: dict[int, int] = {}  # one of the first candidates, or of the judged ones the positive; of each query another
     for query, passages, _ in ranked:
@@ -182,9 +177,9 @@ def test_a_querys_own_passage_can_be_left_out_before_the_candidates_are_counted(
         best = sorted(scores, key=scores.get, reverse=True)
         expected += next((1 / rank for rank, p in enumerate(best[:10], 1) if p in relevant), 0.0) / 9
     names = {"queries": "renamed.parquet", "qrels": "renamed.qrels"}
-    made = reranking(folder, 9, ranking, names, exclude_query_id=True)
-    assert made.mean(model, settings) == pytest.approx(expected)
-    assert expected != pytest.approx(reranking(folder, 9, ranking, names).mean(model, settings))
+    made = reranking(folder, settings, 9, ranking, names, exclude_query_id=True)
+    assert made.mean(model) == pytest.approx(expected)
+    assert expected != pytest.approx(reranking(folder, settings, 9, ranking, names).mean(model))
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -192,7 +187,7 @@ def test_a_querys_own_passage_can_be_left_out_before_the_candidates_are_counted(
 def test_the_judged_passages_alone_can_be_ranked_by_another_measure(dataset, family):
     folder, ranking = dataset
     settings = tiny.settings(family)
-    model = load(folder / family, settings)[0]
+    model = tiny.start(folder / family, settings)
     stores = TokenStore([folder / "queries.arrow"]), TokenStore([folder / "passages.arrow"])
     expected = []
     for query, passages, _ in list(ranking)[:5]:
@@ -202,6 +197,6 @@ def test_the_judged_passages_alone_can_be_ranked_by_another_measure(dataset, fam
         gains = [[grades[p] for p in ranked], sorted(grades.values(), reverse=True)]
         found, ideal = (sum(g / math.log2(rank + 1) for rank, g in enumerate(side, 1)) for side in gains)
         expected.append(found / ideal)
-    judged = reranking(folder, 5, ranking=None, measure="nDCG@10")
-    assert judged.mean(model, settings) == pytest.approx(np.mean(expected))
+    judged = reranking(folder, settings, 5, ranking=None, measure="nDCG@10")
+    assert judged.mean(model) == pytest.approx(np.mean(expected))
     assert min(expected) < 1

@@ -1,16 +1,21 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import tiny
 import torch
 from accelerate import Accelerator
 from torch import nn
 
+from led_pipeline.data.examples import Trainset
+from led_pipeline.data.ragged import Ragged
 from led_pipeline.files.errors import InputError
 from led_pipeline.models.lexicon import LexiconEncoder
+from led_pipeline.recipe.step_settings import RunningSettings
 from led_pipeline.training import objectives, train, watch
 from led_pipeline.training.health import SIGNS
+from led_pipeline.training.modules import Retriever
 from led_pipeline.training.watch import Watch, flops_per_token, peak_tflops
 
 
@@ -63,7 +68,7 @@ def test_a_line_of_the_log_has_losses_health_and_the_speed_since_the_line_before
                 clock.now += 1_000
         watched.count(step, tokens=50_000)
         if step in (5, 10):
-            watched.losses({"loss": 1.5, "rank_lex": 0.25, "largest_score": 3.0}, learning_rate=0.1)
+            watched.losses({"loss": 1.5, "rank_lex": 0.25}, {"largest_score": 3.0}, learning_rate=0.1)
     first, second = (json.loads(line) for line in watched.path.read_text().splitlines())
     # 5 steps of 4 queries in 10 s; 250,000 tokens x 6,000 FLOPs in 10 s are 1.5e8 FLOP/s, 2.5 times this peak.
     assert first["speed"] == {
@@ -85,7 +90,7 @@ def test_a_resumed_training_counts_from_where_it_was(watched, clock):
     watched.start(step=10, validated=0, seconds=30.0)
     clock.now += 5
     watched.count(11, tokens=0)
-    watched.losses({"loss": 1.0}, learning_rate=0.1)
+    watched.losses({"loss": 1.0}, {}, learning_rate=0.1)
     line = json.loads(watched.path.read_text())
     assert line["seconds"] == 35 and line["speed"] == {"seconds_left": 45.0, "queries_per_s": 0.8}
 
@@ -96,7 +101,7 @@ def test_on_a_terminal_there_is_a_bar(tmp_path, monkeypatch, capsys):
     (tmp_path / "led").mkdir()
     shown.start(step=0, validated=0, seconds=0)
     shown.count(1, tokens=3)
-    shown.losses({"loss": 1.5}, learning_rate=0.1)
+    shown.losses({"loss": 1.5}, {}, learning_rate=0.1)
     shown.finish(None)
     assert "led:  50%" in capsys.readouterr().err
 
@@ -112,9 +117,8 @@ def test_lines_that_a_resumed_training_writes_again_are_cut(tmp_path):
 def test_a_training_writes_what_tensorboard_shows(tmp_path):
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     tiny.save_dataset(tmp_path)
-    arguments = tiny.arguments(tmp_path, tiny.settings("lexicon", max_steps=3), tmp_path / "lex")
-    arguments.running = {"tracking": ["tensorboard"]}
-    train.train(arguments)
+    running = RunningSettings(tracking=["tensorboard"])
+    train.train(tiny.training(tmp_path, tiny.settings("lexicon", max_steps=3), tmp_path / "lex", running=running))
     (events,) = (tmp_path / "lex.checkpoints").glob("*/events.out.tfevents.*")
     shown = event_accumulator.EventAccumulator(str(events))
     shown.Reload()
@@ -128,9 +132,10 @@ def test_a_training_writes_what_tensorboard_shows(tmp_path):
 
 def test_a_tracker_that_is_not_installed_is_named_before_anything_is_loaded(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "is_wandb_available", lambda: False)
-    arguments = tiny.arguments(tmp_path, tiny.settings("dense"), tmp_path / "led", running={"tracking": ["wandb"]})
+    running = RunningSettings(tracking=["wandb"])
+    training = tiny.training(tmp_path, tiny.settings("dense"), tmp_path / "led", running=running)
     with pytest.raises(InputError, match="tracking: wandb is not installed; pip install wandb, or take it out"):
-        train.train(arguments)
+        train.train(training)
 
 
 def test_the_real_tokens_of_a_batch_are_counted(tmp_path):
@@ -139,13 +144,13 @@ def test_the_real_tokens_of_a_batch_are_counted(tmp_path):
     tiny.save_tokenizer(tmp_path / "tokenizer")
     for name, texts in {"queries": ["a b"], "passages": ["a b", "c"]}.items():
         stores.append(tiny.save_store(tmp_path / f"{name}.arrow", tmp_path / "tokenizer", {"text": texts}))
-    columns = {"query": torch.zeros(1).int().numpy(), "passages": torch.tensor([[0, 1]]).numpy()}
-    data = objectives.TrainingData(*stores, columns, 1)
-    rows, own = torch.zeros(1).int().numpy(), slice(0, 1)
+    trainset = Trainset(np.zeros(1, dtype=np.int32), Ragged.from_rows([np.array([0, 1])], np.int32), 1)
+    data = objectives.TrainingData(*stores, trainset)
+    rows, local = np.zeros(1, dtype=np.int64), slice(0, 1)
     for family, expected in {"dense": 4 + 4 + 3, "ranker": (4 + 3) + (4 + 2)}.items():
         tiny.backbone(family).save_pretrained(tmp_path / family)
-        encoder = train.load(tmp_path / family, tiny.settings(family))[0]
+        encoder = tiny.start(tmp_path / family, tiny.settings(family))
         compute = objectives.ranker_loss if family == "ranker" else objectives.retriever_loss
-        model = encoder if family == "ranker" else train.Retriever(encoder)
-        _, terms = compute(model, data, rows, own, tiny.settings(family), torch.device("cpu"))
-        assert terms["tokens"].item() == expected
+        model = encoder if family == "ranker" else Retriever(encoder)
+        settings = tiny.settings(family)
+        assert compute(model, data, rows, local, settings, torch.device("cpu")).tokens == expected
