@@ -204,7 +204,7 @@ class _NoRecord(ValueError):
     """A line of JSON is not a record of scores; the message says why."""
 
 
-_SHAPES = "expected the keys query, docs and scores (as many of both), or query, positive, negative, score"
+_SHAPES = "expected the keys query, docs and scores (lists of equal length), or query, positive, negative, score"
 
 
 def _record(record: dict[str, Any]) -> tuple[str, list[str], list[float], bool]:

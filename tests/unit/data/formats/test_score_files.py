@@ -195,7 +195,7 @@ def test_a_pickle_that_is_cut_off_is_refused(tmp_path, keep):
         ("a.json", '{"q": {"p": "high"}}', "query 'q': score 'high', expected a number"),
         ("a.json", '{"q": {"p": NaN}}', "query 'q': the score is nan, expected a finite number"),
         ("a.json", '{"a b": {"p": 1}}', "a query is 'a b', expected an id"),
-        ("a.jsonl", '{"query": "q", "docs": ["a"], "scores": [1, 2]}\n', ":1: .*as many of both"),
+        ("a.jsonl", '{"query": "q", "docs": ["a"], "scores": [1, 2]}\n', ":1: .*lists of equal length"),
         ("a.jsonl", '{"query": "q", "docs": ["a"], "scores": [1]}\n{"query"\n', ":2: not valid JSON"),
         ("a.jsonl", lines(*[{"query": q, "docs": ["a"], "scores": [1]} for q in "qrq"]), "query 'q' comes again"),
         ("a.jsonl", lines({"query": "q", "docs": ["a", "a"], "scores": [1, 2]}), "a passage of query 'q' comes twice"),
