@@ -2,7 +2,7 @@
 
 Targets: `led_final` (everything the recipe trains, measured and reported), or any file that the rules name, for instance
 results/msmarco/models/lex_warmup or results/msmarco/eval/led.dev.json. The recipe is config/config.yaml unless
-`--configfile` names another one. The target stands first, since `--configfile` and `--resources` take all that follows
+`--configfile` names another one. The target comes first, since `--configfile` and `--resources` take all that follows
 them: `snakemake led_final --cores all --resources gpu=8`.
 """
 
@@ -17,6 +17,8 @@ if not workflow.configfiles:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/contents.smk"
+include: "workflow/rules/start.smk"
 include: "workflow/rules/preflight.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/trainset.smk"
@@ -31,9 +33,9 @@ rule led_final:
     """Train every stage of the recipe, evaluate all of them and write the report."""
     default_target: True
     input:
-        f"{ROOT}/report/index.html",
-        f"{ROOT}/report/table.txt",
-        [f"{ROOT}/report/gate.json"] if RECIPE.evaluation.gate else [],
+        LAYOUT.page,
+        LAYOUT.table,
+        [LAYOUT.gate] if RECIPE.evaluation.gate else [],
     localrule: True
 
 
@@ -43,7 +45,7 @@ onstart:
 
 
 onsuccess:
-    table = Path(ROOT, "report", "table.txt")
+    table = Path(LAYOUT.table)
     if table.is_file():
         print(table.read_text(encoding="utf-8"))
-        print(f"Look at {ROOT}/report/index.html next.")
+        print(f"Look at {LAYOUT.page} next.")

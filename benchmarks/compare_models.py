@@ -27,7 +27,7 @@ from transformers import (
     AutoTokenizer,
 )
 
-from led_pipeline.models import checkpoint
+from led_pipeline.models import saved_model
 
 POOLINGS = {"cls": "cls", "mean": "mean", "last": "lasttoken"}
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "targets": None}
@@ -52,7 +52,7 @@ def encoded(case: Case, name: str, pooling: str, *more: nn.Module, **options: An
 def projection() -> Dense:
     """Return their module with random weights, which become those of our head, too."""
     weight = torch.randn(HEAD, HIDDEN, generator=torch.Generator().manual_seed(1))
-    save_file({"weight": weight}, folder("roberta") / checkpoint.HEAD)
+    save_file({"weight": weight}, folder("roberta") / saved_model.HEAD)
     return Dense(HIDDEN, HEAD, bias=False, activation_function=nn.Identity(), init_weight=weight)
 
 
@@ -121,9 +121,9 @@ def exported() -> Path:
     out = root() / "merged"
     out.mkdir()
     chosen = settings("bert", trained=True, lora=LORA)
-    model = checkpoint.start(str(folder("bert")), chosen, folder("bert"))
+    model = saved_model.start(str(folder("bert")), chosen, folder("bert"))
     stir(model)
-    checkpoint.save(model, chosen, folder("bert"), out)
+    saved_model.save(model, chosen, folder("bert"), out)
     return out
 
 

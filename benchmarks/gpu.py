@@ -23,7 +23,7 @@ from torch import nn
 from led_pipeline.inference import batches
 from led_pipeline.inference.encode import dense_rows, sparse_rows
 from led_pipeline.models import backbone
-from led_pipeline.models.backbone import hidden_states, padded_hidden_states, to_texts
+from led_pipeline.models.backbone import hidden_states, padded_hidden_states, to_packed_batch
 from led_pipeline.models.dense import DenseEncoder
 from led_pipeline.models.lexicon import LexiconEncoder
 from led_pipeline.training import modules, objectives
@@ -116,7 +116,7 @@ def assembly(b: Bench) -> list[object]:
 def agreement(b: Bench, dtype: torch.dtype) -> list[object]:
     """Return the largest difference to the padded way, relative to the largest value."""
     model = b.encoder("dense").eval().backbone
-    texts = to_texts(b.store.texts(np.arange(min(b.texts, 256)), 128), b.device)
+    texts = to_packed_batch(b.store.texts(np.arange(min(b.texts, 256)), 128), b.device)
     with torch.inference_mode(), torch.autocast(b.device.type, torch.bfloat16, enabled=dtype != torch.float32):
         found, expected = hidden_states(model, texts), padded_hidden_states(model, texts)
     error = (found.float() - expected.float()).abs()

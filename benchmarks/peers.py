@@ -23,7 +23,7 @@ from transformers import AttentionInterface, PreTrainedTokenizerFast
 
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.inference.encode import dense_rows, sparse_rows
-from led_pipeline.models.backbone import ATTENTION, attend, to_texts
+from led_pipeline.models.backbone import ATTENTION, attend, to_packed_batch
 from led_pipeline.models.dense import DenseEncoder
 from led_pipeline.models.lexicon import LexiconEncoder
 from led_pipeline.training import losses
@@ -93,7 +93,7 @@ def compare_step(encoder: DenseEncoder, peer: SentenceTransformer, a: argparse.N
         optimizer.zero_grad()
 
     def ours() -> tuple[torch.Tensor, ...]:
-        return encoder(to_texts(batches[0].followed_by(batches[1]), CPU)).split([len(b) for b in batches])
+        return encoder(to_packed_batch(batches[0].followed_by(batches[1]), CPU)).split([len(b) for b in batches])
 
     def theirs() -> list[torch.Tensor]:
         return [peer(dict(batch))["sentence_embedding"] for batch in features]

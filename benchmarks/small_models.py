@@ -46,8 +46,8 @@ import tiny
 
 from led_pipeline.data.prefixes import with_prefix
 from led_pipeline.data.tokens import TokenStore, pairs
-from led_pipeline.models.backbone import to_texts
-from led_pipeline.models.sides import side
+from led_pipeline.models.backbone import to_packed_batch
+from led_pipeline.models.bi_encoder import encoder_of
 from led_pipeline.recipe.settings import Side
 from led_pipeline.recipe.step_settings import ImportSettings, ModelSettings, TrainingSettings
 
@@ -190,7 +190,7 @@ class Case:
         chosen = settings(name, **changes)
         store = with_prefix(self.store(name, self.texts, chosen), which, folder(name), chosen)
         batch = store.texts(np.arange(len(self.texts)), LENGTH)
-        return side(load(name, query_init, **changes), which)(to_texts(batch, CPU))
+        return encoder_of(load(name, query_init, **changes), which)(to_packed_batch(batch, CPU))
 
     @torch.no_grad()
     def scores(self, name: str, **changes: Any) -> Tensor:
@@ -199,7 +199,7 @@ class Case:
         stores = (self.store(name, texts, chosen) for texts in (self.queries, self.short))
         rows = np.arange(self.count)
         queries, passages = stores
-        return load(name, **changes)(to_texts(pairs(queries, rows, LENGTH, passages, rows, LENGTH), CPU))
+        return load(name, **changes)(to_packed_batch(pairs(queries, rows, LENGTH, passages, rows, LENGTH), CPU))
 
     @property
     def short(self) -> list[str]:

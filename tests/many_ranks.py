@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import nn
 
-from led_pipeline.models.backbone import Texts
+from led_pipeline.models.backbone import PackedBatch
 from led_pipeline.recipe.step_settings import RunningSettings, TrainingSettings
 from led_pipeline.training import objectives, train
 from led_pipeline.training.checkpoints import Checkpoints
@@ -71,7 +71,7 @@ class SecondPass(nn.Module):
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, texts: Texts) -> torch.Tensor:
+    def forward(self, texts: PackedBatch) -> torch.Tensor:
         vectors = self.encoder(texts)
         first = len(vectors) * 5 // 9
         stretch = torch.linspace(0.5, 1.5, vectors.shape[1], dtype=vectors.dtype)

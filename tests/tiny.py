@@ -24,8 +24,8 @@ from led_pipeline.data.same_text import with_contents
 from led_pipeline.data.tables import CONTENT, Ragged, Ranking, read_arrow, write_arrow, write_ranking, write_strings
 from led_pipeline.data.tokens import Batch, TokenStore, tokenise
 from led_pipeline.data.trainset import Candidates, draw_trainset, join
-from led_pipeline.models import checkpoint
-from led_pipeline.models.backbone import Texts, to_texts
+from led_pipeline.models import saved_model
+from led_pipeline.models.backbone import PackedBatch, to_packed_batch
 from led_pipeline.recipe.schema import Section
 from led_pipeline.recipe.step_settings import (
     IMPORT,
@@ -115,11 +115,11 @@ def batch(lengths: Sequence[int] = LENGTHS, seed: int = 0) -> tuple[torch.Tensor
     return ids, mask
 
 
-def unpadded(ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor | None = None) -> Texts:
+def unpadded(ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor | None = None) -> PackedBatch:
     """Return the texts of a padded batch as what our models read."""
     real = mask.bool()
     given = None if types is None else types[real].numpy()
-    return to_texts(Batch(ids[real].numpy(), mask.sum(dim=1).numpy(), given), torch.device("cpu"))
+    return to_packed_batch(Batch(ids[real].numpy(), mask.sum(dim=1).numpy(), given), torch.device("cpu"))
 
 
 def lexicon_backbone(name: str) -> nn.Module:
@@ -200,7 +200,7 @@ def start(
     query_init: str | None = None,
 ) -> nn.Module:
     """Return the model that a stage starts from; its tokenizer is the model's unless given."""
-    return checkpoint.start(str(source), settings, tokenizer or source, passages, query_init)
+    return saved_model.start(str(source), settings, tokenizer or source, passages, query_init)
 
 
 def save_dataset(folder: Path, queries: int = 10, passages: int = 30, **changes: Any) -> None:

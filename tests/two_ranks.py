@@ -13,7 +13,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 
 from led_pipeline.files.atomic import write_json
 from led_pipeline.inference import encode, score
-from led_pipeline.models.checkpoint import save
+from led_pipeline.models.saved_model import save
 from led_pipeline.recipe.step_settings import RunningSettings
 from led_pipeline.training import objectives, train
 from led_pipeline.training.checkpoints import Checkpoints

@@ -1,6 +1,6 @@
 """The command `led`: what a person asks of the pipeline besides running it.
 
-`led plan [--configfile F]` prints what a recipe takes and what stands in its way on this machine, in seconds.
+`led plan [--configfile F]` prints what a recipe takes and what would prevent a run on this machine, in seconds.
 `led reference` prints the page docs/reference/recipe.md: every key of a recipe; with `--schema` a JSON schema of them.
 `led summary results/a results/b` sets the measures of several datasets beside one another, with their mean.
 """
@@ -16,6 +16,7 @@ from led_pipeline.jobs.command import run_main
 from led_pipeline.plan.checks import Site
 from led_pipeline.plan.preflight import elsewhere, look, report, status
 from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.load import load_recipe, trained_in
 from led_pipeline.recipe.reference import page, schema
 
@@ -23,14 +24,14 @@ CONFIG = Path("config/config.yaml")
 
 
 def read_recipe(path: Path, folder: Path) -> Recipe:
-    """Read and check a config file; `folder` is where results/ lies or will lie.
+    """Read and check a config file; `folder` is the one that has or gets results/.
 
     Raises:
         InputError: it is not there, not YAML, or not a recipe.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; name a config with --configfile")
-    return load_recipe(read_yaml(path) or {}, trained=lambda dataset: trained_in(folder / "results" / dataset))
+    return load_recipe(read_yaml(path) or {}, trained=lambda dataset: trained_in(folder / Layout.of(dataset).root))
 
 
 def beside(name: str) -> Path:
@@ -41,13 +42,11 @@ def beside(name: str) -> Path:
 
 def plan(arguments: argparse.Namespace) -> int:
     recipe = read_recipe(arguments.configfile, arguments.directory)
-    results = arguments.directory / "results" / recipe.dataset.name
-    site = Site(
-        results, beside("sources.yaml"), beside("published.yaml"), elsewhere(arguments.executor), arguments.gpus
-    )
-    made, found = look(recipe, site)
-    print(report(recipe, site, made, found))
-    return status(found)
+    folder = arguments.directory / Layout.of(recipe.dataset.name).root
+    site = Site(folder, beside("sources.yaml"), beside("published.yaml"), elsewhere(arguments.executor), arguments.gpus)
+    cost, results = look(recipe, site)
+    print(report(recipe, site, cost, results))
+    return status(results)
 
 
 def reference(arguments: argparse.Namespace) -> int:
@@ -68,9 +67,9 @@ def summarise(arguments: argparse.Namespace) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="led", description="led_pipeline: ask about a recipe and its results.")
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("plan", help="what a recipe takes, and what stands in its way here")
+    command = commands.add_parser("plan", help="what a recipe takes, and what would prevent a run here")
     command.add_argument("--configfile", type=Path, default=CONFIG, help=f"the recipe (default: {CONFIG})")
-    command.add_argument("--directory", type=Path, default=Path(), help="where results/ lies or will lie")
+    command.add_argument("--directory", type=Path, default=Path(), help="the folder that has or gets results/")
     command.add_argument("--gpus", type=int, help="no job gets more, as with snakemake --resources gpu=N")
     command.add_argument("--executor", default="local", help="as with snakemake --executor; slurm: GPUs are elsewhere")
     command.set_defaults(run=plan)

@@ -52,4 +52,4 @@ def test_a_checkout_that_snakemake_cannot_be_called_in_is_refused_in_a_sentence(
     (tmp_path / name).mkdir()
     answer = WorkflowCopy(tmp_path / name).snakemake("led_final", "--dry-run")
     assert answer.returncode == 1
-    assert "the workflow cannot lie in a folder with" in answer.stdout + answer.stderr
+    assert "the workflow cannot be in a folder with" in answer.stdout + answer.stderr

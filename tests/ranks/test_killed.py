@@ -106,7 +106,9 @@ def test_sigterm_makes_all_ranks_keep_the_same_step_and_end_with_an_error(stoppe
     folder, status, said = stopped
     assert status != 0
     assert not (folder / "broken").exists()
-    steps = re.findall(r"^stopped at step (\d+) by SIGTERM, checkpoint kept, start again to go on$", said, re.MULTILINE)
+    steps = re.findall(
+        r"^stopped at step (\d+) by SIGTERM, checkpoint saved; start it again to continue$", said, re.MULTILINE
+    )
     kept = json.loads((folder / "broken.checkpoints/progress.json").read_text())["step"]
     assert steps == [str(kept)] and 3 < kept < 120, said
     state = {path.name for path in (folder / f"broken.checkpoints/state.{kept}").iterdir()}
@@ -132,7 +134,7 @@ def test_a_training_stopped_twice_ends_with_the_bits_of_one_that_was_not(stopped
         said = process.communicate(timeout=60)[0]
     finally:
         process.terminate()
-    assert process.returncode != 0 and "SIGTERM, checkpoint kept" in said, said
+    assert process.returncode != 0 and "SIGTERM, checkpoint saved" in said, said
     process = start(folder, folder / "broken")
     said = process.communicate(timeout=120)[0]
     assert process.returncode == 0, said

@@ -14,7 +14,7 @@ import two_ranks
 
 from led_pipeline.data.tables import Ragged, Ranking, read_arrow, read_ranking, write_ranking
 from led_pipeline.data.tokens import TokenStore
-from led_pipeline.models.backbone import to_texts
+from led_pipeline.models.backbone import to_packed_batch
 
 pytestmark = pytest.mark.ranks
 
@@ -92,7 +92,7 @@ def test_a_query_is_cut_at_the_length_of_queries(results):
     """It has 12 tokens; the longest query has 8, the longest passage 20."""
     folder = results[0].parent
     model, store = tiny.start(folder / "dense", tiny.settings("dense")).eval(), TokenStore([folder / "one.arrow"])
-    texts = to_texts(store.texts([0], 8), torch.device("cpu"))
+    texts = to_packed_batch(store.texts([0], 8), torch.device("cpu"))
     assert store.lengths([0], 20).tolist() == [12] and texts.ids_N.tolist()[-1] == 3
     with torch.no_grad():
         np.testing.assert_allclose(np.load(results[1] / "one.npy"), model(texts).numpy(), rtol=2e-3, atol=1e-3)

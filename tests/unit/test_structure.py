@@ -19,6 +19,7 @@ MODULES = {
 # Room (a folder, or a module beside them) -> the rooms that it may import. None imports, by whatever way, one that
 # imports it.
 MAY_IMPORT = {
+    "columns": [],
     "files": [],
     "jobs": ["files"],
     "user_code": ["files"],
@@ -34,8 +35,8 @@ MAY_IMPORT = {
     "training": ["files", "jobs", "user_code", "versions", "recipe", "data", "models", "inference", "evaluation"],
     "search": ["files", "jobs", "recipe", "data", "data.formats"],
     "evaluation": ["files", "jobs", "recipe", "data", "data.formats"],
-    "report": ["files", "jobs", "recipe", "versions", "data", "data.formats", "evaluation"],
-    "plan": ["files", "jobs", "recipe", "pretrained", "fetch", "data.formats", "search", "evaluation"],
+    "report": ["columns", "files", "jobs", "recipe", "versions", "data", "data.formats", "evaluation"],
+    "plan": ["columns", "files", "jobs", "recipe", "pretrained", "fetch", "data.formats", "search", "evaluation"],
     "cli": ["files", "jobs", "recipe", "plan", "report"],
 }
 WITHOUT_TORCH = (

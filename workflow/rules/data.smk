@@ -5,10 +5,10 @@ if DATASET.source == "docstrings":
     rule docstrings:
         """Make the embedded dataset from the docstrings of the installed packages."""
         input:
-            ancient(PREFLIGHT),
+            ancient(LAYOUT.preflight),
         output:
             expand(
-                f"{ROOT}/source/{{file}}",
+                LAYOUT.source("{file}"),
                 file=[
                     "source.json",
                     "collection.tsv",
@@ -17,13 +17,12 @@ if DATASET.source == "docstrings":
                 ],
             ),
         log:
-            f"{LOGS}/docstrings.log",
+            LAYOUT.log("docstrings"),
         conda:
             ENV
         threads: 2
         resources:
-            mem_mb=job("cpu", "mem_mb"),
-            runtime=job("cpu", "runtime_min"),
+            **CPU,
         params:
             sample="--passages {0.passages} --dev-queries {0.dev_queries} --seed {0.seed}".format(DATASET.docstrings),
             folder=lambda wildcards, output: option("--out", os.path.dirname(output[0])),
@@ -35,21 +34,21 @@ if DATASET.source == "docstrings":
 if DATASET.source == "download":
 
     rule download:
-        """Fetch one published file; which ones there are stands in config/sources.yaml."""
+        """Fetch one published file; config/sources.yaml lists them."""
         input:
-            ancient(PREFLIGHT),
+            ancient(LAYOUT.preflight),
         output:
-            f"{ROOT}/source/{{file}}",
+            LAYOUT.source("{file}"),
         log:
-            f"{LOGS}/download/{{file}}.log",
+            LAYOUT.log("download/{file}"),
         localrule: True
         conda:
             ENV
         params:
             sources=lambda wildcards, output: option("--sources", SOURCES),
-            archives=option("--archives", f"{ROOT}/source/.archives"),
-            records=option("--records", f"{ROOT}/source/checksums"),
-            published=lambda wildcards: published_file(wildcards.file),
+            archives=option("--archives", LAYOUT.archives),
+            records=option("--records", LAYOUT.checksums),
+            published=published_file,
             version=version("source"),
         shell:
             "python -m led_pipeline.fetch.download {params.sources} --name {wildcards.file:q}"
@@ -59,25 +58,24 @@ if DATASET.source == "download":
 rule prepare_passages:
     """Check the collection and write it as one table; a passage's row in it is its number from here on."""
     input:
-        preflight=ancient(PREFLIGHT),
-        collection=source_file(DATASET.collection_file),
-        titles=source_file(DATASET.titles),
+        preflight=ancient(LAYOUT.preflight),
+        collection=FILES.source_inputs(DATASET.collection_file),
+        titles=FILES.source_inputs(DATASET.titles),
     output:
-        passages=f"{ROOT}/prepared/passages.parquet",
-        provenance=f"{ROOT}/prepared/passages.json",
+        passages=LAYOUT.passages,
+        provenance=LAYOUT.prepared_note("passages"),
     log:
-        f"{LOGS}/prepare/passages.log",
+        LAYOUT.log("prepare/passages"),
     conda:
         ENV
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
         format=option("--format", DATASET.format),
-        collection=lambda wildcards, output: option("--collection", source(DATASET.collection_file)),
-        titles=lambda wildcards, output: option("--titles", source(DATASET.titles)) if DATASET.titles else "",
+        collection=lambda wildcards, output: option("--collection", FILES.source(DATASET.collection_file)),
+        titles=lambda wildcards, output: option("--titles", FILES.source(DATASET.titles)) if DATASET.titles else "",
         content=lambda wildcards: content_of_files(collection=DATASET.collection_file, titles=DATASET.titles),
-        template=lambda wildcards: template("passage"),
+        template=lambda wildcards: arguments.template(DATASET, "passage"),
         skip=option("--skip", *DATASET.skip),
         repair="--repair-encoding" if DATASET.repair_encoding else "",
         version=version("prepare"),
@@ -90,29 +88,28 @@ rule prepare_passages:
 rule prepare_split:
     """Check the queries and judgements of one split; training takes queries with a relevant passage only."""
     input:
-        queries=lambda wildcards: source_file(DATASET.queries_of(wildcards.split)),
-        qrels=lambda wildcards: source_file(DATASET.qrels_of(wildcards.split)),
-        passages=f"{ROOT}/prepared/passages.parquet",
+        queries=lambda wildcards: FILES.source_inputs(DATASET.queries_of(wildcards.split)),
+        qrels=lambda wildcards: FILES.source_inputs(DATASET.qrels_of(wildcards.split)),
+        passages=LAYOUT.passages,
     output:
-        queries=f"{ROOT}/prepared/{{split}}.queries.parquet",
-        qrels=f"{ROOT}/prepared/{{split}}.qrels",
-        provenance=f"{ROOT}/prepared/{{split}}.json",
+        queries=LAYOUT.queries("{split}"),
+        qrels=LAYOUT.qrels("{split}"),
+        provenance=LAYOUT.prepared_note("{split}"),
     log:
-        f"{LOGS}/prepare/{{split}}.log",
+        LAYOUT.log("prepare/{split}"),
     conda:
         ENV
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
         format=option("--format", DATASET.format),
-        queries=lambda wildcards, output: option("--queries", source(DATASET.queries_of(wildcards.split))),
-        qrels=lambda wildcards, output: option("--qrels", source(DATASET.qrels_of(wildcards.split))),
+        queries=lambda wildcards, output: option("--queries", FILES.source(DATASET.queries_of(wildcards.split))),
+        qrels=lambda wildcards, output: option("--qrels", FILES.source(DATASET.qrels_of(wildcards.split))),
         content=lambda wildcards: content_of_files(
             queries=DATASET.queries_of(wildcards.split), qrels=DATASET.qrels_of(wildcards.split)
         ),
-        selection=selected,
-        template=lambda wildcards: template("query"),
+        selection=lambda wildcards: arguments.selection(RECIPE, wildcards.split),
+        template=lambda wildcards: arguments.template(DATASET, "query"),
         skip=option("--skip", *DATASET.skip),
         repair="--repair-encoding" if DATASET.repair_encoding else "",
         version=version("prepare"),
@@ -126,20 +123,19 @@ rule prepare_split:
 rule tokenise_passages:
     """Tokenise one shard of the collection, once for all stages that share a tokenizer."""
     input:
-        passages=f"{ROOT}/prepared/passages.parquet",
-        tokenizer=lambda wildcards: model_input(TOKENIZER_OF[wildcards.tokenizer]),
+        passages=LAYOUT.passages,
+        tokenizer=lambda wildcards: FILES.model_inputs(TOKENIZER_OF[wildcards.tokenizer]),
     output:
-        f"{ROOT}/tokens/{{tokenizer}}/passages.{{shard}}.arrow",
+        LAYOUT.passage_tokens("{tokenizer}", "{shard}"),
     log:
-        f"{LOGS}/tokens/{{tokenizer}}.passages.{{shard}}.log",
+        LAYOUT.log("tokens/{tokenizer}.passages.{shard}"),
     conda:
         ENV
-    threads: job("cpu", "threads")
+    threads: RECIPE.resources.cpu.threads
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
-        tokenizer=tokenizer_argument,
+        tokenizer=lambda wildcards, output: option("--tokenizer", FILES.model(TOKENIZER_OF[wildcards.tokenizer])),
         content=lambda wildcards: content(tokenizer=lambda: content_of_tokenizer(TOKENIZER_OF[wildcards.tokenizer])),
         max_tokens=option("--max-tokens", DATASET.max_tokens),
         shards=option("--shards", DATASET.shards),
@@ -152,19 +148,18 @@ rule tokenise_passages:
 rule tokenise_queries:
     """Tokenise the queries of one split."""
     input:
-        queries=f"{ROOT}/prepared/{{split}}.queries.parquet",
-        tokenizer=lambda wildcards: model_input(TOKENIZER_OF[wildcards.tokenizer]),
+        queries=LAYOUT.queries("{split}"),
+        tokenizer=lambda wildcards: FILES.model_inputs(TOKENIZER_OF[wildcards.tokenizer]),
     output:
-        f"{ROOT}/tokens/{{tokenizer}}/{{split}}.arrow",
+        LAYOUT.query_tokens("{tokenizer}", "{split}"),
     log:
-        f"{LOGS}/tokens/{{tokenizer}}.{{split}}.log",
+        LAYOUT.log("tokens/{tokenizer}.{split}"),
     conda:
         ENV
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
-        tokenizer=tokenizer_argument,
+        tokenizer=lambda wildcards, output: option("--tokenizer", FILES.model(TOKENIZER_OF[wildcards.tokenizer])),
         content=lambda wildcards: content(tokenizer=lambda: content_of_tokenizer(TOKENIZER_OF[wildcards.tokenizer])),
         max_tokens=option("--max-tokens", DATASET.max_tokens),
         version=version("tokens"),

@@ -4,24 +4,24 @@
 rule encode_passages:
     """Encode one shard of the collection; a lost node costs one shard."""
     input:
-        model=f"{ROOT}/models/{{stage}}",
-        tokens=lambda wildcards: token_shards(wildcards.stage)[int(wildcards.shard)],
+        model=LAYOUT.model("{stage}"),
+        tokens=lambda wildcards: FILES.passage_tokens(wildcards.stage)[int(wildcards.shard)],
     output:
-        f"{ROOT}/vectors/{{stage}}/passages.{{shard}}.{{suffix}}",
+        LAYOUT.passage_vectors("{stage}", "{shard}", "{suffix}"),
     log:
-        f"{LOGS}/encode/{{stage}}.passages.{{shard}}.{{suffix}}.log",
+        LAYOUT.log("encode/{stage}.passages.{shard}.{suffix}"),
     wildcard_constraints:
         suffix="npy|arrow",
     conda:
         ENV
-    threads: job("encode", "threads")
+    threads: RECIPE.resources.encode.threads
     resources:
-        gpu=job("encode", "gpu"),
-        mem_mb=job("encode", "mem_mb"),
-        runtime=job("encode", "runtime_min"),
+        gpu=RECIPE.resources.encode.gpu,
+        mem_mb=RECIPE.resources.encode.mem_mb,
+        runtime=RECIPE.resources.encode.runtime_min,
     params:
         version=version("encode"),
-        precision=inference_precision,
+        precision=lambda wildcards: arguments.inference_precision(RECIPE, wildcards.stage),
     shell:
         "python -m led_pipeline.jobs.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.inference.encode"
         " --model {input.model:q} --tokens {input.tokens:q} --side passage {params.precision} --out {output:q} > {log:q} 2>&1"
@@ -30,24 +30,24 @@ rule encode_passages:
 rule encode_queries:
     """Encode the queries of one split."""
     input:
-        model=f"{ROOT}/models/{{stage}}",
-        tokens=lambda wildcards: token_split(wildcards.stage, wildcards.split),
+        model=LAYOUT.model("{stage}"),
+        tokens=lambda wildcards: FILES.query_tokens(wildcards.stage, wildcards.split),
     output:
-        f"{ROOT}/vectors/{{stage}}/{{split}}.{{suffix}}",
+        LAYOUT.query_vectors("{stage}", "{split}", "{suffix}"),
     log:
-        f"{LOGS}/encode/{{stage}}.{{split}}.{{suffix}}.log",
+        LAYOUT.log("encode/{stage}.{split}.{suffix}"),
     wildcard_constraints:
         suffix="npy|arrow",
     conda:
         ENV
-    threads: job("encode", "threads")
+    threads: RECIPE.resources.encode.threads
     resources:
-        gpu=job("encode", "gpu"),
-        mem_mb=job("encode", "mem_mb"),
-        runtime=job("encode", "runtime_min"),
+        gpu=RECIPE.resources.encode.gpu,
+        mem_mb=RECIPE.resources.encode.mem_mb,
+        runtime=RECIPE.resources.encode.runtime_min,
     params:
         version=version("encode"),
-        precision=inference_precision,
+        precision=lambda wildcards: arguments.inference_precision(RECIPE, wildcards.stage),
     shell:
         "python -m led_pipeline.jobs.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.inference.encode"
         " --model {input.model:q} --tokens {input.tokens:q} --side query {params.precision} --out {output:q} > {log:q} 2>&1"

@@ -4,21 +4,20 @@
 rule run_file:
     """A ranking as a TREC run, with the published ids and strictly decreasing scores."""
     input:
-        ranking=f"{ROOT}/rankings/{{system}}.{{split}}.parquet",
-        queries=f"{ROOT}/prepared/{{split}}.queries.parquet",
-        passages=f"{ROOT}/prepared/passages.parquet",
+        ranking=LAYOUT.ranking("{system}", "{split}"),
+        queries=LAYOUT.queries("{split}"),
+        passages=LAYOUT.passages,
     output:
-        f"{ROOT}/runs/{{system}}.{{split}}.trec",
+        LAYOUT.run("{system}", "{split}"),
     log:
-        f"{LOGS}/runs/{{system}}.{{split}}.log",
+        LAYOUT.log("runs/{system}.{split}"),
     conda:
         ENV
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
         depth=option("--depth", RECIPE.evaluation.depth),
-        exclude=EXCLUDE,
+        exclude=arguments.exclude(DATASET),
         version=version("evaluate"),
     shell:
         "python -m led_pipeline.evaluation.evaluate run --ranking {input.ranking:q} --queries {input.queries:q}"
@@ -29,22 +28,21 @@ rule run_file:
 rule measure:
     """Measures of one run, as means over the queries of the qrels and per query; of a lexicon stage FLOPS, too."""
     input:
-        unpack(sparse_vectors),
-        run=f"{ROOT}/runs/{{system}}.{{split}}.trec",
-        qrels=f"{ROOT}/prepared/{{split}}.qrels",
+        unpack(lambda wildcards: FILES.sparse_vectors(wildcards.system, wildcards.split)),
+        run=LAYOUT.run("{system}", "{split}"),
+        qrels=LAYOUT.qrels("{split}"),
     output:
-        summary=f"{ROOT}/eval/{{system}}.{{split}}.json",
-        per_query=f"{ROOT}/eval/{{system}}.{{split}}.per_query.tsv",
+        summary=LAYOUT.measures("{system}", "{split}"),
+        per_query=LAYOUT.measures_per_query("{system}", "{split}"),
     log:
-        f"{LOGS}/eval/{{system}}.{{split}}.log",
+        LAYOUT.log("eval/{system}.{split}"),
     conda:
         ENV
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
         relevant_from=lambda wildcards: option("--relevant-from", DATASET.splits[wildcards.split].relevant_from),
-        vectors=sparse_vector_arguments,
+        vectors=lambda wildcards, input: arguments.sparse_vectors(FILES, wildcards.system, wildcards.split),
         version=version("evaluate"),
     shell:
         "python -m led_pipeline.evaluation.evaluate measure --run {input.run:q} --qrels {input.qrels:q}"

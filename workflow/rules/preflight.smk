@@ -6,9 +6,9 @@ rule preflight:
     output:
         # A check that fails leaves the file of an earlier one: without it, all that was made since would be made again.
         # Where there is none, Snakemake would say that it cannot be restored.
-        update(PREFLIGHT) if os.path.exists(PREFLIGHT) else PREFLIGHT,
+        update(LAYOUT.preflight) if os.path.exists(LAYOUT.preflight) else LAYOUT.preflight,
     log:
-        f"{LOGS}/preflight.log",
+        LAYOUT.log("preflight"),
     retries: 0
     localrule: True
     conda:
@@ -24,11 +24,11 @@ rule preflight:
 rule fetch_model:
     """Bring a model or a tokenizer from the hub into the results, from where every later job reads it."""
     input:
-        ancient(PREFLIGHT),
+        ancient(LAYOUT.preflight),
     output:
-        directory(f"{ROOT}/hub/{{model}}"),
+        directory(LAYOUT.hub_folder("{model}")),
     log:
-        f"{LOGS}/hub/{{model}}.log",
+        LAYOUT.log("hub/{model}"),
     localrule: True
     conda:
         ENV

@@ -1,6 +1,10 @@
 """The report: one HTML page, a table for the terminal, and all numbers as JSON."""
 
-RESOLVED = f"{ROOT}/report/recipe.json"
+import json
+
+from led_pipeline.files.digests import digest
+from led_pipeline.recipe.settings import Running
+
 # Stages in the order of the config. Facts of a machine and the gate change no result, and so do not re-run the report.
 RESOLVED_RECIPE = RECIPE.model_dump(
     mode="json",
@@ -16,9 +20,9 @@ RESOLVED_RECIPE = RECIPE.model_dump(
 rule resolved_recipe:
     """The recipe as it was used, for the report and for whoever repeats the run."""
     output:
-        RESOLVED,
+        LAYOUT.resolved_recipe,
     log:
-        f"{LOGS}/recipe.log",
+        LAYOUT.log("recipe"),
     localrule: True
     conda:
         ENV
@@ -32,24 +36,21 @@ rule resolved_recipe:
 rule report:
     """Compare all systems on all splits."""
     input:
-        recipe=RESOLVED,
-        evaluations=expand(
-            f"{ROOT}/eval/{{system}}.{{split}}.json", system=RECIPE.systems, split=RECIPE.evaluation.splits
-        ),
-        models=expand(f"{ROOT}/models/{{stage}}", stage=RECIPE.stages),
+        recipe=LAYOUT.resolved_recipe,
+        evaluations=FILES.evaluations(),
+        models=[LAYOUT.model(stage) for stage in RECIPE.stages],
     output:
-        html=f"{ROOT}/report/index.html",
-        text=f"{ROOT}/report/table.txt",
-        numbers=f"{ROOT}/report/metrics.json",
+        html=LAYOUT.page,
+        text=LAYOUT.table,
+        numbers=LAYOUT.metrics,
     log:
-        f"{LOGS}/report.log",
+        LAYOUT.log("report"),
     conda:
         ENV
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
-        root=lambda wildcards, output: option("--results", ROOT),
+        root=lambda wildcards, output: option("--results", LAYOUT.root),
         published=lambda wildcards, output: option("--published", PUBLISHED),
         content=lambda wildcards: content(published=lambda: digest(PUBLISHED)),
         version=version("report"),
@@ -59,13 +60,13 @@ rule report:
 
 
 rule gate:
-    """Stop where a result lies below the published one that it reproduces; only if the recipe asks for it."""
+    """Stop where a result is below the published one that it reproduces; only if the recipe asks for it."""
     input:
-        f"{ROOT}/report/metrics.json",
+        LAYOUT.metrics,
     output:
-        f"{ROOT}/report/gate.json",
+        LAYOUT.gate,
     log:
-        f"{LOGS}/gate.log",
+        LAYOUT.log("gate"),
     retries: 0
     localrule: True
     conda:

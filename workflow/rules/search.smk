@@ -1,8 +1,5 @@
 """Rankings: every system's best passages for every query of a split, as a table of row numbers."""
 
-BM25_INDEX = f"{ROOT}/index/bm25"
-RANKING = f"{ROOT}/rankings/{{system}}.{{split}}.parquet"
-SEARCHED = f"{ROOT}/rankings/{{system}}.{{part}}.parquet"  # a split, a shard of it, or its first hits
 ENGINE = f"python -m led_pipeline.search.{RECIPE.search.backend}"
 LANGUAGE = f" --language {RECIPE.bm25.language}" if RECIPE.bm25.language != "en" else ""
 BM25 = f"--k1 {RECIPE.bm25.k1} --b {RECIPE.bm25.b}{LANGUAGE}"
@@ -13,17 +10,16 @@ BM25_OF_INDEX = {"anserini": LANGUAGE, "opensearch": f" {BM25}"}[RECIPE.search.b
 rule bm25_index:
     """Index the passages' titles and texts for BM25."""
     input:
-        f"{ROOT}/prepared/passages.parquet",
+        LAYOUT.passages,
     output:
-        directory(BM25_INDEX),
+        directory(LAYOUT.index("bm25")),
     log:
-        f"{LOGS}/bm25/index.log",
+        LAYOUT.log("bm25/index"),
     conda:
         ENV
-    threads: job("cpu", "threads")
+    threads: RECIPE.resources.cpu.threads
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
         version=version("bm25"),
     shell:
@@ -33,25 +29,24 @@ rule bm25_index:
 rule bm25_search:
     """Rank with BM25."""
     input:
-        index=BM25_INDEX,
-        queries=lambda wildcards: f"{ROOT}/prepared/{split_of(wildcards)}.queries.parquet",
-        passages=f"{ROOT}/prepared/passages.parquet",
+        index=LAYOUT.index("bm25"),
+        queries=lambda wildcards: LAYOUT.queries(needs.split_of(wildcards.part)),
+        passages=LAYOUT.passages,
     output:
-        SEARCHED,
+        LAYOUT.ranking("{system}", "{part}"),
     log:
-        f"{LOGS}/rankings/{{system}}.{{part}}.log",
+        LAYOUT.log("rankings/{system}.{part}"),
     wildcard_constraints:
         system="bm25",
     conda:
         ENV
-    threads: job("cpu", "threads")
+    threads: RECIPE.resources.cpu.threads
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
         parameters=BM25,
-        hits=hits,
-        shard=query_shard,
+        hits=lambda wildcards: arguments.hits(RECIPE, wildcards.part),
+        shard=lambda wildcards: arguments.query_shard(RECIPE, wildcards.part),
         version=version("bm25"),
     shell:
         f"{ENGINE} bm25-search --index {{input.index:q}} --queries {{input.queries:q}}"
@@ -62,22 +57,21 @@ rule bm25_search:
 rule impact_index:
     """Index a lexicon stage's passage vectors; Anserini's impacts are integers."""
     input:
-        vectors=lambda wildcards: vector_shards(wildcards.system),
-        passages=f"{ROOT}/prepared/passages.parquet",
+        vectors=lambda wildcards: FILES.passage_vectors(wildcards.system),
+        passages=LAYOUT.passages,
     output:
-        directory(f"{ROOT}/index/{{system}}"),
+        directory(LAYOUT.index("{system}")),
     log:
-        f"{LOGS}/index/{{system}}.log",
+        LAYOUT.log("index/{system}"),
     wildcard_constraints:
         system=any_of(RECIPE.names("lexicon")),
     conda:
         ENV
-    threads: job("cpu", "threads")
+    threads: RECIPE.resources.cpu.threads
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
-        quantisation=quantisation,
+        quantisation=lambda wildcards: option("--quantisation", RECIPE.stages[wildcards.system].quantisation),
         version=version("index"),
     shell:
         f"{ENGINE} impact-index --vectors {{input.vectors:q}} --passages {{input.passages:q}}"
@@ -87,25 +81,24 @@ rule impact_index:
 rule impact_search:
     """Rank with a lexicon stage."""
     input:
-        index=f"{ROOT}/index/{{system}}",
-        queries=lambda wildcards: vector_split(wildcards.system, split_of(wildcards)),
-        passages=f"{ROOT}/prepared/passages.parquet",
+        index=LAYOUT.index("{system}"),
+        queries=lambda wildcards: FILES.query_vectors(wildcards.system, needs.split_of(wildcards.part)),
+        passages=LAYOUT.passages,
     output:
-        SEARCHED,
+        LAYOUT.ranking("{system}", "{part}"),
     log:
-        f"{LOGS}/rankings/{{system}}.{{part}}.log",
+        LAYOUT.log("rankings/{system}.{part}"),
     wildcard_constraints:
         system=any_of(RECIPE.names("lexicon")),
     conda:
         ENV
-    threads: job("cpu", "threads")
+    threads: RECIPE.resources.cpu.threads
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
-        quantisation=quantisation,
-        hits=hits,
-        shard=query_shard,
+        quantisation=lambda wildcards: option("--quantisation", RECIPE.stages[wildcards.system].quantisation),
+        hits=lambda wildcards: arguments.hits(RECIPE, wildcards.part),
+        shard=lambda wildcards: arguments.query_shard(RECIPE, wildcards.part),
         version=version("search"),
     shell:
         f"{ENGINE} impact-search --index {{input.index:q}} --query-vectors {{input.queries:q}}"
@@ -116,12 +109,12 @@ rule impact_search:
 rule dense_search:
     """Rank with a dense stage: exact inner products with FAISS, one shard of the collection after another."""
     input:
-        queries=lambda wildcards: vector_split(wildcards.system, split_of(wildcards)),
-        passages=lambda wildcards: vector_shards(wildcards.system),
+        queries=lambda wildcards: FILES.query_vectors(wildcards.system, needs.split_of(wildcards.part)),
+        passages=lambda wildcards: FILES.passage_vectors(wildcards.system),
     output:
-        SEARCHED,
+        LAYOUT.ranking("{system}", "{part}"),
     log:
-        f"{LOGS}/rankings/{{system}}.{{part}}.log",
+        LAYOUT.log("rankings/{system}.{part}"),
     wildcard_constraints:
         system=any_of(RECIPE.names("dense")),
     conda:
@@ -132,8 +125,8 @@ rule dense_search:
         mem_mb=RECIPE.resources.search.mem_mb,
         runtime=RECIPE.resources.search.runtime_min,
     params:
-        hits=hits,
-        shard=query_shard,
+        hits=lambda wildcards: arguments.hits(RECIPE, wildcards.part),
+        shard=lambda wildcards: arguments.query_shard(RECIPE, wildcards.part),
         version=version("search"),
     shell:
         "python -m led_pipeline.jobs.launch --gpu {resources.gpu} --threads {threads} --plain -- led_pipeline.search.faiss_index"
@@ -141,24 +134,23 @@ rule dense_search:
         " --threads {threads} --out {output:q} > {log:q} 2>&1"
 
 
-if len(SHARDS) > 1:
+if DATASET.shards > 1:
 
     rule join_ranking:
         """The rankings of the training queries' shards as one."""
         input:
-            [f"{ROOT}/rankings/{{system}}.{part}.parquet" for part in query_parts("train")],
+            FILES.train_ranking_parts("{system}"),
         output:
-            RANKING,
+            LAYOUT.ranking("{system}", "{split}"),
         log:
-            f"{LOGS}/rankings/{{system}}.{{split}}.log",
+            LAYOUT.log("rankings/{system}.{split}"),
         wildcard_constraints:
             system=any_of(["bm25", *RECIPE.retrievers]),
             split="train",
         conda:
             ENV
         resources:
-            mem_mb=job("cpu", "mem_mb"),
-            runtime=job("cpu", "runtime_min"),
+            **CPU,
         params:
             version=version("search"),
         shell:
@@ -166,16 +158,16 @@ if len(SHARDS) > 1:
 
 
 rule rerank:
-    """Rank with a ranker: score the first passages of another system anew."""
+    """Rank with a ranker: score the first passages of another system."""
     input:
-        model=f"{ROOT}/models/{{system}}",
-        ranking=lambda wildcards: f"{ROOT}/rankings/{rerank(wildcards).system}.{wildcards.split}.parquet",
-        queries=lambda wildcards: token_split(wildcards.system, wildcards.split),
-        passages=lambda wildcards: token_shards(wildcards.system),
+        model=LAYOUT.model("{system}"),
+        ranking=lambda wildcards: FILES.candidates(wildcards.system, wildcards.split),
+        queries=lambda wildcards: FILES.query_tokens(wildcards.system, wildcards.split),
+        passages=lambda wildcards: FILES.passage_tokens(wildcards.system),
     output:
-        RANKING,
+        LAYOUT.ranking("{system}", "{split}"),
     log:
-        f"{LOGS}/rankings/{{system}}.{{split}}.log",
+        LAYOUT.log("rankings/{system}.{split}"),
     wildcard_constraints:
         system=any_of(RECIPE.names("ranker")),
     conda:
@@ -186,9 +178,9 @@ rule rerank:
         mem_mb=RECIPE.resources.score.mem_mb,
         runtime=RECIPE.resources.score.runtime_min,
     params:
-        depth=lambda wildcards: option("--depth", rerank(wildcards).depth),
+        depth=lambda wildcards: option("--depth", RECIPE.stages[wildcards.system].rerank.depth),
         version=version("score"),
-        precision=inference_precision,
+        precision=lambda wildcards: arguments.inference_precision(RECIPE, wildcards.system),
     shell:
         "python -m led_pipeline.jobs.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.inference.score"
         " --model {input.model:q} --pairs {input.ranking:q} {params.depth} --rerank --queries {input.queries:q}"

@@ -1,26 +1,24 @@
 """Models: made from the collection, trained, or taken over as they are."""
 
-MODEL = f"{ROOT}/models/{{stage}}"
-
 
 rule pretrain:
     """Make a vocabulary and a small BERT from the collection, where no model hub is at hand."""
     input:
-        f"{ROOT}/prepared/passages.parquet",
+        LAYOUT.passages,
     output:
-        directory(MODEL),
+        directory(LAYOUT.model("{stage}")),
     log:
-        f"{LOGS}/pretrain/{{stage}}.log",
+        LAYOUT.log("pretrain/{stage}"),
     wildcard_constraints:
-        stage=any_of(PRETRAINED),
+        stage=any_of(RECIPE.names("pretrain")),
     conda:
         ENV
-    threads: job("train", "threads")
+    threads: training("threads")
     resources:
-        mem_mb=job("train", "mem_mb"),
-        runtime=job("train", "runtime_min"),
+        mem_mb=training("mem_mb"),
+        runtime=training("runtime_min"),
     params:
-        settings=settings("pretrain"),
+        settings=lambda wildcards: arguments.settings(RECIPE, "pretrain", wildcards.stage),
         version=version("pretrain"),
     shell:
         "OMP_NUM_THREADS={threads} python -m led_pipeline.demo.pretrain --passages {input:q} {params.settings}"
@@ -30,76 +28,75 @@ rule pretrain:
 rule import_model:
     """Take a published or local model over as a stage, without training it."""
     input:
-        init=lambda wildcards: model_input(RECIPE.stages[wildcards.stage].init),
-        query_init=lambda wildcards: model_input(query_init(wildcards)),
-        tokenizer=lambda wildcards: model_input(RECIPE.tokenizer_of(wildcards.stage)),
-        passages=lambda wildcards: token_shards(wildcards.stage) if idf(wildcards) == "collection" else [],
+        init=lambda wildcards: FILES.model_inputs(RECIPE.stages[wildcards.stage].init),
+        query_init=lambda wildcards: FILES.model_inputs(needs.query_init_of(RECIPE, wildcards.stage)),
+        tokenizer=lambda wildcards: FILES.model_inputs(RECIPE.tokenizer_of(wildcards.stage)),
+        passages=lambda wildcards: FILES.idf_passages(wildcards.stage),
     output:
-        directory(MODEL),
+        directory(LAYOUT.model("{stage}")),
     log:
-        f"{LOGS}/import/{{stage}}.log",
+        LAYOUT.log("import/{stage}"),
     wildcard_constraints:
-        stage=any_of(IMPORTED),
+        stage=any_of(RECIPE.imported),
     conda:
         ENV
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
-        init=init_argument,
-        query_init=query_init_argument,
-        tokenizer=tokenizer_argument,
-        settings=settings_and_paths("import"),
+        # Functions of `output`, so that a path alone re-runs nothing; `content` does.
+        init=lambda wildcards, output: arguments.init(FILES, wildcards.stage),
+        query_init=lambda wildcards, output: arguments.query_init(FILES, wildcards.stage),
+        tokenizer=lambda wildcards, output: option("--tokenizer", FILES.model(RECIPE.tokenizer_of(wildcards.stage))),
+        settings=lambda wildcards, output: arguments.settings(RECIPE, "import", wildcards.stage),
         content=content_of_stage("import"),
-        passages=lambda wildcards, output: (
-            option("--passages", *token_shards(wildcards.stage)) if idf(wildcards) == "collection" else ""
-        ),
+        passages=lambda wildcards, output: arguments.option_if("--passages", FILES.idf_passages(wildcards.stage)),
         version=version("train"),
     shell:
-        "python -m led_pipeline.models.checkpoint {params.init} {params.query_init}"
+        "python -m led_pipeline.models.saved_model {params.init} {params.query_init}"
         " {params.tokenizer} {params.settings} {params.passages} --out {output:q} > {log:q} 2>&1"
 
 
 rule train:
     """Train one stage; a training that was interrupted goes on from its last checkpoint."""
     input:
-        unpack(validation_inputs),
-        unpack(vector_files),
-        init=lambda wildcards: model_input(RECIPE.stages[wildcards.stage].init),
-        query_init=lambda wildcards: model_input(query_init(wildcards)),
-        tokenizer=lambda wildcards: model_input(RECIPE.tokenizer_of(wildcards.stage)),
-        trainset=f"{ROOT}/trainsets/{{stage}}/trainset.arrow",
-        queries=lambda wildcards: token_split(wildcards.stage, "train"),
-        passages=lambda wildcards: token_shards(wildcards.stage),
+        unpack(lambda wildcards: FILES.validation(wildcards.stage)),
+        unpack(lambda wildcards: {f"vectors_of_{name}": v for name, v in FILES.batch_vectors(wildcards.stage).items()}),
+        init=lambda wildcards: FILES.model_inputs(RECIPE.stages[wildcards.stage].init),
+        query_init=lambda wildcards: FILES.model_inputs(needs.query_init_of(RECIPE, wildcards.stage)),
+        tokenizer=lambda wildcards: FILES.model_inputs(RECIPE.tokenizer_of(wildcards.stage)),
+        trainset=LAYOUT.trainset("{stage}"),
+        queries=lambda wildcards: FILES.query_tokens(wildcards.stage, "train"),
+        passages=lambda wildcards: FILES.passage_tokens(wildcards.stage),
     output:
-        directory(MODEL),
+        directory(LAYOUT.model("{stage}")),
     log:
-        f"{LOGS}/train/{{stage}}.log",
+        LAYOUT.log("train/{stage}"),
     wildcard_constraints:
-        stage=any_of(TRAINED),
+        stage=any_of(RECIPE.trained),
     conda:
         ENV
-    threads: job("train", "threads")
+    threads: training("threads")
     resources:
-        gpu=across_nodes(lambda asked: 0, one=lambda asked: asked.gpu),
-        mem_mb=job("train", "mem_mb"),
-        runtime=job("train", "runtime_min"),
-        nodes=job("train", "nodes"),
-        gres=across_nodes(lambda asked: f"gpu:{asked.gpu}" if asked.gpu else None),
-        mpi=across_nodes(lambda asked: "srun"),
-        tasks=across_nodes(lambda asked: asked.nodes),
-        tasks_per_gpu=across_nodes(lambda asked: 0),
+        gpu=across_nodes(lambda resources: 0, one=lambda resources: resources.gpu),
+        mem_mb=training("mem_mb"),
+        runtime=training("runtime_min"),
+        nodes=training("nodes"),
+        gres=across_nodes(lambda resources: f"gpu:{resources.gpu}" if resources.gpu else None),
+        mpi=across_nodes(lambda resources: "srun"),
+        tasks=across_nodes(lambda resources: resources.nodes),
+        tasks_per_gpu=across_nodes(lambda resources: 0),
     params:
-        init=init_argument,
-        query_init=query_init_argument,
-        tokenizer=tokenizer_argument,
-        settings=settings_and_paths("train"),
+        # Functions of `output`, so that a path alone re-runs nothing; `content` does.
+        init=lambda wildcards, output: arguments.init(FILES, wildcards.stage),
+        query_init=lambda wildcards, output: arguments.query_init(FILES, wildcards.stage),
+        tokenizer=lambda wildcards, output: option("--tokenizer", FILES.model(RECIPE.tokenizer_of(wildcards.stage))),
+        settings=lambda wildcards, output: arguments.settings(RECIPE, "train", wildcards.stage),
         content=content_of_stage("train"),
-        validation=validation_arguments,
-        vectors=vector_arguments,
-        checkpoints=lambda wildcards: option("--checkpoints", f"{ROOT}/checkpoints/{wildcards.stage}"),
+        validation=lambda wildcards: arguments.validation(FILES, wildcards.stage),
+        vectors=lambda wildcards: arguments.teacher_vectors(FILES, wildcards.stage),
+        checkpoints=lambda wildcards: option("--checkpoints", LAYOUT.checkpoints(wildcards.stage)),
         # What a function makes from `threads` or `output` does not re-run a rule when it changes.
-        running=lambda wildcards, threads: option("--running", as_json(RECIPE.running(wildcards.stage))),
+        running=lambda wildcards, threads: option("--running", arguments.as_json(RECIPE.running(wildcards.stage))),
         gpu=gpus_of_a_node,
         version=version("train"),
     shell:

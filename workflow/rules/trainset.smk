@@ -4,27 +4,26 @@
 rule pool:
     """What one system ranked best for each training query, without the judged passages."""
     input:
-        ranking=f"{ROOT}/rankings/{{system}}.train.parquet",
-        queries=f"{ROOT}/prepared/train.queries.parquet",
-        passages=f"{ROOT}/prepared/passages.parquet",
-        qrels=f"{ROOT}/prepared/train.qrels",
+        ranking=LAYOUT.ranking("{system}", "train"),
+        queries=LAYOUT.queries("train"),
+        passages=LAYOUT.passages,
+        qrels=LAYOUT.qrels("train"),
     output:
-        pool=f"{ROOT}/pools/{{system}}.parquet",
-        manifest=f"{ROOT}/pools/{{system}}.json",
+        pool=LAYOUT.pool("{system}"),
+        manifest=LAYOUT.pool_note("{system}"),
     log:
-        f"{LOGS}/pools/{{system}}.log",
+        LAYOUT.log("pools/{system}"),
     wildcard_constraints:
         system=any_of(["bm25", *RECIPE.retrievers, *DATASET.scores]),
     conda:
         ENV
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
         depth=lambda wildcards: option(
             "--depth", RECIPE.mining.published_depth if wildcards.system in DATASET.scores else RECIPE.mining.depth
         ),
-        exclude=EXCLUDE,
+        exclude=arguments.exclude(DATASET),
         version=version("pools"),
     shell:
         "python -m led_pipeline.data.pools ranking --ranking {input.ranking:q} --queries {input.queries:q}"
@@ -35,24 +34,23 @@ rule pool:
 rule store_scores:
     """A score file as a ranking of the training queries, to take negatives from and to learn from."""
     input:
-        file=lambda wildcards: source_file(DATASET.scores[wildcards.system].file),
-        queries=f"{ROOT}/prepared/train.queries.parquet",
-        passages=f"{ROOT}/prepared/passages.parquet",
+        file=lambda wildcards: FILES.source_inputs(DATASET.scores[wildcards.system].file),
+        queries=LAYOUT.queries("train"),
+        passages=LAYOUT.passages,
     output:
-        f"{ROOT}/rankings/{{system}}.train.parquet",
+        LAYOUT.ranking("{system}", "train"),
     log:
-        f"{LOGS}/rankings/{{system}}.train.log",
+        LAYOUT.log("rankings/{system}.train"),
     wildcard_constraints:
         system=any_of(DATASET.scores),
     conda:
         ENV
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
-        file=lambda wildcards, output: option("--file", source(DATASET.scores[wildcards.system].file)),
+        file=lambda wildcards, output: option("--file", FILES.source(DATASET.scores[wildcards.system].file)),
         content=lambda wildcards: content_of_files(scores=DATASET.scores[wildcards.system].file),
-        transform=lambda wildcards: "--scale {0.scale} --offset {0.offset}".format(DATASET.scores[wildcards.system]),
+        transform=lambda wildcards: arguments.transform(DATASET.scores[wildcards.system]),
         version=version("score"),
     shell:
         "python -m led_pipeline.data.scores store {params.file} --queries {input.queries:q}"
@@ -63,31 +61,32 @@ rule published_pool:
     """Negatives that somebody published for the training queries, or `qrels`: the judged passages with their grades."""
     input:
         negatives=lambda wildcards: (
-            [] if wildcards.system == QRELS else source_file(DATASET.negatives[wildcards.system])
+            [] if wildcards.system == QRELS else FILES.source_inputs(DATASET.negatives[wildcards.system])
         ),
-        queries=f"{ROOT}/prepared/train.queries.parquet",
-        passages=f"{ROOT}/prepared/passages.parquet",
-        qrels=f"{ROOT}/prepared/train.qrels",
+        queries=LAYOUT.queries("train"),
+        passages=LAYOUT.passages,
+        qrels=LAYOUT.qrels("train"),
     output:
-        pool=f"{ROOT}/pools/{{system}}.parquet",
-        manifest=f"{ROOT}/pools/{{system}}.json",
+        pool=LAYOUT.pool("{system}"),
+        manifest=LAYOUT.pool_note("{system}"),
     log:
-        f"{LOGS}/pools/{{system}}.log",
+        LAYOUT.log("pools/{system}"),
     wildcard_constraints:
         system=any_of([*DATASET.negatives, QRELS]),
     conda:
         ENV
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
         what=lambda wildcards: ("judged" if wildcards.system == QRELS else "published"),
         negatives=lambda wildcards, output: (
-            "" if wildcards.system == QRELS else option("--negatives", source(DATASET.negatives[wildcards.system]))
+            ""
+            if wildcards.system == QRELS
+            else option("--negatives", FILES.source(DATASET.negatives[wildcards.system]))
         ),
         content=lambda wildcards: content_of_files(negatives=DATASET.negatives.get(wildcards.system)),
         depth=option("--depth", RECIPE.mining.published_depth),
-        exclude=EXCLUDE,
+        exclude=arguments.exclude(DATASET),
         version=version("pools"),
     shell:
         "python -m led_pipeline.data.pools {params.what} {params.negatives} --queries {input.queries:q}"
@@ -98,28 +97,25 @@ rule published_pool:
 rule draw:
     """Draw every epoch's examples from the pools, from the recipe's seed."""
     input:
-        pools=pool_inputs,
-        scored=scored,
-        positives=more_positives,
-        queries=f"{ROOT}/prepared/train.queries.parquet",
-        passages=f"{ROOT}/prepared/passages.parquet",
-        qrels=f"{ROOT}/prepared/train.qrels",
+        pools=lambda wildcards: FILES.pools(wildcards.stage),
+        scored=lambda wildcards: FILES.only_scored(wildcards.stage),
+        positives=lambda wildcards: FILES.more_positives(wildcards.stage),
+        queries=LAYOUT.queries("train"),
+        passages=LAYOUT.passages,
+        qrels=LAYOUT.qrels("train"),
     output:
-        drawn=f"{ROOT}/trainsets/{{stage}}/drawn.arrow",
-        manifest=f"{ROOT}/trainsets/{{stage}}/drawn.json",
+        drawn=LAYOUT.drawn("{stage}"),
+        manifest=LAYOUT.drawn_note("{stage}"),
     log:
-        f"{LOGS}/trainsets/{{stage}}.draw.log",
+        LAYOUT.log("trainsets/{stage}.draw"),
     conda:
         ENV
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
-        settings=settings("trainset"),
-        scored=lambda wildcards, output: option("--scored", *scored(wildcards)) if scored(wildcards) else "",
-        positives=lambda wildcards, output: (
-            option("--positives", *more_positives(wildcards)) if more_positives(wildcards) else ""
-        ),
+        settings=lambda wildcards: arguments.settings(RECIPE, "trainset", wildcards.stage),
+        scored=lambda wildcards, output: arguments.option_if("--scored", FILES.only_scored(wildcards.stage)),
+        positives=lambda wildcards, output: arguments.option_if("--positives", FILES.more_positives(wildcards.stage)),
         version=version("trainset"),
     shell:
         "python -m led_pipeline.data.trainset draw --queries {input.queries:q} --passages {input.passages:q}"
@@ -130,20 +126,19 @@ rule draw:
 rule score_with_vectors:
     """A retriever's scores of the drawn passages, from the vectors that mining has made already."""
     input:
-        pairs=f"{ROOT}/trainsets/{{stage}}/drawn.arrow",
-        queries=lambda wildcards: vector_split(wildcards.system, "train"),
-        passages=lambda wildcards: vector_shards(wildcards.system),
+        pairs=LAYOUT.drawn("{stage}"),
+        queries=lambda wildcards: FILES.query_vectors(wildcards.system, "train"),
+        passages=lambda wildcards: FILES.passage_vectors(wildcards.system),
     output:
-        f"{ROOT}/trainsets/{{stage}}/scores/{{system}}.{{shard}}.npy",
+        LAYOUT.scores("{stage}", "{system}", "{shard}"),
     log:
-        f"{LOGS}/trainsets/{{stage}}.{{system}}.{{shard}}.log",
+        LAYOUT.log("trainsets/{stage}.{system}.{shard}"),
     wildcard_constraints:
         system=any_of(RECIPE.retrievers),
     conda:
         ENV
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
         shards=option("--shards", DATASET.shards),
         version=version("score"),
@@ -155,14 +150,14 @@ rule score_with_vectors:
 rule score_with_ranker:
     """A ranker's scores of the drawn passages: one inference pass over exactly the pairs of the trainset."""
     input:
-        model=f"{ROOT}/models/{{system}}",
-        pairs=f"{ROOT}/trainsets/{{stage}}/drawn.arrow",
-        queries=lambda wildcards: token_split(wildcards.system, "train"),
-        passages=lambda wildcards: token_shards(wildcards.system),
+        model=LAYOUT.model("{system}"),
+        pairs=LAYOUT.drawn("{stage}"),
+        queries=lambda wildcards: FILES.query_tokens(wildcards.system, "train"),
+        passages=lambda wildcards: FILES.passage_tokens(wildcards.system),
     output:
-        f"{ROOT}/trainsets/{{stage}}/scores/{{system}}.{{shard}}.npy",
+        LAYOUT.scores("{stage}", "{system}", "{shard}"),
     log:
-        f"{LOGS}/trainsets/{{stage}}.{{system}}.{{shard}}.log",
+        LAYOUT.log("trainsets/{stage}.{system}.{shard}"),
     wildcard_constraints:
         system=any_of(RECIPE.names("ranker")),
     conda:
@@ -175,7 +170,7 @@ rule score_with_ranker:
     params:
         shards=option("--shards", DATASET.shards),
         version=version("score"),
-        precision=inference_precision,
+        precision=lambda wildcards: arguments.inference_precision(RECIPE, wildcards.system),
     shell:
         "python -m led_pipeline.jobs.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.inference.score"
         " --model {input.model:q} --pairs {input.pairs:q} --queries {input.queries:q} --passages {input.passages:q}"
@@ -185,34 +180,21 @@ rule score_with_ranker:
 rule score_with_stored:
     """The scores that a file has of the drawn passages, or the grades of the judgements."""
     input:
-        pairs=f"{ROOT}/trainsets/{{stage}}/drawn.arrow",
-        ranking=lambda wildcards: (
-            f"{ROOT}/rankings/{wildcards.system}.train.parquet" if wildcards.system in DATASET.scores else []
-        ),
-        judged=lambda wildcards: (
-            [f"{ROOT}/prepared/{name}" for name in ("train.qrels", "train.queries.parquet", "passages.parquet")]
-            if wildcards.system == QRELS
-            else []
-        ),
+        pairs=LAYOUT.drawn("{stage}"),
+        ranking=lambda wildcards: FILES.stored_scores(wildcards.system),
+        judged=lambda wildcards: list(FILES.judged(wildcards.system).values()),
     output:
-        f"{ROOT}/trainsets/{{stage}}/scores/{{system}}.{{shard}}.npy",
+        LAYOUT.scores("{stage}", "{system}", "{shard}"),
     log:
-        f"{LOGS}/trainsets/{{stage}}.{{system}}.{{shard}}.log",
+        LAYOUT.log("trainsets/{stage}.{system}.{shard}"),
     wildcard_constraints:
         system=any_of([*DATASET.scores, QRELS]),
     conda:
         ENV
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
-        source=lambda wildcards, input: (
-            option("--ranking", input.ranking)
-            if input.ranking
-            else shlex.join(
-                [part for pair in zip(("--qrels", "--queries", "--passages"), input.judged) for part in pair]
-            )
-        ),
+        source=lambda wildcards, input: arguments.stored_scores(FILES, wildcards.system),
         shards=option("--shards", DATASET.shards),
         version=version("score"),
     shell:
@@ -223,19 +205,18 @@ rule score_with_stored:
 rule trainset:
     """Join the drawn examples and the teachers' scores: all that the stage trains on."""
     input:
-        unpack(score_files),
-        drawn=f"{ROOT}/trainsets/{{stage}}/drawn.arrow",
+        unpack(lambda wildcards: FILES.score_columns(wildcards.stage)),
+        drawn=LAYOUT.drawn("{stage}"),
     output:
-        f"{ROOT}/trainsets/{{stage}}/trainset.arrow",
+        LAYOUT.trainset("{stage}"),
     log:
-        f"{LOGS}/trainsets/{{stage}}.join.log",
+        LAYOUT.log("trainsets/{stage}.join"),
     conda:
         ENV
     resources:
-        mem_mb=job("cpu", "mem_mb"),
-        runtime=job("cpu", "runtime_min"),
+        **CPU,
     params:
-        scores=score_arguments,
+        scores=lambda wildcards: arguments.score_columns(FILES, wildcards.stage),
         version=version("trainset"),
     shell:
         "python -m led_pipeline.data.trainset join --drawn {input.drawn:q} {params.scores} --out {output:q} > {log:q} 2>&1"

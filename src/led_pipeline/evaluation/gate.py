@@ -1,7 +1,7 @@
 """Gate: stop where a system that reproduces a published one measures lower than it by more than the tolerance.
 
-Run as `python -m led_pipeline.evaluation.gate --metrics report/metrics.json --out gate.json`. What is held against what
-is decided where the report compares (published.py): a row counts if a stage reproduces it and its numbers are not
+Run as `python -m led_pipeline.evaluation.gate --metrics report/metrics.json --out gate.json`. The report
+decides which numbers are compared (published.py): a row counts if a stage reproduces it and its numbers are not
 unverified. A result above the published one passes.
 """
 
@@ -16,8 +16,8 @@ from led_pipeline.files.reading import read_json
 from led_pipeline.jobs.command import run_main
 
 
-def held(metrics: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield one entry per number of ours that is held against a published one, in printed units."""
+def compared(metrics: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield one entry per number of ours that is compared with a published one, in printed units."""
     for row in metrics["published"] or []:
         for split, values in row["values"].items():
             for measure, cell in values.items():
@@ -44,17 +44,17 @@ def sentence(entry: Mapping[str, Any]) -> str:
 
 
 def check(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what was compared.
+    """Return the comparisons.
 
     Raises:
         InputError: a sentence per number that is not reached, or nothing could be compared.
     """
-    entries = list(held(metrics))
+    entries = list(compared(metrics))
     if not entries:
         raise InputError("gate: no published number belongs to these systems and splits; set evaluation.gate to false")
     missed = [sentence(entry) for entry in entries if not entry["passes"]]
     if missed:
-        advice = "the report is complete all the same; set evaluation.gate to false to finish without this comparison"
+        advice = "the report is complete; set evaluation.gate to false to finish without this comparison"
         raise InputError("\n  ".join([f"gate: {len(missed)} of {len(entries)} numbers are too low:", *missed, advice]))
     return entries
 
@@ -63,11 +63,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compare results with published numbers.")
     parser.add_argument("--metrics", required=True, type=Path, help="the report's numbers")
     parser.add_argument("--out", required=True, type=Path)
-    a = parser.parse_args()
-    entries = check(read_json(a.metrics))
+    arguments = parser.parse_args()
+    entries = check(read_json(arguments.metrics))
     for entry in entries:
         print(sentence(entry))
-    write_json(a.out, entries)
+    write_json(arguments.out, entries)
 
 
 if __name__ == "__main__":

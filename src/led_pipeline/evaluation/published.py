@@ -1,4 +1,4 @@
-"""Published numbers (config/published.yaml), and how far ours lie from them."""
+"""Published numbers (config/published.yaml), and how far ours are from them."""
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ class _Section(BaseModel):
 
 
 class PublishedMeasure(_Section):
-    """Which measures of ours a published one may mean, and how far ours may lie from it, in printed units."""
+    """Which measures of ours a published one may mean, and how far ours may be from it, in printed units."""
 
     ours: list[str] = Field(min_length=1)
     tolerance: float = Field(gt=0)
@@ -59,8 +59,8 @@ class Published(_Section):
         for row in self.systems:
             if row.source is not None and row.source not in self.sources:
                 raise ValueError(f"{row.system}: no source '{row.source}'")
-            named = {measure for values in row.values.values() for measure in values} | row.tolerance.keys()
-            if unknown := sorted(named - self.measures.keys()):
+            measures = {measure for values in row.values.values() for measure in values} | row.tolerance.keys()
+            if unknown := sorted(measures - self.measures.keys()):
                 raise ValueError(f"{row.system}: no measure '{unknown[0]}'")
         return self
 
@@ -103,7 +103,7 @@ def beside_ours(published: Published, splits: Mapping[str, Any]) -> list[dict[st
 
     Returns:
         Rows in the order of the file, without those that have no value on any of our splits. `within` is None where
-        nothing is to be held against the value: no result of ours, another kind of system, or an unverified number.
+        the value is not compared: no result of ours, another kind of system, or an unverified number.
     """
     rows = []
     for row in published.systems:
@@ -114,24 +114,24 @@ def beside_ours(published: Published, splits: Mapping[str, Any]) -> list[dict[st
         }
         if values:
             source = published.sources[row.source].model_dump() if row.source else None
-            kept = row.model_dump(include={"system", "stage", "near", "verified", "note"})
-            rows.append({**kept, "source": source, "values": values})
+            columns = row.model_dump(include={"system", "stage", "near", "verified", "note"})
+            rows.append({**columns, "source": source, "values": values})
     return rows
 
 
 def _cell(
     published: Published, row: PublishedSystem, name: str, value: float, split: Mapping[str, Any]
 ) -> dict[str, Any]:
-    meant = published.measures[name]
-    tolerance = row.tolerance.get(name, meant.tolerance)
+    measure = published.measures[name]
+    tolerance = row.tolerance.get(name, measure.tolerance)
     result = split["systems"].get(row.stage or row.near or "")
-    ours = {key: result["measures"][key] * SCALE for key in meant.ours} if result else {}
-    difference = min((own - value for own in ours.values()), key=abs, default=None)
-    judged = difference is not None and row.stage is not None and row.verified != "unverified"
+    ours = {key: result["measures"][key] * SCALE for key in measure.ours} if result else {}
+    difference = min((result - value for result in ours.values()), key=abs, default=None)
+    comparable = difference is not None and row.stage is not None and row.verified != "unverified"
     return {
         "published": value,
         "ours": ours,
         "difference": difference,
-        "tolerance": tolerance if judged else None,
-        "within": abs(difference) <= tolerance if judged else None,
+        "tolerance": tolerance if comparable else None,
+        "within": abs(difference) <= tolerance if difference is not None and comparable else None,
     }

@@ -1,7 +1,7 @@
-"""Inference: vectors of many texts and scores of many pairs, in batches of similar length, results in given order.
+"""Batches: vectors of many texts and scores of many pairs, computed in batches of similar length.
 
-On a GPU nothing waits: a thread puts the next batches together and copies them from pinned memory, and a batch's
-results are taken back on a stream of their own while the next batch is computed.
+A thread assembles the next batches and copies them to a GPU from pinned memory; results are copied back on a second
+stream while the next batch is computed.
 """
 
 from collections import deque
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from led_pipeline.data.tokens import Batch, TokenStore, pairs, shared_tokens
-from led_pipeline.models.backbone import Texts, to_texts
+from led_pipeline.models.backbone import PackedBatch, to_packed_batch
 from led_pipeline.recipe.settings import RankerRepresentation
 
 TOKENS_PER_BATCH = {"cpu": 8_192, "cuda": 131_072}
-READY_BATCHES = 2  # put together ahead of the one that is computed
+READY_BATCHES = 2  # assembled ahead of the one that is computed
 
 Precision = Literal["float32", "bf16"] | None  # of the products; None: bf16 on a GPU, float32 on a processor
 T = TypeVar("T")
@@ -39,7 +39,7 @@ def by_length(lengths: NDArray[np.int64], tokens_per_batch: int) -> Iterator[Gro
 
 
 def prefetched(make: Callable[[Group], T], groups: Iterable[Group]) -> Iterator[tuple[Group, T]]:
-    """Yield every group with what `make` makes of it, made ahead of time by another thread."""
+    """Yield every group with the result of `make`, which runs ahead in another thread."""
     with ThreadPoolExecutor(1) as thread:
         waiting: deque = deque()
         for group in groups:
@@ -57,24 +57,24 @@ def _forward_all(
     lengths: NDArray[np.int64],
     assemble: Callable[[Group], Batch],
     device: torch.device,
-    keep: Callable[[Group, Tensor], None],
+    store_result: Callable[[Group, Tensor], None],
     precision: Precision,
 ) -> None:
-    """Run a model on groups of similar length; `keep` gets each result with the indices that it belongs to."""
+    """Run a model on groups of similar length; `store_result` gets each result with the indices that it belongs to."""
     gpu = device.type == "cuda"
     half = gpu if precision is None else precision == "bf16"
     back = torch.cuda.Stream(device) if gpu else None
-    running: tuple[Group, Tensor, Texts, torch.cuda.Event | None] | None = None
+    running: tuple[Group, Tensor, PackedBatch, torch.cuda.Event | None] | None = None
 
-    def finish(group: Group, result: Tensor, _: Texts, computed: torch.cuda.Event | None) -> None:
+    def finish(group: Group, result: Tensor, _: PackedBatch, computed: torch.cuda.Event | None) -> None:
         with torch.cuda.stream(back) if gpu else nullcontext():
             if gpu:
                 back.wait_event(computed)
                 result.record_stream(back)
-            keep(group, result)
+            store_result(group, result)
 
     groups = by_length(lengths, TOKENS_PER_BATCH[device.type])
-    for group, texts in prefetched(lambda group: to_texts(assemble(group), device), groups):
+    for group, texts in prefetched(lambda group: to_packed_batch(assemble(group), device), groups):
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
             result = model(texts)
         last, running = running, (group, result, texts, torch.cuda.current_stream().record_event() if gpu else None)
@@ -83,7 +83,7 @@ def _forward_all(
     if running:
         finish(*running)
     if gpu:
-        torch.cuda.current_stream().wait_stream(back)  # what was kept may be used from here on
+        torch.cuda.current_stream().wait_stream(back)  # results may be used from here on
 
 
 def encode(
@@ -92,13 +92,17 @@ def encode(
     rows: NDArray[np.int64],
     length: int,
     device: torch.device,
-    keep: Callable[[Group, Tensor], None],
+    store_result: Callable[[Group, Tensor], None],
     precision: Precision = None,
 ) -> None:
-    """Encode the texts at some rows, cut to `length` tokens; `keep` gets positions within `rows` and their vectors."""
+    """Encode the texts at some rows, cut to `length` tokens.
+
+    Args:
+        store_result: gets positions within `rows` and their vectors, batch by batch.
+    """
     rows = np.asarray(rows, dtype=np.int64)
     lengths = store.lengths(rows, length)
-    _forward_all(model, lengths, lambda group: store.texts(rows[group], length), device, keep, precision)
+    _forward_all(model, lengths, lambda group: store.texts(rows[group], length), device, store_result, precision)
 
 
 def score(
@@ -110,7 +114,7 @@ def score(
     device: torch.device,
     precision: Precision = None,
 ) -> NDArray[np.float32]:
-    """Return a ranker's score of every (query row, passage row); a pair that occurs several times is computed once."""
+    """Return a ranker's score of every (query row, passage row); repeated pairs are computed once."""
     unique, inverse = np.unique(rows[0].astype(np.int64) * len(passages) + rows[1], return_inverse=True)
     query_rows, passage_rows = np.divmod(unique, len(passages))
     query_length, passage_length = settings.query_length, settings.passage_length
@@ -121,8 +125,8 @@ def score(
     def assemble(group: Group) -> Batch:
         return pairs(queries, query_rows[group], query_length, passages, passage_rows[group], passage_length)
 
-    def keep(group: Group, logits: Tensor) -> None:
+    def store(group: Group, logits: Tensor) -> None:
         scores[group] = logits.float().cpu().numpy()
 
-    _forward_all(model, lengths, assemble, device, keep, precision)
+    _forward_all(model, lengths, assemble, device, store, precision)
     return scores[inverse]

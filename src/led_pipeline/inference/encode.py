@@ -21,8 +21,8 @@ from led_pipeline.files.atomic import remove
 from led_pipeline.files.errors import InputError
 from led_pipeline.inference import batches
 from led_pipeline.jobs.command import run_main
-from led_pipeline.models.checkpoint import load
-from led_pipeline.models.sides import side
+from led_pipeline.models.bi_encoder import encoder_of
+from led_pipeline.models.saved_model import load
 from led_pipeline.recipe.settings import LexiconRepresentation
 
 
@@ -37,10 +37,10 @@ def dense_rows(
     """Return the vectors of some rows in order, as a matrix."""
     matrix = np.empty((len(rows), model.size), dtype=np.float16)
 
-    def keep(group: NDArray[np.int64], vectors: Tensor) -> None:
+    def fill(group: NDArray[np.int64], vectors: Tensor) -> None:
         matrix[group] = vectors.half().cpu().numpy()
 
-    batches.encode(model, store, rows, length, device, keep, precision)
+    batches.encode(model, store, rows, length, device, fill, precision)
     return matrix
 
 
@@ -58,21 +58,21 @@ def sparse_rows(
         [(np.empty(0, np.int64), np.empty(0, np.uint32), np.empty(0, np.float32))],
     )
 
-    def keep(group: NDArray[np.int64], weights_BV: Tensor) -> None:
+    def collect(group: NDArray[np.int64], weights_BV: Tensor) -> None:
         text, term = weights_BV.nonzero(as_tuple=True)
         counts = torch.bincount(text, minlength=len(group))
         groups.append(group)
-        found = counts.cpu().numpy(), term.cpu().numpy().astype(np.uint32), weights_BV[text, term].cpu().numpy()
-        parts.append(found)
+        weights = weights_BV[text, term].cpu().numpy()
+        parts.append((counts.cpu().numpy(), term.cpu().numpy().astype(np.uint32), weights))
 
-    batches.encode(model, store, rows, length, device, keep, precision)
+    batches.encode(model, store, rows, length, device, collect, precision)
     counts, terms, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
     # A model may have more entries than its tokenizer has tokens: embeddings are often padded.
     if store.vocabulary <= 2**16 and terms.max(initial=0) < 2**16:
         terms = terms.astype(np.uint16)
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    given = np.argsort(np.concatenate(groups))
-    return {name: Ragged(values, offsets).take(given) for name, values in (("terms", terms), ("weights", weights))}
+    order = np.argsort(np.concatenate(groups))
+    return {name: Ragged(values, offsets).take(order) for name, values in (("terms", terms), ("weights", weights))}
 
 
 def write_vectors(
@@ -81,36 +81,36 @@ def write_vectors(
     """Write one rank's rows.
 
     Args:
-        trained: whether a stage of the recipe made the model, and did not take it over as it is.
+        trained: whether a stage of the recipe trained the model, instead of importing it as it is.
 
     Raises:
-        InputError: a value is not finite, which would spoil every ranking in silence.
+        InputError: a value is not finite, which would spoil every ranking.
     """
     values = vectors["weights"].values if isinstance(vectors, dict) else vectors
     if not np.isfinite(values).all():
         bad = int(np.count_nonzero(~np.isfinite(values)))
         nans = int(np.count_nonzero(np.isnan(values)))
-        what = f"{bad:,} of the {values.size:,} values that the model gives are not finite in {values.dtype}"
-        what += f" ({nans:,} are no numbers, {bad - nans:,} beyond {np.finfo(values.dtype).max:,.0f})"
+        fault = f"{bad:,} of the {values.size:,} values that the model gives are not finite in {values.dtype}"
+        fault += f" ({nans:,} are no numbers, {bad - nans:,} beyond {np.finfo(values.dtype).max:,.0f})"
         if trained:
-            mend = "it has diverged, train it again with a lower learning_rate"
+            advice = "it has diverged, train it again with a lower learning_rate"
         elif nans:
-            mend = "it was taken over as it is (train: false), so it is damaged or of another kind; name another one"
+            advice = "it was imported as it is (train: false), so it is damaged or of another kind; name another model"
         else:
-            mend = "it was taken over as it is (train: false); say normalize: true, or name another one"
-        raise InputError(f"{out}: {what}; {mend}")
+            advice = "it was imported as it is (train: false); say normalize: true, or name another model"
+        raise InputError(f"{out}: {fault}; {advice}")
     if isinstance(vectors, dict):
         write_arrow(out, vectors, {"vocabulary": str(vocabulary)})
     else:
         write_matrix(out, vectors)
 
 
-def join_parts(parts: list[Path], out: Path) -> None:
+def join_parts(parts: list[Path], sparse: bool, out: Path) -> None:
     """Join the ranks' rows, in order of the ranks, and remove the parts."""
     if len(parts) == 1:
         parts[0].replace(out)
         return
-    if out.suffix == ".npy":
+    if not sparse:
         write_matrix(out, [matrix(part) for part in parts])
     else:
         read = [read_arrow(part) for part in parts]
@@ -135,7 +135,7 @@ def main() -> None:
     a = parser.parse_args()
     state = PartialState()
     model, settings = load(a.model)
-    model = side(model.to(state.device).eval(), a.side)
+    model = encoder_of(model.to(state.device).eval(), a.side)
     store = with_prefix(TokenStore.for_stage(a.tokens, settings), a.side, a.model, settings)
     start, stop = shard_range(len(store), state.process_index, state.num_processes)
     encode = sparse_rows if isinstance(settings, LexiconRepresentation) else dense_rows
@@ -144,7 +144,8 @@ def main() -> None:
     write_vectors(vectors, store.vocabulary, part, (a.model / "train.jsonl").is_file())
     state.wait_for_everyone()
     if state.is_main_process:
-        join_parts([a.out.with_name(f"{a.out.name}.rank{rank}") for rank in range(state.num_processes)], a.out)
+        parts = [a.out.with_name(f"{a.out.name}.rank{rank}") for rank in range(state.num_processes)]
+        join_parts(parts, isinstance(settings, LexiconRepresentation), a.out)
         print(f"{len(store):,} texts encoded")
     state.wait_for_everyone()
 

@@ -21,7 +21,7 @@ from led_pipeline.files.atomic import remove
 from led_pipeline.files.errors import InputError
 from led_pipeline.inference import batches
 from led_pipeline.jobs.command import run_main
-from led_pipeline.models.checkpoint import load
+from led_pipeline.models.saved_model import load
 from led_pipeline.recipe.settings import RankerRepresentation
 
 

@@ -12,11 +12,11 @@ from led_pipeline.data.tokens import TokenStore
 from led_pipeline.files.errors import InputError
 from led_pipeline.models import idf, user_files
 from led_pipeline.models.backbone import use_attention_within_texts
+from led_pipeline.models.bi_encoder import BiEncoder, Pruning
 from led_pipeline.models.dense import DenseEncoder
 from led_pipeline.models.lexicon import LexiconEncoder
 from led_pipeline.models.limits import check_pooling
 from led_pipeline.models.ranker import Ranker
-from led_pipeline.models.sides import Pruning, Sides
 from led_pipeline.models.true_false import Question, TrueFalseRanker
 from led_pipeline.models.weights import add_adapter, read_weights, seed_of
 from led_pipeline.pretrained import model_folder
@@ -33,7 +33,7 @@ from led_pipeline.recipe.settings import (
 from led_pipeline.recipe.step_settings import ModelSettings
 
 QUERY = "query"  # the folder of a query encoder inside that of the model
-HEAD, OWN = "head.safetensors", "own.safetensors"  # a linear head; what an own encoder has besides its backbone
+HEAD, USER_TENSORS = "head.safetensors", "own.safetensors"  # a linear head; a user's encoder without its backbone
 
 
 def build(
@@ -47,12 +47,12 @@ def build(
 
     Args:
         settings: heads may begin at random only with those of a training.
-        tokenizer: read only where words or special tokens have to be known.
+        tokenizer: read only if the model needs words or special tokens.
         passages: the collection's tokens, for a table of weights that is computed from them.
         query_init: what an untied query encoder starts from, unless it is `source`.
 
     Raises:
-        InputError: the settings and what is found do not fit together.
+        InputError: the settings do not fit the source.
     """
     if isinstance(settings, RankerRepresentation):
         return _ranker(source, settings, tokenizer)
@@ -66,7 +66,7 @@ def build(
         prune_passages = Pruning(settings.top_k_passages, settings.prune_ratio_passages)
     if query is None and not prune_queries and not prune_passages:
         return passage
-    return Sides(passage, query, (prune_queries, prune_passages))
+    return BiEncoder(passage, query, (prune_queries, prune_passages))
 
 
 def _query_encoder(
@@ -77,7 +77,7 @@ def _query_encoder(
     query_init: str | None,
     passage: nn.Module,
 ) -> nn.Module | None:
-    """Return what encodes queries; None where it is the passage encoder."""
+    """Return the query encoder; None if it is the passage encoder."""
     if settings.untied:
         start = query_init or source
         inside = Path(start, QUERY)
@@ -107,7 +107,7 @@ def _encoder(source: str, settings: DenseRepresentation | LexiconRepresentation)
         special = settings.keep_special_tokens
         return LexiconEncoder(backbone, keep_special_tokens=special, activation=settings.activation)
     if settings.encoder:
-        return _own_encoder(source, settings, settings.encoder, backbone)
+        return _user_encoder(source, settings, settings.encoder, backbone)
     check_pooling(backbone, source, settings.pooling)
     reference = user_code.is_reference(settings.pooling)
     pooling = user_files.load("pooling", settings.pooling) if reference else settings.pooling
@@ -116,7 +116,7 @@ def _encoder(source: str, settings: DenseRepresentation | LexiconRepresentation)
 
 
 def _head(source: str, settings: DenseRepresentation, backbone: nn.Module) -> nn.Linear | None:
-    """Return the linear head: that of the source, or one that begins from the seed where it is trained."""
+    """Return the linear head: that of the source, or a new one from the seed if it is trained."""
     size, file = settings.head, Path(source, HEAD)
     stored = _tensors(file) if file.is_file() else None
     hidden = backbone.config.hidden_size
@@ -151,18 +151,18 @@ def _tensors(file: Path) -> dict[str, torch.Tensor]:
         return load_file(file)
 
 
-def _own_encoder(source: str, settings: DenseRepresentation, value: str, backbone: nn.Module) -> nn.Module:
+def _user_encoder(source: str, settings: DenseRepresentation, value: str, backbone: nn.Module) -> nn.Module:
     """Make an encoder of the user's class, called with the backbone and the settings as a dictionary."""
     use_attention_within_texts(backbone)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(settings))
         encoder = user_files.load("encoder", value)(backbone, settings.model_dump(mode="json"))
     if not isinstance(encoder, nn.Module) or getattr(encoder, "backbone", None) is not backbone:
-        raise InputError(f"encoder: {value} made no torch module that holds the backbone it is given as `backbone`")
+        raise InputError(f"encoder: {value} is not a torch module that keeps its first argument as `self.backbone`")
     if not isinstance(getattr(encoder, "size", None), int):
         raise InputError(f"encoder: {value} has no attribute `size`, the number of its vectors' dimensions")
     rest = [name for name in encoder.state_dict() if not name.startswith("backbone.")]
-    if not (file := Path(source, OWN)).is_file():
+    if not (file := Path(source, USER_TENSORS)).is_file():
         backbone.origin.new.extend(f"{value}: {name}" for name in rest)
         return encoder
     stored = _tensors(file)

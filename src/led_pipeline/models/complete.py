@@ -1,7 +1,7 @@
-"""Complete: whether the weights that were read are those of the model, held against what transformers reports.
+"""Complete: checks that the weights in a file are those of the model, by what transformers reports.
 
-transformers draws at random what a file lacks and leaves out what it does not know. Here every tensor is accounted for:
-it comes from the file, it is a new head of a stage that trains it, or it is named in an error.
+transformers initialises missing tensors at random and ignores unknown ones. Here every tensor is accounted for: it
+comes from the file, it is a new head of a stage that trains it, or an error names it.
 """
 
 import copy
@@ -25,18 +25,22 @@ TASKS += ("TOKEN_CLASSIFICATION", "QUESTION_ANSWERING", "MULTIPLE_CHOICE", "NEXT
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a model's weights come from; written beside them as weights.json."""
+    """Where a model's weights come from; saved beside them as weights.json."""
 
     source: str
-    prefix: str = ""  # of the names in the file, taken away
-    new: list[str] = field(default_factory=list)  # drawn at random, since the file lacks them
-    unused: list[str] = field(default_factory=list)  # in the file, and read by no part of the model
+    """The folder or hub id."""
+    prefix: str = ""
+    """Prefix of the names in the file, which was removed."""
+    new: list[str] = field(default_factory=list)
+    """Tensors that the file lacks and that began at random."""
+    unused: list[str] = field(default_factory=list)
+    """Tensors in the file that no part of the model reads."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
     def sentences(self) -> list[str]:
-        """Return what a log should say, nothing if every tensor comes from the file and is used."""
+        """Return sentences for a log; none if every tensor comes from the file and is used."""
         parts = []
         if self.prefix:
             parts.append(f"model '{self.source}': '{self.prefix}' is taken away from the names of its tensors")
@@ -52,16 +56,19 @@ class Origin:
 
 @dataclass(frozen=True)
 class Report:
-    """What transformers reports of a model that it has read, names in order."""
+    """What transformers reports about a model that it has read; names are sorted."""
 
     missing: list[str]
+    """Tensors of the model that the file lacks."""
     unexpected: list[str]
-    mismatched: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]  # name -> shape in the file, in the model
+    """Tensors of the file that the model lacks."""
+    mismatched: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    """Tensors with two shapes: in the file and in the model."""
 
     @classmethod
     def of(cls, info: dict[str, Any]) -> "Report":
         unexpected = (name for name in info["unexpected_keys"] if not name.endswith(COMPUTED))
-        shapes = {name: (tuple(theirs), tuple(ours)) for name, theirs, ours in info["mismatched_keys"]}
+        shapes = {name: (tuple(in_file), tuple(in_model)) for name, in_file, in_model in info["mismatched_keys"]}
         return cls(sorted(info["missing_keys"]), sorted(unexpected), dict(sorted(shapes.items())))
 
 
@@ -73,18 +80,18 @@ def wrapper(report: Report, base: str, may_lack: Callable[[str], bool]) -> str:
         may_lack: whether a model may do without a tensor.
 
     Raises:
-        InputError: names with different prefixes fit, so that nobody can say whose weights are meant.
+        InputError: names with different prefixes fit, so the file holds more than one model.
     """
-    wanted = {name for name in report.missing if not may_lack(name)}
-    found: Counter[str] = Counter()
+    missing = {name for name in report.missing if not may_lack(name)}
+    prefixes: Counter[str] = Counter()
     for name in report.unexpected:
         parts = name.split(".")
         for i in range(1, len(parts)):
             rest = ".".join(parts[i:])
-            if rest in wanted or f"{base}.{rest}" in wanted:
-                found[".".join(parts[:i]) + "."] += 1
+            if rest in missing or f"{base}.{rest}" in missing:
+                prefixes[".".join(parts[:i]) + "."] += 1
                 break
-    ranked = found.most_common(2)
+    ranked = prefixes.most_common(2)
     if len(ranked) == 2 and ranked[0][1] == ranked[1][1]:
         first, second = sorted(prefix for prefix, _ in ranked)
         raise InputError(
@@ -98,8 +105,8 @@ def check(model: nn.Module, report: Report, may_lack: Callable[[str], bool], may
     """Check that every tensor that a model needs was in the file, and that none of its body was left out.
 
     Args:
-        may_lack: whether nothing is computed with a tensor.
-        may_be_new: whether a stage trains a tensor that the file lacks, or has in another shape.
+        may_lack: whether a tensor takes part in no computation.
+        may_be_new: whether a stage trains a tensor that the file lacks, or that has another shape there.
 
     Raises:
         InputError: a sentence without the model's name.
@@ -112,9 +119,9 @@ def check(model: nn.Module, report: Report, may_lack: Callable[[str], bool], may
         raise InputError(text)
     other = {name: shapes for name, shapes in report.mismatched.items() if not may_be_new(name)}
     if other:
-        name, (theirs, ours) = next(iter(other.items()))
+        name, (in_file, in_model) = next(iter(other.items()))
         raise InputError(
-            f"the tensor {name} has the shape {_shape(theirs)} in its weights and {_shape(ours)} by its config.json"
+            f"the tensor {name} has the shape {_shape(in_file)} in its weights and {_shape(in_model)} by config.json"
             + (f", and so do {len(other) - 1:,} others" if len(other) > 1 else "")
             + "; config.json and weights do not belong together"
         )
@@ -131,7 +138,7 @@ def _shape(sizes: Iterable[int]) -> str:
 
 
 def _of_body(model: nn.Module, name: str) -> bool:
-    """Return whether a name belongs into a model without its heads."""
+    """Return whether a name belongs to the body of a model, not to a head."""
     body = model.base_model
     parts = name.removeprefix(f"{model.base_model_prefix}.").split(".")
     # A pooler is a head; and DeBERTa's files repeat embeddings under names like `_weight`.
@@ -139,19 +146,19 @@ def _of_body(model: nn.Module, name: str) -> bool:
 
 
 def foreign(model: nn.Module, unexpected: list[str]) -> list[str]:
-    """Return the names in a file that no head has which transformers knows for such a model: a projection, say."""
+    """Return the names in a file that belong to no head that transformers has for this type of model."""
     if not unexpected:
         return []
-    known, config = {"pooler"}, copy.deepcopy(model.config)
+    heads, config = {"pooler"}, copy.deepcopy(model.config)
     if getattr(config, "num_hidden_layers", 0) > 1:
         config.num_hidden_layers = 1  # enough to see the names of heads
     for task in TASKS:
         kind = getattr(modeling_auto, f"MODEL_FOR_{task}_MAPPING").get(type(model.config), None)
         for each in kind if isinstance(kind, tuple) else [kind] if kind else []:
             with torch.device("meta"):
-                known |= {name for name, _ in each(config).named_children()}
-    known.discard(model.base_model_prefix)
-    return [name for name in unexpected if name.partition(".")[0] not in known]
+                heads |= {name for name, _ in each(config).named_children()}
+    heads.discard(model.base_model_prefix)
+    return [name for name in unexpected if name.partition(".")[0] not in heads]
 
 
 def check_finite(model: nn.Module) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from led_pipeline.files.errors import InputError
 from led_pipeline.models.backbone import (
-    Texts,
+    PackedBatch,
     at_least_float32,
     hidden_states,
     padded,
@@ -19,14 +19,14 @@ from led_pipeline.models.backbone import (
     use_attention_within_texts,
 )
 
-Pooling = Callable[[Tensor, Texts], Tensor]
+Pooling = Callable[[Tensor, PackedBatch], Tensor]
 
 
-def pool(hidden_NH: Tensor, texts: Texts, pooling: str | Pooling) -> Tensor:
-    """Return one vector per text: its first position's (`cls`), its last one's (`last`) or the mean over all (`mean`).
+def pool(hidden_NH: Tensor, texts: PackedBatch, pooling: str | Pooling) -> Tensor:
+    """Return one vector per text: that of its first (`cls`) or last (`last`) position, or their mean (`mean`).
 
-    They are in float32 at least, and in the order of the tokens, as `hidden_states` gives them. A function in place of
-    a name gets the tokens' vectors and the texts and returns (B, H) in the same order.
+    The vectors are in float32 at least, and in the order of the packed batch. A function in place of a name gets the
+    vectors of the tokens and the batch, and returns (B, H) in the same order.
 
     Raises:
         InputError: a function returned another shape.
@@ -40,13 +40,13 @@ def pool(hidden_NH: Tensor, texts: Texts, pooling: str | Pooling) -> Tensor:
             )
         return vectors
     if pooling == "mean":
-        lengths = texts.bounds.diff().long()
+        lengths = texts.cu_seqlens.diff().long()
         return torch.segment_reduce(at_least_float32(hidden_NH), "mean", lengths=lengths, axis=0, unsafe=True)
-    rows = texts.bounds[:-1].long() if pooling == "cls" else texts.bounds[1:].long() - 1
+    rows = texts.cu_seqlens[:-1].long() if pooling == "cls" else texts.cu_seqlens[1:].long() - 1
     return at_least_float32(hidden_NH.index_select(0, rows))
 
 
-def first_decoder_states(backbone: nn.Module, texts: Texts) -> Tensor:
+def first_decoder_states(backbone: nn.Module, texts: PackedBatch) -> Tensor:
     """Return the vector of the start token (B, H), the first that an encoder-decoder's decoder reads."""
     inputs, mask_BT = padded(backbone, texts)
     start = torch.full((len(texts), 1), start_token(backbone), device=mask_BT.device)
@@ -57,7 +57,7 @@ class DenseEncoder(nn.Module):
     """An encoder shared by queries and passages (LED: BERT, [CLS], no projection, no normalisation).
 
     Args:
-        pooling: what makes one vector of a text's; an encoder-decoder is read at its first decoder token instead.
+        pooling: how token vectors become one; encoder-decoders use the first decoder token instead.
         head: a linear projection of the pooled vector, before normalisation.
     """
 
@@ -75,7 +75,7 @@ class DenseEncoder(nn.Module):
         self.normalize = normalize
         self.head = head
         use_attention_within_texts(backbone)
-        # The next-sentence head is not used; left trainable, it would keep several processes waiting for its gradient.
+        # The pooler is not used; if it were trainable, several processes would wait for its gradient.
         if getattr(backbone, "pooler", None) is not None:
             backbone.pooler.requires_grad_(False)
 
@@ -83,8 +83,8 @@ class DenseEncoder(nn.Module):
     def size(self) -> int:
         return self.backbone.config.hidden_size if self.head is None else self.head.out_features
 
-    def forward(self, texts: Texts) -> Tensor:
-        """Return the vectors (B, H) in float32. Token types stay 0: a title is told apart by its [SEP] alone."""
+    def forward(self, texts: PackedBatch) -> Tensor:
+        """Return the vectors (B, H) in float32. Token types stay 0, since a [SEP] separates title and text."""
         with_decoder = hasattr(self.backbone, "decoder") and self.backbone.config.is_encoder_decoder
         rows = (first_decoder_states if with_decoder else hidden_states)(self.backbone, texts)
         with torch.autocast(rows.device.type, enabled=False):

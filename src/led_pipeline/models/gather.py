@@ -1,19 +1,19 @@
-"""Rows of all processes, with gradient for one's own."""
+"""Gather: rows of all processes, with gradient for those of this process."""
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 
-def gather_rows(own: Tensor) -> Tensor:
-    """Return the rows of all processes in order of their ranks, equally many each; only one's own keep gradient.
+def gather_rows(local: Tensor) -> Tensor:
+    """Return the rows of all processes in the order of ranks; only those of this process have gradient.
 
-    When every process computes the same loss from the result, the sum of the processes' gradients is the gradient of
-    that loss, whatever the loss: in-batch negatives, rank pairs and the FLOPS regulariser alike.
+    Every process must pass the same number of rows. If every process computes the same loss from the result, the sum of
+    the processes' gradients is the gradient of that loss, whatever it is: in-batch negatives, rank pairs or FLOPS.
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return own
-    parts = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, own.detach().contiguous())
-    parts[dist.get_rank()] = own
+        return local
+    parts = [torch.empty_like(local) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, local.detach().contiguous())
+    parts[dist.get_rank()] = local
     return torch.cat(parts)

@@ -1,7 +1,7 @@
-"""Queries without inference: which tokens a query has, each with a weight of its own that no context changes.
+"""Inference-free queries: a bag of a query's tokens, each with a fixed weight that does not depend on the context.
 
-The weights are 1 (a binary bag of words) or those of a table, in most cases inverse document frequencies: read from a
-JSON object from token to weight, or computed from the collection's tokens, and trained if a stage says so.
+The weights are 1 (a binary bag of words) or come from a table, usually of inverse document frequencies. The table is a
+JSON object from token to weight, or computed from the collection's tokens, and can be trained.
 
 # B = texts, N = tokens of all texts, V = vocabulary entries
 """
@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
-from led_pipeline.models.backbone import Texts
+from led_pipeline.models.backbone import PackedBatch
 
 FILE = "idf.json"
 AT_ONCE = 16_384  # passages counted at a time
@@ -26,15 +26,15 @@ WHOLE = 2**20  # tokens; longer than any stored text
 
 
 class BagOfWords(nn.Module):
-    """A query encoder that looks up a weight for every token that is there, however often.
+    """A query encoder that looks up the weight of each distinct token of a query.
 
     Args:
-        weights_V: what a token weighs; negative ones, which training may bring about, count as 0.
-        special: ids that never weigh anything.
-        trained: whether the weights learn.
-        table: whether the weights are a table to keep, and not all 1.
+        weights_V: weight of each token; negative ones, which training may produce, count as 0.
+        special: ids whose weight is 0.
+        trained: whether the weights are trained.
+        table: whether the weights are a table to save, and not all 1.
 
-    Source: SPLADE-doc (arXiv:2109.10086) for weights of 1, except that [UNK], too, counts as special here; OpenSearch's
+    Source: SPLADE-doc (arXiv:2109.10086) for weights of 1, except that [UNK] counts as special here; OpenSearch's
     inference-free sparse retrieval (arXiv:2411.04403) for a table.
     """
 
@@ -50,9 +50,9 @@ class BagOfWords(nn.Module):
     def final_V(self) -> Tensor:
         return self.weights_V.relu() * self.counts_V
 
-    def forward(self, texts: Texts) -> Tensor:
+    def forward(self, texts: PackedBatch) -> Tensor:
         """Return the weights (B, V) in float32; a text of special tokens alone gives a row of zeros."""
-        lengths = texts.bounds.diff().long()
+        lengths = texts.cu_seqlens.diff().long()
         rows = torch.arange(len(texts), device=lengths.device)
         text_N = rows.repeat_interleave(lengths, output_size=len(texts.ids_N))
         present_BV = self.weights_V.new_zeros(len(texts), len(self.weights_V))
@@ -61,13 +61,13 @@ class BagOfWords(nn.Module):
 
 
 def document_frequencies(passages: TokenStore, size: int) -> np.ndarray:
-    """Return in how many passages, titles included, each of `size` vocabulary entries occurs at least once."""
-    found = np.zeros(size, dtype=np.int64)
+    """Return the number of passages, titles included, with each of `size` vocabulary entries."""
+    df = np.zeros(size, dtype=np.int64)
     for first in range(0, len(passages), AT_ONCE):
         batch = passages.texts(np.arange(first, min(len(passages), first + AT_ONCE)), WHOLE)
         text_N = np.repeat(np.arange(len(batch)), batch.lengths)
-        found += np.bincount(np.unique(text_N * size + batch.ids) % size, minlength=size)
-    return found
+        df += np.bincount(np.unique(text_N * size + batch.ids) % size, minlength=size)
+    return df
 
 
 def inverse_document_frequencies(passages: TokenStore, size: int) -> Tensor:
@@ -80,10 +80,10 @@ def inverse_document_frequencies(passages: TokenStore, size: int) -> Tensor:
 
 
 def read_table(path: Path, tokenizer: PreTrainedTokenizerBase, size: int) -> Tensor:
-    """Read a JSON object from token to weight; a vocabulary entry that is not listed weighs 1.
+    """Read a JSON object from token to weight; entries of the vocabulary that it lacks have the weight 1.
 
     Raises:
-        InputError: it is no such object, it has a token that the tokenizer lacks, or a weight that is no finite number.
+        InputError: it is not such an object, it has a token that the tokenizer lacks, or a weight is not finite.
     """
     if not path.is_file():
         raise InputError(f"idf: no file '{path}'; name a JSON file from token to weight, or 'collection'")

@@ -8,17 +8,23 @@ import torch
 from torch import Tensor, nn
 
 from led_pipeline.data.tokens import places
-from led_pipeline.models.backbone import Texts, at_least_float32, hidden_states, to_device, use_attention_within_texts
-from led_pipeline.models.pooled_logits import highest_logits
+from led_pipeline.models.backbone import (
+    PackedBatch,
+    at_least_float32,
+    hidden_states,
+    to_device,
+    use_attention_within_texts,
+)
+from led_pipeline.models.pooled_logits import max_pooled_logits
 
-# The plain way from padded logits to weights: what the encoder below must equal.
+# From padded logits to weights: the reference that the encoder below must equal.
 
 
 def counting_positions(mask_BT: Tensor, keep_special_tokens: bool = False) -> Tensor:
     """Return True where a position may contribute a weight.
 
-    Padding never counts. Unless special tokens are kept, neither does a text's first position ([CLS]) nor its last
-    real one (the final [SEP]); the [SEP] between title and passage counts, as in LED.
+    Padding never does. Unless special tokens are kept, neither do a text's first position ([CLS]) and its last one (the
+    final [SEP]); the [SEP] between title and passage does, as in LED.
     """
     counts = mask_BT.bool()
     if not keep_special_tokens:
@@ -29,7 +35,7 @@ def counting_positions(mask_BT: Tensor, keep_special_tokens: bool = False) -> Te
 
 
 def activate(highest: Tensor, activation: str = "log1p") -> Tensor:
-    """Return the weights of highest logits: log(1 + relu(logit)), of which `log1p_twice` takes log(1 + x) once more.
+    """Return the weights of highest logits: log(1 + relu(logit)); `log1p_twice` applies log(1 + x) to it once more.
 
     Source: SPLADE (arXiv:2107.05720); OpenSearch's sparser models (arXiv:2504.14839) for the second logarithm.
     """
@@ -55,10 +61,10 @@ def term_weights(logits_BTV: Tensor, counts_BT: Tensor, activation: str = "log1p
 
 
 class LexiconEncoder(nn.Module):
-    """A masked language model whose pooled output is the representation; shared by queries and passages.
+    """A masked language model whose max-pooled logits represent queries and passages.
 
-    The representation is `term_weights` of the model's logits, computed without holding them: the model is made to
-    return what goes into its output embeddings, and `highest_logits` does the rest.
+    The result equals `term_weights` of the model's logits. To avoid holding the logits, the model returns the input of
+    its output embeddings, and `max_pooled_logits` multiplies with them.
     """
 
     def __init__(self, backbone: nn.Module, *, keep_special_tokens: bool = False, activation: str = "log1p"):
@@ -66,10 +72,10 @@ class LexiconEncoder(nn.Module):
         self.backbone = backbone
         self.activation = activation
         self.keep_special_tokens = keep_special_tokens
-        backbone.get_output_embeddings().forward = lambda hidden: hidden
+        backbone.get_output_embeddings().forward = lambda hidden: hidden  # the module stays, for its weights
         use_attention_within_texts(backbone)
 
-    def forward(self, texts: Texts) -> Tensor:
+    def forward(self, texts: PackedBatch) -> Tensor:
         """Return the weights (B, V) in float32; a text of special tokens alone gives a row of zeros."""
         hidden_NH = hidden_states(self.backbone, texts)
         head, lengths = self.backbone.get_output_embeddings(), texts.lengths
@@ -77,5 +83,5 @@ class LexiconEncoder(nn.Module):
             starts = np.cumsum(lengths) - lengths
             lengths = lengths - 2
             hidden_NH = hidden_NH.index_select(0, to_device(places(starts + 1, lengths), hidden_NH.device))
-        highest = highest_logits(hidden_NH, head.weight, head.bias, lengths.tolist())
+        highest = max_pooled_logits(hidden_NH, head.weight, head.bias, lengths.tolist())
         return texts.restore(activate(at_least_float32(highest), self.activation))

@@ -1,4 +1,4 @@
-"""Limits: whether texts as a stage reads them fit a model: its vocabulary, its positions, and how it is pooled."""
+"""Limits: checks that a stage's texts fit its model: the vocabulary, the positions, and the pooling."""
 
 from collections.abc import Iterator
 
@@ -6,16 +6,16 @@ from torch import nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
 from led_pipeline.files.errors import InputError
-from led_pipeline.models.sides import Sides, encoders
-from led_pipeline.recipe.settings import RankerRepresentation
+from led_pipeline.models.bi_encoder import BiEncoder, encoders
+from led_pipeline.recipe.settings import RankerRepresentation, Side
 from led_pipeline.recipe.step_settings import ModelSettings
 
-# What tables of learned or computed positions are called; relative positions have none, and no end.
+# Names of tables of learned or computed positions; relative positions have no table and no limit.
 TABLES = ("position_embeddings", "position_embedding", "wpe", "embed_positions", "positions_embed", "pos_embeddings")
 
 
 def causal(backbone: nn.Module) -> bool:
-    """Return whether a token of a model sees only those before it, so that the first one knows of nothing else."""
+    """Return whether the tokens of a model see only those before them."""
     config = backbone.config
     if config.is_encoder_decoder or getattr(config, "use_bidirectional_attention", None):
         return False
@@ -24,10 +24,10 @@ def causal(backbone: nn.Module) -> bool:
 
 
 def check_pooling(backbone: nn.Module, source: str, pooling: object) -> None:
-    """Check that the position that a text's vector is taken from has seen the text.
+    """Check that the position of a text's vector has seen the text.
 
     Raises:
-        InputError: it is the first one of a model whose tokens do not see those behind them.
+        InputError: it is the first position of a causal model.
     """
     if pooling == "cls" and causal(backbone):
         raise InputError(
@@ -38,7 +38,7 @@ def check_pooling(backbone: nn.Module, source: str, pooling: object) -> None:
 
 
 def positions(backbone: nn.Module) -> int | None:
-    """Return how many tokens a text may have at most; None: as many as one likes."""
+    """Return the largest number of tokens of a text; None without a limit."""
     sizes = []
     for name, module in backbone.named_modules():
         last = name.rpartition(".")[2]
@@ -51,12 +51,14 @@ def positions(backbone: nn.Module) -> int | None:
     return min(sizes, default=None)
 
 
-def _readers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield each side with the encoder that reads its texts, if one does."""
+def _readers(model: nn.Module) -> Iterator[tuple[Side, nn.Module]]:
+    """Yield each side with the encoder that reads its texts, if there is one."""
     with_backbone = encoders(model)
     for side in ("query", "passage"):
         part = (
-            (model.query or model.passage if side == "query" else model.passage) if isinstance(model, Sides) else model
+            (model.query or model.passage if side == "query" else model.passage)
+            if isinstance(model, BiEncoder)
+            else model
         )
         if part in with_backbone:
             yield side, part
@@ -69,7 +71,7 @@ def check_lengths(model: nn.Module, settings: ModelSettings, shared: int) -> Non
         shared: tokens that a passage loses behind a query, where both are read together.
 
     Raises:
-        InputError: they have not; the message names the key and the longest that fits.
+        InputError: a length is too large; the message names the key and the largest value that fits.
     """
     if isinstance(settings, RankerRepresentation):
         question = getattr(model, "question", None)

@@ -1,10 +1,10 @@
-"""The highest logit per vocabulary entry, without ever holding the logits of all positions.
+"""Max-pooled logits: the highest logit per text and vocabulary entry, without holding the logits of all positions.
 
-A masked-LM head gives one row of logits per token, of which SPLADE-max keeps one value per text and entry. Here the
-product with the output embeddings runs in chunks of whole texts that keep the maximum; the gradient then touches the
-tokens where it was only, and only where it is not zero (after relu: a text's active terms). A GPU notes those tokens on
-the way. On a CPU a maximum with its place takes ten times as long as one without (torch 2.13 vectorises only the
-latter), so they are found on the way back, for the active terms, from the logits made again.
+A masked-LM head gives one row of logits per token, and SPLADE-max uses one value per text and entry. The product with
+the output embeddings runs in chunks of whole texts and stores the maximum. The gradient visits only the tokens of the
+maxima, and only where it is not zero (after relu: a text's active terms). A GPU records those tokens in the forward
+pass. On a CPU a maximum with its place takes ten times as long as one without (torch 2.13 vectorises only the latter),
+so the backward pass computes the logits of the active terms again and looks the tokens up.
 
 # B = texts, N = tokens of all texts, H = hidden size, V = vocabulary entries, K = non-zero gradient entries
 """
@@ -20,37 +20,37 @@ CHUNK_ENTRIES = 2**17  # gradient entries gathered at a time
 
 
 def _chunks(lengths: list[int], tokens: int) -> Iterator[tuple[int, int]]:
-    """Cut texts into ranges of at most so many tokens, of one text at least."""
-    first = held = 0
+    """Cut texts into ranges of at most `tokens` tokens, or of one text."""
+    first = size = 0
     for text, length in enumerate(lengths):
-        if text > first and held + length > tokens:
+        if text > first and size + length > tokens:
             yield first, text
-            first, held = text, 0
-        held += length
+            first, size = text, 0
+        size += length
     if lengths:
         yield first, len(lengths)
 
 
 def _places(hidden_NH: Tensor, weight_VH: Tensor, lengths: list[int], texts_K: Tensor, terms_K: Tensor) -> Tensor:
-    """Return the token where each of some texts' terms has its highest logit, (K,); entries are in order of texts."""
-    found, start = [], 0
-    terms = terms_K.split(texts_K.bincount(minlength=len(lengths)).tolist())
-    for length, own in zip(lengths, terms, strict=True):
-        if len(own):
-            logits = hidden_NH[start : start + length] @ weight_VH[own].T
-            found.append(logits.T.argmax(dim=1) + start)
+    """Return the token with the highest logit of each (text, term), (K,); the entries are sorted by text."""
+    tokens, start = [], 0
+    terms_by_text = terms_K.split(texts_K.bincount(minlength=len(lengths)).tolist())
+    for length, terms in zip(lengths, terms_by_text, strict=True):
+        if len(terms):
+            logits = hidden_NH[start : start + length] @ weight_VH[terms].T
+            tokens.append(logits.T.argmax(dim=1) + start)
         start += length
-    return torch.cat(found) if found else terms_K
+    return torch.cat(tokens) if tokens else terms_K
 
 
-class _HighestLogits(torch.autograd.Function):
+class _MaxPooledLogits(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, lengths: list[int]) -> Tensor:
         size = len(weight_VH)
-        # Logits made again in half precision may have another order, and equal ones are common.
-        noted = any(ctx.needs_input_grad) and (hidden_NH.is_cuda or hidden_NH.element_size() == 2)
+        # In half precision a second computation may order logits differently, and equal ones are common.
+        recorded = any(ctx.needs_input_grad) and (hidden_NH.is_cuda or hidden_NH.element_size() == 2)
         highest = hidden_NH.new_full((len(lengths), size), torch.finfo(hidden_NH.dtype).min)
-        where = torch.zeros(highest.shape, dtype=torch.int32, device=hidden_NH.device) if noted else None
+        where = torch.zeros(highest.shape, dtype=torch.int32, device=hidden_NH.device) if recorded else None
         token = 0
         for first, last in _chunks(lengths, CHUNK_ELEMENTS[hidden_NH.device.type] // size):
             chunk = hidden_NH[token : token + sum(lengths[first:last])]
@@ -90,17 +90,17 @@ class _HighestLogits(torch.autograd.Function):
         return grad_hidden.to(hidden_NH.dtype), grad_weight.to(weight_VH.dtype), grad_bias, None
 
 
-def highest_logits(hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, lengths: list[int]) -> Tensor:
+def max_pooled_logits(hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, lengths: list[int]) -> Tensor:
     """Return the maximum over each text's tokens of hidden @ weight.T + bias, (B, V).
 
     Args:
         hidden_NH: one row per token, the texts one after another.
         lengths: tokens of each text. One without tokens gets the lowest float, and must get no gradient.
 
-    Equals `term_weights`'s maximum over plain logits; where two positions tie, the gradient goes to one of them.
+    This is the maximum in `term_weights`; where two positions tie, the gradient goes to one of them.
     """
     if torch.is_autocast_enabled(hidden_NH.device.type):
         dtype = torch.get_autocast_dtype(hidden_NH.device.type)
         hidden_NH, weight_VH = hidden_NH.to(dtype), weight_VH.to(dtype)
         bias_V = None if bias_V is None else bias_V.to(dtype)
-    return _HighestLogits.apply(hidden_NH.contiguous(), weight_VH, bias_V, lengths)
+    return _MaxPooledLogits.apply(hidden_NH.contiguous(), weight_VH, bias_V, lengths)

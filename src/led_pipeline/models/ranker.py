@@ -8,14 +8,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from led_pipeline.models.backbone import Texts, hidden_states, in_float32, padded, use_attention_within_texts
+from led_pipeline.models.backbone import PackedBatch, hidden_states, in_float32, padded, use_attention_within_texts
 
 
 class Ranker(nn.Module):
     """A sequence classifier with one logit over `[CLS] query [SEP] title [SEP] passage [SEP]`.
 
-    Its head (all layers behind the body, and a pooler) computes in float32 under autocast too: a score of half
-    precision has so few values that passages tie, and ties fall back to the order of the ranking before.
+    Its head (all layers behind the body, and a pooler) computes in float32 under autocast, too: scores of half
+    precision have few values, passages would tie, and ties keep the order of the ranking before.
     """
 
     def __init__(self, backbone: nn.Module):
@@ -29,20 +29,20 @@ class Ranker(nn.Module):
         self.has_types = getattr(backbone.config, "type_vocab_size", 0) > 1
         use_attention_within_texts(backbone)
 
-    def forward(self, texts: Texts) -> Tensor:
+    def forward(self, texts: PackedBatch) -> Tensor:
         """Return one float32 logit per pair (P,); token types are 0 in the query part and 1 in the passage part."""
         if not self.has_types:
             texts = replace(texts, types_N=None)
         return texts.restore(self._logits(texts).float().squeeze(-1))
 
-    def _logits(self, texts: Texts) -> Tensor:
-        """Return the classifier's output; it reads a pair's first position alone, so it is given nothing else."""
+    def _logits(self, texts: PackedBatch) -> Tensor:
+        """Return the classifier's output; it reads a pair's first position, and gets nothing else."""
         model = self.backbone
         head = {"bert": _bert_head, "distilbert": _distilbert_head}.get(model.config.model_type)
         if head is None:
             return model(**padded(model, texts)[0]).logits
         hidden_NH = hidden_states(model.base_model, texts)
-        return head(model, hidden_NH.index_select(0, texts.bounds[:-1].long()))
+        return head(model, hidden_NH.index_select(0, texts.cu_seqlens[:-1].long()))
 
 
 def _bert_head(model: nn.Module, first_PH: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """True or false: a ranker that asks an encoder-decoder (T5) whether a passage is relevant to a query.
 
-The score is the logit of one word at the first decoder step minus that of another one: its sigmoid is the probability
-of the first word among the two, by which monoT5 ranks.
+The score is the logit of one word at the first decoder step minus the logit of another. monoT5 ranks by its sigmoid,
+the probability of the first word among the two.
 
 # P = query-passage pairs, N = tokens of all pairs, T = token positions
 """
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from led_pipeline.files.errors import InputError
-from led_pipeline.models.backbone import Texts, in_float32, start_token
+from led_pipeline.models.backbone import PackedBatch, in_float32, start_token
 
 TEMPLATE = re.compile(r"(.*)\{query\}(.*)\{passage\}(.*)", re.DOTALL)
 
@@ -36,10 +36,10 @@ class Question:
         Raises:
             InputError: the template has another form, or a word is not one token.
         """
-        found = TEMPLATE.fullmatch(template)
-        if not found:
+        match = TEMPLATE.fullmatch(template)
+        if not match:
             raise InputError(f"template: expected {{query}} and then {{passage}} in it, got {template!r}")
-        parts = [tokenizer.encode(part.strip(), add_special_tokens=False) for part in found.groups()]
+        parts = [tokenizer.encode(part.strip(), add_special_tokens=False) for part in match.groups()]
         words = {key: tokenizer.encode(word, add_special_tokens=False) for key, word in
                  (("true_word", true), ("false_word", false))}  # fmt: skip
         for key, ids in words.items():
@@ -48,10 +48,10 @@ class Question:
         end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
         return cls(parts[0], parts[1], parts[2] + end, words["true_word"][0], words["false_word"][0])
 
-    def ask(self, texts: Texts, padding: int) -> tuple[Tensor, Tensor]:
-        """Return the ids (P, T) of the filled-in template and their mask; the passage's tokens have the type 1."""
+    def ask(self, texts: PackedBatch, padding: int) -> tuple[Tensor, Tensor]:
+        """Return the ids of the filled-in template (P, T) and their mask; the tokens of passages have the type 1."""
         count, device = len(texts), texts.ids_N.device
-        lengths = texts.bounds.diff().long()
+        lengths = texts.cu_seqlens.diff().long()
         pair_N = torch.arange(count, device=device).repeat_interleave(lengths, output_size=len(texts.ids_N))
         queries = torch.zeros_like(lengths).index_add_(0, pair_N, 1 - texts.types_N)
         before, between, after = (torch.tensor(ids, device=device) for ids in (self.before, self.between, self.after))
@@ -75,9 +75,9 @@ class TrueFalseRanker(nn.Module):
     def __init__(self, backbone: nn.Module, question: Question):
         super().__init__()
         self.backbone, self.question = backbone, question
-        in_float32(backbone.get_output_embeddings())  # as of the other rankers, or scores tie
+        in_float32(backbone.get_output_embeddings())  # as in `Ranker`: scores of half precision tie
 
-    def forward(self, texts: Texts) -> Tensor:
+    def forward(self, texts: PackedBatch) -> Tensor:
         """Return one float32 score per pair (P,)."""
         ids_PT, mask_PT = self.question.ask(texts, self.backbone.config.pad_token_id or 0)
         start = torch.full((len(texts), 1), start_token(self.backbone), device=ids_PT.device)

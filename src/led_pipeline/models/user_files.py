@@ -1,7 +1,7 @@
-"""Own files: the user's code that a model is made of travels in the model's folder.
+"""User files: copies of the user's code in a model's folder, so that the folder alone is enough to use the model.
 
-A pooling or an encoder is named in the recipe as `path/to/file.py:name` (`led_pipeline.user_code`). The folder is then
-all that is needed to use the model. Whoever loads such a folder runs the code in it.
+A recipe names a pooling or an encoder as `path/to/file.py:name` (`led_pipeline.user_code`). Loading such a folder runs
+the code in it.
 """
 
 import shutil

@@ -1,7 +1,7 @@
-"""Weights: Hugging Face models from a folder or the hub, plain, in few bits, or with low-rank adapters.
+"""Weights: Hugging Face models from a folder or the hub: in float32, quantised, or with low-rank adapters.
 
-An adapter is trained in place of the weights that it stands beside, and merged into them on export: what is written is
-always a plain model in float32.
+Adapters are trained in place of the weights beside them, and merged into them on export: what is saved is always a
+plain model in float32.
 """
 
 import re
@@ -60,7 +60,7 @@ def read_weights(source: str | Path, settings: ModelSettings) -> nn.Module:
         InputError: the model cannot be found or read, it is not of the kind that the settings need, or its weights are
             not all there.
     """
-    # Theirs are tables for a terminal; `complete` accounts for every tensor.
+    # transformers' reports are tables for a terminal; `complete` accounts for every tensor.
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     source = str(source)
@@ -77,7 +77,7 @@ def _load_in(settings: ModelSettings) -> str | None:
 
 
 def _complete(source: str, settings: ModelSettings) -> nn.Module:
-    """Read a model, by other names if a wrapper has put a prefix before them, and check that it is whole."""
+    """Read a model, without the prefix that a wrapper may have put before its names, and check that it is complete."""
     config = _config(source)
     kind, options = _kind(source, config, settings)
     if type(config) not in kind._model_mapping:
@@ -122,7 +122,7 @@ def _load(
 
 
 def _is_new_head(name: str, base: str, settings: ModelSettings) -> bool:
-    """Return whether a tensor belongs to a head that a stage of such settings trains whole."""
+    """Return whether a tensor belongs to a head that a stage with these settings trains whole."""
     if _has_classifier(settings):
         return _is_head(name, base)
     trains_head = isinstance(settings, LexiconOptimisation) and settings.new_head and not settings.lora
@@ -138,7 +138,7 @@ def _where(source: str) -> str:
 
 
 def _advice(settings: ModelSettings) -> str:
-    """Return what to do where weights lack something, for a stage of such settings."""
+    """Return what the user can do about missing weights."""
     training = settings if isinstance(settings, Optimisation) else None
     if _has_classifier(settings) and not training:
         return "; name a model that was trained as a ranker, or train this stage (train: true), which begins a new head"
@@ -151,7 +151,7 @@ def _advice(settings: ModelSettings) -> str:
 
 
 def _kind(source: str, config: PreTrainedConfig, settings: ModelSettings) -> tuple[type, dict[str, Any]]:
-    """Return the class of transformers that reads a stage's model, and how it is called."""
+    """Return the class of transformers that reads a stage's model, and the arguments of its from_pretrained."""
     quantised = _quantisation(source, settings) if _load_in(settings) else None
     options: dict[str, Any] = {"dtype": "float32"} | ({"quantization_config": quantised} if quantised else {})
     if isinstance(settings, LexiconRepresentation):
@@ -164,13 +164,13 @@ def _kind(source: str, config: PreTrainedConfig, settings: ModelSettings) -> tup
 
 
 def _without_scales(module: nn.Module, state: dict[str, Any], prefix: str, _: object) -> None:
-    """Leave the scales of 4-bit weights out of a state: they never change, and bitsandbytes cannot load them again."""
+    """Leave the scales of 4-bit weights out of a state: they are constant, and bitsandbytes cannot load them."""
     for key in [key for key in state if key.startswith(f"{prefix}weight.")]:
         del state[key]
 
 
 def _encoder_kind(source: str, config: PreTrainedConfig, decoder: bool) -> type:
-    """Return what reads any model without a task; of an encoder-decoder its encoder unless the decoder is asked for."""
+    """Return the class that reads a model without a task: of an encoder-decoder its encoder, or all of it."""
     encoders = AutoModelForTextEncoding._model_mapping
     encoder_alone = type(config) in encoders and "Encoder" in encoders[type(config)].__name__
     if decoder and not (config.is_encoder_decoder or encoder_alone):
@@ -187,20 +187,20 @@ def _encoder_kind(source: str, config: PreTrainedConfig, decoder: bool) -> type:
 
 
 def _config(source: str) -> PreTrainedConfig:
-    """Return a model's configuration; code of its folder never runs."""
+    """Return a model's configuration; code in its folder never runs."""
     if Path(source).is_dir():
-        what, advice = f"{Path(source, model_folder.CONFIG)}", UNKNOWN
+        where, advice = f"{Path(source, model_folder.CONFIG)}", UNKNOWN
     else:
-        what, advice = (
+        where, advice = (
             f"model '{source}': not a local folder with a model, nor reachable on the hub",
             "correct the name",
         )
-    with model_folder.as_sentences(what, advice):
+    with model_folder.as_sentences(where, advice):
         return AutoConfig.from_pretrained(source, trust_remote_code=False)
 
 
 def _quantisation(source: str, settings: ModelSettings) -> BitsAndBytesConfig:
-    """Return how bitsandbytes holds the weights; what learns besides adapters stays as it is."""
+    """Return how bitsandbytes holds the weights; modules that are trained besides adapters are not quantised."""
     load_in = _load_in(settings)
     precision = settings.precision if isinstance(settings, Optimisation) else "float32"
     if find_spec("bitsandbytes") is None:
@@ -225,7 +225,7 @@ def _has_classifier(settings: ModelSettings) -> bool:
 
 
 def _learning_modules(source: str) -> list[str]:
-    """Return the modules of a sequence classifier that learn whole beside adapters: its head and its pooler."""
+    """Return the modules of a sequence classifier that are trained whole, besides adapters: its head and its pooler."""
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(_config(source), trust_remote_code=False)
     names = [name for name, _ in model.named_modules()]
@@ -242,10 +242,10 @@ def add_adapter(backbone: nn.Module, source: str, settings: ModelSettings) -> No
     A ranker's classifier is trained whole. The adapters begin from the settings' seed.
 
     Args:
-        source: where the weights were read, for `plain`.
+        source: where the weights were read, for `merge_adapters`.
 
     Raises:
-        InputError: peft is not installed, or finds nothing to stand beside.
+        InputError: peft is not installed, or none of the model's layers fits.
 
     Source: LoRA (arXiv:2106.09685), by peft.
     """
@@ -264,22 +264,23 @@ def add_adapter(backbone: nn.Module, source: str, settings: ModelSettings) -> No
         except ValueError as error:
             names = sorted({n.rpartition(".")[2] for n, m in backbone.named_modules() if isinstance(m, nn.Linear)})
             kind, targets = backbone.config.model_type, lora.targets
-            what = f"{targets} does not fit" if targets else "name some, since peft has no choice of its own for"
+            fault = f"{targets} does not fit" if targets else "name some, since peft has no default for"
             raise InputError(
-                f"lora.targets: {what} a {kind} model, whose linear layers are called {', '.join(names)}"
+                f"lora.targets: {fault} a {kind} model, whose linear layers are called {', '.join(names)}"
             ) from error
     backbone.adapted_from = source
     for name, parameter in backbone.named_parameters():
         if _has_classifier(settings) and _is_head(name, backbone.base_model_prefix):
             parameter.requires_grad_(True)
         if parameter.requires_grad:
-            parameter.data = parameter.data.float()  # beside weights of few bits peft takes those of the products
+            parameter.data = parameter.data.float()  # beside quantised weights peft uses the type of the products
 
 
-def plain(backbone: nn.Module, settings: ModelSettings) -> nn.Module:
-    """Return a model as it shall be written: with an adapter, one read anew in float32 that the adapter is merged into.
+def merge_adapters(backbone: nn.Module, settings: ModelSettings) -> nn.Module:
+    """Return the float32 model to save, adapters merged.
 
-    Reading it anew keeps the weights exact where those in memory have few bits only.
+    The adapters are merged into weights read again from the source, which are exact where those in memory are
+    quantised.
     """
     if not hasattr(backbone, "adapted_from"):
         return backbone
@@ -287,8 +288,8 @@ def plain(backbone: nn.Module, settings: ModelSettings) -> nn.Module:
 
     fresh = read_weights(backbone.adapted_from, settings.model_copy(update={"load_in": None}))
     add_adapter(fresh, backbone.adapted_from, settings)
-    learned = {name: p.detach().cpu() for name, p in backbone.named_parameters() if p.requires_grad}
-    unknown = fresh.load_state_dict(learned, strict=False).unexpected_keys
+    trained = {name: p.detach().cpu() for name, p in backbone.named_parameters() if p.requires_grad}
+    unknown = fresh.load_state_dict(trained, strict=False).unexpected_keys
     if unknown:
         raise ValueError(f"the adapters of {backbone.adapted_from} cannot be merged: {', '.join(unknown)}")
     for name, module in list(fresh.named_modules()):

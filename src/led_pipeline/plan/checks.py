@@ -1,6 +1,6 @@
-"""Checks: what would stop a run later, found in seconds; every finding says how to mend it.
+"""Checks: what would stop a run later, found in seconds; every finding says how to fix it.
 
-All checks run at the same time and none stops another, so that everything is said at once.
+All checks run at the same time and none stops another, so that one call reports everything.
 """
 
 import shutil
@@ -17,15 +17,17 @@ from led_pipeline.fetch.sources import read_source
 from led_pipeline.files.atomic import size, tree_bytes
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import check_regular
-from led_pipeline.plan import assumptions as given
-from led_pipeline.plan import machine
-from led_pipeline.plan.jobs import Needs, source_files
+from led_pipeline.plan import assumptions, machine
+from led_pipeline.plan.jobs import source_files
 from led_pipeline.plan.models import check_folder, check_hub, check_modules
 from led_pipeline.plan.table import Estimate
-from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe import needs
+from led_pipeline.recipe.graph import JobKind, Recipe
+from led_pipeline.recipe.layout import ARCHIVES
 from led_pipeline.search.java import find_jar, find_java, java_version
 
 Level = Literal["ok", "note", "fatal"]
+GPU_JOBS: tuple[JobKind, ...] = ("train", "encode", "score", "search")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Finding:
 class Site:
     """Where a run takes place."""
 
-    results: Path  # of the dataset
+    results: Path  # folder of the dataset
     sources: Path  # config/sources.yaml
     published: Path  # config/published.yaml
     elsewhere: bool = False  # whether GPU jobs run on other machines than this one
@@ -62,7 +64,7 @@ def findings(recipe: Recipe, site: Site, estimate: Estimate) -> list[Finding]:
         lambda: gate(recipe, site),
     ]
     with ThreadPoolExecutor(len(checks)) as pool:
-        return [finding for found in pool.map(lambda check: list(check()), checks) for finding in found]
+        return [finding for results in pool.map(lambda check: list(check()), checks) for finding in results]
 
 
 def opensearch() -> Iterator[Finding]:
@@ -92,67 +94,69 @@ def java() -> Iterator[Finding]:
 def faiss(recipe: Recipe, site: Site) -> Iterator[Finding]:
     """FAISS, and whether it searches where the recipe says."""
     code = "import faiss; print(faiss.__version__, int(hasattr(faiss, 'StandardGpuResources')), faiss.get_num_gpus())"
-    status, said = machine.python(code)
+    status, output = machine.python(code)
     if status:
         yield Finding(
-            "fatal", "FAISS", f"it cannot be imported ({said}); install envs/cpu.txt, or envs/gpu.txt for GPUs"
+            "fatal", "FAISS", f"it cannot be imported ({output}); install envs/cpu.txt, or envs/gpu.txt for GPUs"
         )
         return
-    version, gpu_build, count = said.split()
-    asked = recipe.resources.search.gpu
-    if asked and gpu_build == "0":
+    version, gpu_build, count = output.split()
+    requested = recipe.resources.search.gpu
+    if requested and gpu_build == "0":
         yield Finding(
             "note" if site.elsewhere else "fatal",
             "FAISS",
-            f"resources.search.gpu asks for {asked} and this FAISS ({version}) works on the processor only, which takes"
-            " days for MS MARCO; `make env GPU=1` installs the other one, or set resources.search.gpu to 0",
+            f"resources.search.gpu asks for {requested} and this FAISS ({version}) works on the processor only, which"
+            " takes days for MS MARCO; `make env GPU=1` installs the other one, or set resources.search.gpu to 0",
         )
-    elif asked and count == "0" and site.gpus:
+    elif requested and count == "0" and site.gpus:
         yield Finding("fatal", "FAISS", f"version {version} sees no GPU though there is one; compare its CUDA version")
     else:
         yield Finding("ok", "FAISS", f"version {version}, {'for GPUs' if gpu_build == '1' else 'on the processor'}")
 
 
-def asked_gpus(recipe: Recipe, limit: int | None) -> dict[str, int]:
+def requested_gpus(recipe: Recipe, limit: int | None) -> dict[str, int]:
     """Return the GPUs that a job gets, by key of the recipe, without those that ask for none."""
-    asked = {f"resources.{kind}.gpu": recipe.job(kind).gpu for kind in ("train", "encode", "score", "search")}
-    own = {n: s.resources for n, s in recipe.stages.items() if s.resources and s.family != "pretrain"}
-    asked |= {f"stages.{name}.resources.gpu": resources.gpu for name, resources in own.items()}
-    return {key: count if limit is None else min(count, limit) for key, count in asked.items() if count}
+    counts = {f"resources.{kind}.gpu": recipe.job(kind).gpu for kind in GPU_JOBS}
+    for name, stage in recipe.stages.items():
+        if stage.resources and stage.family != "pretrain":
+            counts[f"stages.{name}.resources.gpu"] = stage.resources.gpu
+    return {key: count if limit is None else min(count, limit) for key, count in counts.items() if count}
 
 
 def devices(recipe: Recipe, site: Site, estimate: Estimate) -> Iterator[Finding]:
     """As many GPUs as jobs ask for, with enough memory, and batches that they can share."""
-    asked = asked_gpus(recipe, site.limit)
-    if not asked:
+    requested = requested_gpus(recipe, site.limit)
+    if not requested:
         yield Finding("ok", "GPUs", "none asked for")
         return
-    for name in Needs.of(recipe).trained:
+    for name in recipe.trained:
         gpus = recipe.job("train", name).gpu
         gpus = gpus if site.limit is None else min(gpus, site.limit)
-        if gpus and recipe.stages[name].batch_size % gpus:
+        batch_size = recipe.model_stage(name).batch_size
+        if gpus and batch_size % gpus:
             yield Finding(
                 "fatal",
                 "GPUs",
-                f"stages.{name}.batch_size: {recipe.stages[name].batch_size} queries cannot be split evenly over the"
+                f"stages.{name}.batch_size: {batch_size} queries cannot be split evenly over the"
                 f" {gpus} GPUs that --resources leaves to a job; give it a number that divides it",
             )
-    key = max(asked, key=lambda name: asked[name])
+    key = max(requested, key=lambda name: requested[name])
     if site.elsewhere:
-        yield Finding("note", "GPUs", f"jobs run on other machines, which are not checked; {key} is {asked[key]}")
+        yield Finding("note", "GPUs", f"jobs run on other machines, which are not checked; {key} is {requested[key]}")
         return
-    there = len(site.gpus)
-    if asked[key] > there:
+    visible = len(site.gpus)
+    if requested[key] > visible:
         yield Finding(
             "fatal",
             "GPUs",
-            f"{key} asks for {asked[key]} and {there} {'is' if there == 1 else 'are'} visible here; "
-            + (f"start with `--resources gpu={there}`, " if there else "")
+            f"{key} asks for {requested[key]} and {visible} {'is' if visible == 1 else 'are'} visible here; "
+            + (f"start with `--resources gpu={visible}`, " if visible else "")
             + "lower resources.*.gpu in the config (0 runs on the CPU), or set LED_GPUS=elsewhere if other machines"
             " compute",
         )
         return
-    yield Finding("ok", "GPUs", f"{there}: {', '.join(sorted({gpu.name or 'unknown' for gpu in site.gpus}))}")
+    yield Finding("ok", "GPUs", f"{visible}: {', '.join(sorted({gpu.name or 'unknown' for gpu in site.gpus}))}")
     smallest = min((gpu.memory for gpu in site.gpus if gpu.memory), default=None)
     for row in estimate.rows:
         if smallest and row.gpu_memory > smallest:
@@ -166,69 +170,70 @@ def devices(recipe: Recipe, site: Site, estimate: Estimate) -> Iterator[Finding]
 
 def batches(recipe: Recipe, site: Site, estimate: Estimate) -> Iterator[Finding]:
     """Batches that an epoch can fill: one with fewer examples is a single batch of all of them."""
-    for name in Needs.of(recipe).trained if estimate.load.examples else []:
-        asked, examples = recipe.stages[name].batch_size, estimate.load.of_epoch(recipe.stages[name])
-        if asked > examples:
+    for name in recipe.trained if estimate.load.examples else []:
+        stage = recipe.model_stage(name)
+        examples = estimate.load.of_epoch(stage)
+        if stage.batch_size > examples:
             processes = recipe.processes(name)
             uneven = f", which cannot be split evenly over {processes} processes" if examples % processes else ""
             yield Finding(
                 "note",
                 "batches",
-                f"stages.{name}.batch_size: {asked} is more than the {examples} examples of an epoch"
+                f"stages.{name}.batch_size: {stage.batch_size} is more than the {examples} examples of an epoch"
                 f" ({estimate.load.basis}), so batches hold {examples}{uneven}",
             )
 
 
 def torch(recipe: Recipe, site: Site) -> Iterator[Finding]:
     """Whether torch can use the GPUs: the package for the processor alone is easily installed by mistake."""
-    if not (asked_gpus(recipe, site.limit) and site.gpus) or site.elsewhere:
+    if not (requested_gpus(recipe, site.limit) and site.gpus) or site.elsewhere:
         return
     code = "import torch; print(torch.__version__, torch.version.cuda, torch.cuda.is_available())"
-    status, said = machine.python(code)
-    if status or not said.endswith("True"):
+    status, output = machine.python(code)
+    if status or not output.endswith("True"):
         yield Finding(
             "fatal",
             "torch",
-            f"it cannot use the GPUs of this machine ({said}); install torch with CUDA (without an extra index URL for"
-            " the CPU), for a driver that is new enough",
+            f"it cannot use the GPUs of this machine ({output}); install torch with CUDA (without an extra index URL"
+            " for the CPU), for a driver that is new enough",
         )
     else:
-        yield Finding("ok", "torch", said.rsplit(" ", 1)[0])
+        yield Finding("ok", "torch", output.rsplit(" ", 1)[0])
 
 
 def memory(recipe: Recipe, site: Site) -> Iterator[Finding]:
     """Whether a job asks for more memory than this machine has."""
-    asked = {f"resources.{k}.mem_mb": recipe.job(k).mem_mb for k in ("train", "encode", "score", "search", "cpu")}
-    key, there = max(asked, key=lambda name: asked[name]), machine.memory()
-    if asked[key] * 1e6 > there and not site.elsewhere:
+    requested = {f"resources.{kind}.mem_mb": recipe.job(kind).mem_mb for kind in (*GPU_JOBS, "cpu")}
+    key, available = max(requested, key=lambda name: requested[name]), machine.memory()
+    if requested[key] * 1e6 > available and not site.elsewhere:
         yield Finding(
             "note",
             "memory",
-            f"{key} asks for {size(asked[key] * 1e6)} and this machine has {size(there)}; a job that takes more is"
-            " killed, see docs/guides/troubleshooting.md",
+            f"{key} asks for {size(requested[key] * 1e6)} and this machine has {size(available)}; a job that takes more"
+            " is killed, see docs/guides/troubleshooting.md",
         )
     else:
-        yield Finding("ok", "memory", f"jobs ask for up to {size(asked[key] * 1e6)} ({key})")
+        yield Finding("ok", "memory", f"jobs ask for up to {size(requested[key] * 1e6)} ({key})")
 
 
 def unfinished(name: str) -> bool:
-    """Return whether a name under the results is what a killed job left, which is no work done; a download goes on."""
-    return name.startswith(".") and name != ".archives"
+    """Return whether a file under the results was left by a killed job and will be removed; a download continues."""
+    return name.startswith(".") and name != ARCHIVES
 
 
 def disk(site: Site, estimate: Estimate) -> Iterator[Finding]:
     """Room for what is still to be written, at the peak."""
-    where = machine.existing(site.results)
-    free, there = shutil.disk_usage(where).free, tree_bytes(site.results, without=unfinished)
-    wanted = given.DISK_RESERVE * max(estimate.peak - there, 0)
-    text = f"{size(free)} free at {where}, about {size(wanted)} still to be written at the peak"
-    mend = "; free space there, or run with `--directory` on a larger disk" if wanted > free else ""
-    yield Finding("fatal" if mend else "ok", "disk", text + mend)
+    folder = machine.existing(site.results)
+    free, written = shutil.disk_usage(folder).free, tree_bytes(site.results, without=unfinished)
+    missing = assumptions.DISK_RESERVE * max(estimate.peak - written, 0)
+    text = f"{size(free)} free at {folder}, about {size(missing)} still to be written at the peak"
+    advice = "; free space there, or run with `--directory` on a larger disk" if missing > free else ""
+    yield Finding("fatal" if advice else "ok", "disk", text + advice)
 
 
 def files(recipe: Recipe, site: Site) -> Iterator[Finding]:
     """The files of the dataset: in the user's folder, or in the list of downloads."""
-    dataset, names = recipe.dataset, source_files(recipe, Needs.of(recipe))
+    dataset, names = recipe.dataset, source_files(recipe)
     if dataset.source == "docstrings":
         return
     faults = []
@@ -236,7 +241,7 @@ def files(recipe: Recipe, site: Site) -> Iterator[Finding]:
         try:
             if dataset.source == "download":
                 read_source(site.sources, name)
-            elif not is_there(path := Path(dataset.folder, name)):
+            elif not is_there(path := Path(dataset.folder or "", name)):
                 if on_disk(path).exists():
                     check_regular(on_disk(path), "a file")
                 faults.append(f"{path}: no such file; correct dataset.folder or the name in dataset")
@@ -250,9 +255,9 @@ def files(recipe: Recipe, site: Site) -> Iterator[Finding]:
 
 def models(recipe: Recipe, site: Site) -> Iterator[Finding]:
     """Every model and tokenizer that no stage makes: here, in the hub's cache, or reachable."""
-    wanted = hub_models(recipe)
-    with ThreadPoolExecutor(max(len(wanted), 1)) as pool:
-        for fault, text in pool.map(lambda model: check_hub(model, site.results), wanted):
+    from_hub = hub_models(recipe)
+    with ThreadPoolExecutor(max(len(from_hub), 1)) as pool:
+        for fault, text in pool.map(lambda model: check_hub(model, site.results), from_hub):
             yield Finding("fatal" if fault else "ok", "model", text)
     for name, keys in outside_names(recipe).items():
         if is_local(name):
@@ -262,7 +267,7 @@ def models(recipe: Recipe, site: Site) -> Iterator[Finding]:
 
 
 def gate(recipe: Recipe, site: Site) -> Iterator[Finding]:
-    """Whether a gate that is switched on has a number to hold results against."""
+    """Whether a gate that is switched on has a number to compare results with."""
     if not recipe.evaluation.gate:
         return
     try:
@@ -270,13 +275,13 @@ def gate(recipe: Recipe, site: Site) -> Iterator[Finding]:
     except InputError as error:
         yield Finding("fatal", "gate", str(error))
         return
-    count = sum(1 for _ in published.gated(recipe.systems, recipe.evaluation.splits)) if published else 0
+    count = sum(1 for _ in published.gated(needs.systems(recipe), recipe.evaluation.splits)) if published else 0
     if count:
-        yield Finding("ok", "gate", f"{count} published numbers to hold results against")
+        yield Finding("ok", "gate", f"{count} published numbers to compare results with")
     else:
         yield Finding(
             "fatal",
             "gate",
             f"evaluation.gate is on and {site.published} has no number for '{recipe.dataset.name}' that these systems"
-            " and splits could be held against; set evaluation.gate to false",
+            " and splits could be compared with; set evaluation.gate to false",
         )

@@ -3,13 +3,14 @@
 import re
 from dataclasses import dataclass, field
 
-from led_pipeline.plan import assumptions as given
+from led_pipeline.plan import assumptions
 from led_pipeline.plan.disk import trained_examples
-from led_pipeline.plan.jobs import Needs, teachers
+from led_pipeline.plan.jobs import Demand
 from led_pipeline.plan.stage_models import StageModel
 from led_pipeline.plan.workload import Workload
-from led_pipeline.recipe.graph import Recipe
-from led_pipeline.recipe.stages import Trained
+from led_pipeline.recipe import needs
+from led_pipeline.recipe.graph import JobKind, Recipe
+from led_pipeline.recipe.stages import Ranker, Trained
 
 KINDS = ("train", "encode", "score", "search")
 
@@ -18,18 +19,18 @@ KINDS = ("train", "encode", "score", "search")
 class Speed:
     """FLOP/s of one device: a GPU, or a job's CPU threads."""
 
-    gpu: str = given.ASSUMED_GPU
+    gpu: str = assumptions.ASSUMED_GPU
 
     def of(self, gpus: int, threads: int, share: float) -> float:
         """Return what a job reaches on all its devices; a processor's figure is what it reaches already."""
         if gpus:
-            return gpus * given.PEAK_TFLOPS[self.gpu] * 1e12 * share
-        return threads * given.CPU_GFLOPS * 1e9
+            return gpus * assumptions.PEAK_TFLOPS[self.gpu] * 1e12 * share
+        return threads * assumptions.CPU_GFLOPS * 1e9
 
     @classmethod
-    def named(cls, name: str | None) -> "Speed":
+    def by_name(cls, name: str | None) -> "Speed":
         """Return the speed of a GPU by the name that nvidia-smi prints, or the assumed one's."""
-        return cls(next((kind for kind in given.PEAK_TFLOPS if kind in (name or "")), given.ASSUMED_GPU))
+        return cls(next((kind for kind in assumptions.PEAK_TFLOPS if kind in (name or "")), assumptions.ASSUMED_GPU))
 
 
 @dataclass
@@ -49,12 +50,12 @@ class Cost:
 
 def tokens_of(text: str) -> float:
     """Return about how many tokens a prefix or a template makes; names of fields in braces are none."""
-    return len(re.sub(r"\{\w+\}", "", text).encode()) / given.BYTES_PER_TOKEN
+    return len(re.sub(r"\{\w+\}", "", text).encode()) / assumptions.BYTES_PER_TOKEN
 
 
 def question(stage: Trained) -> float:
-    """Return about how many tokens stand around the texts that a ranker is asked about."""
-    return tokens_of(stage.template) if getattr(stage, "scoring", "") == "true_false" else 0
+    """Return about how many tokens a ranker's prompt has around the texts."""
+    return tokens_of(stage.template) if isinstance(stage, Ranker) and stage.scoring == "true_false" else 0
 
 
 class Computer:
@@ -64,46 +65,48 @@ class Computer:
         self, recipe: Recipe, load: Workload, models: dict[str, StageModel], speed: Speed, limit: int | None = None
     ):
         self.recipe, self.load, self.models, self.speed, self.limit = recipe, load, models, speed, limit
-        self.needs = Needs.of(recipe)
+        self.demand = Demand.of(recipe)
         self.costs = {name: Cost() for name in ("bm25", *recipe.stages)}
 
     def all(self) -> dict[str, Cost]:
         """Return the cost of each stage, by name; BM25 needs no GPU and its cost is that of no stage."""
-        for name in self.needs.trained:
+        for name in self.recipe.trained:
             self._train(name)
             self._score(name)
-        for name in self.needs.vectors:
+        for name in self.demand.vectors:
             self._encode(name)
-        for name, split in sorted([*self.needs.rankings, *self.needs.validation]):
+        for name, split in sorted([*self.demand.rankings, *self.demand.validation]):
             self._rank(name, split)
         return self.costs
 
-    def gpus(self, kind: str, stage: str | None = None) -> int:
-        asked = self.recipe.job(kind, stage).gpu
-        return asked if self.limit is None else min(asked, self.limit)
+    def gpus(self, kind: JobKind, stage: str | None = None) -> int:
+        count = self.recipe.job(kind, stage).gpu
+        return count if self.limit is None else min(count, self.limit)
 
     def _add(
-        self, owner: str, kind: str, flops: float, share: float, jobs: int, memory: float, extra: float = 0
+        self, owner: str, kind: JobKind, flops: float, share: float, jobs: int, memory: float, extra: float = 0
     ) -> None:
         """Add jobs of a kind that share some FLOPs and take `extra` seconds besides, start-up excluded."""
         job, gpus = self.recipe.job(kind, owner if kind == "train" else None), self.gpus(kind, owner)
-        seconds = flops / self.speed.of(gpus, job.threads, share) + extra + jobs * (given.JOB_START_S if gpus else 0)
+        seconds = (
+            flops / self.speed.of(gpus, job.threads, share) + extra + jobs * (assumptions.JOB_START_S if gpus else 0)
+        )
         self.costs[owner].add(kind, seconds, gpus, memory)
 
     def _lengths(self, name: str) -> tuple[float, float]:
         """Return the mean tokens of a query and a passage as a stage reads them, with prefixes and a question."""
-        stage = self.recipe.stages[name]
+        stage = self.recipe.model_stage(name)
         query = self.load.query_tokens + 2 + tokens_of(stage.query_prefix)
         passage = self.load.passage_tokens + 3 + tokens_of(stage.passage_prefix)
         return min(query, stage.query_length) + question(stage), min(passage, stage.passage_length)
 
     def _longest(self, name: str) -> tuple[float, float]:
         """Return the tokens of a query and a passage that are as long as they may be."""
-        stage = self.recipe.stages[name]
+        stage = self.recipe.model_stage(name)
         return stage.query_length + question(stage), stage.passage_length
 
     def _train(self, name: str) -> None:
-        stage, model = self.recipe.stages[name], self.models[name]
+        stage, model = self.recipe.model_stage(name), self.models[name]
         steps = self.load.steps(stage)
         candidates = stage.negatives_per_query + 1
         passages = stage.batch_size * candidates * (2 if getattr(stage, "dual_weight", 0) else 1)
@@ -113,46 +116,47 @@ class Computer:
             longest = max(longest), max(longest)  # queries and passages are padded together
         mean = longest if model.shape.padded else self._lengths(name)
         flops = steps * model.training_flops(queries * mean[0], passages * mean[1])
-        if self.recipe.validates_by_search(name):  # judged passages are few
-            looks = steps // self.recipe.validation.every + 1
-            pairs = self.recipe.validation.queries * self.recipe.validation.depth
+        if (validation := self.recipe.validation) and self.recipe.validates_by_search(name):  # judged passages are few
+            looks = steps // validation.every + 1
+            pairs = validation.queries * validation.depth
             flops += looks * model.inference_flops(0, pairs * self._lengths(name)[1]) / 2
         processes = max(self.gpus("train", name), 1)
-        held = [queries * longest[0] / processes, passages * longest[1] / processes]
-        if stage.gradient_cache:  # so many texts at a time
-            held = [0, min(sum(held), stage.gradient_cache * max(longest))]
-        memory = model.training_memory(*held, max(longest))
-        self._add(name, "train", flops, given.TRAINING_SHARE, 1, memory, steps * given.STEP_OVERHEAD_S)
+        query_tokens, passage_tokens = queries * longest[0] / processes, passages * longest[1] / processes
+        if stage.gradient_cache:  # the number of texts at a time
+            all_tokens = query_tokens + passage_tokens
+            query_tokens, passage_tokens = 0, min(all_tokens, stage.gradient_cache * max(longest))
+        memory = model.training_memory(query_tokens, passage_tokens, max(longest))
+        self._add(name, "train", flops, assumptions.TRAINING_SHARE, 1, memory, steps * assumptions.STEP_OVERHEAD_S)
 
     def _encode(self, name: str) -> None:
         model = self.models[name]
-        splits = [split for system, split in self.needs.query_vectors if system == name]
+        splits = [split for system, split in self.demand.query_vectors if system == name]
         query, passage = self._lengths(name)
         flops = model.inference_flops(sum(self.load.queries[s] for s in splits) * query, self.load.passages * passage)
         jobs = self.recipe.dataset.shards + len(splits)
-        self._add(name, "encode", flops, given.ENCODING_SHARE, jobs, model.inference_memory())
+        self._add(name, "encode", flops, assumptions.ENCODING_SHARE, jobs, model.inference_memory())
 
     def _pairs(self, ranker: str, pairs: float, jobs: int) -> None:
         model = self.models[ranker]
         flops = model.inference_flops(0, pairs * sum(self._lengths(ranker)))
-        self._add(ranker, "score", flops, given.ENCODING_SHARE, jobs, model.inference_memory())
+        self._add(ranker, "score", flops, assumptions.ENCODING_SHARE, jobs, model.inference_memory())
 
     def _score(self, student: str) -> None:
         candidates = trained_examples(self.recipe, student, self.load) * (
-            self.recipe.stages[student].negatives_per_query + 1
+            self.recipe.model_stage(student).negatives_per_query + 1
         )
-        for teacher in teachers(self.recipe, student):
+        for teacher in needs.teachers(self.recipe, student, in_batch=False):
             if teacher in self.recipe.names("ranker"):
                 self._pairs(teacher, candidates, self.recipe.dataset.shards)
 
     def _rank(self, name: str, split: str) -> None:
-        if name == "bm25" or self.recipe.stages[name].family == "lexicon":
+        stage, queries = self.recipe.stages.get(name), self.load.queries[split]
+        if stage is None or stage.family == "lexicon":
             return
-        stage, queries = self.recipe.stages[name], self.load.queries[split]
-        if stage.family == "ranker":
+        if isinstance(stage, Ranker):
             self._pairs(name, queries * stage.rerank.depth, 1)
             return
         width = self.models[name].vector
         flops = 2.0 * queries * self.load.passages * width
-        memory = 2 * given.SEARCH_ROWS * width + given.SEARCH_BYTES
-        self._add(name, "search", flops, given.SEARCH_SHARE, 1, memory)
+        memory = 2 * assumptions.SEARCH_ROWS * width + assumptions.SEARCH_BYTES
+        self._add(name, "search", flops, assumptions.SEARCH_SHARE, 1, memory)

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from led_pipeline.fetch.hub import hub_models
-from led_pipeline.plan import assumptions as given
-from led_pipeline.plan.jobs import Needs, teachers, token_files
+from led_pipeline.plan import assumptions
+from led_pipeline.plan.jobs import Demand, token_files
 from led_pipeline.plan.stage_models import StageModel
 from led_pipeline.plan.workload import Workload
+from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.layout import Folder
+from led_pipeline.recipe.stages import Ranker
 
 Side = Literal["query", "passage"]
 
@@ -18,7 +21,7 @@ Side = Literal["query", "passage"]
 class Artefact:
     """Files of one kind. `owner` is the stage or system they belong to; what is transient goes when its job ends."""
 
-    folder: str
+    folder: Folder
     owner: str
     bytes: float
     transient: bool = False
@@ -40,46 +43,47 @@ def artefacts(
         downloads: bytes of the published files as they are served.
         published: bytes of the weights on the hub, by the model's name; none unless given.
     """
-    needs = Needs.of(recipe)
+    demand = Demand.of(recipe)
     return [
-        *_data(recipe, load, needs, downloads),
+        *_data(recipe, load, demand, downloads),
         *_models(recipe, models, checkpointed, published or {}),
-        *_vectors(recipe, load, needs, models),
-        *_indexes(load, needs, recipe, models),
-        *_rankings(recipe, load, needs),
-        *_trainsets(recipe, load, needs),
+        *_vectors(recipe, load, demand, models),
+        *_indexes(load, demand, recipe, models),
+        *_rankings(recipe, load, demand),
+        *_trainsets(recipe, load, demand),
     ]
 
 
-def peak(found: list[Artefact]) -> tuple[float, float]:
+def peak(files: list[Artefact]) -> tuple[float, float]:
     """Return the bytes at the peak and those that remain; the largest transient file counts once."""
-    kept = sum(a.bytes for a in found if not a.transient)
-    return kept + max((a.bytes for a in found if a.transient), default=0), kept
+    remaining = sum(file.bytes for file in files if not file.transient)
+    return remaining + max((file.bytes for file in files if file.transient), default=0), remaining
 
 
-def _data(recipe: Recipe, load: Workload, needs: Needs, downloads: int) -> Iterator[Artefact]:
+def _data(recipe: Recipe, load: Workload, demand: Demand, downloads: int) -> Iterator[Artefact]:
     text = load.passages * load.text_bytes
-    queries = sum(load.queries.values()) * given.QUERY_BYTES
+    queries = sum(load.queries.values()) * assumptions.QUERY_BYTES
     if recipe.dataset.source != "folder":
         ids = load.passages * load.id_bytes * (2 if recipe.dataset.titles else 1)
         yield Artefact("source", "data", text + ids + queries + downloads)
-    yield Artefact("prepared", "data", given.PREPARED_SHARE * (text + queries) + load.passages * given.ID_BYTES / 2)
-    tokenizers, token_queries = token_files(recipe, needs)
-    width = 2 * min(load.passage_tokens, recipe.dataset.max_tokens) + 2 * given.OFFSET_BYTES
+    prepared = assumptions.PREPARED_SHARE * (text + queries) + load.passages * assumptions.ID_BYTES / 2
+    yield Artefact("prepared", "data", prepared)
+    tokenizers, token_queries = token_files(recipe, demand)
+    width = 2 * min(load.passage_tokens, recipe.dataset.max_tokens) + 2 * assumptions.OFFSET_BYTES
     yield Artefact("tokens", "data", len(tokenizers) * load.passages * width)
-    each = 2 * load.query_tokens + given.OFFSET_BYTES
+    each = 2 * load.query_tokens + assumptions.OFFSET_BYTES
     yield Artefact("tokens", "data", sum(load.queries[split] * each for _, split in token_queries))
 
 
 def _models(
     recipe: Recipe, models: dict[str, StageModel], checkpointed: Collection[str], published: Mapping[str, float]
 ) -> Iterator[Artefact]:
-    for model in hub_models(recipe):
-        yield Artefact("hub", "data", published.get(model.name, 0) + given.TOKENIZER_BYTES)
-    for name, made in models.items():
-        yield Artefact("models", name, 4 * made.parameters)
-        if name in checkpointed:  # the last state stays; the next one lies beside it until it is complete
-            state = made.state_bytes + (made.held_bytes if recipe.validates(name) else 0)
+    for start in hub_models(recipe):
+        yield Artefact("hub", "data", published.get(start.name, 0) + assumptions.TOKENIZER_BYTES)
+    for name, model in models.items():
+        yield Artefact("models", name, 4 * model.parameters)
+        if name in checkpointed:  # the last state remains; the next one is beside it until it is complete
+            state = model.state_bytes + (model.held_bytes if recipe.validates(name) else 0)
             yield Artefact("checkpoints", name, state)
             yield Artefact("checkpoints", name, state, transient=True)
 
@@ -87,78 +91,80 @@ def _models(
 def _row_bytes(model: StageModel, load: Workload, side: Side) -> float:
     if model.family == "dense":
         return 2 * model.vector
-    return _terms(model, load, side) * given.TERM_BYTES + 2 * given.OFFSET_BYTES
+    return _terms(model, load, side) * assumptions.TERM_BYTES + 2 * assumptions.OFFSET_BYTES
 
 
 def _terms(model: StageModel, load: Workload, side: Side) -> float:
     """Return the active entries of a lexicon vector; a query that no model reads has those of its tokens."""
-    terms = load.query_tokens if side == "query" and model.free_queries else given.TERMS[side]
-    top_k = {"query": model.stage.top_k_queries, "passage": model.stage.top_k_passages}[side]
+    terms = load.query_tokens if side == "query" and model.free_queries else assumptions.TERMS[side]
+    top_k = getattr(model.stage, {"query": "top_k_queries", "passage": "top_k_passages"}[side])
     return min(terms, top_k or terms)
 
 
-def _vectors(recipe: Recipe, load: Workload, needs: Needs, models: dict[str, StageModel]) -> Iterator[Artefact]:
-    for name in needs.vectors:
+def _vectors(recipe: Recipe, load: Workload, demand: Demand, models: dict[str, StageModel]) -> Iterator[Artefact]:
+    for name in demand.vectors:
         passages = load.passages * _row_bytes(models[name], load, "passage")
         yield Artefact("vectors", name, passages)
         if recipe.job("encode").gpu > 1:  # each process writes its part before they are joined
             yield Artefact("vectors", name, passages / recipe.dataset.shards, transient=True)
-    for name, split in sorted(needs.query_vectors):
+    for name, split in sorted(demand.query_vectors):
         yield Artefact("vectors", name, load.queries[split] * _row_bytes(models[name], load, "query"))
 
 
-def _indexes(load: Workload, needs: Needs, recipe: Recipe, models: dict[str, StageModel]) -> Iterator[Artefact]:
-    ranked = {name for name, _ in needs.rankings | needs.validation}
+def _indexes(load: Workload, demand: Demand, recipe: Recipe, models: dict[str, StageModel]) -> Iterator[Artefact]:
+    ranked = {name for name, _ in demand.rankings | demand.validation}
     if "bm25" in ranked:
-        yield Artefact("index", "bm25", load.passages * load.passage_tokens * given.BM25_INDEX_BYTES)
-        yield Artefact("index", "bm25", load.passages * (load.text_bytes + given.JSON_ROW_BYTES), transient=True)
+        yield Artefact("index", "bm25", load.passages * load.passage_tokens * assumptions.BM25_INDEX_BYTES)
+        yield Artefact("index", "bm25", load.passages * (load.text_bytes + assumptions.JSON_ROW_BYTES), transient=True)
     for name in sorted(ranked & set(recipe.names("lexicon"))):
         terms = load.passages * _terms(models[name], load, "passage")
-        yield Artefact("index", name, terms * given.IMPACT_INDEX_BYTES)
-        text = terms * given.JSON_TERM_BYTES + load.passages * given.JSON_ROW_BYTES
+        yield Artefact("index", name, terms * assumptions.IMPACT_INDEX_BYTES)
+        text = terms * assumptions.JSON_TERM_BYTES + load.passages * assumptions.JSON_ROW_BYTES
         yield Artefact("index", name, text, transient=True)
 
 
 def _depth(recipe: Recipe, system: str, split: str, passages: int) -> int:
     stage = recipe.stages.get(system)
-    depth = recipe.mining.hits if split == "train" else recipe.evaluation.depth
-    return min(stage.rerank.depth if stage is not None and stage.family == "ranker" else depth, passages)
+    return min(stage.rerank.depth if isinstance(stage, Ranker) else needs.depth_of(recipe, split), passages)
 
 
-def _rankings(recipe: Recipe, load: Workload, needs: Needs) -> Iterator[Artefact]:
-    for system, split in sorted(needs.rankings):
+def _rankings(recipe: Recipe, load: Workload, demand: Demand) -> Iterator[Artefact]:
+    for system, split in sorted(demand.rankings):
         hits = load.queries[split] * _depth(recipe, system, split, load.passages)
-        yield Artefact("rankings", system, hits * given.HIT_BYTES)
-    for system, split in needs.validation:
-        yield Artefact("rankings", system, load.queries[split] * recipe.validation.depth * given.HIT_BYTES)
-    for system in recipe.systems:
+        yield Artefact("rankings", system, hits * assumptions.HIT_BYTES)
+    if recipe.validation:
+        for system, split in demand.validation:
+            hits = load.queries[split] * recipe.validation.depth
+            yield Artefact("rankings", system, hits * assumptions.HIT_BYTES)
+    for system in needs.systems(recipe):
         for split in recipe.evaluation.splits:
             hits = load.queries[split] * _depth(recipe, system, split, load.passages)
-            line = given.RUN_LINE_BYTES + load.id_bytes + given.ID_BYTES + len(system)
+            line = assumptions.RUN_LINE_BYTES + load.id_bytes + assumptions.ID_BYTES + len(system)
             yield Artefact("runs", system, hits * line)
     train = load.queries.get("train", 0)
-    for system in needs.stored:
+    for system in demand.stored:
         depth = min(recipe.mining.published_depth, load.passages)
-        yield Artefact("rankings", system, train * depth * given.HIT_BYTES)
-    for system in needs.mined:
-        yield Artefact("pools", system, train * min(recipe.mining.depth, load.passages) * given.POOL_HIT_BYTES)
-    for system in [*needs.published, *needs.stored_pools]:
-        depth = given.PUBLISHED_POOL_SHARE * recipe.mining.published_depth
-        yield Artefact("pools", system, train * min(depth, load.passages) * given.POOL_HIT_BYTES)
+        yield Artefact("rankings", system, train * depth * assumptions.HIT_BYTES)
+    for system in demand.mined:
+        yield Artefact("pools", system, train * min(recipe.mining.depth, load.passages) * assumptions.POOL_HIT_BYTES)
+    for system in [*demand.published, *demand.stored_pools]:
+        share = assumptions.PUBLISHED_POOL_SHARE * recipe.mining.published_depth
+        yield Artefact("pools", system, train * min(share, load.passages) * assumptions.POOL_HIT_BYTES)
 
 
 def trained_examples(recipe: Recipe, stage: str, load: Workload) -> int:
     """Return the examples of all epochs that a training reaches."""
-    settings, examples = recipe.stages[stage], load.of_epoch(recipe.stages[stage])
+    settings = recipe.model_stage(stage)
+    examples = load.of_epoch(settings)
     steps_per_epoch = -(-examples // settings.batch_size)
     return -(-load.steps(settings) // max(steps_per_epoch, 1)) * examples
 
 
-def _trainsets(recipe: Recipe, load: Workload, needs: Needs) -> Iterator[Artefact]:
-    for name in needs.trained:
-        examples, candidates = trained_examples(recipe, name, load), recipe.stages[name].negatives_per_query + 1
+def _trainsets(recipe: Recipe, load: Workload, demand: Demand) -> Iterator[Artefact]:
+    for name in recipe.trained:
+        examples, candidates = trained_examples(recipe, name, load), recipe.model_stage(name).negatives_per_query + 1
         # query, epoch, a positive's text; passages and their texts; offsets of these three
-        drawn = 4 + 2 + 4 + 2 * 4 * candidates + 3 * given.OFFSET_BYTES
-        scores = len(teachers(recipe, name)) * 4 * candidates
-        offsets = len(teachers(recipe, name)) * given.OFFSET_BYTES
+        drawn = 4 + 2 + 4 + 2 * 4 * candidates + 3 * assumptions.OFFSET_BYTES
+        scores = len(needs.teachers(recipe, name, in_batch=False)) * 4 * candidates
+        offsets = len(needs.teachers(recipe, name, in_batch=False)) * assumptions.OFFSET_BYTES
         yield Artefact("trainsets", name, examples * (drawn + scores + drawn + scores + offsets))

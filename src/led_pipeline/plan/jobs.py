@@ -1,25 +1,25 @@
 """Jobs: which files a recipe needs beyond its models, and how many jobs of each rule make them.
 
-The rules say the same to Snakemake; a test holds the two against each other.
+It follows the edges in `recipe/needs` from the targets of `led_final`, as Snakemake does through the rules; a test
+compares the counts of both.
 """
 
 from collections import Counter
 from dataclasses import dataclass
 
 from led_pipeline.fetch.hub import hub_models
+from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.schema import QRELS
-from led_pipeline.recipe.stages import Trained
 
 
 @dataclass(frozen=True)
-class Needs:
+class Demand:
     """What `led_final` needs: rankings, query vectors and passage vectors, as sets of (system, split).
 
-    `validation` is what the trainings are validated on where it is a ranking of its own, with a depth of its own.
+    `validation` is what the trainings are validated on if it is a ranking of its own, with a depth of its own.
     """
 
-    trained: list[str]
     mined: list[str]  # systems whose training ranking becomes a pool
     published: list[str]  # published negatives that are used
     rankings: set[tuple[str, str]]
@@ -32,119 +32,118 @@ class Needs:
     graded: bool  # whether the judged passages are a pool
 
     @classmethod
-    def of(cls, recipe: Recipe) -> "Needs":
-        trained = [n for n, s in recipe.stages.items() if isinstance(s, Trained) and s.train]
-        negatives = dict.fromkeys(name for stage in trained for name in recipe.stages[stage].negative_systems)
-        published = [name for name in negatives if name in recipe.dataset.negatives]
-        taught = {teacher for stage in trained for teacher in teachers(recipe, stage)}
-        taught |= {more.scores for stage in trained if (more := recipe.stages[stage].more_positives)}
-        stored = [name for name in recipe.dataset.scores if name in taught or name in negatives]
-        pools = [name for name in stored if name in negatives]
-        mined = [name for name in negatives if name not in [*published, *pools, QRELS]]
-        rankings = {(system, split) for system in recipe.systems for split in recipe.evaluation.splits}
-        rankings |= {(system, "train") for system in mined}
-        rankers = set(recipe.names("ranker"))
-        validation: set[tuple[str, str]] = set()
-        if any(map(recipe.validates_by_search, recipe.stages)):
-            system, split = recipe.validation.system, recipe.validation.split
-            (rankings if system in rankers else validation).add((system, split))
-        while more := {(recipe.stages[n].rerank.system, split) for n, split in rankings if n in rankers} - rankings:
-            rankings |= more
-        retrievers = recipe.retrievers
-        query_vectors = {(name, split) for name, split in rankings | validation if name in retrievers}
-        query_vectors |= {(t, "train") for stage in trained for t in teachers(recipe, stage) if t in retrievers}
-        query_vectors |= {(t, "train") for stage in trained for t in recipe.teachers(stage, in_batch=True)}
-        vectors = [name for name in retrievers if any(name == n for n, _ in query_vectors)]
-        used = {split for _, split in rankings | validation | query_vectors} | ({"train"} if trained else set())
-        used |= {recipe.validation.split for stage in trained if recipe.validates(stage)}
-        splits = [split for split in recipe.dataset.splits if split in used]
-        graded = QRELS in negatives
+    def of(cls, recipe: Recipe) -> "Demand":
+        trained, dataset = recipe.trained, recipe.dataset
+        negatives = needs.sources(recipe, trained, "negatives")
+        scored = needs.sources(recipe, trained, "negatives", "positives", "teacher")
+        pools = [name for name in dataset.scores if name in negatives]
+        mined = [name for name in negatives if name not in (*dataset.negatives, *dataset.scores, QRELS)]
+        rankings, validation = _rankings(recipe, mined)
+        searched = rankings | validation
+        query_vectors = {(name, split) for name, split in searched if name in recipe.retrievers}
+        taught = needs.sources(recipe, trained, "teacher")
+        query_vectors |= {(name, "train") for name in taught if name in recipe.retrievers}
+        splits = {split for _, split in searched | query_vectors} | ({"train"} if trained else set())
+        splits |= {recipe.validation.split for stage in trained if recipe.validation and recipe.validates(stage)}
         return cls(
-            trained, mined, published, rankings, validation, query_vectors, vectors, splits, stored, pools, graded
+            mined=mined,
+            published=[name for name in negatives if name in dataset.negatives],
+            rankings=rankings,
+            validation=validation,
+            query_vectors=query_vectors,
+            vectors=[name for name in recipe.retrievers if name in {system for system, _ in query_vectors}],
+            splits=[split for split in dataset.splits if split in splits],
+            stored=[name for name in dataset.scores if name in scored],
+            stored_pools=pools,
+            graded=QRELS in negatives,
         )
 
 
-def teachers(recipe: Recipe, stage: str) -> list[str]:
-    """Return the systems whose scores of its trainset's passages a stage learns from, each once."""
-    return recipe.teachers(stage, in_batch=False)
+def _rankings(recipe: Recipe, mined: list[str]) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+    """Return the rankings of whole splits, with those that rankers re-rank, and those for the validation alone."""
+    rankings = {(system, split) for system in needs.systems(recipe) for split in recipe.evaluation.splits}
+    rankings |= {(system, "train") for system in mined}
+    validation: set[tuple[str, str]] = set()
+    for system, part in filter(None, (needs.validation_ranking(recipe, stage) for stage in recipe.stages)):
+        (rankings if part in recipe.dataset.splits else validation).add((system, needs.split_of(part)))
+    rankers, new = recipe.names("ranker"), rankings
+    while new:
+        parents = {(name, split): needs.sources(recipe, [name], "candidates") for name, split in new if name in rankers}
+        new = {(system, split) for (_, split), names in parents.items() for system in names} - rankings
+        rankings = rankings | new
+    return rankings, validation
 
 
-def token_files(recipe: Recipe, needs: Needs) -> tuple[set[str], set[tuple[str, str]]]:
+def token_files(recipe: Recipe, demand: Demand) -> tuple[set[str], set[tuple[str, str]]]:
     """Return the tokenizers that the passages are cut with, and the (tokenizer, split) of the queries."""
     rankers = recipe.names("ranker")
-    passages, queries = set(needs.vectors), set(needs.query_vectors)
-    for stage in needs.trained:
-        passages.add(stage)
-        queries.add((stage, "train"))
-        if recipe.validates(stage):
-            queries.add((stage, recipe.validation.split))
-        scoring = [teacher for teacher in teachers(recipe, stage) if teacher in rankers]
-        passages |= set(scoring)
-        queries |= {(teacher, "train") for teacher in scoring}
-    for name, split in needs.rankings:
-        if name in rankers:
-            passages.add(name)
-            queries.add((name, split))
-    return {recipe.tokenizer_of(n) for n in passages}, {(recipe.tokenizer_of(n), split) for n, split in queries}
+    queries = demand.query_vectors | {(name, split) for name, split in demand.rankings if name in rankers}
+    for stage in recipe.trained:
+        scoring = [teacher for teacher in needs.teachers(recipe, stage, in_batch=False) if teacher in rankers]
+        queries |= {(name, "train") for name in (stage, *scoring)}
+    passages = {name for name, _ in queries}
+    if validation := recipe.validation:
+        queries |= {(stage, validation.split) for stage in recipe.trained if recipe.validates(stage)}
+    tokenizer = recipe.tokenizer_of
+    return {tokenizer(name) for name in passages}, {(tokenizer(name), split) for name, split in queries}
 
 
-def source_files(recipe: Recipe, needs: Needs) -> list[str]:
+def source_files(recipe: Recipe) -> list[str]:
     """Return the files of the dataset that are read, by their names in its folder."""
-    dataset = recipe.dataset
+    dataset, demand = recipe.dataset, Demand.of(recipe)
     names = [dataset.collection_file, dataset.titles]
-    names += [name for split in needs.splits for name in (dataset.queries_of(split), dataset.qrels_of(split))]
-    names += [dataset.negatives[name] for name in needs.published]
-    names += [dataset.scores[name].file for name in needs.stored]
+    names += [name for split in demand.splits for name in (dataset.queries_of(split), dataset.qrels_of(split))]
+    names += [dataset.negatives[name] for name in demand.published]
+    names += [dataset.scores[name].file for name in demand.stored]
     return [name for name in dict.fromkeys(names) if name]
 
 
 def families(recipe: Recipe) -> dict[str, str]:
     """Return the family of every system and teacher: a stage's own, bm25, or stored for scores that are there."""
-    own = {name: stage.family for name, stage in recipe.stages.items()}
-    return own | {"bm25": "bm25", QRELS: "stored"} | dict.fromkeys(recipe.dataset.scores, "stored")
+    families = {name: stage.family for name, stage in recipe.stages.items()}
+    return families | {"bm25": "bm25", QRELS: "stored"} | dict.fromkeys(recipe.dataset.scores, "stored")
 
 
 def count_jobs(recipe: Recipe) -> Counter[str]:
     """Return the number of jobs of each rule behind `led_final` when nothing is there yet."""
-    needs, shards = Needs.of(recipe), recipe.dataset.shards
-    passages, queries = token_files(recipe, needs)
+    demand, shards = Demand.of(recipe), recipe.dataset.shards
+    passages, queries = token_files(recipe, demand)
     family = families(recipe)
     ranked = Counter[str]()
-    for name, split in needs.rankings:  # the training queries are searched by shard
+    for name, split in demand.rankings:  # the training queries are searched by shard
         ranked[family[name]] += shards if split == "train" and family[name] != "ranker" else 1
-    ranked.update(family[name] for name, _ in needs.validation)
-    taught = Counter(family[t] for stage in needs.trained for t in teachers(recipe, stage))
-    evaluated = len(recipe.systems) * len(recipe.evaluation.splits)
-    imported = [n for n, s in recipe.stages.items() if isinstance(s, Trained) and not s.train]
+    ranked.update(family[name] for name, _ in demand.validation)
+    taught = Counter(family[t] for stage in recipe.trained for t in needs.teachers(recipe, stage, in_batch=False))
+    evaluated = len(needs.systems(recipe)) * len(recipe.evaluation.splits)
     source = recipe.dataset.source
     jobs = {
         "preflight": 1,
         "fetch_model": len(hub_models(recipe)),
         "docstrings": int(source == "docstrings"),
-        "download": len(source_files(recipe, needs)) if source == "download" else 0,
+        "download": len(source_files(recipe)) if source == "download" else 0,
         "prepare_passages": 1,
-        "prepare_split": len(needs.splits),
+        "prepare_split": len(demand.splits),
         "tokenise_passages": len(passages) * shards,
         "tokenise_queries": len(queries),
         "bm25_index": int(ranked["bm25"] > 0),
         "bm25_search": ranked["bm25"],
-        "published_pool": len(needs.published) + needs.graded,
-        "store_scores": len(needs.stored),
-        "pool": len(needs.mined) + len(needs.stored_pools),
-        "draw": len(needs.trained),
+        "published_pool": len(demand.published) + demand.graded,
+        "store_scores": len(demand.stored),
+        "pool": len(demand.mined) + len(demand.stored_pools),
+        "draw": len(recipe.trained),
         "score_with_vectors": (taught["dense"] + taught["lexicon"]) * shards,
         "score_with_ranker": taught["ranker"] * shards,
         "score_with_stored": taught["stored"] * shards,
-        "trainset": len(needs.trained),
+        "trainset": len(recipe.trained),
         "pretrain": len(recipe.names("pretrain")),
-        "import_model": len(imported),
-        "train": len(needs.trained),
-        "encode_passages": len(needs.vectors) * shards,
-        "encode_queries": len(needs.query_vectors),
-        "impact_index": len({n for n, _ in needs.rankings | needs.validation if family[n] == "lexicon"}),
+        "import_model": len(recipe.imported),
+        "train": len(recipe.trained),
+        "encode_passages": len(demand.vectors) * shards,
+        "encode_queries": len(demand.query_vectors),
+        "impact_index": len({n for n, _ in demand.rankings | demand.validation if family[n] == "lexicon"}),
         "impact_search": ranked["lexicon"],
         "dense_search": ranked["dense"],
-        "join_ranking": sum(s == "train" and family[n] != "ranker" for n, s in needs.rankings) if shards > 1 else 0,
+        "join_ranking": sum(s == "train" and family[n] != "ranker" for n, s in demand.rankings) if shards > 1 else 0,
         "rerank": ranked["ranker"],
         "run_file": evaluated,
         "measure": evaluated,

@@ -22,17 +22,17 @@ class Gpu:
 def gpus() -> list[Gpu]:
     """Return the GPUs that jobs started here may use, as the launcher sees them."""
     query = ["nvidia-smi", "--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits"]
-    known: dict[str, Gpu] = {}
+    gpu_of: dict[str, Gpu] = {}  # by index and by UUID
     for line in answer(query)[1].splitlines():
         parts = [part.strip() for part in line.split(",")]
         if len(parts) == 4:
             gpu = Gpu(parts[2], int(parts[3]) * 2**20 if parts[3].isdigit() else None)
-            known |= {parts[0]: gpu, parts[1]: gpu}
-    return [known.get(device, Gpu("", None)) for device in visible_devices()]
+            gpu_of |= {parts[0]: gpu, parts[1]: gpu}
+    return [gpu_of.get(device, Gpu("", None)) for device in visible_devices()]
 
 
 def answer(command: list[str]) -> tuple[int, str]:
-    """Return the exit status of a command and what it said, 127 if there is no such program."""
+    """Return the exit status of a command and its output, 127 if there is no such program."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S)
     except FileNotFoundError:
@@ -44,8 +44,8 @@ def answer(command: list[str]) -> tuple[int, str]:
 
 def python(code: str) -> tuple[int, str]:
     """Return the exit status and the answer of a line of Python in a process of its own."""
-    status, said = answer([sys.executable, "-c", code])
-    return status, said.splitlines()[-1] if said else ""
+    status, output = answer([sys.executable, "-c", code])
+    return status, output.splitlines()[-1] if output else ""
 
 
 def cores() -> int:

@@ -7,6 +7,7 @@ from led_pipeline.fetch import hub
 from led_pipeline.files.errors import InputError
 from led_pipeline.pretrained import model_folder, model_folder_modules
 from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.settings import Side
 from led_pipeline.recipe.stages import Trained
 
@@ -15,8 +16,9 @@ ANSWER_S = 10  # how long the hub may take to answer
 
 def check_hub(model: hub.HubModel, results: Path) -> tuple[bool, str]:
     """Return whether a hub model is out of reach, and a sentence about it."""
-    if hub.folder(results, model.name).joinpath(hub.NOTE).is_file():
-        return False, f"{model.name} is in {hub.folder(results, model.name)}"
+    folder = Layout(results).hub(model.name)
+    if Path(folder, hub.NOTE).is_file():
+        return False, f"{model.name} is in {folder}"
     from huggingface_hub import HfApi, constants, hf_hub_download
     from huggingface_hub import errors as hub_errors
 
@@ -38,53 +40,56 @@ def check_hub(model: hub.HubModel, results: Path) -> tuple[bool, str]:
 
 
 def _lacking(model: hub.HubModel, names: list[str]) -> str | None:
-    def there(pattern: str) -> bool:
+    def has(pattern: str) -> bool:
         return any(fnmatch(name, pattern) for name in names if "/" not in name)
 
-    needed = [("config.json",), hub.WEIGHTS] * model.weights + [hub.VOCABULARY] * model.tokenizer
-    return next((" or ".join(kinds) for kinds in needed if not any(map(there, kinds))), None)
+    required = [("config.json",), hub.WEIGHTS] * model.weights + [hub.VOCABULARY] * model.tokenizer
+    return next((" or ".join(kinds) for kinds in required if not any(map(has, kinds))), None)
 
 
 def _check_cache(model: hub.HubModel, error: Exception) -> tuple[bool, str]:
     """Look into the hub's cache where the hub itself cannot be reached."""
     from huggingface_hub import constants, snapshot_download
 
-    options = {"repo_id": model.repository, "revision": model.revision, "local_files_only": True}
     try:
-        where = Path(snapshot_download(**options, allow_patterns=hub.DESCRIPTIONS))
+        cache = Path(
+            snapshot_download(
+                model.repository, revision=model.revision, local_files_only=True, allow_patterns=hub.DESCRIPTIONS
+            )
+        )
     except Exception:
         return True, hub.explain(model, error)
-    if hub.lacking(model, where):
+    if hub.lacking(model, cache):
         return True, hub.explain(model, error)
     return False, f"{model.name} is in the hub's cache ({constants.HF_HUB_CACHE})"
 
 
 def check_folder(name: str, keys: list[str]) -> tuple[bool, str]:
     """Return whether a local model or tokenizer is not there, and a sentence about it."""
-    where = ", ".join(keys)
+    named_at = ", ".join(keys)
     model = hub.HubModel(name, (), any(k.endswith("init") for k in keys), any(k.endswith("tokenizer") for k in keys))
     if not Path(name).is_dir():
-        return True, f"{where}: no folder '{name}' here; correct the path (relative ones start where the run does)"
+        return True, f"{named_at}: no folder '{name}' here; correct the path (relative ones start where the run does)"
     if (missing := hub.lacking(model, Path(name))) and missing != model_folder.CONFIG:
-        return True, f"{where}: folder '{name}' has no {missing}; name a folder that a model was saved into"
+        return True, f"{named_at}: folder '{name}' has no {missing}; name a folder that a model was saved into"
     try:
         if model.weights:
             model_folder.check_model(Path(name))
         if model.tokenizer:
             model_folder.check_tokenizer(Path(name))
     except InputError as error:
-        return True, f"{where}: {error}"
+        return True, f"{named_at}: {error}"
     return False, f"{name} is a folder here"
 
 
 def check_modules(recipe: Recipe, results: Path) -> list[str]:
-    """Return what stages say otherwise than the folders do that they start from, as far as those are here already."""
+    """Return which settings of stages contradict the folders that they start from, if those are here already."""
     faults = []
     for name, stage in recipe.stages.items():
         query = getattr(stage, "query_init", None)
         starts = [getattr(stage, "init", None), query] if isinstance(stage, Trained) else []
         for start in filter(None, starts):
-            folder = Path(start) if hub.is_local(start) else hub.folder(results, start)
+            folder = Path(start if hub.is_local(start) else Layout(results).hub(start))
             sides: tuple[Side, ...] = ("query",) if start == query else ("passage",)
             sides = ("query", "passage") if query is None else sides
             try:

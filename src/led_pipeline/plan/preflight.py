@@ -21,7 +21,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
 from led_pipeline.plan import machine
 from led_pipeline.plan.checks import Finding, Site, findings
-from led_pipeline.plan.jobs import Needs, source_files
+from led_pipeline.plan.jobs import source_files
 from led_pipeline.plan.table import Estimate, estimate, text
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.load import load_recipe, trained_in
@@ -35,17 +35,17 @@ def elsewhere(executor: str) -> bool:
     Raises:
         InputError: LED_GPUS has a value without meaning.
     """
-    named = os.environ.get("LED_GPUS", "")
-    if named not in ("", "here", "elsewhere"):
-        raise InputError(f"LED_GPUS: '{named}' is neither 'here' nor 'elsewhere'")
-    return named == "elsewhere" or (named != "here" and executor not in HERE)
+    place = os.environ.get("LED_GPUS", "")
+    if place not in ("", "here", "elsewhere"):
+        raise InputError(f"LED_GPUS: '{place}' is neither 'here' nor 'elsewhere'")
+    return place == "elsewhere" or (place != "here" and executor not in HERE)
 
 
 def download_bytes(recipe: Recipe, sources: Path) -> int:
     """Return the bytes of the published files as they are served, each once, as far as they are known."""
     served: dict[str, int] = {}
     if recipe.dataset.source == "download":
-        for name in source_files(recipe, Needs.of(recipe)):
+        for name in source_files(recipe):
             try:
                 entry = read_source(sources, name)
             except InputError:  # the checks say so
@@ -57,24 +57,24 @@ def download_bytes(recipe: Recipe, sources: Path) -> int:
 def look(recipe: Recipe, site: Site) -> tuple[Estimate, list[Finding]]:
     """Return the estimate and the findings."""
     name = site.gpus[0].name if site.gpus else None
-    made = estimate(recipe, site.results, name, site.limit, download_bytes(recipe, site.sources))
-    return made, findings(recipe, site, made)
+    cost = estimate(recipe, site.results, name, site.limit, download_bytes(recipe, site.sources))
+    return cost, findings(recipe, site, cost)
 
 
-def report(recipe: Recipe, site: Site, made: Estimate, found: list[Finding]) -> str:
-    """Return what is printed."""
+def report(recipe: Recipe, site: Site, cost: Estimate, results: list[Finding]) -> str:
+    """Return the text that is printed."""
     gpus = ", ".join(f"{gpu.name or 'GPU'} {size(gpu.memory or 0)}" for gpu in site.gpus) or "no GPU"
-    width = max(len(finding.subject) for finding in found)
-    checks = [f"{finding.level:5}  {finding.subject.ljust(width)}  {finding.text}" for finding in found]
-    fatal = sum(finding.level == "fatal" for finding in found)
-    end = f"{fatal} of these would stop the run; mend them and start again" if fatal else "nothing stands in the way"
-    here = f"this machine: {machine.cores()} cores, {size(machine.memory())} memory, {gpus}"
-    return "\n".join([f"dataset {recipe.dataset.name}: {text(made)}", here, "", *checks, "", end])
+    width = max(len(finding.subject) for finding in results)
+    checks = [f"{finding.level:5}  {finding.subject.ljust(width)}  {finding.text}" for finding in results]
+    fatal = sum(finding.level == "fatal" for finding in results)
+    end = f"{fatal} of these would stop the run; fix them and rerun" if fatal else "nothing prevents a run"
+    computer = f"this machine: {machine.cores()} cores, {size(machine.memory())} memory, {gpus}"
+    return "\n".join([f"dataset {recipe.dataset.name}: {text(cost)}", computer, "", *checks, "", end])
 
 
-def status(found: list[Finding]) -> int:
+def status(results: list[Finding]) -> int:
     """Return the exit status: 1 if a finding would stop the run and only a warning is not asked for."""
-    return int(any(f.level == "fatal" for f in found) and os.environ.get("LED_PREFLIGHT") != "warn")
+    return int(any(f.level == "fatal" for f in results) and os.environ.get("LED_PREFLIGHT") != "warn")
 
 
 def main() -> None:
@@ -86,17 +86,19 @@ def main() -> None:
     parser.add_argument("--executor", default="local", help="what Snakemake runs jobs with")
     parser.add_argument("--gpu-limit", type=int, help="no job gets more GPUs (snakemake --resources gpu=N)")
     parser.add_argument("--out", type=Path)
-    a = parser.parse_args()
-    recipe = load_recipe(a.recipe, trained=lambda _: trained_in(a.results), quiet=True)  # the workflow printed its note
-    site = Site(a.results, a.sources, a.published, elsewhere(a.executor), a.gpu_limit)
-    made, found = look(recipe, site)
-    print(report(recipe, site, made, found))
-    if code := status(found):
+    arguments = parser.parse_args()
+    recipe = load_recipe(arguments.recipe, trained=lambda _: trained_in(arguments.results), quiet=True)
+    site = Site(
+        arguments.results, arguments.sources, arguments.published, elsewhere(arguments.executor), arguments.gpu_limit
+    )
+    cost, results = look(recipe, site)
+    print(report(recipe, site, cost, results))
+    if code := status(results):
         sys.exit(code)
-    if a.out is None:
+    if arguments.out is None:
         return
-    estimated = {"gpu_hours": made.gpu_hours, "gpu": made.gpu, "disk_peak_bytes": made.peak}
-    write_json(a.out, {"estimate": estimated, "findings": [asdict(finding) for finding in found]})
+    estimated = {"gpu_hours": cost.gpu_hours, "gpu": cost.gpu, "disk_peak_bytes": cost.peak}
+    write_json(arguments.out, {"estimate": estimated, "findings": [asdict(finding) for finding in results]})
 
 
 if __name__ == "__main__":

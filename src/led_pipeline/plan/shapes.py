@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from led_pipeline.fetch import hub
-from led_pipeline.plan import assumptions as given
+from led_pipeline.plan import assumptions
+from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.stages import Pretrain, Trained
 
 Kind = Literal["bert", "distilbert", "gpt2", "llama", "t5"]
@@ -69,7 +71,7 @@ class Shape:
     intermediate: int = 3072
     vocabulary: int = 30_522
     positions: int = 512
-    known: bool = False
+    is_known: bool = False  # read from a config
     kind: Kind = "bert"  # llama: that and its like (Mistral, Qwen, Gemma)
     head_size: int = 0  # units of an attention head; hidden / heads unless given
     kv_heads: int = 0  # heads that keys and values have; as many as heads unless given
@@ -82,18 +84,18 @@ class Shape:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Shape":
         """Read a config.json with the names of its type of model. A key that is missing counts as in BERT-base."""
-        found = {field: next((config[k] for k in keys if k in config), None) for field, keys in NAMES.items()}
-        sizes = {field: value for field, value in found.items() if isinstance(value, int)}
+        values = {field: next((config[k] for k in keys if k in config), None) for field, keys in NAMES.items()}
+        sizes = {field: value for field, value in values.items() if isinstance(value, int)}
         type_of = config.get("model_type", "bert")
         t5, llama = type_of in T5_TYPES, "rms_norm_eps" in config
-        kind = "t5" if t5 else "llama" if llama else type_of if type_of in ("gpt2", "distilbert") else "bert"
+        kind: Kind = "t5" if t5 else "llama" if llama else type_of if type_of in ("gpt2", "distilbert") else "bert"
         if kind == "gpt2":
             sizes.setdefault("intermediate", 4 * sizes.get("hidden", cls.hidden))
         sizes["decoder_layers"] = sizes.get("decoder_layers", sizes.get("layers", cls.layers)) if t5 else 0
         half = any(str(config.get(key, "")).endswith("float16") for key in ("dtype", "torch_dtype"))
         return cls(
             **sizes,
-            known=True,
+            is_known=True,
             kind=kind,
             gated=llama or str(config.get("feed_forward_proj", "")).startswith("gated") or type_of == "modernbert",
             own_output=t5 and config.get("tie_word_embeddings") is False,
@@ -137,7 +139,7 @@ class Shape:
     def parameters(self) -> int:
         """All weights: of a masked language model with tied embeddings, or of another kind's model without a task.
 
-        That of a plain BERT without the masked-LM head lies below by about the head's `hidden` squared.
+        A plain BERT has no masked-LM head, so about `hidden` squared weights less.
         """
         hidden, embeddings = self.hidden, self.vocabulary * self.hidden
         if self.kind == "llama":
@@ -184,35 +186,37 @@ class Shape:
         Frozen weights have no gradient of their own, which saves a third; the adapters beside them are left out.
         """
         head = self.head if family == "lexicon" else 0
-        each = given.TRAINING_FLOPS - (given.INFERENCE_FLOPS if frozen else 0)
-        return each * self.body + given.INFERENCE_FLOPS * head
+        each = assumptions.TRAINING_FLOPS - (assumptions.INFERENCE_FLOPS if frozen else 0)
+        return each * self.body + assumptions.INFERENCE_FLOPS * head
 
     def inference_flops(self, family: str) -> float:
-        return given.INFERENCE_FLOPS * (self.body + (self.head if family == "lexicon" else 0))
+        return assumptions.INFERENCE_FLOPS * (self.body + (self.head if family == "lexicon" else 0))
 
-    def activations(self, tokens: float, length: int, half: bool, checkpointing: bool) -> float:
+    def activations(self, tokens: float, length: float, half: bool, checkpointing: bool) -> float:
         """Return the bytes that tokens in texts of some length keep for the gradient; float32 takes twice as much.
 
         With gradient checkpointing a layer keeps what goes into it, and one layer at a time all of it.
         """
-        widths = given.LAYER_BYTES_PER_HIDDEN * self.hidden + given.LAYER_BYTES_PER_HEAD_UNIT * self.attention
-        widths += given.LAYER_BYTES_PER_KEY_UNIT * self.keys
-        widths += given.LAYER_BYTES_PER_INNER * (2 if self.gated else 1) * self.intermediate
-        layer = widths + given.LAYER_BYTES_PER_PAIR * self.heads * length
-        kept = layer + 2 * self.hidden * self.layers if checkpointing else layer * self.layers
-        kept += given.LAYER_BYTES_PER_KEY_UNIT * self.attention * self.decoder_layers
-        return kept * tokens * (1 if half else 2)
+        widths = (
+            assumptions.LAYER_BYTES_PER_HIDDEN * self.hidden + assumptions.LAYER_BYTES_PER_HEAD_UNIT * self.attention
+        )
+        widths += assumptions.LAYER_BYTES_PER_KEY_UNIT * self.keys
+        widths += assumptions.LAYER_BYTES_PER_INNER * (2 if self.gated else 1) * self.intermediate
+        layer = widths + assumptions.LAYER_BYTES_PER_PAIR * self.heads * length
+        per_token = layer + 2 * self.hidden * self.layers if checkpointing else layer * self.layers
+        per_token += assumptions.LAYER_BYTES_PER_KEY_UNIT * self.attention * self.decoder_layers
+        return per_token * tokens * (1 if half else 2)
 
 
 def root(recipe: Recipe, name: str, queries: bool = False) -> str:
     """Return what the weights of a stage come from in the end: a pretrained stage, a hub id or a folder.
 
     Args:
-        queries: those of its queries' own encoder instead, where it has one.
+        queries: the root of its query encoder instead, if it has one.
     """
     while name in recipe.stages and isinstance(stage := recipe.stages[name], Trained):
-        own = queries and getattr(stage, "untied", False)
-        name = (own and stage.query_init) or stage.init
+        query_init = needs.query_init_of(recipe, name) if queries and getattr(stage, "untied", False) else None
+        name = query_init or stage.init
     return name
 
 
@@ -224,9 +228,9 @@ def shape_of(recipe: Recipe, name: str, results: Path, queries: bool = False) ->
     origin = root(recipe, name, queries)
     if isinstance(start := recipe.stages.get(origin), Pretrain):
         sizes = ("hidden", "layers", "heads", "intermediate", "vocabulary", "positions")
-        return Shape(**{size: getattr(start, size) for size in sizes}, known=True)
-    folders = [Path(origin)] if hub.is_local(origin) else [hub.folder(results, origin)]
-    for path in [*(folder / "config.json" for folder in folders), hub.cached(origin, "config.json")]:
+        return Shape(**{size: getattr(start, size) for size in sizes}, is_known=True)
+    folder = origin if hub.is_local(origin) else Layout(results).hub(origin)
+    for path in (Path(folder, "config.json"), hub.cached(origin, "config.json")):
         if path is not None and path.is_file():
             return Shape.from_config(json.loads(path.read_text(encoding="utf-8")))
     return Shape()

@@ -1,4 +1,4 @@
-"""Stage models: what a stage's settings make of a shape, in weights, bytes, and work per token.
+"""Stage models: weights, bytes and work per token that follow from a stage's settings and its shape.
 
 An untied stage has two shapes; adapters leave few weights to learn; queries may need no model at all.
 """
@@ -6,17 +6,17 @@ An untied stage has two shapes; adapters leave few weights to learn; queries may
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from led_pipeline.plan import assumptions as given
+from led_pipeline.plan import assumptions
 from led_pipeline.plan.shapes import Shape, shape_of
 from led_pipeline.recipe.graph import Recipe
-from led_pipeline.recipe.stages import AnyStage
+from led_pipeline.recipe.stages import Dense, Lexicon, Pretrain, Ranker, Stage
 
 
 @dataclass(frozen=True)
 class StageModel:
     """A stage with the shape of its encoder, and that of its queries' own encoder where it has one."""
 
-    stage: AnyStage
+    stage: Stage
     shape: Shape
     query: Shape | None = None
 
@@ -33,8 +33,8 @@ class StageModel:
         return self.stage.family
 
     @property
-    def known(self) -> bool:
-        return all(shape.known for shape in self.shapes)
+    def is_known(self) -> bool:
+        return all(shape.is_known for shape in self.shapes)
 
     @property
     def shapes(self) -> list[Shape]:
@@ -70,20 +70,20 @@ class StageModel:
         """The weights that learn."""
         if not getattr(self.stage, "lora", None):
             return self.parameters
-        classifier = self.family == "ranker" and self.stage.scoring == "classifier"
+        classifier = isinstance(self.stage, Ranker) and self.stage.scoring == "classifier"
         pooler = self.shape.hidden**2 + 2 * self.shape.hidden if self.shape.kind == "bert" else self.shape.hidden
         return self.adapters + self._heads + (pooler + 1 if classifier else 0)
 
     @property
     def held_bytes(self) -> float:
         """The bytes of all weights and adapters while it is trained; few bits are those of the layers' matrices."""
-        bits = given.FEW_BITS.get(getattr(self.stage, "load_in", None) or "", 32)
+        bits = assumptions.FEW_BITS.get(getattr(self.stage, "load_in", None) or "", 32)
         return 4 * (self.parameters + self.adapters) - self._linear * (4 - bits / 8)
 
     @property
     def state_bytes(self) -> float:
         """The bytes of a checkpoint: all weights, and two moments of those that learn."""
-        return self.held_bytes + given.MOMENT_BYTES * self.trained
+        return self.held_bytes + assumptions.MOMENT_BYTES * self.trained
 
     def training_flops(self, query_tokens: float, passage_tokens: float) -> float:
         """Return the FLOPs of a step's tokens; a ranker's count as the passages' all."""
@@ -91,7 +91,8 @@ class StageModel:
         flops = passage_tokens * self.shape.training_flops(self.family, frozen)
         if not self.free_queries:
             flops += query_tokens * (self.query or self.shape).training_flops(self.family, frozen)
-        recomputed = self.stage.gradient_checkpointing + bool(self.stage.gradient_cache)
+        stage = self._with_batches
+        recomputed = stage.gradient_checkpointing + bool(stage.gradient_cache)
         return flops * (1 + recomputed / 3)  # each a second forward pass, a third more work
 
     def inference_flops(self, query_tokens: float, passage_tokens: float) -> float:
@@ -100,22 +101,31 @@ class StageModel:
             flops += query_tokens * (self.query or self.shape).inference_flops(self.family)
         return flops
 
-    def training_memory(self, query_tokens: float, passage_tokens: float, length: int) -> float:
-        """Return the bytes on each GPU for so many tokens on it, in texts of `length`."""
-        half, checkpointing = self.stage.precision != "float32", self.stage.gradient_checkpointing
+    def training_memory(self, query_tokens: float, passage_tokens: float, length: float) -> float:
+        """Return the bytes on each GPU for a number of tokens on it, in texts of `length`."""
+        half = self._with_batches.precision != "float32"
+        checkpointing = self._with_batches.gradient_checkpointing
         sides = [(self.shape, passage_tokens)]
         if not self.free_queries:
             sides.append((self.query or self.shape, query_tokens))
         activations = sum(shape.activations(tokens, length, half, checkpointing) for shape, tokens in sides)
-        weights = self.held_bytes + (given.TRAINING_BYTES - 4) * self.trained
-        weights += given.COPY_BYTES * self._linear if half and not getattr(self.stage, "lora", None) else 0
-        return weights + activations + self._logits + given.GPU_RESERVE
+        weights = self.held_bytes + (assumptions.TRAINING_BYTES - 4) * self.trained
+        weights += assumptions.COPY_BYTES * self._linear if half and not getattr(self.stage, "lora", None) else 0
+        return weights + activations + self._logits + assumptions.GPU_RESERVE
 
     def inference_memory(self) -> float:
         """Return the bytes on a GPU that encodes or scores; both encoders of an untied stage are loaded."""
         widest = max(self.shape.intermediate, self.shape.hidden)
-        batch = given.INFERENCE_TOKENS * given.INFERENCE_BYTES_PER_UNIT * widest / 2
-        return 4 * self.parameters + given.COPY_BYTES * self._linear + batch + self._logits + given.GPU_RESERVE
+        batch = assumptions.INFERENCE_TOKENS * assumptions.INFERENCE_BYTES_PER_UNIT * widest / 2
+        return (
+            4 * self.parameters + assumptions.COPY_BYTES * self._linear + batch + self._logits + assumptions.GPU_RESERVE
+        )
+
+    @property
+    def _with_batches(self) -> Dense | Lexicon | Ranker:
+        if isinstance(self.stage, Pretrain):
+            raise TypeError("a stage of the family pretrain is computed without batches")
+        return self.stage
 
     @property
     def _linear(self) -> int:
@@ -123,10 +133,10 @@ class StageModel:
 
     @property
     def _logits(self) -> float:
-        return 3 * given.LOGIT_BYTES if self.family == "lexicon" else 0
+        return 3 * assumptions.LOGIT_BYTES if self.family == "lexicon" else 0
 
 
-def _as_read(stage: AnyStage, shape: Shape) -> Shape:
+def _as_read(stage: Stage, shape: Shape) -> Shape:
     """Return what a stage reads of an encoder-decoder: all of it, all but the output, or the encoder alone."""
     if getattr(stage, "scoring", "") == "true_false":
         return shape

@@ -6,8 +6,9 @@ from typing import Any
 
 from led_pipeline.data.formats.streams import beginning, is_there, plain_name
 from led_pipeline.files.reading import read_json, reading
-from led_pipeline.plan import assumptions as given
+from led_pipeline.plan import assumptions
 from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.stages import Trained
 
 SAMPLE = 1 << 20  # bytes read of a file whose lines are estimated
@@ -22,15 +23,15 @@ class Workload:
     queries: dict[str, int]  # by split, those that are kept
     examples: int  # judged pairs to train on
     basis: str  # where the counts come from
-    id_bytes: float = given.ID_BYTES
+    id_bytes: float = assumptions.ID_BYTES
 
     @property
     def passage_tokens(self) -> float:
-        return self.text_bytes / given.BYTES_PER_TOKEN
+        return self.text_bytes / assumptions.BYTES_PER_TOKEN
 
     @property
     def query_tokens(self) -> float:
-        return given.QUERY_BYTES / given.BYTES_PER_TOKEN
+        return assumptions.QUERY_BYTES / assumptions.BYTES_PER_TOKEN
 
     def of_epoch(self, stage: Trained) -> int:
         """Return the examples of one epoch of a stage."""
@@ -45,27 +46,29 @@ class Workload:
 
 def workload(recipe: Recipe, results: Path) -> Workload:
     """Return the counts of a dataset: as prepared, or as published, or from a look at its files."""
-    if found := _prepared(recipe, results / "prepared"):
-        return found
+    if counted := _prepared(recipe, Layout(results)):
+        return counted
     if recipe.dataset.source == "docstrings":
         size = recipe.dataset.docstrings
         train = max(size.passages - size.dev_queries, 0)
         queries = {split: size.dev_queries if split == "dev" else train for split in recipe.dataset.splits}
-        kept = _limited(recipe, queries)
-        ids = given.DOCSTRING_ID_BYTES
-        return Workload(size.passages, given.DOCSTRING_BYTES, kept, train, "dataset.docstrings", ids)
+        queries = _limited(recipe, queries)
+        ids = assumptions.DOCSTRING_ID_BYTES
+        return Workload(size.passages, assumptions.DOCSTRING_BYTES, queries, train, "dataset.docstrings", ids)
     if recipe.dataset.source == "download":
         return _published(recipe)
-    return _folder(recipe, Path(recipe.dataset.folder))
+    return _folder(recipe, Path(recipe.dataset.folder or ""))
 
 
-def _prepared(recipe: Recipe, folder: Path) -> Workload | None:
-    needed = [folder / f"{name}.json" for name in ("passages", *recipe.dataset.splits)]
-    if not all(path.is_file() for path in needed):
+def _prepared(recipe: Recipe, layout: Layout) -> Workload | None:
+    paths = {name: Path(layout.prepared_note(name)) for name in ("passages", *recipe.dataset.splits)}
+    if not all(path.is_file() for path in paths.values()):
         return None
-    notes = {path.stem: read_json(path) for path in needed}
+    notes = {name: read_json(path) for name, path in paths.items()}
     damaged = (KeyError, TypeError, AttributeError, ZeroDivisionError)
-    with reading(folder, "what preparing the dataset writes; remove it and start again", also=damaged):
+    with reading(
+        paths["passages"].parent, "what preparing the dataset writes; remove it and start again", also=damaged
+    ):
         return _counted(recipe, notes)
 
 
@@ -73,11 +76,11 @@ def _counted(recipe: Recipe, notes: dict[str, Any]) -> Workload:
     """Return the counts that the provenance of a prepared dataset says."""
     passages = notes["passages"]["counts"]["passages"]
     plain = [i for i in notes["passages"]["inputs"] if i["path"] == plain_name(i["path"]) and ".zip/" not in i["path"]]
-    ids = given.DOCSTRING_ID_BYTES if recipe.dataset.source == "docstrings" else given.ID_BYTES
+    ids = assumptions.DOCSTRING_ID_BYTES if recipe.dataset.source == "docstrings" else assumptions.ID_BYTES
     size = sum(i["bytes"] for i in plain) / passages - ids * len(plain)
     queries = {split: notes[split]["counts"]["queries"] for split in recipe.dataset.splits}
     examples = notes["train"]["counts"]["judgements"] if "train" in notes else 0
-    return Workload(passages, size if plain else given.PUBLISHED_TEXT_BYTES, queries, examples, "prepared", ids)
+    return Workload(passages, size if plain else assumptions.PUBLISHED_TEXT_BYTES, queries, examples, "prepared", ids)
 
 
 def _limited(recipe: Recipe, queries: dict[str, int]) -> dict[str, int]:
@@ -87,12 +90,12 @@ def _limited(recipe: Recipe, queries: dict[str, int]) -> dict[str, int]:
 
 def _published(recipe: Recipe) -> Workload:
     dataset = recipe.dataset
-    passages = given.PUBLISHED_PASSAGES.get(dataset.collection_file, max(given.PUBLISHED_PASSAGES.values()))
-    text = given.PUBLISHED_TEXT_BYTES + (given.PUBLISHED_TITLE_BYTES if dataset.titles else 0)
+    passages = assumptions.PUBLISHED_PASSAGES.get(dataset.collection_file, max(assumptions.PUBLISHED_PASSAGES.values()))
+    text = assumptions.PUBLISHED_TEXT_BYTES + (assumptions.PUBLISHED_TITLE_BYTES if dataset.titles else 0)
     qrels = {split: dataset.qrels_of(split) for split in dataset.splits}
-    all_queries = {s: given.PUBLISHED_QUERIES.get(name, given.ASSUMED_QUERIES) for s, name in qrels.items()}
+    all_queries = {s: assumptions.PUBLISHED_QUERIES.get(name, assumptions.ASSUMED_QUERIES) for s, name in qrels.items()}
     queries = _limited(recipe, all_queries)
-    judgements = given.PUBLISHED_JUDGEMENTS.get(qrels.get("train", ""), all_queries.get("train", 0))
+    judgements = assumptions.PUBLISHED_JUDGEMENTS.get(qrels.get("train", ""), all_queries.get("train", 0))
     share = queries.get("train", 0) / max(all_queries.get("train", 0), 1)
     return Workload(passages, text, queries, round(judgements * share), "as published")
 
@@ -101,9 +104,9 @@ def _folder(recipe: Recipe, folder: Path) -> Workload:
     dataset = recipe.dataset
     passages, width = lines(folder / dataset.collection_file)
     titles = lines(folder / dataset.titles) if dataset.titles else (0, 0.0)
-    size = max(width - given.ID_BYTES, 1) + (titles[0] * titles[1] / passages if passages else 0)
+    size = max(width - assumptions.ID_BYTES, 1) + (titles[0] * titles[1] / passages if passages else 0)
     judgements = {split: lines(folder / dataset.qrels_of(split))[0] for split in dataset.splits}
-    queries = _limited(recipe, {s: count or given.ASSUMED_QUERIES for s, count in judgements.items()})
+    queries = _limited(recipe, {s: count or assumptions.ASSUMED_QUERIES for s, count in judgements.items()})
     return Workload(passages, size, queries, queries.get("train", 0), "from the sizes of the files")
 
 

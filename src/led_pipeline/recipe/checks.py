@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 
 from led_pipeline import user_code
-from led_pipeline.recipe import accelerate_file, head_checks, languages, old_words, teacher_checks
+from led_pipeline.recipe import accelerate_file, head_checks, languages, needs, old_words, teacher_checks
 from led_pipeline.recipe.dataset import Dataset
 from led_pipeline.recipe.errors import nearest
 from led_pipeline.recipe.graph import Recipe
@@ -172,7 +172,7 @@ def _misspelt_stage(key: str, name: str, stages: Iterable[str]) -> Iterator[str]
 
 def _cycle(recipe: Recipe) -> Iterator[str]:
     try:
-        TopologicalSorter({name: sorted(recipe.parents(name)) for name in recipe.stages}).prepare()
+        TopologicalSorter({name: sorted(needs.parents(recipe, name)) for name in recipe.stages}).prepare()
     except CycleError as error:
         yield f"stages: {' needs '.join(error.args[1][::-1])}: a stage cannot need itself, change one of these edges"
 

@@ -1,7 +1,7 @@
-"""The recipe as a graph of stages: what each takes from others, in which order, and with which settings."""
+"""The recipe: its stages, what jobs ask for, and the settings of each step; `needs` has the edges between stages."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -18,10 +18,13 @@ from led_pipeline.recipe.schema import (
     Search,
     Section,
     Seed,
+    TrainingResources,
     Validation,
 )
-from led_pipeline.recipe.stages import Ranker, Stage, Trained
+from led_pipeline.recipe.stages import Dense, Lexicon, Pretrain, Ranker, Stage, Trained
 from led_pipeline.recipe.steps import keys_of
+
+JobKind = Literal["train", "encode", "score", "search", "cpu"]
 
 
 class Recipe(Section):
@@ -50,27 +53,6 @@ class Recipe(Section):
     search: Search = Search()
     """the search engine of BM25 and lexicon stages"""
 
-    def parents(self, name: str) -> set[str]:
-        """Return the stages that a stage takes its weights, tokenizer, negatives or scores from."""
-        stage = self.stages[name]
-        if not isinstance(stage, Trained):
-            return set()
-        named = {stage.init, self.tokenizer_of(name), getattr(stage, "query_init", None)}
-        if stage.train:
-            named |= {*stage.negative_systems, *(system for teacher in stage.teachers for system in teacher.systems)}
-        if self.validates(name):
-            named.add(self.validation.system)
-        if isinstance(stage, Ranker):
-            named.add(stage.rerank.system)
-        return {other for other in named if other in self.stages}
-
-    def order(self) -> list[str]:
-        """Return the stages, each after those it needs, otherwise as the config lists them."""
-        done: list[str] = []
-        while len(done) < len(self.stages):
-            done.append(next(n for n in self.stages if n not in done and self.parents(n) <= set(done)))
-        return done
-
     def names(self, *families: str) -> list[str]:
         """Return the names of the stages of some families."""
         return [name for name, stage in self.stages.items() if stage.family in families]
@@ -79,24 +61,22 @@ class Recipe(Section):
     def retrievers(self) -> list[str]:
         return self.names("dense", "lexicon")
 
-    def teachers(self, name: str, *, in_batch: bool) -> list[str]:
-        """Return the systems that a stage learns from, each once.
-
-        Args:
-            in_batch: those that score all passages of a batch, from their vectors; otherwise those whose scores of the
-                trainset's passages are stored, to which grades always belong.
-        """
-        found = [
-            (system, teacher.candidates != "own" and system != QRELS)
-            for teacher in self.stages[name].teachers
-            for system in teacher.systems
-        ]
-        return list(dict.fromkeys(system for system, batch in found if batch == in_batch))
+    @property
+    def trained(self) -> list[str]:
+        """The stages that learn from examples."""
+        return [name for name, stage in self.stages.items() if isinstance(stage, Trained) and stage.train]
 
     @property
-    def systems(self) -> list[str]:
-        """Everything that ranks: BM25, then the stages in order."""
-        return ["bm25", *(n for n in self.order() if self.stages[n].family != "pretrain")]
+    def imported(self) -> list[str]:
+        """The stages whose models are used as they are."""
+        return [name for name, stage in self.stages.items() if isinstance(stage, Trained) and not stage.train]
+
+    def model_stage(self, name: str) -> Dense | Lexicon | Ranker:
+        """Return a stage that is not pretrained from the collection, by its name."""
+        stage = self.stages[name]
+        if isinstance(stage, Pretrain):
+            raise TypeError(f"{name} is of the family pretrain")
+        return stage
 
     def tokenizer_of(self, name: str) -> str:
         return getattr(self.stages[name], "tokenizer", None) or self.tokenizer
@@ -108,22 +88,25 @@ class Recipe(Section):
 
     def validates_by_search(self, name: str) -> bool:
         """Return whether the candidates of a stage's validation are some system's ranking."""
-        return self.validates(name) and self.validation.system != QRELS
+        return self.validation is not None and self.validates(name) and self.validation.system != QRELS
 
-    def job(self, kind: str, stage: str | None = None) -> JobResources:
+    def job(self, kind: JobKind, stage: str | None = None) -> JobResources:
         """Return what a job of some kind asks for; a stage's own `resources` are those of its training."""
-        own = self.stages[stage].resources if stage and kind == "train" else None
-        return own or getattr(self.resources, kind)
+        return self.training(stage) if stage and kind == "train" else getattr(self.resources, kind)
+
+    def training(self, stage: str) -> TrainingResources:
+        """Return what the training of a stage asks for."""
+        return self.stages[stage].resources or self.resources.train
 
     def processes(self, stage: str) -> int:
         """Return the number of training processes of a stage: on each node one per GPU, one without a GPU."""
-        resources = self.job("train", stage)
+        resources = self.training(stage)
         return resources.nodes * max(1, resources.gpu)
 
     def running(self, name: str) -> dict[str, Any]:
         """Return the settings of a stage's training that no result depends on, those of its machine included."""
-        said = {"accelerate": self.job("train", name).accelerate}
-        return self.settings("running", name) | {key: value for key, value in said.items() if value}
+        accelerate = self.training(name).accelerate
+        return self.settings("running", name) | ({"accelerate": accelerate} if accelerate else {})
 
     def settings(self, step: str, name: str, rename: Callable[[str], str] | None = None) -> dict[str, Any]:
         """Return exactly the settings of a stage that a step's output depends on, as JSON values.

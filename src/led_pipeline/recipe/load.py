@@ -16,6 +16,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.recipe import checks, old_words
 from led_pipeline.recipe.errors import nearest, sentences, short
 from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.stages import FAMILIES
 
 
@@ -61,7 +62,7 @@ def load_recipe(
 
 def trained_in(results: Path | str) -> set[str]:
     """Return the names of the models in the results of a dataset; a failed job leaves none."""
-    folder = Path(results, "models")
+    folder = Path(Layout(results).models)
     return {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
 
 

@@ -1,7 +1,7 @@
 """Training curves as small SVG charts, one per loss term and per validation measure of a stage."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from markupsafe import Markup, escape
 
@@ -61,7 +61,7 @@ def averaged(values: Sequence[Point]) -> list[Point]:
 
 
 def entered(values: Sequence[Point], low: float, high: float) -> Sequence[Point]:
-    """Return the points from the last one before they first lie in the range on."""
+    """Return the points from the last one before they first enter the range."""
     first = next((i for i, (_, value) in enumerate(values) if low <= value <= high), len(values) - 1)
     return values[max(0, first - 1) :]
 
@@ -78,12 +78,12 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
     return (max(0.0, low - room) if low >= 0 else low - room), high + room
 
 
-def _path(values, place, style: str) -> str:
+def _path(values: Sequence[Point], place: Callable[[Point], Point], style: str) -> str:
     points = " ".join("{:.1f},{:.1f}".format(*place(value)) for value in values)
     return f'<polyline class="{style}" points="{points}"/>'
 
 
-def _dot(step: float, value: float, place, best: bool) -> str:
+def _dot(step: float, value: float, place: Callable[[Point], Point], best: bool) -> str:
     x, y = place((step, value))
     style, radius, remark = ("best", 4.0, ", kept") if best else ("point", 2.3, "")
     title = f"<title>step {step:,.0f}: {value:.4f}{remark}</title>"

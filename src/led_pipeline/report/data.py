@@ -14,7 +14,9 @@ from led_pipeline.evaluation.measures import within
 from led_pipeline.evaluation.published import Published, beside_ours
 from led_pipeline.evaluation.significance import compare
 from led_pipeline.files.reading import read_json
+from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.layout import Layout
 from led_pipeline.report.log import TrainLog, read_train_log
 from led_pipeline.versions import VERSIONS, installed
 
@@ -25,9 +27,9 @@ def _json_if_there(path: Path) -> Any:
 
 def evaluations(recipe: Recipe, results: Path) -> dict[str, Any]:
     """Return per evaluated split its number of queries, its grade cut and each system's measures."""
-    splits = {}
+    layout, splits = Layout(results), {}
     for split in recipe.evaluation.splits:
-        systems = {name: _json_if_there(results / "eval" / f"{name}.{split}.json") for name in recipe.systems}
+        systems = {name: _json_if_there(Path(layout.measures(name, split))) for name in needs.systems(recipe)}
         counts = {entry["queries"] for entry in systems.values() if entry}
         splits[split] = {
             "queries": max(counts) if counts else None,
@@ -44,41 +46,42 @@ def compared(measures: list[str]) -> list[str]:
 
 def comparisons(recipe: Recipe, results: Path) -> list[dict[str, Any]]:
     """Return the paired comparisons that the recipe asks for, where both systems were evaluated."""
-    found = []
+    tests = []
     for split, pair in product(recipe.evaluation.splits, recipe.evaluation.compare):
-        paths = [results / "eval" / f"{system}.{split}.per_query.tsv" for system in pair]
+        paths = [Path(Layout(results).measures_per_query(system, split)) for system in pair]
         if all(path.exists() for path in paths):
             a, b = (read_per_query(path) for path in paths)
             for measure in compared(within(recipe.evaluation.depth)):
                 test = compare(a, b, measure, seed=recipe.seed)
-                found.append({"split": split, "a": pair[0], "b": pair[1], "measure": measure, **vars(test)})
-    return found
+                tests.append({"split": split, "a": pair[0], "b": pair[1], "measure": measure, **vars(test)})
+    return tests
 
 
 def train_logs(recipe: Recipe, results: Path) -> dict[str, TrainLog]:
     """Return the training log of every stage that has one, in the order of the recipe."""
-    paths = {name: results / "models" / name / "train.jsonl" for name in recipe.order()}
+    paths = {name: Path(Layout(results).train_log(name)) for name in needs.order(recipe)}
     return {name: read_train_log(path) for name, path in paths.items() if path.exists()}
 
 
 def provenance(recipe: Recipe, results: Path) -> dict[str, Any]:
     """Return where the data came from: the provenance files beside the prepared data, and what the models record."""
-    names = ["passages", *recipe.dataset.splits]
+    layout, names = Layout(results), ["passages", *recipe.dataset.splits]
     return {
-        "source": _json_if_there(results / "source" / "source.json"),
-        "prepared": {name: _json_if_there(results / "prepared" / f"{name}.json") for name in names},
-        "models": {name: _json_if_there(results / "models" / name / "led.json") for name in recipe.order()},
+        "source": _json_if_there(Path(layout.source_note)),
+        "prepared": {name: _json_if_there(Path(layout.prepared_note(name))) for name in names},
+        "models": {name: _json_if_there(Path(layout.model_note(name))) for name in needs.order(recipe)},
     }
 
 
 def software(recipe: Recipe, results: Path) -> dict[str, Any]:
     """Return the versions of Python, of the packages that results depend on, and of the pipeline's own steps.
 
-    Under `trained` stand the stages that were trained with other versions, and these.
+    `trained` has the stages that were trained with other versions, and those versions.
     """
-    now, trained = installed(), {}
-    for name in recipe.order():
-        then = _json_if_there(results / "models" / name / "software.json") or {}
+    now = installed()
+    trained: dict[str, dict[str, Any]] = {}
+    for name in needs.order(recipe):
+        then = _json_if_there(Path(Layout(results).model_software(name))) or {}
         if other := {package: version for package, version in then.items() if now.get(package) != version}:
             trained[name] = other
     return {"python": now.pop("python"), "packages": now, "steps": dict(VERSIONS), "trained": trained}
@@ -86,21 +89,21 @@ def software(recipe: Recipe, results: Path) -> dict[str, Any]:
 
 def settings(recipe: Recipe) -> dict[str, dict[str, Any]]:
     """Return the settings of every stage, what it takes from the recipe filled in, without those of the machine."""
-    found = {}
-    for name in recipe.order():
+    by_stage = {}
+    for name in needs.order(recipe):
         stage = recipe.stages[name]
         values = stage.model_dump(mode="json", exclude={"resources", "checkpoint_min"})
         values["seed"] = recipe.seed if stage.seed is None else stage.seed
         if "tokenizer" in values:
             values["tokenizer"] = recipe.tokenizer_of(name)
-        found[name] = values
-    return found
+        by_stage[name] = values
+    return by_stage
 
 
 def gather(recipe: Recipe, results: Path, published: Published | None, logs: dict[str, TrainLog]) -> dict[str, Any]:
     """Return all numbers of the report as one JSON-serialisable value."""
     splits = evaluations(recipe, results)
-    passages = results / "prepared" / "passages.parquet"
+    passages = Path(Layout(results).passages)
     return {
         "dataset": recipe.dataset.name,
         "date": date.today().isoformat(),

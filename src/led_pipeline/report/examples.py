@@ -11,6 +11,7 @@ from led_pipeline.data.tables import Ranking, read_column, read_ranking, read_ro
 from led_pipeline.evaluation.evaluate import passage_ids, read_per_query
 from led_pipeline.evaluation.measures import PerQuery
 from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.layout import Layout
 
 MEASURE = "nDCG@10"
 SHOWN = 5
@@ -42,38 +43,41 @@ def examples(recipe: Recipe, results: Path) -> list[dict[str, Any]]:
 
     Empty where the recipe asks for none, or where one of the two systems was not evaluated.
     """
-    wanted = recipe.evaluation
-    if not wanted.side_by_side or not wanted.examples:
+    evaluation = recipe.evaluation
+    if not evaluation.side_by_side or not evaluation.examples:
         return []
-    split, systems = wanted.splits[0], wanted.side_by_side
-    tables = [results / "eval" / f"{system}.{split}.per_query.tsv" for system in systems]
-    rankings = [results / "rankings" / f"{system}.{split}.parquet" for system in systems]
+    split, systems = evaluation.splits[0], evaluation.side_by_side
+    layout = Layout(results)
+    tables = [Path(layout.measures_per_query(system, split)) for system in systems]
+    rankings = [Path(layout.ranking(system, split)) for system in systems]
     if not all(path.exists() for path in tables + rankings):
         return []
-    measured = [read_per_query(path) for path in tables]
-    chosen = choose(*measured, wanted.examples)
-    queries = results / "prepared" / f"{split}.queries.parquet"
+    first, second = measured = [read_per_query(path) for path in tables]
+    chosen = choose(first, second, evaluation.examples)
+    queries = Path(layout.queries(split))
     texts = dict(zip(read_column(queries, "id"), read_column(queries, "text"), strict=True))
     rows = {row: qid for row, qid in enumerate(texts) if qid in chosen}
     hits = [results_of(read_ranking(path), rows) for path in rankings]
-    found = results / "prepared" / "passages.parquet"
+    collection = Path(layout.passages)
     ids = passage_ids(
-        found, np.array([row for side in hits for ranked in side.values() for row, _ in ranked], dtype=np.int32)
+        collection, np.array([row for side in hits for ranked in side.values() for row, _ in ranked], dtype=np.int32)
     )
-    qrels = load_qrels(results / "prepared" / f"{split}.qrels")
+    qrels = load_qrels(Path(layout.qrels(split)))
     least = recipe.dataset.splits[split].relevant_from
-    cut = wanted.depth, recipe.dataset.exclude_query_id
+    cut = evaluation.depth, recipe.dataset.exclude_query_id
     hits = [{qid: as_in_the_run(qid, ranked, ids, *cut) for qid, ranked in side.items()} for side in hits]
-    passages = read_passages(found, {row for side in hits for ranked in side.values() for row, _ in ranked[:SHOWN]})
-    shown = []
+    passages = read_passages(
+        collection, {row for side in hits for ranked in side.values() for row, _ in ranked[:SHOWN]}
+    )
+    chosen_examples = []
     for qid in chosen:
         relevant = {pid: grade for pid, grade in qrels[qid].items() if grade >= least}
         sides = [
             {"system": system, "value": table[qid][MEASURE], **_side(side.get(qid, []), ids, passages, relevant)}
             for system, table, side in zip(systems, measured, hits, strict=True)
         ]
-        shown.append({"qid": qid, "query": texts[qid], "relevant": len(relevant), "sides": sides})
-    return shown
+        chosen_examples.append({"qid": qid, "query": texts[qid], "relevant": len(relevant), "sides": sides})
+    return chosen_examples
 
 
 def results_of(ranking: Ranking, rows: Mapping[int, str]) -> dict[str, list[Hit]]:
@@ -86,17 +90,17 @@ def results_of(ranking: Ranking, rows: Mapping[int, str]) -> dict[str, list[Hit]
 
 
 def as_in_the_run(qid: str, ranked: list[Hit], ids: Mapping[int, str], depth: int, drop_same_id: bool) -> list[Hit]:
-    """Return what the run file has of a query's results: so many, without the query itself if that is left out."""
+    """Return the results of a query that the run file has: the first ones, without the query itself if excluded."""
     return [hit for hit in ranked if not (drop_same_id and ids[hit[0]] == qid)][:depth]
 
 
 def read_passages(path: Path, rows: Iterable[int]) -> dict[int, dict[str, str]]:
     """Return title and text of some passage rows."""
-    found = {}
+    texts = {}
     for row in sorted(rows):
         batch = next(read_rows(path, row, row + 1, ["title", "text"]))
-        found[row] = {"title": batch["title"][0], "text": batch["text"][0]}
-    return found
+        texts[row] = {"title": batch["title"][0], "text": batch["text"][0]}
+    return texts
 
 
 def snippet(text: str, length: int = _SNIPPET) -> str:
@@ -107,9 +111,11 @@ def snippet(text: str, length: int = _SNIPPET) -> str:
     return line[: length + 1].rsplit(" ", 1)[0][:length] + " …"
 
 
-def _side(ranked: list[Hit], ids: Mapping[int, str], passages: Mapping[int, dict], relevant: Mapping[str, int]) -> dict:
+def _side(
+    ranked: list[Hit], ids: Mapping[int, str], passages: Mapping[int, dict[str, str]], relevant: Mapping[str, int]
+) -> dict[str, Any]:
     first = next((rank for rank, (row, _) in enumerate(ranked, 1) if ids[row] in relevant), None)
-    shown = [
+    passages_shown = [
         {
             "pid": ids[row],
             "title": " ".join(passages[row]["title"].split()),
@@ -119,4 +125,4 @@ def _side(ranked: list[Hit], ids: Mapping[int, str], passages: Mapping[int, dict
         }
         for row, score in ranked[:SHOWN]
     ]
-    return {"first_relevant": first, "searched": len(ranked), "passages": shown}
+    return {"first_relevant": first, "searched": len(ranked), "passages": passages_shown}

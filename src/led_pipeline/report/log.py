@@ -56,10 +56,15 @@ def read_train_log(path: Path) -> TrainLog:
         curves = log.validation if "validation" in entry else log.terms
         values = entry.get("validation") or {key: v for key, v in entry.items() if key not in _NOT_A_TERM}
         for name, value in values.items() if isinstance(values, dict) else [("validation", None)]:
-            if type(value) not in (int, float) or (type(value) is int and abs(value) > 1e300):
+            if not isinstance(value, int | float) or isinstance(value, bool) or _too_large(value):
                 raise InputError(f"{where}: {name} is {str(value)[:40]!r}, expected a number; train the stage again")
             curves.setdefault(name, {})[entry["step"]] = float(value)
     return TrainLog(_sorted(log.terms), _sorted(log.validation), finished)
+
+
+def _too_large(value: int | float) -> bool:
+    """Return whether a whole number does not fit into a float."""
+    return isinstance(value, int) and abs(value) > 1e300
 
 
 def _entry(line: str, where: str) -> dict[str, Any]:

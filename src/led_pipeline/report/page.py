@@ -18,6 +18,7 @@ from led_pipeline.files.atomic import atomic, write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
 from led_pipeline.jobs.command import run_main
+from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.load import load_recipe
 from led_pipeline.report.curves import charts
@@ -46,15 +47,15 @@ def best_values(metrics: dict[str, Any]) -> dict[str, dict[str, float]]:
     """Return the highest value of each measure on each split, among the systems that were evaluated."""
     best = {}
     for split, entry in metrics["splits"].items():
-        found = [result["measures"] for result in entry["systems"].values() if result]
-        best[split] = {m: max(values[m] for values in found) for m in metrics["measures"]} if found else {}
+        measured = [result["measures"] for result in entry["systems"].values() if result]
+        best[split] = {m: max(values[m] for values in measured) for m in metrics["measures"]} if measured else {}
     return best
 
 
 def stage_rows(recipe: Recipe, metrics: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what the table of stages says: where each starts, what it learns from, and how its training went."""
     rows = []
-    for name in recipe.order():
+    for name in needs.order(recipe):
         stage, log = recipe.stages[name], metrics["training"].get(name)
         row = {"name": name, "family": stage.family, "log": log, "trained": stage.family == "pretrain" or stage.train}
         if stage.family != "pretrain":
@@ -74,11 +75,11 @@ def headline(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
     tiles = []
     for split, entry in metrics["splits"].items():
         measure = "MRR@10" if entry["relevant_from"] == 1 else "nDCG@10"
-        found = {name: result["measures"][measure] for name, result in entry["systems"].items() if result}
-        if found:
-            system = max(found, key=lambda name: found[name])
-            bm25 = f"bm25 {number(found['bm25'])}" if "bm25" in found else ""
-            tiles.append((number(found[system]), f"{measure}, {split}", f"{system}; {bm25}" if bm25 else system))
+        values = {name: result["measures"][measure] for name, result in entry["systems"].items() if result}
+        if values:
+            system = max(values, key=lambda name: values[name])
+            bm25 = f"bm25 {number(values['bm25'])}" if "bm25" in values else ""
+            tiles.append((number(values[system]), f"{measure}, {split}", f"{system}; {bm25}" if bm25 else system))
     tiles.append((count(metrics["passages"]), "passages", f"{metrics['dataset']}, {title_variant(metrics)}"))
     seconds = [log["seconds"] for log in metrics["training"].values() if log["seconds"] is not None]
     if seconds:
@@ -142,7 +143,7 @@ def render(recipe: Recipe, results: Path, metrics: dict[str, Any], logs: dict[st
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Write the report of a finished run.")
     parser.add_argument("--config", type=Path, required=True, help="the recipe's config as JSON")
     parser.add_argument("--results", type=Path, required=True, help="the results folder of the dataset")
     parser.add_argument("--published", type=Path, help="published numbers to set beside ours")
@@ -152,7 +153,7 @@ def main() -> None:
     if not arguments.results.is_dir():
         raise InputError(f"--results {arguments.results}: no such folder, expected the results of a run")
     config = read_json(arguments.config)
-    recipe = load_recipe(config, trained=lambda _: config["stages"])  # what they learned with is not needed any more
+    recipe = load_recipe(config, trained=lambda _: config["stages"])  # the user's code is not needed any more
     published = load_published(arguments.published, recipe.dataset.name) if arguments.published else None
     logs = train_logs(recipe, arguments.results)
     metrics = gather(recipe, arguments.results, published, logs)

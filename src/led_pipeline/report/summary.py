@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from led_pipeline.columns import aligned
 from led_pipeline.data.formats.judgements import load_qrels
 from led_pipeline.evaluation.evaluate import read_per_query
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
-from led_pipeline.report.text import aligned, number
+from led_pipeline.recipe.layout import Layout
+from led_pipeline.report.text import number
 
 MEASURES = ("nDCG@10", "recall@100", "recall_cap@100", "FLOPS")
 CUT = 100
@@ -32,11 +34,12 @@ def system_measures(results: Path, system: str, split: str, relevant_from: int) 
     Raises:
         InputError: the system was not measured.
     """
-    path = results / "eval" / f"{system}.{split}.json"
+    layout = Layout(results)
+    path = Path(layout.measures(system, split))
     if not path.is_file():
         raise InputError(f"{path}: no such file; run the pipeline on this dataset to its end first")
-    entry, per_query = read_json(path), read_per_query(path.with_suffix(".per_query.tsv"))
-    qrels = load_qrels(results / "prepared" / f"{split}.qrels")
+    entry, per_query = read_json(path), read_per_query(Path(layout.measures_per_query(system, split)))
+    qrels = load_qrels(Path(layout.qrels(split)))
     counts = {qid: sum(grade >= relevant_from for grade in grades.values()) for qid, grades in qrels.items()}
     capped = [capped_recall(values["recall@100"], counts[qid]) for qid, values in per_query.items()]
     return {
@@ -59,34 +62,36 @@ def summary(folders: Sequence[Path], split: str | None = None) -> dict[str, Any]
     """
     datasets: dict[str, dict[str, Any]] = {}
     for folder in folders:
-        recipe = folder / "report" / "recipe.json"
+        recipe = Path(Layout(folder).resolved_recipe)
         if not recipe.is_file():
             raise InputError(f"{folder}: expected the results of a finished run, there is no report/recipe.json in it")
         settings = read_json(recipe)
         name, splits = settings["dataset"]["name"], settings["evaluation"]["splits"]
-        own = split or next(iter(splits), None)
-        if own not in splits:
-            raise InputError(f"{folder}: no evaluated split '{own}'; there are {', '.join(splits) or 'none'}")
+        measured_split = split or next(iter(splits), None)
+        if measured_split is None or measured_split not in splits:
+            raise InputError(
+                f"{folder}: no evaluated split '{measured_split}'; there are {', '.join(splits) or 'none'}"
+            )
         if name in datasets:
-            raise InputError(f"{folder}: the dataset '{name}' stands in the summary already, name each folder once")
+            raise InputError(f"{folder}: the dataset '{name}' is in the summary already, name each folder once")
         if settings["evaluation"]["depth"] < CUT:
             raise InputError(f"{folder}: its rankings end at {settings['evaluation']['depth']}, recall needs {CUT}")
         systems = ["bm25", *(n for n, stage in settings["stages"].items() if stage["family"] != "pretrain")]
-        grade = settings["dataset"]["splits"][own]["relevant_from"]
-        measured = {system: system_measures(folder, system, own, grade) for system in systems}
-        datasets[name] = {"split": own, "systems": measured}
+        grade = settings["dataset"]["splits"][measured_split]["relevant_from"]
+        measured = {system: system_measures(folder, system, measured_split, grade) for system in systems}
+        datasets[name] = {"split": measured_split, "systems": measured}
     return {"datasets": datasets, "means": means(datasets)}
 
 
 def means(datasets: dict[str, dict[str, Any]]) -> dict[str, dict[str, float | None]]:
     """Return each system's mean over the datasets; None where one of them has no value for it."""
     systems = dict.fromkeys(system for entry in datasets.values() for system in entry["systems"])
-    found: dict[str, dict[str, float | None]] = {}
+    averages: dict[str, dict[str, float | None]] = {}
     for system in systems:
         rows = [entry["systems"].get(system, {}) for entry in datasets.values()]
         columns = {measure: [row.get(measure) for row in rows] for measure in MEASURES}
-        found[system] = {m: None if None in values else sum(values) / len(values) for m, values in columns.items()}
-    return found
+        averages[system] = {m: None if None in values else sum(values) / len(values) for m, values in columns.items()}
+    return averages
 
 
 def summary_text(result: dict[str, Any]) -> str:

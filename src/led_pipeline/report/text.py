@@ -1,7 +1,8 @@
 """The report as plain text: the tables of the page, aligned for a terminal."""
 
-from collections.abc import Sequence
 from typing import Any
+
+from led_pipeline.columns import aligned
 
 MISSING = "–"
 
@@ -24,18 +25,6 @@ def p_value(value: float | None) -> str:
     return MISSING if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Return rows as columns, the first `left` of them flush left, with a rule below the first row."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(
-            c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return "\n".join([lines[0], "-" * (sum(widths) + 2 * (len(widths) - 1)), *lines[1:]])
-
-
 def split_table(metrics: dict[str, Any], split: str) -> str:
     """Return the measures of every system on one split."""
     entry = metrics["splits"][split]
@@ -52,9 +41,9 @@ def sparsity_table(entry: dict[str, Any]) -> list[str]:
     rows = [["system", "terms of a query", "terms of a passage", "FLOPS of a pair"]]
     for system, result in entry["systems"].items():
         if result and result.get("sparsity"):
-            found = result["sparsity"]
+            sparsity = result["sparsity"]
             rows.append(
-                [system, *(number(found[k], 1) for k in ("query_terms", "passage_terms")), number(found["flops"])]
+                [system, *(number(sparsity[k], 1) for k in ("query_terms", "passage_terms")), number(sparsity["flops"])]
             )
     return [aligned(rows)] if rows[1:] else []
 
@@ -78,7 +67,7 @@ def published_table(metrics: dict[str, Any]) -> str:
 def _published_cell(cell: dict[str, Any] | None) -> str:
     if cell is None:
         return MISSING
-    ours = "/".join(number(own, 1) for own in cell["ours"].values())
+    ours = "/".join(number(value, 1) for value in cell["ours"].values())
     return f"{cell['published']:.1f}{f' ({ours})' if ours else ''}"
 
 

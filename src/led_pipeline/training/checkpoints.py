@@ -1,4 +1,4 @@
-"""Checkpoints: where an unfinished training is kept, whole at every moment, so that a killed one can go on."""
+"""Checkpoints: the state of an unfinished training on disk, complete at every moment, so that it can be resumed."""
 
 import os
 import time
@@ -14,7 +14,7 @@ from led_pipeline.files.reading import read_json
 from led_pipeline.jobs import locks
 from led_pipeline.training import sharding
 
-PATIENCE_S = 120  # longer than what is left of a killed training takes to end
+PATIENCE_S = 120  # longer than the remaining processes of a killed training take to end
 
 
 @dataclass
@@ -38,13 +38,13 @@ class Progress:
 class Checkpoints:
     """The last state of all processes, and the weights of the best step so far.
 
-    `progress.json` decides: its step names the folder `state.STEP` that goes with it and the file of the best weights.
-    It is replaced by one rename, after the new state is complete and before the old one is removed, so whenever a
-    process is killed, one whole state is left.
+    `progress.json` decides: its step names the folder `state.STEP` and the file of the best weights. It is replaced by
+    one rename, after the new state is complete and before the old one is removed, so a kill always leaves one complete
+    state.
 
-    The folder belongs to one `owner`, the fingerprint of everything that decides the result; with another owner it is
-    emptied, so that a changed setting starts anew. All processes of a training hold the folder's lock until they end:
-    another training of the stage waits for the last of them.
+    The folder belongs to one `owner`, the fingerprint of everything that decides the result. Another owner empties it,
+    so a changed setting starts from step 0. All processes of a training hold the folder's lock until they end: another
+    training of the stage waits for the last of them.
 
     Raises:
         InputError: another training has not ended within PATIENCE_S.
@@ -52,7 +52,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, owner: str, accelerator: Accelerator):
         self.folder, self.accelerator = folder, accelerator
-        self.kept: int | None = None  # the step of the state on disk
+        self.saved: int | None = None  # the step of the state on disk
         self._since = time.monotonic()
         lock = folder / "lock"
         if accelerator.is_main_process:
@@ -70,9 +70,9 @@ class Checkpoints:
     def save(self, progress: Progress) -> None:
         """Write the state of all processes; all of them call it at the same step."""
         state = self._state(progress.step)
-        if self.kept != progress.step:
+        if self.saved != progress.step:
             if self.accelerator.is_main_process:
-                remove(state)  # half a state, if a process was killed here
+                remove(state)  # an incomplete state, if a process was killed here
             self.accelerator.wait_for_everyone()
             with naming_a_full_disk(state):
                 self.accelerator.save_state(str(state))
@@ -81,39 +81,39 @@ class Checkpoints:
             keep_through_power_loss(state)
             write_json(self.folder / "progress.json", asdict(progress))
             self._remove_all_but(progress)
-        self.kept, self._since = progress.step, time.monotonic()
+        self.saved, self._since = progress.step, time.monotonic()
         self.accelerator.wait_for_everyone()
 
     def _remove_all_but(self, progress: Progress) -> None:
         needed = {self._state(progress.step), self._best(progress.best_step)}
-        found = {path for name in ("state.*", "best.*.pt", ".*.part") for path in self.folder.glob(name)}
-        for other in found - needed:
+        present = {path for name in ("state.*", "best.*.pt", ".*.part") for path in self.folder.glob(name)}
+        for other in present - needed:
             remove(other)
 
     def close(self) -> None:
-        """Give this process's part of the lock back before it ends, for another training in the same process."""
+        """Release this process's share of the lock, for another training in the same process."""
         os.close(self._lock)
 
     def minutes(self) -> float:
-        """Return the minutes since the last state was kept or, without one, since the start."""
+        """Return the minutes since the last save or, before the first one, since the start."""
         return (time.monotonic() - self._since) / 60
 
     def restore(self) -> Progress | None:
-        """Load the last state into what the accelerator prepared; None where there is none."""
+        """Load the last state into the prepared model and optimizer; None if there is no state."""
         if not (self.folder / "progress.json").is_file():
             return None
         progress = Progress(**read_json(self.folder / "progress.json"))
         if self.accelerator.is_main_process:
-            self._remove_all_but(progress)  # half a state, of a training that a full disk or a kill has ended
+            self._remove_all_but(progress)  # an incomplete state, of a training that a full disk or a kill ended
         self.accelerator.load_state(str(self._state(progress.step)))
-        self.kept = progress.step
+        self.saved = progress.step
         return progress
 
     def _state(self, step: int) -> Path:
         return self.folder / f"state.{step}"
 
     def _best(self, step: int | None) -> Path:
-        # Each step has a file of its own: a resumed training may find another best step than the killed one did.
+        # One file per step: a resumed training may have another best step than the killed one.
         return self.folder / f"best.{step}.pt"
 
     def save_best(self, model: nn.Module, step: int) -> None:

@@ -1,8 +1,8 @@
-"""Health: signs that a training has gone wrong, and what to do then; pure functions of scores, vectors and numbers.
+"""Health: signs that a training is going wrong, with advice; pure functions of scores, vectors and numbers.
 
-The signs are computed on the device with every step and read out only where the log is written, so no step waits. What
-no model could tell apart or fill (candidates that read the same, texts without a token) is no sign of anything, and of
-few texts nothing follows: `Doubt` waits until enough of them agree.
+The signs are computed on the device at every step, and read only when the log is written, so no step waits. Candidates
+that read the same and texts without a token say nothing about a model and do not count. A few texts prove nothing:
+`Doubt` waits until enough of them agree.
 
 # B = queries, N = candidates of one query, V = vocabulary entries
 """
@@ -17,15 +17,15 @@ from torch import Tensor
 
 SIGNS = ("largest_score", "score_spread", "empty_queries", "empty_passages", "terms_per_query", "terms_per_passage")
 
-DEAD = 1e-6  # spread of the scores, as a share of the largest: nothing to learn from is left
+DEAD = 1e-6  # spread of the scores, as a share of the largest: no gradient is left
 NEARLY_DEAD = 1e-2  # spread: a softmax over such scores is uniform to 1 %
 LARGE, EXPLODED = 1e4, 1e6  # largest score
 SOME_EMPTY, ALL_EMPTY = 0.2, 0.99  # share of texts without a term
-ENOUGH = 16  # queries that must show what looks like a dead model
+ENOUGH = 16  # queries with the sign of a dead model that make a fault
 
 
 def _mean(values: Tensor, counts: NDArray[np.bool_] | None) -> Tensor | None:
-    """Return the mean of those values that count (all unless given), or None where none does."""
+    """Return the mean of the values at True `counts` (all if None); None if there are none."""
     if counts is None or counts.all():
         return values.mean()
     return (values * torch.from_numpy(counts).to(values.device)).sum() / counts.sum() if counts.any() else None
@@ -35,7 +35,7 @@ def score_signs(scores_BN: Tensor, telling: NDArray[np.bool_] | None = None) -> 
     """Return the largest absolute score, and the mean over queries of best minus worst candidate.
 
     Args:
-        telling: (B,) which queries have a token and candidates that do not all read the same; all unless given.
+        telling: (B,) True at queries with a token and candidates that do not all read the same; all unless given.
     """
     scores = scores_BN.detach()
     spread = _mean(scores.amax(dim=1) - scores.amin(dim=1), telling)
@@ -48,7 +48,7 @@ def lexicon_signs(
     """Return the share of texts without any term, and the mean number of terms, on both sides.
 
     Args:
-        with_tokens: which queries and which passages have a token at all, of which the share is; all unless given.
+        with_tokens: True at queries and passages that have a token, which alone count for the share; all unless given.
     """
     signs = {}
     sides = ("query", "queries", queries_BV), ("passage", "passages", passages_NV)
@@ -60,7 +60,7 @@ def lexicon_signs(
 
 
 class Doubt:
-    """What looks like a dead model in steps of few queries: a fault once `ENOUGH` queries in a row show it."""
+    """Delays the fault of a dead model until `ENOUGH` queries in a row have shown its signs."""
 
     def __init__(self, batch_size: int):
         self._batch_size, self._queries = batch_size, 0
@@ -76,7 +76,7 @@ class Doubt:
 
 
 def dead(values: Mapping[str, float]) -> bool:
-    """Return whether a step looks as if the model told nothing apart any more, which one odd text does, too."""
+    """Return whether a step has the signs of a model that tells no texts apart; a single odd text has them, too."""
     empty = any(values.get(f"empty_{side}", 0.0) >= ALL_EMPTY for side in ("queries", "passages"))
     spread, largest = values.get("score_spread", 1.0), values.get("largest_score", 0.0)
     certain = not math.isfinite(values["loss"]) or not largest < EXPLODED
@@ -106,7 +106,7 @@ def fault(values: Mapping[str, float]) -> str | None:
 
 
 def warnings(values: Mapping[str, float]) -> Iterator[tuple[str, str]]:
-    """Yield (sign, sentence) for what is on its way to a fault."""
+    """Yield (sign, sentence) for each sign that is getting worse."""
     for side in ("queries", "passages"):
         if (share := values.get(f"empty_{side}", 0.0)) >= SOME_EMPTY:
             yield (

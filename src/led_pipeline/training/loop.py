@@ -1,4 +1,4 @@
-"""The training loop: steps, schedule, clipping, checkpoints and the choice of the step to keep; no objective."""
+"""Loop: optimizer steps, schedule, clipping, checkpoints, validations, and the choice of the best step."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,10 +12,10 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.training import health
 from led_pipeline.training.agreement import Agreement
 from led_pipeline.training.checkpoints import Checkpoints, Progress
+from led_pipeline.training.log import Finished, TrainingLog
 from led_pipeline.training.step_loss import StepLoss
-from led_pipeline.training.watch import Finished, Watch
 
-STOPPED = "stopped at step {step} by SIGTERM, checkpoint kept, start again to go on"
+STOPPED = "stopped at step {step} by SIGTERM, checkpoint saved; start it again to continue"
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def learning_rate(update: int, plan: Plan) -> float:
 def optimizer_for(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
     """Return AdamW; biases and normalisation weights (everything of one dimension) do not decay.
 
-    Parameters with a learning rate of their own are a group whose `share` of the common one is that rate.
+    Parameters in `plan.rates` are a group of their own; its `share` is its rate as a multiple of the common one.
     """
     by_name = {name: p for name, p in model.named_parameters() if p.requires_grad}
     single = {end: [p for name, p in by_name.items() if name.endswith(end)] for end in plan.rates}
@@ -92,21 +92,21 @@ def fit(
 
     Raises:
         InputError: the training has gone wrong (`health.fault`).
-        SystemExit: SIGTERM came; the state is kept.
+        SystemExit: SIGTERM came; the state is saved.
     """
-    watch = Watch(checkpoints.folder / "train.jsonl", accelerator, model, plan.steps, plan.batch_size)
+    log = TrainingLog(checkpoints.folder / "train.jsonl", accelerator, model, plan.steps, plan.batch_size)
     optimizer, doubt = optimizer_for(model, plan), health.Doubt(plan.batch_size)
     model, optimizer = accelerator.prepare(model, optimizer)
     progress = checkpoints.restore() or Progress()
-    watch.start(progress.step, progress.validated, progress.seconds)
+    log.start(progress.step, progress.validated, progress.seconds)
     model.train()
     with Agreement(accelerator) as everyone:
         while True:
             if validate and progress.validated < progress.step and _is_validated(progress.step, plan):
-                _save(checkpoints, progress, watch)  # a stop during the validation costs nothing else
-                with watch.pause(), everyone.ending_at_once(STOPPED.format(step=progress.step)):
+                _save(checkpoints, progress, log)  # a stop during the validation costs nothing else
+                with log.pause(), everyone.ending_at_once(STOPPED.format(step=progress.step)):
                     value = _measure(validate, model, accelerator)
-                watch.validation(plan.measure, value)
+                log.validation(plan.measure, value)
                 progress.validated = progress.step
                 if plan.keep == "best" and (progress.best is None or value > progress.best):
                     progress.best, progress.best_step = value, progress.step
@@ -116,30 +116,30 @@ def fit(
             loss = _step(accelerator, model, optimizer, step_loss, plan, progress)
             step, last = progress.step, progress.step == plan.steps
             overdue = checkpoints.minutes() > plan.checkpoint_min
-            stop, overdue_anywhere, tokens = everyone.sums(everyone.stop, overdue, loss.tokens)
-            watch.count(step, tokens)
+            stop, overdue_anywhere, tokens = everyone.all_reduce_sum(everyone.stop, overdue, loss.tokens)
+            log.count(step, tokens)
             due = plan.checkpoint_steps is not None and step % plan.checkpoint_steps == 0
             save = bool(stop) or (not last and (bool(overdue_anywhere) or due))
-            log = last or step == 1 or step % plan.log_every == 0
-            if save or log:
+            logged = last or step == 1 or step % plan.log_every == 0
+            if save or logged:
                 values, signs = _read_out({"loss": loss.total} | loss.terms), _read_out(loss.signs)
-                _check_health(values | signs, step, watch, doubt)
-                if log:
-                    watch.losses(values, signs, optimizer.param_groups[0]["lr"])
+                _check_health(values | signs, step, log, doubt)
+                if logged:
+                    log.losses(values, signs, optimizer.param_groups[0]["lr"])
             if save:
-                _save(checkpoints, progress, watch)
+                _save(checkpoints, progress, log)
             if stop:
                 accelerator.end_training()
                 raise everyone.end(STOPPED.format(step=progress.step))
     accelerator.wait_for_everyone()
     if progress.best_step is not None and progress.best_step != plan.steps:
         checkpoints.load_best(model, progress.best_step)
-    return watch.finish(progress.best_step)
+    return log.finish(progress.best_step)
 
 
-def _save(checkpoints: Checkpoints, progress: Progress, watch: Watch) -> None:
-    with watch.pause():
-        checkpoints.save(replace(progress, seconds=watch.seconds()))
+def _save(checkpoints: Checkpoints, progress: Progress, log: TrainingLog) -> None:
+    with log.pause():
+        checkpoints.save(replace(progress, seconds=log.seconds()))
 
 
 def _is_validated(step: int, plan: Plan) -> bool:
@@ -179,7 +179,7 @@ def _step(
 
 
 def _loss_scale(accelerator: Accelerator) -> float:
-    """Return what losses are scaled by in fp16, which falls exactly when gradients overflow; elsewhere 1."""
+    """Return the scale of losses in fp16, which falls exactly when gradients overflow; 1 in other precisions."""
     return accelerator.scaler.get_scale() if accelerator.scaler is not None else 1.0
 
 
@@ -188,10 +188,10 @@ def _read_out(tensors: Mapping[str, Tensor]) -> dict[str, float]:
     return {name: float(f"{tensor.item():.6g}") for name, tensor in tensors.items()}
 
 
-def _check_health(values: Mapping[str, float], step: int, watch: Watch, doubt: health.Doubt) -> None:
+def _check_health(values: Mapping[str, float], step: int, log: TrainingLog, doubt: health.Doubt) -> None:
     """Warn of signs that a training goes wrong; stop one that has gone wrong."""
     if reason := doubt.fault(values):
         raise InputError(f"step {step}: {reason}")
     if step > 1:
         for sign, sentence in health.warnings(values):
-            watch.warn(sign, sentence)
+            log.warn(sign, sentence)

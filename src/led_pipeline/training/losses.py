@@ -34,12 +34,12 @@ def contrastive(scores: Tensor, positives: Tensor, masked: Tensor | None = None)
     return F.cross_entropy(_without(masked, scores.float(), -torch.inf), positives)
 
 
-def _without(masked: Tensor | None, values: Tensor, stand_in: float) -> Tensor:
-    return values if masked is None else values.masked_fill(masked, stand_in)
+def _without(masked: Tensor | None, values: Tensor, replacement: float) -> Tensor:
+    return values if masked is None else values.masked_fill(masked, replacement)
 
 
 def _log_softmax(scores_BC: Tensor, masked: Tensor | None) -> Tensor:
-    """Return the log-probabilities of the candidates, 0 in place of the masked ones, without gradient there."""
+    """Return the log-probabilities of the candidates, with 0 and no gradient at masked ones."""
     return _without(masked, _without(masked, scores_BC.float(), -torch.inf).log_softmax(dim=1), 0.0)
 
 
@@ -57,7 +57,7 @@ def _mean(values: Tensor, masked: Tensor | None) -> Tensor:
 
 
 def _grid(masked: Tensor | None) -> Tensor | None:
-    """Return which ordered pairs of candidates have a masked one, (B, C, C)."""
+    """Return the mask of ordered pairs of candidates (B, C, C): True if one of them is masked."""
     return None if masked is None else masked.unsqueeze(2) | masked.unsqueeze(1)
 
 
@@ -65,13 +65,13 @@ def flops(weights_NV: Tensor, *, threshold: int | None = None, slots: int = 1) -
     """Expected number of term products: sum over the vocabulary of the squared mean absolute weight.
 
     Args:
-        threshold: texts of at most so many terms count as empty; they still take part in the mean.
-        slots: the rows are groups of so many, and the mean is taken over the groups for each place in a group; the
+        threshold: texts of at most this number of terms count as empty; they still take part in the mean.
+        slots: size of the groups that the rows come in. The mean is over the groups, for each place in a group; the
             squares of all places are added, so the value grows with their number.
 
     Source: FLOPS regulariser, Paria et al. (arXiv:2004.05665), as used by SPLADE; threshold and groups as in
-    OpenSearch's inference-free retrievers (arXiv:2504.14839). The rows must be those of the whole global batch: the
-    square of a local mean is another quantity.
+    OpenSearch's inference-free retrievers (arXiv:2504.14839). The rows must be those of the global batch: the square of
+    a local mean is another quantity.
     """
     weights_NV = weights_NV.float().abs()
     if threshold is not None:
@@ -85,15 +85,15 @@ def l1(weights_NV: Tensor) -> Tensor:
 
 
 def anti_zero(queries_BV: Tensor, passages_NV: Tensor) -> Tensor:
-    """Inverse squares of the sums of all query weights and of all passage weights, which keep a model from emptiness.
+    """Sum of the inverse squares of the total weights of queries and of passages, which keeps vectors from being empty.
 
-    Source: the code of SPLADE's Hugging Face trainer. Infinite where a side is empty already.
+    Infinite if one side is empty. Source: the code of SPLADE's Hugging Face trainer.
     """
     return 1 / queries_BV.float().sum().square() + 1 / passages_NV.float().sum().square()
 
 
 def quadratic_warmup(step: int, steps: int) -> float:
-    """Return the share of its weight that a regulariser has at a step (from 0): ((step + 1) / steps)^2, at most 1.
+    """Return the share of a regulariser's weight that applies at a step (from 0): ((step + 1) / steps)^2, at most 1.
 
     Source: the schedule of SPLADE's lambdas (Paria et al., arXiv:2004.05665).
     """
@@ -138,16 +138,16 @@ def _pairs(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
 def _sorted_pairs(
     student_BC: Tensor, teacher_BC: Tensor, masked: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return student and teacher gaps of all pairs, the teacher's preferred passage first, and which count.
+    """Return the score gaps of student and teacher for all pairs, the teacher's preferred passage first.
 
-    Each is (B, C(C-1)/2), the last one None where all count.
+    The third value is True at pairs without a masked candidate, None if there is no mask. All are (B, C(C-1)/2).
     """
     teacher_BC = teacher_BC.float()
     order = teacher_BC.argsort(dim=1, descending=True, stable=True)
     student, teacher = student_BC.float().gather(1, order), teacher_BC.gather(1, order)
     first, second = _pairs(student.shape[1], student.device)
-    there = None if masked is None else ~masked.gather(1, order)
-    counts = None if there is None else there[:, first] & there[:, second]
+    unmasked = None if masked is None else ~masked.gather(1, order)
+    counts = None if unmasked is None else unmasked[:, first] & unmasked[:, second]
     return student[:, first] - student[:, second], teacher[:, first] - teacher[:, second], counts
 
 

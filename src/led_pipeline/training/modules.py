@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from led_pipeline.models import sides
-from led_pipeline.models.backbone import Texts
+from led_pipeline.models import bi_encoder
+from led_pipeline.models.backbone import PackedBatch
 from led_pipeline.recipe.step_settings import RankerTraining, TrainingSettings
 
 
@@ -18,9 +18,9 @@ class Retriever(nn.Module):
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, texts: Texts, counts: Sequence[int]) -> tuple[Tensor, ...]:
+    def forward(self, texts: PackedBatch, counts: Sequence[int]) -> tuple[Tensor, ...]:
         """Return the vectors of the queries and of each pass over the passages; `counts` has their numbers of texts."""
-        return sides.both(self.encoder, texts, counts)
+        return bi_encoder.encode_both(self.encoder, texts, counts)
 
 
 class GradientCache(nn.Module):
@@ -36,7 +36,7 @@ class GradientCache(nn.Module):
         super().__init__()
         self.encoder, self.chunk = encoder, chunk
 
-    def forward(self, texts: Texts) -> Tensor:
+    def forward(self, texts: PackedBatch) -> Tensor:
         if not torch.is_grad_enabled():
             return self.encoder(texts)
         parts = texts.parts(self.chunk)
@@ -46,8 +46,8 @@ class GradientCache(nn.Module):
 def trainable(encoder: nn.Module, settings: TrainingSettings) -> nn.Module:
     """Return the module that is trained in place of an encoder or a ranker."""
     if settings.gradient_checkpointing:
-        for part in sides.encoders(encoder):
+        for part in bi_encoder.encoders(encoder):
             part.backbone.gradient_checkpointing_enable({"use_reentrant": False})
     if chunk := settings.gradient_cache:
-        encoder = sides.each(encoder, lambda part: GradientCache(part, chunk))
+        encoder = bi_encoder.wrap_encoders(encoder, lambda part: GradientCache(part, chunk))
     return encoder if isinstance(settings, RankerTraining) else Retriever(encoder)

@@ -19,7 +19,7 @@ from led_pipeline.data.examples import Trainset, matrix
 from led_pipeline.data.same_text import positives_elsewhere, told_apart
 from led_pipeline.data.tokens import TokenStore, pairs
 from led_pipeline.files.errors import InputError
-from led_pipeline.models.backbone import to_texts
+from led_pipeline.models.backbone import to_packed_batch
 from led_pipeline.models.gather import gather_rows
 from led_pipeline.recipe.settings import DenseObjective, LexiconObjective
 from led_pipeline.recipe.step_settings import RankerTraining, RetrieverTraining, TrainingSettings
@@ -126,7 +126,7 @@ def retriever_loss(
     passes = 2 if isinstance(settings, DenseObjective) and settings.dual_weight else 1
     batch = query_texts.followed_by(*[passage_texts] * passes)
     counts = [len(query_texts), *[len(passage_texts)] * passes]
-    queries_BD, *passages_ND = map(gather_rows, model(to_texts(batch, device), counts))
+    queries_BD, *passages_ND = map(gather_rows, model(to_packed_batch(batch, device), counts))
     with torch.autocast(device.type, enabled=False):
         scores = [queries_BD @ vectors.T / settings.temperature for vectors in passages_ND]
         of_queries, of_passages = data.have_tokens(rows)
@@ -136,15 +136,15 @@ def retriever_loss(
             signs |= health.lexicon_signs(queries_BD, passages_ND[0], (of_queries, of_passages))
             scores = [s.clamp(max=1e4) for s in scores]
         loss = StepLoss(scores[0].new_zeros(()), signs=signs, tokens=len(batch.ids))
-        among_whom, masks = settings.contrastive_candidates, data.masks(rows, settings.mask_positives)
-        term = torch.stack([contrastive(s, among_whom, masks) for s in scores]).mean()
+        candidates, masks = settings.contrastive_candidates, data.masks(rows, settings.mask_positives)
+        term = torch.stack([contrastive(s, candidates, masks) for s in scores]).mean()
         loss.add("contrastive", term, settings.contrastive_weight)
         _add_teachers(loss, scores[0], data, rows, settings, masks)
         if isinstance(settings, LexiconObjective):
             _add_regularisers(loss, queries_BD, passages_ND[0], settings, step)
         if isinstance(settings, DenseObjective) and passes == 2:
-            columns = [among(s, among_whom) for s in scores]
-            loss.add("dual", losses.dual(*columns, masks.among(among_whom, device)), settings.dual_weight)
+            columns = [among(s, candidates) for s in scores]
+            loss.add("dual", losses.dual(*columns, masks.among(candidates, device)), settings.dual_weight)
         if settings.extra_loss:
             masked = None if masks.masked_BN is None else masks.masked_BN.to(device)
             own_scores_BC = among(scores[0], "own")
@@ -170,7 +170,7 @@ def ranker_loss(
     queries = np.repeat(data.queries_of(rows[local]), local_groups.shape[1])
     lengths = settings.query_length, settings.passage_length
     batch = pairs(data.queries, queries, lengths[0], data.passages, local_groups.ravel(), lengths[1])
-    scores_BC = gather_rows(model(to_texts(batch, device))).view(len(rows), -1)
+    scores_BC = gather_rows(model(to_packed_batch(batch, device))).view(len(rows), -1)
     with torch.autocast(device.type, enabled=False):
         signs = health.score_signs(scores_BC, told_apart(data.passages, groups, settings.passage_length))
         loss = StepLoss(scores_BC.new_zeros(()), signs=signs, tokens=len(batch.ids))
@@ -181,15 +181,15 @@ def ranker_loss(
     return loss
 
 
-def contrastive(scores_BN: Tensor, among_whom: str, masks: Masks) -> Tensor:
+def contrastive(scores_BN: Tensor, candidates: str, masks: Masks) -> Tensor:
     """Return the mean cross-entropy of each query's positive among its candidates (`candidate_columns`)."""
     queries, passages = scores_BN.shape
-    if among_whom == "batch":
+    if candidates == "batch":
         positives = torch.arange(0, passages, passages // queries, device=scores_BN.device)
         masked = None if masks.masked_BN is None else masks.masked_BN.to(scores_BN.device)
         return losses.contrastive(scores_BN, positives, masked)
     positives = torch.zeros(queries, dtype=torch.long, device=scores_BN.device)
-    return losses.contrastive(among(scores_BN, among_whom), positives, masks.among(among_whom, scores_BN.device))
+    return losses.contrastive(among(scores_BN, candidates), positives, masks.among(candidates, scores_BN.device))
 
 
 def _add_teachers(

@@ -1,4 +1,4 @@
-"""Candidates: which passages of a batch a query's scores are compared among.
+"""Candidates: the passages of a batch that a query's positive is compared with.
 
 # B = queries of the global batch, C = passages of one query (positive first), N = B x C passages of the batch
 """
@@ -10,13 +10,12 @@ from torch import Tensor
 
 
 def candidate_columns(queries: int, passages: int, among: str, device: torch.device | None = None) -> Tensor:
-    """Return which passages of the batch are candidates of each query, its positive first, then its own negatives.
+    """Return the columns of each query's candidates: its positive, its own negatives, then those of other queries.
 
     Args:
-        queries: of the batch; each has `passages / queries` own candidates, its positive first, in the queries' order.
-        among: `own`: these alone; `batch`: all passages; `batch_negatives`: all but other queries' positives.
-
-    Made on the device, without waiting for it.
+        queries: queries of the batch; each has `passages / queries` passages of its own, in the order of the queries.
+        among: `own`: these alone; `batch`: all passages; `batch_negatives`: all but the positives of other queries.
+        device: of the result, which is computed there without waiting.
     """
     count = passages // queries
     first = torch.arange(queries, device=device).unsqueeze(1) * count
@@ -28,25 +27,26 @@ def candidate_columns(queries: int, passages: int, among: str, device: torch.dev
     return (first + columns) % passages
 
 
-def among(values_BN: Tensor, which: str) -> Tensor:
-    """Return the columns of each query's candidates."""
+def among(values_BN: Tensor, candidates: str) -> Tensor:
+    """Return the values of each query's candidates."""
     queries, passages = values_BN.shape
-    return values_BN.gather(1, candidate_columns(queries, passages, which, values_BN.device))
+    return values_BN.gather(1, candidate_columns(queries, passages, candidates, values_BN.device))
 
 
 @dataclass(frozen=True)
 class Masks:
-    """What of a batch's passages is no negative of a query, because it is one of the query's positives."""
+    """Passages of a batch that are no negatives of a query, because they are positives of it."""
 
-    masked_BN: Tensor | None = None  # True there, in host memory; None where there is no such passage
+    masked_BN: Tensor | None = None
+    """True at these passages, in host memory; None if there are none."""
 
     @property
     def count(self) -> Tensor:
-        """How many pairs of a query and a passage there are."""
+        """Number of masked pairs of a query and a passage."""
         return torch.tensor(0 if self.masked_BN is None else int(self.masked_BN.sum()))
 
-    def among(self, which: str, device: torch.device | str = "cpu") -> Tensor | None:
-        """Return the mask of each query's candidates. A query's own ones hold no positive but the first."""
-        if self.masked_BN is None or which == "own":
+    def among(self, candidates: str, device: torch.device | str = "cpu") -> Tensor | None:
+        """Return the mask of each query's candidates. A query's own candidates hold no positive but the first."""
+        if self.masked_BN is None or candidates == "own":
             return None
-        return among(self.masked_BN, which).to(device)
+        return among(self.masked_BN, candidates).to(device)

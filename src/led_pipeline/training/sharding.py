@@ -1,7 +1,7 @@
-"""Sharding: a training whose weights, gradients and optimizer lie in parts on its processes (FSDP or DeepSpeed).
+"""Sharding: weights, gradients and optimizer of a training, split over its processes (FSDP or DeepSpeed).
 
-What is sharded, and how, stands in a configuration file of accelerate. torchrun starts the processes, so the variables
-that `accelerate launch` would set are set here. A training without such a file passes through unchanged.
+A configuration file of accelerate says what is sharded, and how. torchrun starts the processes, so the variables that
+`accelerate launch` would set are set here. Without such a file these functions change nothing.
 """
 
 import os
@@ -21,48 +21,54 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from led_pipeline.files.errors import InputError
 from led_pipeline.recipe import accelerate_file
 
-# What is taken of a file; processes, machines, precision and all else in it are the recipe's and the launcher's.
-TAKEN = ("FSDP_", "ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_DEEPSPEED_", "ACCELERATE_CONFIG_DS_")
-OURS = {"FSDP_CPU_RAM_EFFICIENT_LOADING": "false"}  # every process reads the whole model, which is then cut
+# Prefixes of the variables that are taken from a file; recipe and launcher decide about processes and precision.
+PREFIXES = (
+    "FSDP_",
+    "ACCELERATE_USE_FSDP",
+    "ACCELERATE_USE_DEEPSPEED",
+    "ACCELERATE_DEEPSPEED_",
+    "ACCELERATE_CONFIG_DS_",
+)
+FIXED = {"FSDP_CPU_RAM_EFFICIENT_LOADING": "false"}  # every process reads the whole model, and then shards it
 
 
 def environment(path: str) -> dict[str, str]:
     """Return the variables of `accelerate launch --config_file` that say how to shard.
 
     Raises:
-        InputError: the file is not there, accelerate cannot read it, or it asks for what trainings here cannot do.
+        InputError: the file is missing, accelerate cannot read it, or trainings here do not support it.
     """
-    # Not public, so a training without shards does not depend on them.
+    # Private functions of accelerate, so a training without shards does not import them.
     from accelerate.commands.launch import _validate_launch_command, launch_command_parser
     from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
     config = accelerate_file.read(path)
-    ours = ["--num_processes=1", "--num_machines=1", "--mixed_precision=no", "--main_process_port=0"]
-    arguments = launch_command_parser().parse_args([f"--config_file={path}", *ours, "train"])
+    fixed = ["--num_processes=1", "--num_machines=1", "--mixed_precision=no", "--main_process_port=0"]
+    arguments = launch_command_parser().parse_args([f"--config_file={path}", *fixed, "train"])
     try:
         arguments = _validate_launch_command(arguments)[0]
         if config["distributed_type"] == "FSDP":
-            said = prepare_multi_gpu_env(arguments) | OURS
+            variables = prepare_multi_gpu_env(arguments) | FIXED
         else:
             arguments.deepspeed_fields_from_accelerate_config = ",".join(config.get("deepspeed_config") or {})
-            said = prepare_deepspeed_cmd_env(arguments)[1]
+            variables = prepare_deepspeed_cmd_env(arguments)[1]
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: accelerate cannot follow this file ({error})") from error
-    return {name: value for name, value in said.items() if name.startswith(TAKEN)}
+    return {name: value for name, value in variables.items() if name.startswith(PREFIXES)}
 
 
 def accelerator_of(path: str | None, clip_norm: float, **options: Any) -> Accelerator:
     """Return an Accelerator that shards as a file says, or one with the options alone where there is no file.
 
-    Weights stay float32, also on their way between processes; `make_ready` makes the products of bf16.
+    Weights stay float32, also between processes; `make_ready` lets the products be bf16.
 
     Raises:
         InputError: the file cannot be followed, DeepSpeed is not installed, or there is no GPU.
     """
     if path is None:
         return Accelerator(**options)
-    os.environ.update(found := environment(path))
-    if "ACCELERATE_USE_FSDP" in found:
+    os.environ.update(variables := environment(path))
+    if "ACCELERATE_USE_FSDP" in variables:
         options["fsdp_plugin"] = FullyShardedDataParallelPlugin(mixed_precision_policy=MixedPrecisionPolicy())
     else:
         options |= {"deepspeed_plugin": _deepspeed_plugin(path, clip_norm), "mixed_precision": "no"}
@@ -97,7 +103,7 @@ def is_sharded(accelerator: Accelerator) -> bool:
 
 
 def make_ready(accelerator: Accelerator, model: nn.Module, precision: str) -> None:
-    """Give a model what sharding leaves out: equal weights on all processes, autocast, and the layers' names.
+    """Prepare a model for sharding: equal weights on all processes, autocast, and the names of its layers.
 
     Raises:
         InputError: the file names a class of layers that the model does not have, or one that cannot be a shard.
@@ -109,13 +115,13 @@ def make_ready(accelerator: Accelerator, model: nn.Module, precision: str) -> No
     if precision == "bf16":
         _autocast(model, accelerator.device.type)
     if accelerator.is_fsdp2:
-        # Vectors come as parts of one tensor; nothing here changes them in place.
+        # Vectors are views of one tensor; nothing changes them in place.
         warnings.filterwarnings("ignore", message=".*returned a view tensor")
         _name_layers(accelerator.state.fsdp_plugin, model)
 
 
 def _autocast(model: nn.Module, device: str) -> None:
-    """Make the products of a model in bf16, without keeping a second copy of its weights in it."""
+    """Compute the products of a model in bf16, without a second copy of its weights."""
     forward = model.forward
 
     def in_bf16(*arguments: Any, **options: Any) -> Any:
@@ -126,9 +132,9 @@ def _autocast(model: nn.Module, device: str) -> None:
 
 
 def _name_layers(plugin: FullyShardedDataParallelPlugin, model: nn.Module) -> None:
-    """Check the classes of layers that a file names, or name those of the model: what its outermost lists hold.
+    """Check the classes of layers that a file names, or set those of the model: the elements of its outermost lists.
 
-    A class that holds the embeddings of tokens cannot be a shard: lexicon stages use them outside of it.
+    A class with the token embeddings cannot be a shard: lexicon stages use them outside of it.
     """
     parts = list(model.modules())
     tables = {id(part.get_input_embeddings()) for part in parts if hasattr(part, "get_input_embeddings")}
@@ -156,11 +162,11 @@ def weights(accelerator: Accelerator, model: nn.Module) -> dict[str, Tensor]:
     return accelerator.unwrap_model(model).state_dict()
 
 
-def load_weights(accelerator: Accelerator, model: nn.Module, found: dict[str, Tensor]) -> None:
-    """Give a prepared model all of its weights; all processes call it with the same ones."""
+def load_weights(accelerator: Accelerator, model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Load all weights into a prepared model; all processes call it with the same ones."""
     if accelerator.is_fsdp2:
         options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
-        set_model_state_dict(model, found if accelerator.is_main_process else {}, options=options)
+        set_model_state_dict(model, weights if accelerator.is_main_process else {}, options=options)
         return
     together = nullcontext()
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
@@ -168,7 +174,7 @@ def load_weights(accelerator: Accelerator, model: nn.Module, found: dict[str, Te
 
         together = deepspeed.zero.GatheredParameters(list(model.parameters()), modifier_rank=0)
     with together:
-        accelerator.unwrap_model(model).load_state_dict(found)
+        accelerator.unwrap_model(model).load_state_dict(weights)
 
 
 def unsharded(
@@ -180,16 +186,16 @@ def unsharded(
     """Return an encoder in training with all of its weights on every process; all processes call it.
 
     Args:
-        encoder: what is trained; returned as it is unless it lies in shards.
-        model: what was prepared in its place.
-        start: makes both anew, as they were before the training.
+        encoder: the encoder that is trained; it is returned unless it is sharded.
+        model: the module that was prepared in its place.
+        start: builds both again, as they were before the training.
     """
     if not is_sharded(accelerator):
         return encoder
-    found = weights(accelerator, model)
+    values = weights(accelerator, model)
     with torch.random.fork_rng(devices=[]):
         fresh, outer = start()
     fresh.to(accelerator.device).eval()
     for name, tensor in outer.state_dict().items():
-        tensor.copy_(broadcast(found[name].to(tensor.device) if accelerator.is_main_process else tensor))
+        tensor.copy_(broadcast(values[name].to(tensor.device) if accelerator.is_main_process else tensor))
     return fresh

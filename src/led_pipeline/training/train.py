@@ -23,7 +23,7 @@ from led_pipeline.files.atomic import atomic, write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
 from led_pipeline.models import limits
-from led_pipeline.models.checkpoint import origins, save, start
+from led_pipeline.models.saved_model import origins, save, start
 from led_pipeline.recipe.settings import LexiconOptimisation
 from led_pipeline.recipe.step_settings import (
     TRAINING,

@@ -18,7 +18,7 @@ from led_pipeline.data.pools import judged_grades, unjudged, with_own
 from led_pipeline.data.tables import Ragged, Ranking, read_column, read_ranking
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.inference import batches
-from led_pipeline.models.sides import side
+from led_pipeline.models.bi_encoder import encoder_of
 from led_pipeline.recipe.step_settings import RankerTraining, TrainingSettings, ValidationSettings
 from led_pipeline.training.validation_measures import values
 
@@ -129,7 +129,7 @@ class Reranking:
         device = self.accelerator.device
         query_rows, query_of = np.unique(queries, return_inverse=True)
         passage_rows, passage_of = np.unique(passages, return_inverse=True)
-        left = self._vectors(side(model, "query"), self.queries, query_rows, self.settings.query_length)
+        left = self._vectors(encoder_of(model, "query"), self.queries, query_rows, self.settings.query_length)
         scores = torch.empty(len(queries), dtype=torch.float32, device=device)
         order = np.argsort(passage_of, kind="stable")
         bounds = np.searchsorted(passage_of[order], np.arange(len(passage_rows) + 1))
@@ -140,7 +140,7 @@ class Reranking:
             pair, row, column = (torch.from_numpy(i).to(device) for i in (pair_of, query_of[pair_of], column_of))
             scores[pair] = (left @ vectors.T)[row, column]
 
-        encoder = side(model, "passage")
+        encoder = encoder_of(model, "passage")
         batches.encode(encoder, self.passages, passage_rows, self.settings.passage_length, device, store)
         return scores.cpu().numpy()
 

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from led_pipeline.data.prefixes import PrefixedStore, with_prefix, with_prefixes
 from led_pipeline.data.tokens import TokenStore, pairs
 from led_pipeline.files.errors import InputError
-from led_pipeline.models.checkpoint import load
+from led_pipeline.models.saved_model import load
 from led_pipeline.training import train
 from led_pipeline.training.objectives import TrainingData
 

@@ -8,8 +8,8 @@ import torch
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.files.errors import InputError
 from led_pipeline.inference import batches, encode
-from led_pipeline.models.backbone import to_texts
-from led_pipeline.models.checkpoint import save
+from led_pipeline.models.backbone import to_packed_batch
+from led_pipeline.models.saved_model import save
 
 CPU = torch.device("cpu")
 ROWS = np.array([10, 29, 2, 13, 13, 23, 6])  # of different lengths, some cut at 20 tokens
@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
 
 def one_by_one(model, store) -> np.ndarray:
     with torch.no_grad():
-        return torch.cat([model(to_texts(store.texts([row], 20), CPU)) for row in ROWS]).numpy()
+        return torch.cat([model(to_packed_batch(store.texts([row], 20), CPU)) for row in ROWS]).numpy()
 
 
 @pytest.mark.parametrize("budget", [20, 45, 8_192])
@@ -66,7 +66,9 @@ def test_the_command_encodes_without_dropout_and_cuts_each_side_at_its_length(fo
     tiny.backbone("dense", hidden_dropout_prob=0.5).save_pretrained(tmp_path / "model")
     model, store = tiny.start(tmp_path / "model", settings).eval(), TokenStore([folder / "passages.arrow"])
     with torch.no_grad():
-        expected = torch.cat([model(to_texts(store.texts([row], length), CPU)) for row in range(len(store))]).numpy()
+        expected = torch.cat(
+            [model(to_packed_batch(store.texts([row], length), CPU)) for row in range(len(store))]
+        ).numpy()
     monkeypatch.setattr(encode, "load", lambda _: (tiny.start(tmp_path / "model", settings).train(), settings))
     options = {
         "model": tmp_path / "model",
@@ -101,7 +103,7 @@ def test_a_model_reads_passages_without_a_title_as_it_was_trained_to(folder, tmp
     store = TokenStore([tmp_path / "p.arrow"], empty_title=True)
     assert store.texts([0], 20).ids.tolist() == [2, 3, 6, 7, 3]  # [CLS] [SEP] b c [SEP]
     with torch.no_grad():
-        expected = torch.cat([model(to_texts(store.texts([row], 20), CPU)) for row in range(2)]).numpy()
+        expected = torch.cat([model(to_packed_batch(store.texts([row], 20), CPU)) for row in range(2)]).numpy()
     np.testing.assert_allclose(np.load(tmp_path / "v"), expected, rtol=2e-3, atol=1e-3)
 
 
@@ -144,7 +146,7 @@ def test_no_rows_give_an_empty_file_that_joins(folder, tmp_path, family):
     for part, rows in zip(parts, ([], [3, 1]), strict=True):
         encode.write_vectors(run(model, store, np.array(rows, dtype=np.int64), 20, CPU), store.vocabulary, part)
     whole = tmp_path / ("whole.npy" if family == "dense" else "whole.arrow")
-    encode.join_parts(parts, whole)
+    encode.join_parts(parts, family == "lexicon", whole)
     found = np.load(whole) if family == "dense" else encode.read_arrow(whole)[0]["terms"]
     assert len(found) == 2
     assert not parts[0].exists()
@@ -158,7 +160,9 @@ def test_a_model_that_has_diverged_is_named(folder, tmp_path):
     assert not (tmp_path / "v.npy").exists()
 
 
-@pytest.mark.parametrize(("value", "mend"), [(np.inf, "normalize: true"), (np.nan, "it is damaged or of another kind")])
-def test_of_a_model_that_was_taken_over_nobody_says_that_it_has_diverged(tmp_path, value, mend):
-    with pytest.raises(InputError, match=f"taken over as it is .*{mend}[,;] .*name another one"):
+@pytest.mark.parametrize(
+    ("value", "advice"), [(np.inf, "normalize: true"), (np.nan, "it is damaged or of another kind")]
+)
+def test_an_imported_model_has_not_diverged(tmp_path, value, advice):
+    with pytest.raises(InputError, match=f"imported as it is .*{advice}[,;] .*name another model"):
         encode.write_vectors(np.array([[1.0, value]], dtype=np.float16), 57, tmp_path / "v.npy", trained=False)

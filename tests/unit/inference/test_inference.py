@@ -6,7 +6,7 @@ import tiny
 import torch
 
 from led_pipeline.inference import batches
-from led_pipeline.models.backbone import to_texts
+from led_pipeline.models.backbone import to_packed_batch
 from led_pipeline.models.ranker import Ranker
 
 
@@ -28,7 +28,7 @@ def test_every_pair_gets_its_own_score_also_when_it_comes_twice(tmp_path, monkey
     scores = batches.score(model, queries, passages, rows, settings, torch.device("cpu"))
     for query, passage, actual in zip(*rows, scores, strict=True):
         pair = batches.pairs(queries, [query], 8, passages, [passage], 20)
-        assert model(to_texts(pair, torch.device("cpu"))).item() == pytest.approx(actual, abs=1e-5)
+        assert model(to_packed_batch(pair, torch.device("cpu"))).item() == pytest.approx(actual, abs=1e-5)
     assert scores[0] == scores[2]
     half = batches.score(model, queries, passages, rows, settings, torch.device("cpu"), "bf16")
     assert half.dtype == np.float32 and 0 < np.abs(half - scores).max() < 0.02 * np.abs(scores).max()

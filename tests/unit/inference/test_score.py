@@ -7,7 +7,7 @@ import torch
 from led_pipeline.data.tables import read_arrow
 from led_pipeline.data.tokens import TokenStore, pairs
 from led_pipeline.inference import score
-from led_pipeline.models.backbone import to_texts
+from led_pipeline.models.backbone import to_packed_batch
 
 
 def test_the_command_scores_a_trainset_without_dropout_and_cuts_each_side_at_its_length(tmp_path, monkeypatch):
@@ -23,7 +23,7 @@ def test_the_command_scores_a_trainset_without_dropout_and_cuts_each_side_at_its
         for query, candidates in zip(columns["query"], columns["passages"], strict=True):
             for passage in candidates:
                 pair = pairs(queries, [query], 8, passages, [passage], 20)
-                expected.append(model(to_texts(pair, torch.device("cpu"))).item())
+                expected.append(model(to_packed_batch(pair, torch.device("cpu"))).item())
     monkeypatch.setattr(score, "load", lambda _: (tiny.start(tmp_path / "model", settings).train(), settings))
     options = {"model": tmp_path / "model", "pairs": tmp_path / "trainset.arrow", "out": tmp_path / "scores.npy"}
     options |= {"queries": tmp_path / "queries.arrow", "passages": tmp_path / "passages.arrow"}

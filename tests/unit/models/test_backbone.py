@@ -18,7 +18,7 @@ from transformers import (
 
 from led_pipeline.data.tokens import Batch
 from led_pipeline.models import backbone
-from led_pipeline.models.backbone import Texts, hidden_states, padded_hidden_states, to_texts
+from led_pipeline.models.backbone import PackedBatch, hidden_states, padded_hidden_states, to_packed_batch
 from led_pipeline.models.dense import DenseEncoder
 from led_pipeline.models.ranker import Ranker
 
@@ -43,18 +43,18 @@ MODELS = {
 }
 
 
-def flat(lengths=LENGTHS, types: bool = False) -> Texts:
+def flat(lengths=LENGTHS, types: bool = False) -> PackedBatch:
     ids, mask = tiny.batch(lengths, seed=1)
     return tiny.unpadded(ids, mask, (ids % 2) * mask if types else None)
 
 
 def test_texts_stand_longest_first_and_their_rows_come_back_in_the_given_order():
     batch = Batch(np.array([2, 7, 3, 2, 8, 9, 3, 2, 3]), np.array([3, 4, 2]), np.array([0, 1, 1, 0, 0, 1, 1, 0, 1]))
-    texts = to_texts(batch, CPU)
+    texts = to_packed_batch(batch, CPU)
     assert texts.ids_N.tolist() == [2, 8, 9, 3, 2, 7, 3, 2, 3]
     assert texts.positions_N.tolist() == [0, 1, 2, 3, 0, 1, 2, 0, 1]
     assert texts.types_N.tolist() == [0, 0, 1, 1, 0, 1, 1, 0, 1]
-    assert texts.bounds.tolist() == [0, 4, 7, 9]
+    assert texts.cu_seqlens.tolist() == [0, 4, 7, 9]
     assert texts.runs == [(1, 4), (1, 3), (1, 2)]
     assert texts.restore(torch.tensor([[4.0], [3.0], [2.0]])).tolist() == [[3.0], [4.0], [2.0]]
     assert flat().runs == [(2, 12), (1, 9), (2, 5), (1, 3), (2, 2)]
@@ -65,7 +65,7 @@ def test_parts_are_texts_of_their_own():
     parts = list(texts.parts(3))
     assert [part.runs for part in parts] == [[(2, 12), (1, 9)], [(2, 5), (1, 3)], [(2, 2)]]
     assert [len(part) for part in parts] == [3, 3, 2]
-    assert [part.bounds.tolist() for part in parts] == [[0, 12, 24, 33], [0, 5, 10, 13], [0, 2, 4]]
+    assert [part.cu_seqlens.tolist() for part in parts] == [[0, 12, 24, 33], [0, 5, 10, 13], [0, 2, 4]]
     for name in ("ids_N", "positions_N", "types_N"):
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(texts, name))
 
@@ -159,7 +159,7 @@ def test_on_a_gpu_vectors_are_those_of_the_padded_way(dtype):
     model = DenseEncoder(tiny.backbone("dense", hidden_size=64)).to(device)
     lengths = np.random.default_rng(0).integers(2, 60, 100)
     ids = np.random.default_rng(1).integers(5, 50, lengths.sum())
-    texts = to_texts(Batch(ids, lengths), device)
+    texts = to_packed_batch(Batch(ids, lengths), device)
     with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
         found, expected = hidden_states(model.backbone, texts), padded_hidden_states(model.backbone, texts)
     same(found, expected, model, 1e-5 if dtype == torch.float32 else 2e-2)

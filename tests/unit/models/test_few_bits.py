@@ -113,4 +113,4 @@ def test_a_rankers_classifier_and_pooler_stay_whole_and_learn(folder, bits):
     model = tiny.start(folder / "ranker", settings("ranker", bits)).backbone
     for layer in (model.classifier, model.bert.pooler.dense):
         assert type(layer) is torch.nn.Linear and layer.weight.requires_grad
-    assert weights.plain(model, settings("ranker", bits)).config.to_dict().get("quantization_config") is None
+    assert weights.merge_adapters(model, settings("ranker", bits)).config.to_dict().get("quantization_config") is None

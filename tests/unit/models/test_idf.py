@@ -12,8 +12,8 @@ from led_pipeline.data.tokens import TokenStore
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
 from led_pipeline.inference import encode
-from led_pipeline.models import checkpoint, idf
-from led_pipeline.models.sides import side
+from led_pipeline.models import idf, saved_model
+from led_pipeline.models.bi_encoder import encoder_of
 from led_pipeline.training import train
 
 SPECIAL = range(5)
@@ -49,7 +49,7 @@ def test_a_query_is_what_sentence_transformers_makes_of_its_tokens(folder, table
     theirs = SparseStaticEmbedding(tokenizer, weights, frozen=True)
     expected = theirs(theirs.preprocess(texts))["sentence_embedding"]
     expected[:, SPECIAL] = 0  # [UNK] counts there
-    rows = encode.sparse_rows(side(model, "query"), store, np.arange(4), 20, torch.device("cpu"))
+    rows = encode.sparse_rows(encoder_of(model, "query"), store, np.arange(4), 20, torch.device("cpu"))
     found = np.zeros(expected.shape, dtype=np.float32)
     for i in range(4):
         found[i, rows["terms"][i]] = rows["weights"][i]
@@ -92,7 +92,7 @@ def test_a_fixed_table_stays_and_a_trained_one_learns_at_its_own_rate(folder, tm
     moved = {name: max(abs(table[t] - tables["fixed"][t]) for t in table) for name, table in tables.items()}
     assert 0 < moved["slow"] < 1e-5
     assert moved["fast"] == pytest.approx(0.15, rel=0.2), "AdamW's first steps are as long as the rate: 0.1, then 0.05"
-    again = checkpoint.load(tmp_path / "fast")[0]
+    again = saved_model.load(tmp_path / "fast")[0]
     expected = [tables["fast"][token] for token in tiny.VOCABULARY]
     np.testing.assert_array_equal(again.query.final_V.tolist(), np.float32(expected))
 
@@ -101,7 +101,7 @@ def test_a_stage_takes_the_table_of_the_stage_it_starts_from(folder, tmp_path):
     chosen = settings(folder, idf="collection")
     (tmp_path / "model").mkdir()
     first = load(folder, chosen)
-    checkpoint.save(first, chosen, folder / "tokenizer", tmp_path / "model")
+    saved_model.save(first, chosen, folder / "tokenizer", tmp_path / "model")
     second = tiny.start(tmp_path / "model", settings(folder, idf=None), folder / "tokenizer")
     torch.testing.assert_close(second.query.final_V, first.query.final_V, rtol=0, atol=0)
 

@@ -7,7 +7,7 @@ import tiny
 import torch
 
 from led_pipeline.files.errors import InputError
-from led_pipeline.models import checkpoint
+from led_pipeline.models import saved_model
 from led_pipeline.training import train
 
 CODE = """
@@ -16,7 +16,7 @@ from led_pipeline.models.backbone import hidden_states
 
 
 def second(hidden_NH, texts):
-    return hidden_NH[texts.bounds[:-1].long() + 1]
+    return hidden_NH[texts.cu_seqlens[:-1].long() + 1]
 
 
 def too_short(hidden_NH, texts):
@@ -31,7 +31,7 @@ class Scaled(torch.nn.Module):
     size = 16
 
     def forward(self, texts):
-        rows = hidden_states(self.backbone, texts)[texts.bounds[:-1].long()]
+        rows = hidden_states(self.backbone, texts)[texts.cu_seqlens[:-1].long()]
         return texts.restore(rows.float() * self.scale)
 
 
@@ -58,7 +58,7 @@ def test_a_trained_model_takes_its_pooling_along(folder):
     train.train(tiny.training(folder, settings, folder / "model"))
     shutil.rmtree(folder / "code")
     (folder / "model").rename(folder / "moved")
-    model, (ids, mask) = checkpoint.load(folder / "moved")[0].eval(), tiny.batch()
+    model, (ids, mask) = saved_model.load(folder / "moved")[0].eval(), tiny.batch()
     hidden = model.backbone(input_ids=ids, attention_mask=mask).last_hidden_state
     torch.testing.assert_close(model(tiny.unpadded(ids, mask)), hidden[:, 1], rtol=1e-5, atol=1e-5)
 
@@ -68,7 +68,7 @@ def test_a_trained_model_takes_its_encoder_along_with_what_it_learned(folder):
     settings = tiny.settings("dense", encoder=value, max_steps=2, learning_rate=1e-2)
     train.train(tiny.training(folder, settings, folder / "model"))
     shutil.rmtree(folder / "code")
-    model, (ids, mask) = checkpoint.load(folder / "model")[0].eval(), tiny.batch()
+    model, (ids, mask) = saved_model.load(folder / "model")[0].eval(), tiny.batch()
     assert (model.scale - 2).abs().max() > 1e-3
     hidden = model.backbone(input_ids=ids, attention_mask=mask).last_hidden_state
     expected = hidden[:, 0] * model.scale
@@ -85,7 +85,7 @@ def test_a_trained_model_takes_its_encoder_along_with_what_it_learned(folder):
             {"pooling": "{}/code/broken.py:x"},
             r"pooling: .*broken\.py: no function or class 'x'",
         ),
-        ({"encoder": "{}/code/mine.py:Lost"}, r"encoder: .*mine\.py:Lost made no torch module that holds the backbone"),
+        ({"encoder": "{}/code/mine.py:Lost"}, r"encoder: .*mine\.py:Lost is not a torch module that keeps"),
     ],
 )
 def test_code_that_cannot_be_used_is_named(folder, changes, sentence):

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from led_pipeline.models import pooled_logits
-from led_pipeline.models.pooled_logits import highest_logits
+from led_pipeline.models.pooled_logits import max_pooled_logits
 
 LENGTHS = [10, 4, 4, 3, 0]  # tokens of each text
 
@@ -29,7 +29,7 @@ def test_chunks_change_neither_values_nor_gradients(monkeypatch, bias, elements,
     upstream = torch.randn(5, 70, generator=torch.Generator().manual_seed(4))
     upstream[4] = 0  # a text without tokens: relu lets no gradient through
     upstream[upstream < 0.3] = 0
-    for function, tensors in ((highest_logits, actual), (plain_highest, expected)):
+    for function, tensors in ((max_pooled_logits, actual), (plain_highest, expected)):
         value = function(*tensors)
         (value * upstream).sum().backward()
         tensors[0].value = value
@@ -42,11 +42,11 @@ def test_gradients_are_those_of_finite_differences():
     random = torch.Generator().manual_seed(5)
     hidden, weight, bias = (torch.randn(s, generator=random, dtype=torch.float64) for s in ((8, 4), (9, 4), (9,)))
     inputs = [t.requires_grad_() for t in (hidden, weight, bias)]
-    assert torch.autograd.gradcheck(lambda h, w, b: highest_logits(h, w, b, [4, 2, 2]), inputs)
+    assert torch.autograd.gradcheck(lambda h, w, b: max_pooled_logits(h, w, b, [4, 2, 2]), inputs)
 
 
 def test_without_tokens_the_lowest_float_stands_for_no_logit():
-    assert (highest_logits(*highest_input())[4] == torch.finfo(torch.float32).min).all()
+    assert (max_pooled_logits(*highest_input())[4] == torch.finfo(torch.float32).min).all()
 
 
 def bfloat16_errors(function) -> list[float]:
@@ -69,5 +69,5 @@ def bfloat16_errors(function) -> list[float]:
 
 
 def test_bfloat16_autocast_costs_no_more_accuracy_than_plain_logits_do():
-    for mine, plain in zip(bfloat16_errors(highest_logits), bfloat16_errors(plain_highest), strict=True):
+    for mine, plain in zip(bfloat16_errors(max_pooled_logits), bfloat16_errors(plain_highest), strict=True):
         assert mine < 1.1 * plain + 1e-4

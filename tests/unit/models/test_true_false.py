@@ -10,8 +10,8 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Config, T5ForCo
 from led_pipeline.data.tokens import TokenStore, pairs
 from led_pipeline.files.errors import InputError
 from led_pipeline.inference import batches
-from led_pipeline.models import checkpoint
-from led_pipeline.models.backbone import to_texts
+from led_pipeline.models import saved_model
+from led_pipeline.models.backbone import to_packed_batch
 from led_pipeline.training import ranker_losses, train
 
 WORDS = ["Query:", "Document:", "Relevant:", "true", "false"]
@@ -70,19 +70,22 @@ def test_each_text_is_cut_to_its_own_length_and_the_template_never(folder):
     model = tiny.start(folder / "ranker", settings(), folder / "tokenizer").eval()
     batch = pairs(stores(folder)[0], np.array([2]), 2, stores(folder)[1], np.array([2]), 3)
     with torch.no_grad():
-        score = model(to_texts(batch, CPU)).item()
+        score = model(to_packed_batch(batch, CPU)).item()
     assert score == pytest.approx(expected(folder, "Query: x y Document: v h i Relevant:"), abs=1e-5)
 
 
 @pytest.mark.parametrize("loss", ["softmax", "bce", "margin", "soft_margin"])
 def test_such_a_ranker_learns_and_comes_back(folder, tmp_path, loss):
     train.train(tiny.training(folder, settings(max_steps=2, ranking_loss=loss), tmp_path / "model"))
-    model, kept = checkpoint.load(tmp_path / "model")
+    model, kept = saved_model.load(tmp_path / "model")
     assert kept.scoring == "true_false"
     first = tiny.start(folder / "ranker", settings(), folder / "tokenizer")
     batch = pairs(stores(folder)[0], np.array([0]), 8, stores(folder)[1], np.array([0]), 20)
     with torch.no_grad():
-        assert abs(model.eval()(to_texts(batch, CPU)).item() - first.eval()(to_texts(batch, CPU)).item()) > 1e-4
+        assert (
+            abs(model.eval()(to_packed_batch(batch, CPU)).item() - first.eval()(to_packed_batch(batch, CPU)).item())
+            > 1e-4
+        )
 
 
 @pytest.mark.parametrize(

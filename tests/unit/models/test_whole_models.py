@@ -26,8 +26,8 @@ from transformers import (
 
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
-from led_pipeline.models import checkpoint, limits
-from led_pipeline.models.sides import encoders
+from led_pipeline.models import limits, saved_model
+from led_pipeline.models.bi_encoder import encoders
 from led_pipeline.recipe.load import load_recipe
 from led_pipeline.training import train
 
@@ -70,7 +70,7 @@ def test_a_prefix_of_a_wrapper_is_taken_away_and_said(tmp_path, prefix):
     plain = load(saved(tmp_path / "plain", "dense"), "dense")
     model = load(saved(tmp_path / "wrapped", "dense", lambda name: prefix + name), "dense")
     assert same(plain, model)
-    said = checkpoint.origins(model)
+    said = saved_model.origins(model)
     # transformers itself knows the name under which a model with a head holds its body
     assert said == [] if prefix == "bert." else f"'{prefix}' is taken away from the names" in said[0]
 
@@ -80,9 +80,9 @@ def test_what_is_written_of_a_wrapped_model_is_a_plain_one(tmp_path):
     model = load(saved(tmp_path / "wrapped", "dense", lambda name: f"module.bert.{name}"), "dense")
     tiny.save_tokenizer(tmp_path / "tokenizer")
     (tmp_path / "out").mkdir()
-    checkpoint.save(model, tiny.settings("dense"), tmp_path / "tokenizer", tmp_path / "out")
+    saved_model.save(model, tiny.settings("dense"), tmp_path / "tokenizer", tmp_path / "out")
     assert load_file(tmp_path / "out" / FILE).keys() == load_file(tmp_path / "plain" / FILE).keys()
-    assert same(checkpoint.load(tmp_path / "out")[0], plain)
+    assert same(saved_model.load(tmp_path / "out")[0], plain)
 
 
 @pytest.mark.parametrize("family", ["lexicon", "ranker"])
@@ -132,12 +132,12 @@ def test_a_projection_that_would_be_left_out_is_an_error_unless_the_stage_is_tra
     source = saved(tmp_path, "dense", projection=torch.zeros(8, 16))
     with pytest.raises(InputError, match=r"hold 1 tensors that no head of a bert model has \(projection\)"):
         load(source, "dense")
-    assert "1 tensors are not used: projection" in checkpoint.origins(load(source, "dense", trained=True))[0]
+    assert "1 tensors are not used: projection" in saved_model.origins(load(source, "dense", trained=True))[0]
 
 
 def test_the_heads_of_other_tasks_are_left_out_and_said(tmp_path):
     source = saved(tmp_path, "lexicon", lambda name: name, **{"cls.seq_relationship.weight": torch.zeros(2, 16)})
-    assert "6 tensors are not used: cls.predictions.bias" in checkpoint.origins(load(source, "dense"))[0]
+    assert "6 tensors are not used: cls.predictions.bias" in saved_model.origins(load(source, "dense"))[0]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_ranker_is_imported_with_its_classifier_or_not_at_all(tmp_path):
         load(source, "ranker")
     models = [load(source, "ranker", trained=True, seed=seed) for seed in (1, 1, 2)]
     assert same(models[0], models[1]) and not same(models[0], models[2]), "new heads come from the seed"
-    assert "2 tensors are new, drawn from the seed" in checkpoint.origins(models[0])[0]
+    assert "2 tensors are new, drawn from the seed" in saved_model.origins(models[0])[0]
 
 
 def test_the_head_of_another_number_of_labels_is_replaced_only_where_it_is_trained(tmp_path):

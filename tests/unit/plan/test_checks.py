@@ -1,4 +1,4 @@
-"""What stands in the way of a run, and what `led plan` prints and returns."""
+"""What would prevent a run, and what `led plan` prints and returns."""
 
 import os
 import re
@@ -15,6 +15,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.plan import checks, machine, preflight
 from led_pipeline.plan.machine import Gpu
 from led_pipeline.plan.table import estimate
+from led_pipeline.recipe import needs
 from led_pipeline.recipe.load import load_recipe
 
 PAPER, DEMO = RECIPES["config.yaml"], RECIPES["demo.yaml"]
@@ -145,7 +146,7 @@ def test_what_a_killed_job_left_is_no_work_done_and_half_a_download_is(tmp_path)
         with path.open("wb") as file:
             file.truncate(round(made.peak / 4))
     text = next(checks.disk(where, made)).text
-    assert f"about {size(checks.given.DISK_RESERVE * 0.75 * made.peak)} still" in text
+    assert f"about {size(checks.assumptions.DISK_RESERVE * 0.75 * made.peak)} still" in text
 
 
 def test_files_that_a_recipe_names_are_looked_for_all_at_once(tmp_path):
@@ -193,8 +194,8 @@ def test_led_plan_prints_stages_jobs_disk_and_checks(tmp_path):
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert [
         line.split()[0] for line in answer.stdout.splitlines() if re.match(r"\w+ +(dense|lexicon|pretrain)", line)
-    ] == [*load_recipe(DEMO).order()]
-    for part in ("jobs: ", "disk: ", "ok     Java ", "ok     FAISS ", "nothing stands in the way"):
+    ] == needs.order(load_recipe(DEMO))
+    for part in ("jobs: ", "disk: ", "ok     Java ", "ok     FAISS ", "nothing prevents a run"):
         assert part in answer.stdout
 
 

@@ -10,7 +10,7 @@ import tiny
 from configs import RECIPES, changed
 from transformers import BertConfig, BertForMaskedLM, DistilBertConfig
 
-from led_pipeline.plan import assumptions as given
+from led_pipeline.plan import assumptions
 from led_pipeline.plan.compute import Computer, Speed
 from led_pipeline.plan.disk import Artefact, artefacts, peak
 from led_pipeline.plan.shapes import Shape, root, shape_of
@@ -34,7 +34,7 @@ def test_the_weights_of_a_masked_language_model_are_counted_exactly():
 def test_distilberts_own_names_are_read():
     shape = Shape.from_config(DistilBertConfig().to_dict())
     assert (shape.layers, shape.hidden, shape.intermediate, shape.heads) == (6, 768, 3072, 12)
-    assert shape.known and not Shape().known
+    assert shape.is_known and not Shape().is_known
     assert shape.body == 6 * (4 * 768**2 + 2 * 768 * 3072)
 
 
@@ -51,7 +51,7 @@ def test_a_stage_has_the_size_of_what_it_starts_from_in_the_end(tmp_path):
     folder = tmp_path / "hub" / "Luyu--co-condenser-marco"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text('{"hidden_size": 32, "num_hidden_layers": 1}')
-    assert (shape_of(PAPER, "led", tmp_path).hidden, shape_of(PAPER, "led", NOWHERE).known) == (32, False)
+    assert (shape_of(PAPER, "led", tmp_path).hidden, shape_of(PAPER, "led", NOWHERE).is_known) == (32, False)
 
 
 # --- counts
@@ -75,7 +75,7 @@ def test_a_folder_is_counted_from_the_sizes_of_its_files(tmp_path):
     }
     load = workload(load_recipe(RECIPES["demo.yaml"] | {"dataset": dataset}), NOWHERE)
     assert (load.passages, load.queries, load.examples) == (2_000, {"train": 300, "dev": 20}, 300)
-    assert load.text_bytes == 46 - given.ID_BYTES
+    assert load.text_bytes == 46 - assumptions.ID_BYTES
 
 
 def test_what_is_prepared_already_is_counted_exactly(tmp_path):
@@ -87,7 +87,7 @@ def test_what_is_prepared_already_is_counted_exactly(tmp_path):
         (folder / f"{split}.json").write_text(json.dumps({"counts": {"queries": queries, "judgements": 2 * queries}}))
     load = workload(DEMO, tmp_path)
     assert (load.passages, load.queries, load.examples, load.basis) == (50, {"train": 30, "dev": 10}, 60, "prepared")
-    assert load.text_bytes == 100 - given.DOCSTRING_ID_BYTES
+    assert load.text_bytes == 100 - assumptions.DOCSTRING_ID_BYTES
 
 
 def test_lines_of_a_large_file_are_estimated_from_its_beginning(tmp_path):
@@ -147,8 +147,8 @@ def test_bytes_are_what_the_formats_say():
     dense = 2 * 64 * (2 * 1_000 + 2 * 10 + 50)
     lexicon = 1_000 * (200 * 6 + 16) + (10 + 50) * (60 * 6 + 16)
     assert sizes["vectors"] == dense + lexicon
-    assert sizes["pools"] == 2 * 50 * 20 * given.POOL_HIT_BYTES
-    assert sizes["rankings"] == (4 * 10 * 100 + 2 * 50 * 30) * given.HIT_BYTES
+    assert sizes["pools"] == 2 * 50 * 20 * assumptions.POOL_HIT_BYTES
+    assert sizes["rankings"] == (4 * 10 * 100 + 2 * 50 * 30) * assumptions.HIT_BYTES
     assert sizes["tokens"] == 1_000 * (2 * 100 + 16) + (50 + 10) * (2 * 37 / 4.5 + 8)
     assert sizes["models"] == 3 * 4 * SHAPE.parameters
     assert not sizes["checkpoints"] and not sizes["source"] and not sizes["hub"]
@@ -166,22 +166,23 @@ def test_hours_follow_from_steps_tokens_and_weights():
     steps = 2 * 10  # two epochs of 40 examples by 4
     tokens = 4 * (100 + 3) + 37 / 4.5 + 2  # of an example: four passages and a query, without padding
     flops = steps * 4 * tokens * 6 * SHAPE.body
-    seconds = flops / (2 * 312e12 * given.TRAINING_SHARE) + steps * given.STEP_OVERHEAD_S + given.JOB_START_S
+    seconds = flops / (2 * 312e12 * assumptions.TRAINING_SHARE) + steps * assumptions.STEP_OVERHEAD_S
+    seconds += assumptions.JOB_START_S
     assert costs["led"].hours["train"] == pytest.approx(seconds / 3600)
     assert costs["led"].gpu_hours["train"] == pytest.approx(2 * seconds / 3600)
     halved = Computer(SMALL, LOAD, MODELS, Speed("A100"), limit=1).all()["led"]
     assert halved.gpu_hours["train"] == halved.hours["train"] > costs["led"].hours["train"]
-    assert costs["led"].gpu_memory["train"] > given.TRAINING_BYTES * SHAPE.parameters
+    assert costs["led"].gpu_memory["train"] > assumptions.TRAINING_BYTES * SHAPE.parameters
     assert not any(costs["bm25"].hours.values())
 
 
 def test_a_gpu_is_known_by_a_part_of_its_name():
-    assert [Speed.named(n).gpu for n in ("NVIDIA A100-SXM4-80GB", "NVIDIA L40S", "Tesla T4", "new", None)] == [
+    assert [Speed.by_name(n).gpu for n in ("NVIDIA A100-SXM4-80GB", "NVIDIA L40S", "Tesla T4", "new", None)] == [
         "A100",
         "L40S",
         "T4",
-        given.ASSUMED_GPU,
-        given.ASSUMED_GPU,
+        assumptions.ASSUMED_GPU,
+        assumptions.ASSUMED_GPU,
     ]
 
 

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from led_pipeline.models.backbone import FIRST_POSITION
-from led_pipeline.plan import assumptions as given
+from led_pipeline.plan import assumptions
 from led_pipeline.plan.compute import Computer, Speed, tokens_of
 from led_pipeline.plan.disk import artefacts
 from led_pipeline.plan.shapes import WITHOUT_PADDING, Shape, root
@@ -102,7 +102,7 @@ BERT = BertConfig(**tiny.BERT)
 )
 def test_weights_are_as_many_as_transformers_makes(config, made, stage):
     model = model_of(config, **stage)
-    assert (model.parameters, model.known) == (count(made(config)), True)
+    assert (model.parameters, model.is_known) == (count(made(config)), True)
     assert model.trained == model.parameters and model.held_bytes == 4 * model.parameters
 
 
@@ -137,7 +137,7 @@ def test_a_heads_and_two_encoders_weights_are_written_and_learned():
     assert untied.parameters == 2 * plain.parameters + 2 * 5 * BERT.hidden_size == untied.trained
     assert untied.state_bytes == 12 * untied.parameters
     assert untied.inference_memory() - plain.inference_memory() == pytest.approx(
-        4 * (untied.parameters - plain.parameters) + given.COPY_BYTES * plain.shape.linear
+        4 * (untied.parameters - plain.parameters) + assumptions.COPY_BYTES * plain.shape.linear
     )
 
 
@@ -190,7 +190,7 @@ def cost(recipe: Recipe):
 
 
 def cpu_hours(flops: float, threads: int = 1) -> float:
-    return flops / (threads * given.CPU_GFLOPS * 1e9) / 3600
+    return flops / (threads * assumptions.CPU_GFLOPS * 1e9) / 3600
 
 
 def test_a_heads_vectors_are_smaller_on_disk_and_searched_faster():
@@ -229,7 +229,7 @@ def test_texts_that_are_padded_together_count_with_the_longest():
     body = 3 * (2 * 32 * 64 + 2 * 32 * 32 + 3 * 32 * 80)
     # 10 steps of 4 queries with 4 passages, all 64 tokens long
     flops = 10 * 4 * (1 + 4) * 64 * 6 * body
-    assert cost(recipe).hours["train"] == pytest.approx(cpu_hours(flops) + 10 * given.STEP_OVERHEAD_S / 3600)
+    assert cost(recipe).hours["train"] == pytest.approx(cpu_hours(flops) + 10 * assumptions.STEP_OVERHEAD_S / 3600)
 
 
 def test_prefixes_and_a_question_make_texts_longer():
@@ -251,7 +251,7 @@ def test_an_epoch_with_one_positive_per_query_has_an_example_of_every_query():
         recipe = recipe_of(BERT, family="dense", positives_per_epoch=kind, validation=False, epochs=2)
         made = Computer(recipe, load, stage_models(recipe, NOWHERE), Speed()).all()["s"].hours["train"]
         flops = 4 * (4 * PASSAGE + QUERY) * 6 * StageModel.of(recipe, "s", NOWHERE).shape.body
-        steps.append(made / (cpu_hours(flops) + given.STEP_OVERHEAD_S / 3600))
+        steps.append(made / (cpu_hours(flops) + assumptions.STEP_OVERHEAD_S / 3600))
     assert steps == [pytest.approx(2 * 20), pytest.approx(2 * 13)]  # 80 pairs or 50 queries by 4
 
 
@@ -260,7 +260,7 @@ def test_a_hub_model_that_only_queries_start_from_is_planned(tmp_path):
     folder.mkdir(parents=True)
     GPT2.save_pretrained(folder)
     made = estimate(recipe_of(BERT, family="dense", untied=True, query_init="org/queries"), tmp_path)
-    assert made.by_folder()["hub"] == 4 * count(GPT2Model(GPT2)) + given.TOKENIZER_BYTES
+    assert made.by_folder()["hub"] == 4 * count(GPT2Model(GPT2)) + assumptions.TOKENIZER_BYTES
 
 
 def test_a_teacher_of_the_whole_batch_needs_its_vectors_of_the_training_queries():

@@ -14,7 +14,7 @@ from led_pipeline.files.digests import fingerprint
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
 from led_pipeline.files.yaml_lines import repeated_keys
-from led_pipeline.recipe import settings, steps
+from led_pipeline.recipe import needs, settings, steps
 from led_pipeline.recipe.load import load_recipe, trained_in
 from led_pipeline.recipe.stages import FAMILIES
 
@@ -352,19 +352,19 @@ def test_defaults_reach_the_families_that_know_them_and_a_stage_may_say_otherwis
 
 def test_a_stage_needs_its_init_tokenizer_negatives_and_teachers():
     recipe = load_recipe(changed(SMALL, {"stages.lex.tokenizer": "base"}))
-    assert recipe.parents("base") == set()
-    assert recipe.parents("lex") == {"base"}
-    assert recipe.parents("den") == {"base"}
-    assert recipe.parents("led") == {"den", "lex"}
-    assert recipe.parents("ranker") == {"den"}  # what it re-ranks
+    assert needs.parents(recipe, "base") == set()
+    assert needs.parents(recipe, "lex") == {"base"}
+    assert needs.parents(recipe, "den") == {"base"}
+    assert needs.parents(recipe, "led") == {"den", "lex"}
+    assert needs.parents(recipe, "ranker") == {"den"}  # what it re-ranks
 
 
 def test_a_stage_needs_all_systems_of_its_teachers_by_scores_or_by_vectors():
     teachers = [ENSEMBLE | {"stages": ["ranker", "lex"], "candidates": "own"}, ENSEMBLE]
     recipe = load_recipe(changed(SMALL, {"stages.led.init": "base", "stages.led.teachers": teachers}))
-    assert recipe.parents("led") == {"base", "den", "lex", "ranker"}
-    assert recipe.teachers("led", in_batch=False) == ["ranker", "lex"]
-    assert recipe.teachers("led", in_batch=True) == ["lex", "den"]
+    assert needs.parents(recipe, "led") == {"base", "den", "lex", "ranker"}
+    assert needs.teachers(recipe, "led", in_batch=False) == ["ranker", "lex"]
+    assert needs.teachers(recipe, "led", in_batch=True) == ["lex", "den"]
 
 
 def test_a_loss_of_the_users_own_is_a_setting_like_any_other(tmp_path):
@@ -387,7 +387,7 @@ def test_the_defaults_of_every_objective_are_those_of_led():
 
 def test_a_stage_that_is_not_trained_needs_no_negatives_and_no_teachers():
     recipe = load_recipe(changed(SMALL, {"stages.led.train": False}))
-    assert recipe.parents("led") == {"den"}
+    assert needs.parents(recipe, "led") == {"den"}
 
 
 def test_validation_needs_the_system_that_it_re_ranks():
@@ -400,13 +400,13 @@ def test_validation_needs_the_system_that_it_re_ranks():
         "den": False,
         "ranker": False,
     }
-    assert recipe.parents("lex") == {"base", "den"}
+    assert needs.parents(recipe, "lex") == {"base", "den"}
 
 
 def test_stages_come_after_those_they_need_and_otherwise_as_listed():
     recipe = load_recipe(SMALL)
-    assert recipe.order() == ["base", "lex", "den", "led", "ranker"]
-    assert recipe.systems == ["bm25", "lex", "den", "led", "ranker"]
+    assert needs.order(recipe) == ["base", "lex", "den", "led", "ranker"]
+    assert needs.systems(recipe) == ["bm25", "lex", "den", "led", "ranker"]
     assert recipe.retrievers == ["led", "lex", "den"]
     assert recipe.names("pretrain", "ranker") == ["base", "ranker"]
 
@@ -492,7 +492,9 @@ SCORED = {
 def test_a_score_file_is_a_system_and_a_teacher_and_so_are_the_grades():
     recipe = load_recipe(changed(SMALL, SCORED))
     assert recipe.dataset.scores["cross"].model_dump() == {"file": "cross.pkl.gz", "scale": 1.0, "offset": 0.0}
-    assert recipe.systems == ["bm25", "lex", "den", "led", "ranker"], "it ranks no other split, so it is not evaluated"
+    assert needs.systems(recipe) == ["bm25", "lex", "den", "led", "ranker"], (
+        "it ranks no other split, so it is not evaluated"
+    )
     again = load_recipe(recipe.model_dump(mode="json", exclude={"defaults"}))
     assert (again.dataset, again.stages) == (recipe.dataset, recipe.stages)
 
@@ -546,7 +548,7 @@ def test_negatives_may_say_which_passages_of_a_system():
     sources = ["bm25", {"system": "den", "min_score": 0.5, "skip": 10, "random": 30}, {"system": "den", "last": 5}]
     recipe = load_recipe(changed(SMALL, {"stages.led.negatives": sources}))
     assert recipe.stages["led"].negative_systems == ["bm25", "den", "den"]
-    assert recipe.parents("led") == {"den", "lex"}
+    assert needs.parents(recipe, "led") == {"den", "lex"}
     settings = recipe.settings("trainset", "led")["negatives"]
     assert settings[0] == "bm25" and settings[1]["random"] == 30 and settings[2]["random"] is None
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from led_pipeline.columns import aligned
 from led_pipeline.data.formats.judgements import write_qrels, write_run
 from led_pipeline.data.tables import Ragged, Ranking, write_ranking, write_strings
 from led_pipeline.evaluation.evaluate import write_per_query
@@ -22,10 +23,10 @@ from led_pipeline.recipe.load import load_recipe
 from led_pipeline.report import data, examples, graph
 from led_pipeline.report.curves import averaged, chart, entered, short
 from led_pipeline.report.examples import choose, snippet
-from led_pipeline.report.layout import crossings, lay_out, spread
+from led_pipeline.report.layers import crossings, lay_out, spread
 from led_pipeline.report.log import read_train_log
 from led_pipeline.report.page import best_values, duration, title_variant
-from led_pipeline.report.text import aligned, number, p_value, signed
+from led_pipeline.report.text import number, p_value, signed
 from led_pipeline.versions import installed
 
 PUBLISHED = Path(__file__).parents[3] / "config" / "published.yaml"
@@ -80,7 +81,7 @@ def test_places_are_the_nearest_that_keep_their_distance():
 
 
 def test_what_a_stage_takes_from_others_is_an_edge_and_a_hub_model_is_none():
-    found = {(e.source, e.target, e.kind) for e in graph.edges(load_recipe(config()))}
+    found = {(e.source, e.target, e.kind) for e in graph.links(load_recipe(config()))}
     assert {edge for edge in found if edge[1] == "led"} == {
         ("den_warmup", "led", "init"),
         ("den_warmup", "led", "negatives"),
@@ -108,7 +109,7 @@ def test_boxes_do_not_overlap_and_no_line_runs_through_a_box():
     pattern = r'<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="(\d+)"'
     boxes = [tuple(map(float, box)) for box in re.findall(pattern, drawing)]
     lines = re.findall(r'<path d="([^"]+)" fill="none"', drawing)
-    assert (len(boxes), len(lines)) == (8, len(graph.edges(recipe)))
+    assert (len(boxes), len(lines)) == (8, len(graph.links(recipe)))
     for (x, y, width, height), (u, v, _, _) in combinations(boxes, 2):
         assert abs(x - u) >= width or abs(y - v) >= height
     for line in lines:

@@ -82,7 +82,7 @@ def test_the_command_prints_tables_and_writes_the_numbers(runs, tmp_path):
     ("change", "message"),
     [
         (lambda runs: [runs[0] / "eval"], r"eval: expected the results of a finished run"),
-        (lambda runs: [runs[0], runs[0]], r"'a' stands in the summary already"),
+        (lambda runs: [runs[0], runs[0]], r"'a' is in the summary already"),
         (lambda runs: (runs[1] / "eval" / "led.test.json").unlink() or runs, r"led\.test\.json: no such file"),
     ],
 )

@@ -12,7 +12,7 @@ def test_sigterm_is_noted_and_fatal_again_afterwards():
     with Agreement(Accelerator(cpu=True)) as everyone:
         os.kill(os.getpid(), signal.SIGTERM)
         assert everyone.stop
-        assert everyone.sums(everyone.stop, False, 7) == [1, 0, 7]
+        assert everyone.all_reduce_sum(everyone.stop, False, 7) == [1, 0, 7]
     assert signal.getsignal(signal.SIGTERM) == before
 
 

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from led_pipeline.files.errors import InputError
-from led_pipeline.training import checkpoints, loop, watch
+from led_pipeline.training import checkpoints, log, loop
 from led_pipeline.training.checkpoints import Checkpoints
 from led_pipeline.training.loop import Plan, fit, learning_rate, optimizer_for
 from led_pipeline.training.step_loss import StepLoss
@@ -61,7 +61,7 @@ class Steps:
 def run(tmp_path, monkeypatch):
     """Return a function that trains a network; its clock goes one minute a step."""
     clock = SimpleNamespace(now=0.0)
-    for module in (checkpoints, watch):
+    for module in (checkpoints, log):
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 60 * clock.now))
 
     def train(model, loss=step_loss, plan=PLAN, validate=None, owner="me", folder="checkpoints"):

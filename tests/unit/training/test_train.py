@@ -13,8 +13,8 @@ from led_pipeline.data import tokens
 from led_pipeline.data.tables import Ragged, write_arrow
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
-from led_pipeline.models.backbone import to_texts
-from led_pipeline.models.checkpoint import load
+from led_pipeline.models.backbone import to_packed_batch
+from led_pipeline.models.saved_model import load
 from led_pipeline.recipe.step_settings import RunningSettings, ValidationSettings
 from led_pipeline.training import losses, modules, objectives, ranker_losses, train
 from led_pipeline.training.inputs import Training
@@ -42,7 +42,7 @@ def data(folder):
 
 def vectors(encoder, store, rows, length: int) -> list[torch.Tensor]:
     """Return the vectors of some texts, each encoded alone."""
-    return [encoder(to_texts(store.texts([row], length), CPU))[0] for row in rows]
+    return [encoder(to_packed_batch(store.texts([row], length), CPU))[0] for row in rows]
 
 
 def loss_of(folder, data, settings, model=None):
@@ -92,7 +92,7 @@ def test_a_rankers_loss_compares_a_querys_own_candidates(folder, data):
     for row in ROWS:
         query, passages = data.trainset.query[row], data.trainset.passages[row]
         pairs = [tokens.pairs(data.queries, [query], 8, data.passages, [passage], 20) for passage in passages]
-        scores.append([encoder(to_texts(pair, CPU)).item() for pair in pairs])
+        scores.append([encoder(to_packed_batch(pair, CPU)).item() for pair in pairs])
     contrastive = sum(cross_entropy(row, 0) for row in scores) / 4
     teacher = torch.from_numpy(np.stack([data.trainset.scores["lex"][row] for row in ROWS]))
     kl = losses.kl(torch.tensor(scores), teacher, temperature=3.0).item()

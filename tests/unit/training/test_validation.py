@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from led_pipeline.data.tables import Ragged, Ranking, read_column, write_ranking, write_strings
 from led_pipeline.data.tokens import TokenStore, pairs
 from led_pipeline.inference import batches
-from led_pipeline.models.backbone import to_texts
+from led_pipeline.models.backbone import to_packed_batch
 from led_pipeline.training.validation import Reranking, by_id
 from led_pipeline.training.validation_measures import values
 
@@ -67,9 +67,9 @@ def reranking(
 def score_of(model, settings, stores, query: int, passage: int) -> float:
     """Return the score of one pair, each text encoded alone."""
     if settings.family == "ranker":
-        return model(to_texts(pairs(stores[0], [query], 8, stores[1], [passage], 20), CPU)).item()
+        return model(to_packed_batch(pairs(stores[0], [query], 8, stores[1], [passage], 20), CPU)).item()
     sides = zip(stores, (query, passage), (8, 20), strict=True)
-    left, right = (model(to_texts(store.texts([row], length), CPU))[0] for store, row, length in sides)
+    left, right = (model(to_packed_batch(store.texts([row], length), CPU))[0] for store, row, length in sides)
     return (left @ right).item()
 
 

@@ -1,6 +1,6 @@
 """A layered drawing of a small directed graph: layers left to right, edges routed around the boxes.
 
-The usual four steps (Sugiyama et al., 1981): each node stands in the layer after its last predecessor, an edge that
+The usual four steps (Sugiyama et al., 1981): each node is in the layer after its last predecessor, an edge that
 spans several layers passes through a waypoint in each of them, the order within a layer is swept towards few crossings,
 and the heights are the closest to straight edges that keep the order and the distances.
 """
@@ -17,7 +17,7 @@ _SWEEPS = 24
 
 
 @dataclass(frozen=True)
-class Layout:
+class Drawing:
     """Layer and height (of the centre) of every node, and what each edge passes, from its source to its target."""
 
     layer: dict[str, int]
@@ -30,7 +30,7 @@ class Layout:
 
 def lay_out(
     nodes: Sequence[str], edges: Sequence[Edge], heights: Mapping[str, float], gap: float, lane: float
-) -> Layout:
+) -> Drawing:
     """Place nodes; the edges must be distinct and without a cycle.
 
     Args:
@@ -41,7 +41,7 @@ def lay_out(
         lane: the height kept free for an edge that passes between boxes.
     """
     layer = _layers(nodes, edges)
-    routes = {
+    routes: dict[Edge, list[Item]] = {
         (u, v): [u, *((u, v, step) for step in range(layer[u] + 1, layer[v])), v]
         for u, v in sorted(edges, key=lambda edge: (nodes.index(edge[0]), nodes.index(edge[1])))
     }
@@ -50,10 +50,11 @@ def lay_out(
         columns[layer[node]].append(node)
     for route in routes.values():
         for item in route[1:-1]:
-            columns[item[2]].append(item)
+            if not isinstance(item, str):  # always a waypoint
+                columns[item[2]].append(item)
     links = [link for route in routes.values() for link in pairwise(route)]
     columns = _ordered(columns, links)
-    return Layout(layer, _heights(columns, links, heights, gap, lane), routes)
+    return Drawing(layer, _heights(columns, links, heights, gap, lane), routes)
 
 
 def _layers(nodes: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
@@ -92,7 +93,13 @@ def _ordered(columns: list[list[Item]], links: list[tuple[Item, Item]]) -> list[
     return best
 
 
-def _heights(columns, links, heights, gap, lane) -> dict[Item, float]:
+def _heights(
+    columns: list[list[Item]],
+    links: list[tuple[Item, Item]],
+    heights: Mapping[str, float],
+    gap: float,
+    lane: float,
+) -> dict[Item, float]:
     """Move every item towards the mean of its neighbours, layer by layer, as far as the order and distances allow."""
     near: dict[Item, list[Item]] = {item: [] for column in columns for item in column}
     for u, v in links:
@@ -114,20 +121,20 @@ def _heights(columns, links, heights, gap, lane) -> dict[Item, float]:
         y.update((item, offset - offsets[-1] / 2) for item, offset in zip(column, offsets, strict=True))
     for sweep in range(_SWEEPS):
         for column in columns if sweep % 2 == 0 else reversed(columns):
-            wanted = [fmean(y[n] for n in near[item]) if near[item] else y[item] for item in column]
-            y.update(zip(column, spread(wanted, stacked(column)), strict=True))
+            targets = [fmean(y[n] for n in near[item]) if near[item] else y[item] for item in column]
+            y.update(zip(column, spread(targets, stacked(column)), strict=True))
     top = min(y[item] - half(item) for item in y) if y else 0.0
     return {item: value - top for item, value in y.items()}
 
 
-def spread(wanted: Sequence[float], offsets: Sequence[float]) -> list[float]:
-    """Return the places nearest to those wanted (least squares) that are at least as far apart as the offsets.
+def spread(targets: Sequence[float], offsets: Sequence[float]) -> list[float]:
+    """Return the places nearest to the targets (least squares) that are at least as far apart as the offsets.
 
     With the offsets taken off, the places must not fall: isotonic regression, by pooling neighbours that do.
     """
     pools: list[list[float]] = []
-    for want, offset in zip(wanted, offsets, strict=True):
-        pools.append([want - offset])
+    for target, offset in zip(targets, offsets, strict=True):
+        pools.append([target - offset])
         while len(pools) > 1 and fmean(pools[-2]) > fmean(pools[-1]):
             pools[-2:] = [pools[-2] + pools[-1]]
     levels = [fmean(pool) for pool in pools for _ in pool]

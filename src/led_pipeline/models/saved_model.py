@@ -1,11 +1,11 @@
-"""Checkpoint folders: a Hugging Face model with its tokenizer, and led.json saying what it is and how to use it.
+"""Saved models: a folder with a Hugging Face model, its tokenizer, and led.json, which says how to use it.
 
-Run as `python -m led_pipeline.models.checkpoint --init MODEL --tokenizer TOKENIZER --settings JSON --out DIR` to take a
-model over as it is; `--query-init MODEL` and `--passages TOKENS...` where the settings need them.
+Run as `python -m led_pipeline.models.saved_model --init MODEL --tokenizer TOKENIZER --settings JSON --out DIR` to
+import a model as it is; add `--query-init MODEL` and `--passages TOKENS...` if the settings need them.
 
-Besides the Hugging Face model a folder holds what the stage has: `query/` (an encoder of the queries), `idf.json` (a
-table of the queries' weights), `head.safetensors` (a linear head), `own_*.py` and `own.safetensors` (the user's code).
-weights.json says where the weights came from, and which of them began at random.
+A folder may also hold `query/` (a query encoder), `idf.json` (a table of query weights), `head.safetensors` (a linear
+head), `own_*.py` and `own.safetensors` (code of the user and its tensors). weights.json says where the weights came
+from and which of them began at random.
 """
 
 import argparse
@@ -22,9 +22,9 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
 from led_pipeline.jobs.command import run_main
 from led_pipeline.models import complete, idf, limits, user_files
-from led_pipeline.models.build import HEAD, OWN, QUERY, build
-from led_pipeline.models.sides import Sides, encoders
-from led_pipeline.models.weights import plain
+from led_pipeline.models.bi_encoder import BiEncoder, encoders
+from led_pipeline.models.build import HEAD, QUERY, USER_TENSORS, build
+from led_pipeline.models.weights import merge_adapters
 from led_pipeline.pretrained.model_folder import listed
 from led_pipeline.pretrained.model_folder_modules import contradictions, read_modules
 from led_pipeline.pretrained.tokenizer import load_tokenizer, vocabulary_size
@@ -97,7 +97,7 @@ def _compare_with_folders(source: str, settings: TrainingSettings | ImportSettin
 
 
 def _check_weights(backbone: nn.Module, trained: bool) -> None:
-    """Check what was read of a model that is used for the first time."""
+    """Check the weights of a model that is used for the first time."""
     origin = backbone.origin
     try:
         complete.check_finite(backbone)
@@ -112,15 +112,15 @@ def _check_weights(backbone: nn.Module, trained: bool) -> None:
 
 
 def origins(model: nn.Module) -> list[str]:
-    """Return what a log should say about where a model's weights come from."""
+    """Return sentences for a log about where a model's weights come from."""
     return [text for part in encoders(model) for text in part.backbone.origin.sentences()]
 
 
 def save(model: nn.Module, settings: ModelSettings, tokenizer: str | Path, out: Path) -> None:
-    """Write a model, its tokenizer and led.json into a folder that exists; a query encoder goes into one of its own."""
+    """Write a model, its tokenizer and led.json into a folder that exists."""
     words = load_tokenizer(tokenizer)
     words.save_pretrained(out)
-    passage, query = (model.passage, model.query) if isinstance(model, Sides) else (model, None)
+    passage, query = (model.passage, model.query) if isinstance(model, BiEncoder) else (model, None)
     _save_encoder(passage, settings, out)
     if isinstance(query, idf.BagOfWords):
         if query.table:
@@ -133,18 +133,18 @@ def save(model: nn.Module, settings: ModelSettings, tokenizer: str | Path, out: 
 
 
 def _save_encoder(encoder: nn.Module, settings: ModelSettings, out: Path) -> None:
-    plain(encoder.backbone, settings).save_pretrained(out)
+    merge_adapters(encoder.backbone, settings).save_pretrained(out)
     (out / ORIGIN).write_text(json.dumps(encoder.backbone.origin.as_json(), indent=2) + "\n", encoding="utf-8")
     rest = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()
             if not name.startswith("backbone.")}  # fmt: skip
     if isinstance(settings, DenseRepresentation) and settings.encoder and rest:
-        save_file(rest, out / OWN)
+        save_file(rest, out / USER_TENSORS)
     elif rest:
         save_file({"weight": rest["head.weight"]}, out / HEAD)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Take a model over as a stage, without training it.")
+    parser = argparse.ArgumentParser(description="Import a model as a stage, without training it.")
     parser.add_argument("--init", required=True)
     parser.add_argument("--tokenizer", required=True)
     parser.add_argument("--settings", required=True, type=parser_of_family(IMPORT))

@@ -9,7 +9,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
-from led_pipeline.models import checkpoint
+from led_pipeline.models import saved_model
 from led_pipeline.models.lexicon import counting_positions, term_weights
 from led_pipeline.recipe.step_settings import MODEL
 
@@ -40,8 +40,8 @@ def test_a_saved_model_comes_back_with_its_settings(initial, family):
     source = save(tiny.backbone(family, seed=1))
     model = altered(tiny.start(source, settings))
     (folder / "model").mkdir()
-    checkpoint.save(model, settings, folder / "tokenizer", folder / "model")
-    again, kept = checkpoint.load(folder / "model")
+    saved_model.save(model, settings, folder / "tokenizer", folder / "model")
+    again, kept = saved_model.load(folder / "model")
     assert kept == MODEL[family](**settings.model_dump(include=set(MODEL[family].model_fields)))
     written = read_json(folder / "model/led.json")
     assert written == kept.model_dump(mode="json") and list(written) == list(MODEL[family].model_fields)
@@ -59,12 +59,12 @@ def test_a_saved_lexicon_model_keeps_its_activation(initial, activation):
     settings = tiny.settings("lexicon", **({"activation": activation} if activation else {}))
     model = tiny.start(save(tiny.backbone("lexicon")), settings)
     (folder / "model").mkdir()
-    checkpoint.save(model, settings, folder / "tokenizer", folder / "model")
+    saved_model.save(model, settings, folder / "tokenizer", folder / "model")
     if activation is None:
         written = read_json(folder / "model/led.json")
         del written["activation"]
         (folder / "model/led.json").write_text(json.dumps(written))
-    assert checkpoint.load(folder / "model")[0].activation == (activation or "log1p")
+    assert saved_model.load(folder / "model")[0].activation == (activation or "log1p")
 
 
 @pytest.mark.parametrize("name", tiny.MASKED_LANGUAGE_MODELS)
@@ -74,7 +74,7 @@ def test_a_saved_lexicon_model_is_a_plain_masked_language_model(initial, name):
     model = altered(tiny.start(save(tiny.lexicon_backbone(name)), settings)).eval()
     before = [p.detach().clone() for p in model.parameters()]
     (folder / "model").mkdir()
-    checkpoint.save(model, settings, folder / "tokenizer", folder / "model")
+    saved_model.save(model, settings, folder / "tokenizer", folder / "model")
     assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
     plain, (ids, mask) = AutoModelForMaskedLM.from_pretrained(folder / "model").eval(), tiny.batch()
     torch.testing.assert_close(plain.get_output_embeddings().weight, model.backbone.get_output_embeddings().weight)
@@ -87,7 +87,7 @@ def test_a_saved_tokenizer_reads_like_the_original(initial):
     folder, save = initial
     model = tiny.start(save(tiny.backbone("dense")), tiny.settings("dense"))
     (folder / "model").mkdir()
-    checkpoint.save(model, tiny.settings("dense"), folder / "tokenizer", folder / "model")
+    saved_model.save(model, tiny.settings("dense"), folder / "tokenizer", folder / "model")
     text = "a bc def"
     original = AutoTokenizer.from_pretrained(folder / "tokenizer")(text)["input_ids"]
     assert AutoTokenizer.from_pretrained(folder / "model")(text)["input_ids"] == original
@@ -96,7 +96,7 @@ def test_a_saved_tokenizer_reads_like_the_original(initial):
 def test_a_folder_without_led_json_and_a_model_that_is_nowhere_are_named(initial):
     folder, save = initial
     with pytest.raises(InputError, match=r"initial: no led\.json here"):
-        checkpoint.load(save(tiny.backbone("dense")))
+        saved_model.load(save(tiny.backbone("dense")))
     with pytest.raises(InputError, match=r"model '.*absent': not a local folder"):
         tiny.start(folder / "absent", tiny.import_settings("dense"))
 
@@ -114,8 +114,8 @@ def test_faults_in_led_json_are_named(initial, changes, sentence):
     settings = tiny.settings("dense")
     (folder / "model").mkdir()
     model = tiny.start(save(tiny.backbone("dense")), settings)
-    checkpoint.save(model, settings, folder / "tokenizer", folder / "model")
+    saved_model.save(model, settings, folder / "tokenizer", folder / "model")
     file = folder / "model/led.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
     with pytest.raises(InputError, match=sentence):
-        checkpoint.load(folder / "model")
+        saved_model.load(folder / "model")

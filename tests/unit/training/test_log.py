@@ -13,10 +13,10 @@ from led_pipeline.data.ragged import Ragged
 from led_pipeline.files.errors import InputError
 from led_pipeline.models.lexicon import LexiconEncoder
 from led_pipeline.recipe.step_settings import RunningSettings
-from led_pipeline.training import objectives, train, watch
+from led_pipeline.training import log, objectives, train
 from led_pipeline.training.health import SIGNS
+from led_pipeline.training.log import TrainingLog, flops_per_token, peak_tflops
 from led_pipeline.training.modules import Retriever
-from led_pipeline.training.watch import Watch, flops_per_token, peak_tflops
 
 
 @pytest.mark.parametrize(
@@ -47,14 +47,16 @@ def test_a_token_costs_six_flops_per_weight_of_a_linear_layer_and_two_in_the_voc
 @pytest.fixture
 def clock(monkeypatch):
     clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(log, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
 
 
 @pytest.fixture
-def watched(tmp_path, clock) -> Watch:
+def watched(tmp_path, clock) -> TrainingLog:
     (tmp_path / "led").mkdir()
-    found = Watch(tmp_path / "led" / "train.jsonl", Accelerator(cpu=True), nn.Linear(10, 100), steps=20, batch_size=4)
+    found = TrainingLog(
+        tmp_path / "led" / "train.jsonl", Accelerator(cpu=True), nn.Linear(10, 100), steps=20, batch_size=4
+    )
     found.peak = 6e7
     found.start(step=0, validated=0, seconds=7.0)
     return found
@@ -96,8 +98,8 @@ def test_a_resumed_training_counts_from_where_it_was(watched, clock):
 
 
 def test_on_a_terminal_there_is_a_bar(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(watch.sys.stderr, "isatty", lambda: True, raising=False)
-    shown = Watch(tmp_path / "led" / "train.jsonl", Accelerator(cpu=True), nn.Linear(1, 1), steps=2, batch_size=1)
+    monkeypatch.setattr(log.sys.stderr, "isatty", lambda: True, raising=False)
+    shown = TrainingLog(tmp_path / "led" / "train.jsonl", Accelerator(cpu=True), nn.Linear(1, 1), steps=2, batch_size=1)
     (tmp_path / "led").mkdir()
     shown.start(step=0, validated=0, seconds=0)
     shown.count(1, tokens=3)
@@ -110,7 +112,7 @@ def test_lines_that_a_resumed_training_writes_again_are_cut(tmp_path):
     path = tmp_path / "train.jsonl"
     lines = [{"step": 2}, {"step": 2, "validation": {}}, {"step": 4}, {"step": 4, "validation": {}}, {"step": 5}]
     path.write_text("".join(json.dumps(line) + "\n" for line in [*lines, {"step": 4, "finished": True}]) + '{"step"')
-    watch.cut_log(path, step=4, validated=2)
+    log.cut_log(path, step=4, validated=2)
     assert [json.loads(line) for line in path.read_text().splitlines()] == lines[:3]
 
 

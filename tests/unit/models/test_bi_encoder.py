@@ -9,9 +9,9 @@ from accelerate import Accelerator
 from led_pipeline.data.tokens import Batch
 from led_pipeline.files.errors import InputError
 from led_pipeline.inference import encode
-from led_pipeline.models import checkpoint, sides
-from led_pipeline.models.backbone import to_texts
-from led_pipeline.models.sides import Pruning, Sides
+from led_pipeline.models import bi_encoder, saved_model
+from led_pipeline.models.backbone import to_packed_batch
+from led_pipeline.models.bi_encoder import BiEncoder, Pruning
 from led_pipeline.training import modules, train
 from led_pipeline.training.validation import Reranking
 
@@ -34,8 +34,8 @@ def loaded(folder, family, query_init=None, **changes):
 
 def saved(model, settings, folder, out):
     out.mkdir()
-    checkpoint.save(model, settings, folder / "tokenizer", out)
-    return checkpoint.load(out)[0]
+    saved_model.save(model, settings, folder / "tokenizer", out)
+    return saved_model.load(out)[0]
 
 
 def batch(*lengths: int, seed: int = 0) -> Batch:
@@ -47,14 +47,14 @@ def batch(*lengths: int, seed: int = 0) -> Batch:
 
 
 @pytest.mark.parametrize("lengths", [[3, 9, 2, 5, 9, 4], [9, 8, 7, 6, 5, 4], [2, 3, 4, 5, 6, 7], [4, 4, 4, 4, 4, 4]])
-def test_the_texts_of_one_side_are_those_that_were_given_with_it(lengths):
+def test_the_texts_of_one_side_are_those_of_its_numbers(lengths):
     queries, passages = batch(*lengths[:2], seed=1), batch(*lengths[2:], seed=2)
-    both = to_texts(queries.followed_by(passages), CPU)
-    for part, given in ((both.given(0, 2), queries), (both.given(2, 6), passages)):
-        alone = to_texts(given, CPU)
-        for name in ("ids_N", "positions_N", "bounds"):
+    both = to_packed_batch(queries.followed_by(passages), CPU)
+    for part, side in ((both.between(0, 2), queries), (both.between(2, 6), passages)):
+        alone = to_packed_batch(side, CPU)
+        for name in ("ids_N", "positions_N", "cu_seqlens"):
             assert torch.equal(getattr(part, name), getattr(alone, name)), name
-        rows = torch.arange(len(given))
+        rows = torch.arange(len(side))
         assert part.restore(rows).tolist() == alone.restore(rows).tolist()
         assert (part.runs, part.longest) == (alone.runs, alone.longest)
 
@@ -87,14 +87,14 @@ def test_each_side_is_pruned_by_its_own_number_in_training_and_when_texts_are_en
     model, settings = loaded(folder, "lexicon", top_k_queries=2, top_k_passages=5)
     queries, passages = batch(9, 7, 8, seed=1), batch(12, 9, seed=2)
     with torch.no_grad():
-        found = modules.Retriever(model)(to_texts(queries.followed_by(passages), CPU), [3, 2])
+        found = modules.Retriever(model)(to_packed_batch(queries.followed_by(passages), CPU), [3, 2])
     assert [(vectors > 0).sum(dim=1).tolist() for vectors in found] == [[2, 2, 2], [5, 5]]
     again, store = (
         saved(model, settings, folder, tmp_path / "model").eval(),
         encode.TokenStore([folder / "passages.arrow"]),
     )
     for name, most in (("query", 2), ("passage", 5)):
-        rows = encode.sparse_rows(sides.side(again, name), store, np.arange(30), 20, CPU)
+        rows = encode.sparse_rows(bi_encoder.encoder_of(again, name), store, np.arange(30), 20, CPU)
         assert rows["terms"].lengths.max() == most
 
 
@@ -103,7 +103,7 @@ def test_each_side_is_pruned_by_its_own_number_in_training_and_when_texts_are_en
 
 @pytest.mark.parametrize("family", ["dense", "lexicon"])
 def test_an_untied_model_begins_with_two_equal_encoders_or_with_the_named_one(folder, family):
-    texts = to_texts(batch(9, 5, 7), CPU)
+    texts = to_packed_batch(batch(9, 5, 7), CPU)
     plain = loaded(folder, family)[0](texts)
     model = loaded(folder, family, untied=True)[0]
     assert torch.equal(model.encode(texts, "query"), plain) and torch.equal(model.encode(texts, "passage"), plain)
@@ -118,7 +118,7 @@ def test_an_untied_model_begins_with_two_equal_encoders_or_with_the_named_one(fo
 def test_both_encoders_learn_are_saved_and_stay_apart(folder, tmp_path, family):
     settings = tiny.settings(family, untied=True, max_steps=3, batch_size=4)
     train.train(tiny.training(folder, settings, tmp_path / "model"))
-    model, texts = checkpoint.load(tmp_path / "model")[0].eval(), to_texts(batch(9, 5, 7), CPU)
+    model, texts = saved_model.load(tmp_path / "model")[0].eval(), to_packed_batch(batch(9, 5, 7), CPU)
     first = loaded(folder, family)[0](texts)
     query, passage = model.encode(texts, "query"), model.encode(texts, "passage")
     for one, other in ((query, first), (passage, first), (query, passage)):
@@ -136,10 +136,14 @@ def test_a_batch_of_both_sides_gives_what_each_side_alone_gives_also_in_chunks(f
     for name, cut in (("whole", None), ("chunks", 2)):
         model = tiny.start(folder / "dense", settings, query_init=str(folder / "other"))
         vectors = modules.trainable(model, tiny.changed(settings, gradient_cache=cut))(
-            to_texts(queries.followed_by(passages, passages), CPU), [2, 4, 4]
+            to_packed_batch(queries.followed_by(passages, passages), CPU), [2, 4, 4]
         )
-        torch.testing.assert_close(vectors[0], model.encode(to_texts(queries, CPU), "query"), rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(vectors[2], model.encode(to_texts(passages, CPU), "passage"), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            vectors[0], model.encode(to_packed_batch(queries, CPU), "query"), rtol=1e-5, atol=1e-6
+        )
+        torch.testing.assert_close(
+            vectors[2], model.encode(to_packed_batch(passages, CPU), "passage"), rtol=1e-5, atol=1e-6
+        )
         sum(part.square().sum() for part in vectors).backward()
         found[name] = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
     assert {name.partition(".")[0] for name in found["whole"]} == {"query", "passage"}
@@ -152,7 +156,7 @@ def test_a_batch_of_both_sides_gives_what_each_side_alone_gives_also_in_chunks(f
 
 def test_a_head_projects_the_pooled_vector_and_comes_back_with_the_model(folder, tmp_path):
     model, settings = loaded(folder, "dense", head=5, pooling="mean", normalize=True)
-    texts = to_texts(batch(9, 5, 7), CPU)
+    texts = to_packed_batch(batch(9, 5, 7), CPU)
     pooled = loaded(folder, "dense", pooling="mean")[0](texts)
     expected = torch.nn.functional.normalize(pooled @ model.head.weight.T, dim=1)
     torch.testing.assert_close(model(texts), expected, rtol=1e-5, atol=1e-6)
@@ -174,7 +178,9 @@ def test_a_head_begins_from_the_seed_alone(folder):
 
 
 def test_a_plain_retriever_has_no_sides(folder):
-    assert not isinstance(loaded(folder, "dense")[0], Sides) and not isinstance(loaded(folder, "lexicon")[0], Sides)
+    assert not isinstance(loaded(folder, "dense")[0], BiEncoder) and not isinstance(
+        loaded(folder, "lexicon")[0], BiEncoder
+    )
 
 
 def test_validation_scores_queries_and_passages_each_with_their_own_encoder(folder):
@@ -185,6 +191,6 @@ def test_validation_scores_queries_and_passages_each_with_their_own_encoder(fold
     reranking = Reranking(*stores, **rest, accelerator=Accelerator(cpu=True))
     found = reranking._dot_products(model, np.array([3, 3, 0]), np.array([1, 29, 29]))
     for (query, passage), score in zip(((3, 1), (3, 29), (0, 29)), found, strict=True):
-        left = model.encode(to_texts(stores[0].texts([query], 8), CPU), "query")
-        right = model.encode(to_texts(stores[1].texts([passage], 20), CPU), "passage")
+        left = model.encode(to_packed_batch(stores[0].texts([query], 8), CPU), "query")
+        right = model.encode(to_packed_batch(stores[1].texts([passage], 20), CPU), "passage")
         assert score == pytest.approx((left @ right.T).item(), rel=1e-4)

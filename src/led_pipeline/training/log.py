@@ -1,4 +1,4 @@
-"""Watch: what a person sees of a training: train.jsonl, a line of progress on stderr, and trackers where asked for."""
+"""Log of a training: train.jsonl, a line of progress on stderr, and the trackers that the recipe names."""
 
 import json
 import sys
@@ -35,9 +35,8 @@ def peak_tflops(device: str) -> float | None:
 def flops_per_token(model: nn.Module) -> float:
     """Return the FLOPs of training on one token: 6 per weight of a linear layer, 2 forward and 4 backward.
 
-    Of the product with the vocabulary's embeddings only the forward part counts, since its gradient visits a text's
-    active terms alone. Attention's own products, 2 % at 75 tokens, are left out, and so is what a checkpointed
-    activation costs anew.
+    The product with the vocabulary's embeddings counts forward only, since its gradient visits the active terms alone.
+    Attention's products, 2 % at 75 tokens, are left out, and so is the second pass of checkpointed activations.
     """
     embeddings = [module.num_embeddings for module in model.modules() if isinstance(module, nn.Embedding)]
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
@@ -46,17 +45,17 @@ def flops_per_token(model: nn.Module) -> float:
 
 
 def cut_log(path: Path, step: int, validated: int) -> None:
-    """Forget what a training resumed at a step will log again: later steps, a validation, the end, half a last line."""
+    """Remove lines that a resumed training writes again: later steps, a validation, the end, an incomplete line."""
 
-    def stays(line: dict[str, Any]) -> bool:
+    def is_before(line: dict[str, Any]) -> bool:
         return line["step"] <= (validated if "validation" in line else step) and "finished" not in line
 
     if path.is_file():
         with reading(path, "the log of this training; remove it", also=(KeyError, TypeError)):
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and stays(json.loads(line))]
+            before = [line for line in lines if line.endswith("\n") and is_before(json.loads(line))]
         with atomic(path) as temporary:
-            temporary.write_text("".join(kept), encoding="utf-8")
+            temporary.write_text("".join(before), encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,8 @@ class Finished:
     """Seconds of training, validations and checkpoints included."""
 
 
-class Watch:
-    """Everything is written by the main process alone; on a terminal the line of progress is a bar."""
+class TrainingLog:
+    """Writes the log, on the main process alone; on a terminal the line of progress is a bar."""
 
     def __init__(self, path: Path, accelerator: Accelerator, model: nn.Module, steps: int, batch_size: int):
         self.path, self.accelerator, self.steps, self.batch_size = path, accelerator, steps, batch_size
@@ -83,15 +82,15 @@ class Watch:
         self.peak = peak and 1e12 * peak * accelerator.num_processes
 
     def start(self, step: int, validated: int, seconds: float) -> None:
-        """Begin at a step, with the last validated one, `seconds` of training after the first."""
+        """Begin at a step; `validated` is the last validated one, `seconds` the time of training before it."""
         self.first = self.step = self.logged = step
         self.started, self.before = time.monotonic(), seconds
         self.since, self.tokens = self.started, 0
         self.warned: set[str] = set()
         if self.active:
             cut_log(self.path, step, validated)
-        shown = self.active and sys.stderr.isatty()
-        self.bar = tqdm(total=self.steps, initial=step, desc=self.name, unit="step", disable=not shown)
+        terminal = self.active and sys.stderr.isatty()
+        self.bar = tqdm(total=self.steps, initial=step, desc=self.name, unit="step", disable=not terminal)
 
     @property
     def name(self) -> str:
@@ -102,13 +101,13 @@ class Watch:
         return self.before + time.monotonic() - self.started
 
     def count(self, step: int, tokens: int) -> None:
-        """Note that a step is done, with so many real tokens (no padding) over all processes."""
+        """Count a finished step and its tokens over all processes, without padding."""
         self.step, self.tokens = step, self.tokens + tokens
         self.bar.update(1)
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """Keep a stretch, such as a validation, out of the speeds."""
+        """Leave the time in this context, such as a validation, out of the speeds."""
         started = time.monotonic()
         yield
         self.since += time.monotonic() - started
@@ -158,7 +157,7 @@ class Watch:
         return result
 
     def warn(self, sign: str, sentence: str) -> None:
-        """Say a warning, once per sign."""
+        """Print a warning, once per sign."""
         if sign not in self.warned:
             self.warned.add(sign)
             self.say(f"warning: step {self.step:,}: {sentence}")

@@ -1,0 +1,131 @@
+"""Arguments: what the rules put on the command lines of their jobs, quoted for the shell. Imports no torch."""
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from led_pipeline.recipe import needs
+from led_pipeline.recipe.dataset import Dataset, ScoreFile
+from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.needs import Files
+
+
+def as_json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def option(name: str, *values: Any) -> str:
+    """Return an option of a command with its values, quoted.
+
+    Snakemake compares the values of all params of a rule as one set, so none may be mistaken for another's; and no path
+    or text of the user's may mean something to the shell.
+    """
+    return shlex.join([name, *map(str, values)])
+
+
+def option_if(name: str, values: Iterable[Any]) -> str:
+    """Return an option with its values, or nothing if there are none."""
+    values = list(values)
+    return option(name, *values) if values else ""
+
+
+def _options(files: Mapping[str, str | list[str]]) -> str:
+    """Return an option for each kind of files, with the paths as its values."""
+    return " ".join(
+        option(f"--{name.replace('_', '-')}", *([paths] if isinstance(paths, str) else paths))
+        for name, paths in files.items()
+    )
+
+
+# --- the dataset
+
+
+def template(dataset: Dataset, side: Literal["query", "passage"]) -> str:
+    """Return how a text is made of a record's fields, if the recipe says so."""
+    text = getattr(dataset.templates, side)
+    return shlex.join(["--template", text, "--missing", dataset.templates.missing]) if text else ""
+
+
+def selection(recipe: Recipe, split: str) -> str:
+    """Return which of a split's queries are kept; training takes those with a relevant passage only."""
+    settings, held_out = recipe.dataset.splits[split], recipe.dataset.held_out(split)
+    arguments = ["--positive"] if "train" in (split, settings.sample_of) else []
+    arguments += [f"--limit {settings.limit}"] if settings.limit else []
+    arguments += [f"--held-out {held_out}"] if held_out else []
+    return " ".join(arguments + ([f"--seed {recipe.seed}"] if settings.limit or held_out else []))
+
+
+def exclude(dataset: Dataset) -> str:
+    """Return the flag that leaves the passage with a query's id out of its results."""
+    return "--drop-same-id" if dataset.exclude_query_id else ""
+
+
+def transform(scores: ScoreFile) -> str:
+    return f"--scale {scores.scale} --offset {scores.offset}"
+
+
+# --- stages
+
+
+def settings(recipe: Recipe, step: str, stage: str) -> str:
+    """Return exactly the settings of a stage that a step's output depends on, by name."""
+    return option("--settings", as_json(recipe.settings(step, stage)))
+
+
+def init(files: Files, stage: str) -> str:
+    return option("--init", files.model(files.recipe.model_stage(stage).init))
+
+
+def query_init(files: Files, stage: str) -> str:
+    name = needs.query_init_of(files.recipe, stage)
+    return option("--query-init", files.model(name)) if name else ""
+
+
+def inference_precision(recipe: Recipe, stage: str) -> str:
+    """Return the type of the products of a model that makes vectors or scores, if the recipe names one."""
+    precision = recipe.settings("inference", stage)["inference_precision"]
+    return option("--precision", precision) if precision else ""
+
+
+def score_columns(files: Files, stage: str) -> str:
+    return " ".join(option("--scores", name, *paths) for name, paths in files.score_columns(stage).items())
+
+
+def teacher_vectors(files: Files, stage: str) -> str:
+    return " ".join(option("--teacher-vectors", name, *paths) for name, paths in files.batch_vectors(stage).items())
+
+
+def validation(files: Files, stage: str) -> str:
+    """Return what a training is validated by and the files for it; nothing for a stage without validation."""
+    recipe, paths = files.recipe, files.validation(stage)
+    if not (recipe.validation and paths):
+        return ""
+    asked_for = recipe.validation.model_dump() | {"exclude_query_id": recipe.dataset.exclude_query_id}
+    return f"{option('--validation', as_json(asked_for))} {_options(paths)}"
+
+
+def stored_scores(files: Files, system: str) -> str:
+    """Return the files that hold scores from elsewhere: the ranking of a score file, or the judgements of grades."""
+    if ranking := files.stored_scores(system):
+        return option("--ranking", *ranking)
+    return " ".join(option(name, path) for name, path in files.judged(system).items())
+
+
+# --- rankings
+
+
+def hits(recipe: Recipe, part: str) -> str:
+    """Return how many passages to rank: one more if the query itself is left out again."""
+    return option("--hits", needs.depth_of(recipe, part) + int(recipe.dataset.exclude_query_id))
+
+
+def query_shard(recipe: Recipe, part: str) -> str:
+    """Return which shard of its split's queries a part is; nothing if it has all of them."""
+    shard = needs.shard_of(part)
+    return "" if shard is None else shlex.join(["--shard", shard, "--shards", str(recipe.dataset.shards)])
+
+
+def sparse_vectors(files: Files, system: str, split: str) -> str:
+    """Return the vectors whose sparsity is measured; nothing for other systems than lexicon stages."""
+    return _options(files.sparse_vectors(system, split))

@@ -1,0 +1,270 @@
+"""Needs: what a stage or system takes from others, by name, and the files that its jobs wait for. Imports no torch.
+
+The functions at the top are the edges of the recipe's graph, the only ones: the order of stages, the rules' inputs, the
+plan's counts and the report's picture all ask them. `Files` turns edges into paths.
+"""
+
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.layout import VECTOR_SUFFIX, Layout
+from led_pipeline.recipe.schema import QRELS
+from led_pipeline.recipe.stages import Dense, Lexicon, Pretrain, Ranker
+
+Kind = Literal["init", "query_init", "tokenizer", "negatives", "positives", "teacher", "validation", "candidates"]
+
+
+@dataclass(frozen=True)
+class Edge:
+    """What a stage takes from a stage, a system, a model of the hub or a folder."""
+
+    source: str
+    kind: Kind
+    label: str = ""  # a remark for readers
+
+
+def edges(recipe: Recipe, name: str) -> list[Edge]:
+    """Return what a stage takes from others, each kind in the order of the recipe."""
+    stage = recipe.stages[name]
+    if isinstance(stage, Pretrain):
+        return []
+    incoming = [Edge(stage.init, "init")]
+    if query_init := query_init_of(recipe, name):
+        incoming.append(Edge(query_init, "query_init"))
+    incoming.append(Edge(recipe.tokenizer_of(name), "tokenizer"))
+    if stage.train:
+        incoming += [Edge(system, "negatives") for system in stage.negative_systems]
+        if stage.more_positives:
+            incoming.append(Edge(stage.more_positives.scores, "positives"))
+        for teacher in stage.teachers:
+            label = f"{teacher.loss} × {teacher.weight:g}"
+            incoming += [Edge(system, "teacher", label) for system in teacher.systems]
+    if recipe.validation and recipe.validates(name):
+        incoming.append(Edge(recipe.validation.system, "validation"))
+    if isinstance(stage, Ranker):
+        incoming.append(Edge(stage.rerank.system, "candidates", f"first {stage.rerank.depth}"))
+    return list(dict.fromkeys(incoming))
+
+
+def parents(recipe: Recipe, name: str) -> set[str]:
+    """Return the stages that a stage takes something from."""
+    return {edge.source for edge in edges(recipe, name)} & recipe.stages.keys()
+
+
+def order(recipe: Recipe) -> list[str]:
+    """Return the stages, each after those it needs, otherwise as the config lists them."""
+    parents_of = {name: parents(recipe, name) for name in recipe.stages}
+    done: list[str] = []
+    while len(done) < len(parents_of):
+        done.append(next(name for name in parents_of if name not in done and parents_of[name] <= set(done)))
+    return done
+
+
+def systems(recipe: Recipe) -> list[str]:
+    """Return everything that ranks: BM25, then the stages in order."""
+    return ["bm25", *(name for name in order(recipe) if recipe.stages[name].family != "pretrain")]
+
+
+def sources(recipe: Recipe, stages: Collection[str], *kinds: Kind) -> list[str]:
+    """Return what some stages take by some kinds of edges, each once, in order."""
+    return list(dict.fromkeys(e.source for stage in stages for e in edges(recipe, stage) if e.kind in kinds))
+
+
+def query_init_of(recipe: Recipe, name: str) -> str | None:
+    """Return what a stage's own query encoder starts from, where the recipe says so."""
+    stage = recipe.stages[name]
+    return stage.query_init if isinstance(stage, Dense | Lexicon) else None
+
+
+def tokenizers(recipe: Recipe) -> list[str]:
+    """Return the tokenizers that the recipe names, each once."""
+    return list(dict.fromkeys([recipe.tokenizer, *map(recipe.tokenizer_of, recipe.stages)]))
+
+
+def teachers(recipe: Recipe, name: str, *, in_batch: bool) -> list[str]:
+    """Return the systems that a stage learns from, each once.
+
+    Args:
+        in_batch: those that score all passages of a batch, from their vectors; otherwise those whose scores of the
+            trainset's passages are stored. Grades are always stored.
+    """
+    from_vectors = [
+        (system, teacher.candidates != "own" and system != QRELS)
+        for teacher in recipe.model_stage(name).teachers
+        for system in teacher.systems
+    ]
+    return list(dict.fromkeys(system for system, batch in from_vectors if batch == in_batch))
+
+
+# --- rankings: a part is a split, a shard of its queries, or a split with a depth of its own
+
+
+def query_parts(recipe: Recipe, split: str) -> list[str]:
+    """Return the parts that the queries of a split are searched in: one per shard for the training queries."""
+    shards = recipe.dataset.shards
+    return [f"train.{shard}" for shard in range(shards)] if split == "train" and shards > 1 else [split]
+
+
+def validation_part(recipe: Recipe) -> str | None:
+    """Return the part that trainings are validated on; its own depth keeps the evaluation's from changing a model."""
+    return f"{recipe.validation.split}.top{recipe.validation.depth}" if recipe.validation else None
+
+
+def parts(recipe: Recipe) -> list[str]:
+    """Return all parts that a search may be asked for."""
+    validated = validation_part(recipe)
+    searched = [part for split in recipe.dataset.splits for part in query_parts(recipe, split)]
+    return [*searched, validated] if validated else searched
+
+
+def split_of(part: str) -> str:
+    return part.partition(".")[0]
+
+
+def shard_of(part: str) -> str | None:
+    """Return the shard that a part is, or None where it has all queries of its split."""
+    shard = part.partition(".")[2]
+    return shard if shard.isdigit() else None
+
+
+def depth_of(recipe: Recipe, part: str) -> int:
+    """Return how many passages of each query are ranked: what mining needs, the validation, or the evaluation."""
+    if recipe.validation and part == validation_part(recipe):
+        return recipe.validation.depth
+    return recipe.mining.hits if split_of(part) == "train" else recipe.evaluation.depth
+
+
+def validation_ranking(recipe: Recipe, name: str) -> tuple[str, str] | None:
+    """Return the system and part that a stage's training re-ranks; None without one, and for judged passages."""
+    validated = validation_part(recipe)
+    if not (recipe.validation and validated and recipe.validates(name)) or recipe.validation.system == QRELS:
+        return None
+    system = recipe.validation.system
+    return system, recipe.validation.split if system in recipe.names("ranker") else validated
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files that jobs wait for, as paths."""
+
+    recipe: Recipe
+    layout: Layout
+    hub: Collection[str]  # names of models and tokenizers that come from a hub
+    tokenizers: Mapping[str, str]  # name of a tokenizer -> folder of its tokens
+
+    # --- the dataset
+
+    def source(self, name: str) -> str:
+        """Return a file of the dataset: in the user's folder, or in source/ if it is downloaded or made."""
+        folder = self.recipe.dataset.folder if self.recipe.dataset.source == "folder" else None
+        return os.path.join(folder, name) if folder else self.layout.source(name)  # noqa: PTH118 (as the user wrote it)
+
+    def source_inputs(self, name: str | None) -> list[str]:
+        """Return the file of the dataset to wait for, if a rule makes it; the contents of the user's are params."""
+        return [self.source(name)] if name and self.recipe.dataset.source != "folder" else []
+
+    # --- models and tokens
+
+    def model(self, name: str) -> str:
+        """Return the path that a name means: a stage's folder, the hub model's, or itself."""
+        if name in self.recipe.stages:
+            return self.layout.model(name)
+        return self.layout.hub(name) if name in self.hub else name
+
+    def model_inputs(self, name: str | None) -> list[str]:
+        """Return the folder of a model or tokenizer to wait for; none if the name is a path."""
+        return [self.model(name)] if name and (name in self.recipe.stages or name in self.hub) else []
+
+    def passage_tokens(self, stage: str) -> list[str]:
+        """Return the token files of the collection for a stage's tokenizer, by shard."""
+        folder = self.tokenizers[self.recipe.tokenizer_of(stage)]
+        return [self.layout.passage_tokens(folder, shard) for shard in range(self.recipe.dataset.shards)]
+
+    def query_tokens(self, stage: str, split: str) -> str:
+        return self.layout.query_tokens(self.tokenizers[self.recipe.tokenizer_of(stage)], split)
+
+    def idf_passages(self, stage: str) -> list[str]:
+        """Return the token files that a stage's table of query weights is computed from, if it is."""
+        counted = getattr(self.recipe.stages[stage], "idf", None) == "collection"
+        return self.passage_tokens(stage) if counted else []
+
+    # --- vectors and rankings
+
+    def passage_vectors(self, stage: str) -> list[str]:
+        suffix = VECTOR_SUFFIX[self.recipe.stages[stage].family]
+        return [self.layout.passage_vectors(stage, shard, suffix) for shard in range(self.recipe.dataset.shards)]
+
+    def query_vectors(self, stage: str, split: str) -> str:
+        return self.layout.query_vectors(stage, split, VECTOR_SUFFIX[self.recipe.stages[stage].family])
+
+    def sparse_vectors(self, system: str, split: str) -> dict[str, str | list[str]]:
+        """Return the vectors whose sparsity is measured: those of a lexicon stage."""
+        if system not in self.recipe.names("lexicon"):
+            return {}
+        return {"query_vectors": self.query_vectors(system, split), "passage_vectors": self.passage_vectors(system)}
+
+    def train_ranking_parts(self, system: str) -> list[str]:
+        return [self.layout.ranking(system, part) for part in query_parts(self.recipe, "train")]
+
+    def candidates(self, ranker: str, split: str) -> str:
+        """Return the ranking that a ranker re-ranks."""
+        (system,) = sources(self.recipe, [ranker], "candidates")
+        return self.layout.ranking(system, split)
+
+    def evaluations(self) -> list[str]:
+        """Return the measures of all systems on all splits that are evaluated."""
+        splits = self.recipe.evaluation.splits
+        return [self.layout.measures(system, split) for system in systems(self.recipe) for split in splits]
+
+    # --- trainings
+
+    def pools(self, stage: str) -> list[str]:
+        """Return the pool of each source of negatives; that of one system may come several times."""
+        return [self.layout.pool(system) for system in self.recipe.model_stage(stage).negative_systems]
+
+    def only_scored(self, stage: str) -> list[str]:
+        """Return the stored scores that negatives must have, if a stage asks for that."""
+        names = teachers(self.recipe, stage, in_batch=False) if self.recipe.model_stage(stage).only_scored else []
+        return [self.layout.ranking(name, "train") for name in names if name in self.recipe.dataset.scores]
+
+    def more_positives(self, stage: str) -> list[str]:
+        """Return the stored scores that make further positives, if a stage asks for that."""
+        return [self.layout.ranking(name, "train") for name in sources(self.recipe, [stage], "positives")]
+
+    def score_columns(self, stage: str) -> dict[str, list[str]]:
+        """Return every teacher's scores of a stage's drawn passages, by shard."""
+        shards = range(self.recipe.dataset.shards)
+        names = teachers(self.recipe, stage, in_batch=False)
+        return {name: [self.layout.scores(stage, name, shard) for shard in shards] for name in names}
+
+    def stored_scores(self, system: str) -> list[str]:
+        """Return the ranking that a score file became; none for grades."""
+        return [self.layout.ranking(system, "train")] if system in self.recipe.dataset.scores else []
+
+    def judged(self, system: str) -> dict[str, str]:
+        """Return the files that say the grades, by the option that takes each; none for a score file."""
+        files = {"--qrels": self.layout.qrels, "--queries": self.layout.queries}
+        if system != QRELS:
+            return {}
+        return {option: file("train") for option, file in files.items()} | {"--passages": self.layout.passages}
+
+    def batch_vectors(self, stage: str) -> dict[str, list[str]]:
+        """Return the vectors of each teacher that scores whole batches: of the train queries, then of the passages."""
+        names = teachers(self.recipe, stage, in_batch=True)
+        return {name: [self.query_vectors(name, "train"), *self.passage_vectors(name)] for name in names}
+
+    def validation(self, stage: str) -> dict[str, str | list[str]]:
+        """Return what re-ranking a few queries during training needs, by input; nothing for a stage without it."""
+        if not (self.recipe.validation and self.recipe.validates(stage)):
+            return {}
+        split, layout = self.recipe.validation.split, self.layout
+        ranking = validation_ranking(self.recipe, stage)
+        files: dict[str, str | list[str]] = {"validation_ranking": layout.ranking(*ranking)} if ranking else {}
+        return files | {
+            "validation_queries": self.query_tokens(stage, split),
+            "validation_qrels": layout.qrels(split),
+            "validation_ids": [layout.queries(split), layout.passages],
+        }
