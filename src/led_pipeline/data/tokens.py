@@ -137,15 +137,15 @@ class TokenStore:
         """Return a store that reads texts as a stage's settings say.
 
         Raises:
-            InputError: its tokenizer has not the special tokens that the stage needs.
+            InputError: its tokenizer lacks special tokens that the stage needs.
         """
         dense = settings if isinstance(settings, DenseRepresentation) else None
         in_template = isinstance(settings, RankerRepresentation) and settings.scoring == "true_false"
         append = dense is not None and dense.append_eos
         store = cls(shards, append, settings.untitled == "empty_title")
         if append and (store.bracketed or store.eos == NONE):
-            what = "ends every text with [SEP]" if store.bracketed else "has no eos token"
-            raise InputError(f"append_eos: the tokenizer {what}; leave this key out")
+            fault = "ends every text with [SEP]" if store.bracketed else "has no eos token"
+            raise InputError(f"append_eos: the tokenizer {fault}; leave this key out")
         if in_template:
             store.begin = NONE
         pools = dense is not None and not dense.encoder and dense.encoder_decoder != "first_decoder_token"
