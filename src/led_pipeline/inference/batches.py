@@ -7,7 +7,6 @@ stream while the next batch is computed.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -67,10 +66,12 @@ def _forward_all(
     running: tuple[Group, Tensor, PackedBatch, torch.cuda.Event | None] | None = None
 
     def finish(group: Group, result: Tensor, _: PackedBatch, computed: torch.cuda.Event | None) -> None:
-        with torch.cuda.stream(back) if gpu else nullcontext():
-            if gpu:
-                back.wait_event(computed)
-                result.record_stream(back)
+        if back is None or computed is None:
+            store_result(group, result)
+            return
+        with torch.cuda.stream(back):
+            back.wait_event(computed)
+            result.record_stream(back)
             store_result(group, result)
 
     groups = by_length(lengths, TOKENS_PER_BATCH[device.type])
@@ -82,7 +83,7 @@ def _forward_all(
             finish(*last)
     if running:
         finish(*running)
-    if gpu:
+    if back is not None:
         torch.cuda.current_stream().wait_stream(back)  # results may be used from here on
 
 

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from led_pipeline.data.opened import matrix
 from led_pipeline.data.prefixes import with_prefix
-from led_pipeline.data.tables import Ragged, read_arrow, shard_range, write_arrow, write_matrix
+from led_pipeline.data.ragged import Ragged
+from led_pipeline.data.tables import read_arrow, shard_range, write_arrow, write_matrix
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.files.atomic import remove
 from led_pipeline.files.errors import InputError
 from led_pipeline.inference import batches
 from led_pipeline.jobs.command import run_main
-from led_pipeline.models.bi_encoder import encoder_of
+from led_pipeline.models.bi_encoder import encoder_of, size_of
 from led_pipeline.models.saved_model import load
 from led_pipeline.recipe.settings import LexiconRepresentation
 
@@ -35,7 +36,7 @@ def dense_rows(
     precision: batches.Precision = None,
 ) -> NDArray[np.float16]:
     """Return the vectors of some rows in order, as a matrix."""
-    matrix = np.empty((len(rows), model.size), dtype=np.float16)
+    matrix = np.empty((len(rows), size_of(model)), dtype=np.float16)
 
     def fill(group: NDArray[np.int64], vectors: Tensor) -> None:
         matrix[group] = vectors.half().cpu().numpy()
@@ -100,7 +101,7 @@ def write_vectors(
             advice = "it was imported as it is (train: false); say normalize: true, or name another model"
         raise InputError(f"{out}: {fault}; {advice}")
     if isinstance(vectors, dict):
-        write_arrow(out, vectors, {"vocabulary": str(vocabulary)})
+        write_arrow(out, {**vectors}, {"vocabulary": str(vocabulary)})
     else:
         write_matrix(out, vectors)
 
@@ -113,14 +114,14 @@ def join_parts(parts: list[Path], sparse: bool, out: Path) -> None:
     if not sparse:
         write_matrix(out, [matrix(part) for part in parts])
     else:
-        read = [read_arrow(part) for part in parts]
+        files = [read_arrow(part) for part in parts]
         joined = {}
         for name in ("terms", "weights"):
-            columns = [columns[name] for columns, _ in read]
+            columns = [column for columns, _ in files if isinstance(column := columns[name], Ragged)]
             lengths = np.concatenate([column.lengths for column in columns])
             values = np.concatenate([column.values for column in columns])
             joined[name] = Ragged(values, np.concatenate([[0], np.cumsum(lengths)]))
-        write_arrow(out, joined, read[0][1])
+        write_arrow(out, {**joined}, files[0][1])
     for part in parts:
         remove(part)
 

@@ -13,9 +13,11 @@ from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import nn
 
+from led_pipeline.data.examples import Trainset
 from led_pipeline.data.opened import matrix
 from led_pipeline.data.prefixes import with_prefix
-from led_pipeline.data.tables import Ragged, Ranking, read_arrow, read_ranking, shard_range, write_matrix, write_ranking
+from led_pipeline.data.ragged import Ragged
+from led_pipeline.data.tables import Ranking, read_ranking, shard_range, write_matrix, write_ranking
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.files.atomic import remove
 from led_pipeline.files.errors import InputError
@@ -101,8 +103,8 @@ def main() -> None:
         ranking = first(read_ranking(a.pairs), a.depth)
         pairs_of, candidates, start, stop = ranking.queries, ranking.passages, 0, len(ranking)
     else:
-        columns, _ = read_arrow(a.pairs)
-        pairs_of, candidates = columns["query"], columns["passages"]
+        trainset = Trainset.read(a.pairs)
+        pairs_of, candidates = trainset.query, trainset.passages
         start, stop = shard_range(len(pairs_of), a.shard, a.shards)
     query_rows = np.repeat(pairs_of[start:stop], candidates.lengths[start:stop])
     passage_rows = candidates.values[candidates.offsets[start] : candidates.offsets[stop]]

@@ -18,11 +18,12 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from led_pipeline.data.tokens import Batch, places
+from led_pipeline.data.ragged import places
+from led_pipeline.data.tokens import Batch
 
 ATTENTION = "within_texts"
 # Number of a text's first position by type of model; RoBERTa counts from the id of its padding.
@@ -148,13 +149,13 @@ def in_float32(module: nn.Module) -> None:
     module.forward = wide
 
 
-def use_attention_within_texts(backbone: nn.Module) -> None:
+def use_attention_within_texts(backbone: PreTrainedModel) -> None:
     """Make a backbone compute attention by `attend`; a call with a mask instead of texts works as before."""
     if backbone.config.model_type in FIRST_POSITION:
         backbone.set_attn_implementation(ATTENTION)
 
 
-def hidden_states(backbone: nn.Module, texts: PackedBatch) -> Tensor:
+def hidden_states(backbone: PreTrainedModel, texts: PackedBatch) -> Tensor:
     """Return a backbone's first output, one row per token (N, H), in the order of the tokens of `texts`."""
     first = FIRST_POSITION.get(backbone.config.model_type)
     if first is None:
@@ -167,21 +168,22 @@ def hidden_states(backbone: nn.Module, texts: PackedBatch) -> Tensor:
     return output[0].squeeze(0)
 
 
-def padded_hidden_states(backbone: nn.Module, texts: PackedBatch) -> Tensor:
+def padded_hidden_states(backbone: PreTrainedModel, texts: PackedBatch) -> Tensor:
     """Return the result of `hidden_states`, computed from a matrix that is padded to the longest text."""
     inputs, mask_BT = padded(backbone, texts)
     return backbone(**inputs)[0][mask_BT.bool()]
 
 
-def start_token(backbone: nn.Module) -> int:
+def start_token(backbone: PreTrainedModel) -> int:
     """Return the id of a decoder's first input token: the one of its configuration or, as in T5, the padding's."""
     for config in (backbone.config, getattr(backbone, "generation_config", None)):
-        if getattr(config, "decoder_start_token_id", None) is not None:
-            return config.decoder_start_token_id
-    return backbone.config.pad_token_id
+        token: int | None = getattr(config, "decoder_start_token_id", None)
+        if token is not None:
+            return token
+    return int(backbone.config.pad_token_id)
 
 
-def padded(backbone: nn.Module, texts: PackedBatch) -> tuple[dict[str, Tensor], Tensor]:
+def padded(backbone: PreTrainedModel, texts: PackedBatch) -> tuple[dict[str, Tensor], Tensor]:
     """Return the arguments of a Hugging Face model for some texts, all (B, T), and their attention mask."""
     lengths = texts.cu_seqlens.diff()
     mask_BT = torch.arange(texts.longest, device=lengths.device) < lengths.unsqueeze(1)
@@ -204,7 +206,7 @@ def attend(
     dropout: float = 0.0,
     scaling: float | None = None,
     texts: PackedBatch | None = None,
-    **options: object,
+    **options: Any,
 ) -> tuple[Tensor, None]:
     """Compute self-attention within each text; query, key and value are (1, heads, N, size of a head).
 
@@ -233,8 +235,8 @@ def _attend_by_length(
     tokens = [count * length for count, length in runs]
     outputs = []
     for (count, length), *parts in zip(runs, query.split(tokens), key.split(tokens), value.split(tokens), strict=True):
-        run = (part.unflatten(0, (count, length)).transpose(1, 2) for part in parts)
-        output = F.scaled_dot_product_attention(*run, dropout_p=dropout, scale=scaling)
+        one, two, three = (part.reshape(count, length, *part.shape[1:]).transpose(1, 2) for part in parts)
+        output = F.scaled_dot_product_attention(one, two, three, dropout_p=dropout, scale=scaling)
         outputs.append(output.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs)
 

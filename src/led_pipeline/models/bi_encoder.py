@@ -7,11 +7,13 @@ A retriever without such a difference is the encoder itself; the functions here 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from led_pipeline.models.backbone import PackedBatch
+from led_pipeline.models.encoder import Encoder
 from led_pipeline.recipe.settings import Side
 
 
@@ -38,6 +40,11 @@ class Pruning:
         return weights_BD
 
 
+def split(vectors_BD: Tensor, counts: Sequence[int]) -> tuple[Tensor, ...]:
+    """Return vectors cut into parts of these numbers."""
+    return torch.split(vectors_BD, list(counts))
+
+
 class BiEncoder(nn.Module):
     """A passage encoder, a query encoder (None: the passage encoder), and the pruning of each side."""
 
@@ -60,10 +67,10 @@ class BiEncoder(nn.Module):
     def encode_both(self, texts: PackedBatch, counts: Sequence[int]) -> tuple[Tensor, ...]:
         """Return the vectors of a batch of queries and then passages, split by `counts`, queries first."""
         if self.query is None:
-            queries, *passages = self.passage(texts).split(counts)
+            queries, *passages = split(self.passage(texts), counts)
             return self.prune_query(queries), *map(self.prune_passage, passages)
-        passages = self.encode(texts.between(counts[0], len(texts)), "passage")
-        return self.encode(texts.between(0, counts[0]), "query"), *passages.split(counts[1:])
+        vectors_ND = self.encode(texts.between(counts[0], len(texts)), "passage")
+        return self.encode(texts.between(0, counts[0]), "query"), *split(vectors_ND, counts[1:])
 
 
 class _OneSide(nn.Module):
@@ -73,10 +80,17 @@ class _OneSide(nn.Module):
 
     @property
     def size(self) -> int:
-        return self.bi_encoder.passage.size
+        return size_of(self.bi_encoder.passage)
 
     def forward(self, texts: PackedBatch) -> Tensor:
         return self.bi_encoder.encode(texts, self.side)
+
+
+def size_of(encoder: nn.Module) -> int:
+    """Return the number of dimensions of an encoder's vectors."""
+    size: object = encoder.size
+    assert isinstance(size, int)
+    return size
 
 
 def encoder_of(model: nn.Module, side: Side) -> nn.Module:
@@ -86,18 +100,18 @@ def encoder_of(model: nn.Module, side: Side) -> nn.Module:
 
 def encode_both(model: nn.Module, texts: PackedBatch, counts: Sequence[int]) -> tuple[Tensor, ...]:
     """Return the vectors of queries and passages in one batch, split by `counts`, of any retriever."""
-    return model.encode_both(texts, counts) if isinstance(model, BiEncoder) else model(texts).split(counts)
+    return model.encode_both(texts, counts) if isinstance(model, BiEncoder) else split(model(texts), counts)
 
 
-def encoders(model: nn.Module) -> list[nn.Module]:
+def encoders(model: nn.Module) -> list[Encoder]:
     """Return the parts of a model that have a backbone: the model itself, or both sides of a bi-encoder."""
     parts = [model.passage, model.query] if isinstance(model, BiEncoder) else [model]
-    return [part for part in parts if hasattr(part, "backbone")]
+    return [cast(Encoder, part) for part in parts if hasattr(part, "backbone")]
 
 
 def wrap_encoders(model: nn.Module, wrap: Callable[[nn.Module], nn.Module]) -> nn.Module:
     """Return a model with a wrapper around every part that has a backbone; the parts themselves are shared."""
     if not isinstance(model, BiEncoder):
         return wrap(model)
-    query = wrap(model.query) if model.query in encoders(model) else model.query
+    query = wrap(model.query) if model.query is not None and hasattr(model.query, "backbone") else model.query
     return BiEncoder(wrap(model.passage), query, (model.prune_query, model.prune_passage))

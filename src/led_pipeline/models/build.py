@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from transformers import PreTrainedModel
 
 from led_pipeline import user_code
 from led_pipeline.data.tokens import TokenStore
@@ -13,7 +15,9 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.models import idf, user_files
 from led_pipeline.models.backbone import use_attention_within_texts
 from led_pipeline.models.bi_encoder import BiEncoder, Pruning
+from led_pipeline.models.complete import origin_of
 from led_pipeline.models.dense import DenseEncoder
+from led_pipeline.models.encoder import Encoder
 from led_pipeline.models.lexicon import LexiconEncoder
 from led_pipeline.models.limits import check_pooling
 from led_pipeline.models.ranker import Ranker
@@ -75,7 +79,7 @@ def _query_encoder(
     tokenizer: str | Path,
     passages: Sequence[Path] | None,
     query_init: str | None,
-    passage: nn.Module,
+    passage: Encoder,
 ) -> nn.Module | None:
     """Return the query encoder; None if it is the passage encoder."""
     if settings.untied:
@@ -87,13 +91,13 @@ def _query_encoder(
     return None
 
 
-def _backbone(source: str, settings: ModelSettings) -> nn.Module:
+def _backbone(source: str, settings: ModelSettings) -> PreTrainedModel:
     backbone = read_weights(source, settings)
     add_adapter(backbone, source, settings)
     return backbone
 
 
-def _ranker(source: str, settings: RankerRepresentation, tokenizer: str | Path) -> nn.Module:
+def _ranker(source: str, settings: RankerRepresentation, tokenizer: str | Path) -> Encoder:
     backbone = _backbone(source, settings)
     if settings.scoring == "true_false":
         words = settings.template, settings.true_word, settings.false_word
@@ -101,7 +105,7 @@ def _ranker(source: str, settings: RankerRepresentation, tokenizer: str | Path) 
     return Ranker(backbone)
 
 
-def _encoder(source: str, settings: DenseRepresentation | LexiconRepresentation) -> nn.Module:
+def _encoder(source: str, settings: DenseRepresentation | LexiconRepresentation) -> Encoder:
     backbone = _backbone(source, settings)
     if isinstance(settings, LexiconRepresentation):
         special = settings.keep_special_tokens
@@ -115,7 +119,7 @@ def _encoder(source: str, settings: DenseRepresentation | LexiconRepresentation)
     return DenseEncoder(backbone, pooling=pooling, normalize=settings.normalize, head=head)
 
 
-def _head(source: str, settings: DenseRepresentation, backbone: nn.Module) -> nn.Linear | None:
+def _head(source: str, settings: DenseRepresentation, backbone: PreTrainedModel) -> nn.Linear | None:
     """Return the linear head: that of the source, or a new one from the seed if it is trained."""
     size, file = settings.head, Path(source, HEAD)
     stored = _tensors(file) if file.is_file() else None
@@ -141,7 +145,7 @@ def _head(source: str, settings: DenseRepresentation, backbone: nn.Module) -> nn
     if stored is not None:
         head.load_state_dict(stored)
     else:
-        backbone.origin.new.append(f"{HEAD}: weight")
+        origin_of(backbone).new.append(f"{HEAD}: weight")
     return head
 
 
@@ -151,7 +155,7 @@ def _tensors(file: Path) -> dict[str, torch.Tensor]:
         return load_file(file)
 
 
-def _user_encoder(source: str, settings: DenseRepresentation, value: str, backbone: nn.Module) -> nn.Module:
+def _user_encoder(source: str, settings: DenseRepresentation, value: str, backbone: PreTrainedModel) -> Encoder:
     """Make an encoder of the user's class, called with the backbone and the settings as a dictionary."""
     use_attention_within_texts(backbone)
     with torch.random.fork_rng(devices=[]):
@@ -163,8 +167,8 @@ def _user_encoder(source: str, settings: DenseRepresentation, value: str, backbo
         raise InputError(f"encoder: {value} has no attribute `size`, the number of its vectors' dimensions")
     rest = [name for name in encoder.state_dict() if not name.startswith("backbone.")]
     if not (file := Path(source, USER_TENSORS)).is_file():
-        backbone.origin.new.extend(f"{value}: {name}" for name in rest)
-        return encoder
+        origin_of(backbone).new.extend(f"{value}: {name}" for name in rest)
+        return cast(Encoder, encoder)
     stored = _tensors(file)
     if stored.keys() != set(rest):
         lost, more = (listed(sorted(names)) or "none" for names in (set(rest) - set(stored), set(stored) - set(rest)))
@@ -173,7 +177,7 @@ def _user_encoder(source: str, settings: DenseRepresentation, value: str, backbo
             " folder that this class was trained into"
         )
     encoder.load_state_dict(stored, strict=False)
-    return encoder
+    return cast(Encoder, encoder)
 
 
 def _bag_of_words(

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
 from transformers.models.auto import modeling_auto
 
 from led_pipeline.files.errors import InputError
@@ -19,7 +20,7 @@ from led_pipeline.pretrained.model_folder import listed
 
 # Tensors that are computed and not learned; files of former versions hold them.
 COMPUTED = ("position_ids", "token_type_ids", "masked_bias", "attn.bias", "inv_freq")
-TASKS = ("PRETRAINING", "MASKED_LM", "CAUSAL_LM", "SEQ_TO_SEQ_CAUSAL_LM", "SEQUENCE_CLASSIFICATION")
+TASKS: tuple[str, ...] = ("PRETRAINING", "MASKED_LM", "CAUSAL_LM", "SEQ_TO_SEQ_CAUSAL_LM", "SEQUENCE_CLASSIFICATION")
 TASKS += ("TOKEN_CLASSIFICATION", "QUESTION_ANSWERING", "MULTIPLE_CHOICE", "NEXT_SENTENCE_PREDICTION")
 
 
@@ -52,6 +53,13 @@ class Origin:
         if self.unused:
             parts.append(f"model '{self.source}': {len(self.unused)} tensors are not used: {listed(self.unused, 8)}")
         return parts
+
+
+def origin_of(backbone: nn.Module) -> Origin:
+    """Return where the weights of a model come from; `read_weights` has noted it there."""
+    origin: object = backbone.origin
+    assert isinstance(origin, Origin)
+    return origin
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,9 @@ def wrapper(report: Report, base: str, may_lack: Callable[[str], bool]) -> str:
     return ranked[0][0] if ranked else ""
 
 
-def check(model: nn.Module, report: Report, may_lack: Callable[[str], bool], may_be_new: Callable[[str], bool]) -> None:
+def check(
+    model: PreTrainedModel, report: Report, may_lack: Callable[[str], bool], may_be_new: Callable[[str], bool]
+) -> None:
     """Check that every tensor that a model needs was in the file, and that none of its body was left out.
 
     Args:
@@ -137,7 +147,7 @@ def _shape(sizes: Iterable[int]) -> str:
     return " x ".join(map(str, sizes))
 
 
-def _of_body(model: nn.Module, name: str) -> bool:
+def _of_body(model: PreTrainedModel, name: str) -> bool:
     """Return whether a name belongs to the body of a model, not to a head."""
     body = model.base_model
     parts = name.removeprefix(f"{model.base_model_prefix}.").split(".")
@@ -145,7 +155,7 @@ def _of_body(model: nn.Module, name: str) -> bool:
     return parts[0] != "pooler" and not parts[-1].startswith("_") and parts[0] in dict(body.named_children())
 
 
-def foreign(model: nn.Module, unexpected: list[str]) -> list[str]:
+def foreign(model: PreTrainedModel, unexpected: list[str]) -> list[str]:
     """Return the names in a file that belong to no head that transformers has for this type of model."""
     if not unexpected:
         return []

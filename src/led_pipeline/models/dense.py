@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from led_pipeline.files.errors import InputError
 from led_pipeline.models.backbone import (
@@ -18,6 +19,7 @@ from led_pipeline.models.backbone import (
     start_token,
     use_attention_within_texts,
 )
+from led_pipeline.models.encoder import Encoder
 
 Pooling = Callable[[Tensor, PackedBatch], Tensor]
 
@@ -46,14 +48,14 @@ def pool(hidden_NH: Tensor, texts: PackedBatch, pooling: str | Pooling) -> Tenso
     return at_least_float32(hidden_NH.index_select(0, rows))
 
 
-def first_decoder_states(backbone: nn.Module, texts: PackedBatch) -> Tensor:
+def first_decoder_states(backbone: PreTrainedModel, texts: PackedBatch) -> Tensor:
     """Return the vector of the start token (B, H), the first that an encoder-decoder's decoder reads."""
     inputs, mask_BT = padded(backbone, texts)
     start = torch.full((len(texts), 1), start_token(backbone), device=mask_BT.device)
     return at_least_float32(backbone(**inputs, decoder_input_ids=start, use_cache=False)[0][:, 0])
 
 
-class DenseEncoder(nn.Module):
+class DenseEncoder(Encoder):
     """An encoder shared by queries and passages (LED: BERT, [CLS], no projection, no normalisation).
 
     Args:
@@ -63,7 +65,7 @@ class DenseEncoder(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: PreTrainedModel,
         *,
         pooling: str | Pooling = "cls",
         normalize: bool = False,

@@ -43,6 +43,7 @@ class BagOfWords(nn.Module):
         self.weights_V = nn.Parameter(weights_V.float().clone(), requires_grad=trained)
         counts_V = torch.ones(len(weights_V))
         counts_V[list(special)] = 0
+        self.counts_V: Tensor
         self.register_buffer("counts_V", counts_V, persistent=False)
         self.table = table
 

@@ -5,9 +5,10 @@
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
-from led_pipeline.data.tokens import places
+from led_pipeline.data.ragged import places
 from led_pipeline.models.backbone import (
     PackedBatch,
     at_least_float32,
@@ -15,6 +16,7 @@ from led_pipeline.models.backbone import (
     to_device,
     use_attention_within_texts,
 )
+from led_pipeline.models.encoder import Encoder
 from led_pipeline.models.pooled_logits import max_pooled_logits
 
 # From padded logits to weights: the reference that the encoder below must equal.
@@ -60,14 +62,14 @@ def term_weights(logits_BTV: Tensor, counts_BT: Tensor, activation: str = "log1p
     return activate(highest.float(), activation)
 
 
-class LexiconEncoder(nn.Module):
+class LexiconEncoder(Encoder):
     """A masked language model whose max-pooled logits represent queries and passages.
 
     The result equals `term_weights` of the model's logits. To avoid holding the logits, the model returns the input of
     its output embeddings, and `max_pooled_logits` multiplies with them.
     """
 
-    def __init__(self, backbone: nn.Module, *, keep_special_tokens: bool = False, activation: str = "log1p"):
+    def __init__(self, backbone: PreTrainedModel, *, keep_special_tokens: bool = False, activation: str = "log1p"):
         super().__init__()
         self.backbone = backbone
         self.activation = activation

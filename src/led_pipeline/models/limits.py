@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 
 from torch import nn
+from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
 from led_pipeline.files.errors import InputError
 from led_pipeline.models.bi_encoder import BiEncoder, encoders
+from led_pipeline.models.complete import origin_of
+from led_pipeline.models.encoder import Encoder
 from led_pipeline.recipe.settings import RankerRepresentation, Side
 from led_pipeline.recipe.step_settings import ModelSettings
 
@@ -14,7 +17,7 @@ from led_pipeline.recipe.step_settings import ModelSettings
 TABLES = ("position_embeddings", "position_embedding", "wpe", "embed_positions", "positions_embed", "pos_embeddings")
 
 
-def causal(backbone: nn.Module) -> bool:
+def causal(backbone: PreTrainedModel) -> bool:
     """Return whether the tokens of a model see only those before them."""
     config = backbone.config
     if config.is_encoder_decoder or getattr(config, "use_bidirectional_attention", None):
@@ -23,7 +26,7 @@ def causal(backbone: nn.Module) -> bool:
     return decoder or bool(getattr(config, "is_decoder", False))
 
 
-def check_pooling(backbone: nn.Module, source: str, pooling: object) -> None:
+def check_pooling(backbone: PreTrainedModel, source: str, pooling: object) -> None:
     """Check that the position of a text's vector has seen the text.
 
     Raises:
@@ -37,7 +40,7 @@ def check_pooling(backbone: nn.Module, source: str, pooling: object) -> None:
         )
 
 
-def positions(backbone: nn.Module) -> int | None:
+def positions(backbone: PreTrainedModel) -> int | None:
     """Return the largest number of tokens of a text; None without a limit."""
     sizes = []
     for name, module in backbone.named_modules():
@@ -51,17 +54,14 @@ def positions(backbone: nn.Module) -> int | None:
     return min(sizes, default=None)
 
 
-def _readers(model: nn.Module) -> Iterator[tuple[Side, nn.Module]]:
+def _readers(model: nn.Module) -> Iterator[tuple[Side, Encoder]]:
     """Yield each side with the encoder that reads its texts, if there is one."""
-    with_backbone = encoders(model)
-    for side in ("query", "passage"):
-        part = (
-            (model.query or model.passage if side == "query" else model.passage)
-            if isinstance(model, BiEncoder)
-            else model
-        )
-        if part in with_backbone:
-            yield side, part
+    query, passage = (model.query or model.passage, model.passage) if isinstance(model, BiEncoder) else (model, model)
+    for part in encoders(model):
+        if part is query:
+            yield "query", part
+        if part is passage:
+            yield "passage", part
 
 
 def check_lengths(model: nn.Module, settings: ModelSettings, shared: int) -> None:
@@ -76,17 +76,19 @@ def check_lengths(model: nn.Module, settings: ModelSettings, shared: int) -> Non
     if isinstance(settings, RankerRepresentation):
         question = getattr(model, "question", None)
         around = len(question.before) + len(question.between) + len(question.after) if question else -shared
-        _fits("query_length + passage_length", settings.query_length + settings.passage_length, around, model)
+        (ranker,) = encoders(model)
+        _fits("query_length + passage_length", settings.query_length + settings.passage_length, around, ranker)
         return
     for side, part in _readers(model):
         _fits(f"{side}_length", settings.length(side), 0, part)
 
 
-def _fits(key: str, tokens: int, around: int, part: nn.Module) -> None:
+def _fits(key: str, tokens: int, around: int, part: Encoder) -> None:
     most = positions(part.backbone)
     if most is not None and tokens + around > most:
+        source = origin_of(part.backbone).source
         raise InputError(
-            f"{key}: {tokens} tokens do not fit into the {most} positions of '{part.backbone.origin.source}'; write at"
+            f"{key}: {tokens} tokens do not fit into the {most} positions of '{source}'; write at"
             f" most {most - around}, or name a model that reads longer texts"
         )
 
@@ -100,8 +102,9 @@ def check_vocabulary(model: nn.Module, vocabulary: int, tokenizer: str) -> None:
     for part in encoders(model):
         rows = part.backbone.config.get_text_config().vocab_size
         if vocabulary > rows:
+            source = origin_of(part.backbone).source
             raise InputError(
-                f"tokenizer: '{tokenizer}' has {vocabulary:,} tokens and '{part.backbone.origin.source}' embeddings for"
+                f"tokenizer: '{tokenizer}' has {vocabulary:,} tokens and '{source}' embeddings for"
                 f" {rows:,}; name the tokenizer that the model was trained with, or give the model more embeddings"
                 " (transformers' resize_token_embeddings) and save it"
             )

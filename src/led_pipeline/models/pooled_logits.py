@@ -11,6 +11,7 @@ so the backward pass computes the logits of the active terms again and looks the
 
 from collections.abc import Iterator
 from itertools import groupby
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -34,7 +35,7 @@ def _chunks(lengths: list[int], tokens: int) -> Iterator[tuple[int, int]]:
 def _places(hidden_NH: Tensor, weight_VH: Tensor, lengths: list[int], texts_K: Tensor, terms_K: Tensor) -> Tensor:
     """Return the token with the highest logit of each (text, term), (K,); the entries are sorted by text."""
     tokens, start = [], 0
-    terms_by_text = terms_K.split(texts_K.bincount(minlength=len(lengths)).tolist())
+    terms_by_text = torch.split(terms_K, texts_K.bincount(minlength=len(lengths)).tolist())
     for length, terms in zip(lengths, terms_by_text, strict=True):
         if len(terms):
             logits = hidden_NH[start : start + length] @ weight_VH[terms].T
@@ -45,7 +46,7 @@ def _places(hidden_NH: Tensor, weight_VH: Tensor, lengths: list[int], texts_K: T
 
 class _MaxPooledLogits(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, lengths: list[int]) -> Tensor:
+    def forward(ctx: Any, hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, lengths: list[int]) -> Tensor:
         size = len(weight_VH)
         # In half precision a second computation may order logits differently, and equal ones are common.
         recorded = any(ctx.needs_input_grad) and (hidden_NH.is_cuda or hidden_NH.element_size() == 2)
@@ -72,7 +73,7 @@ class _MaxPooledLogits(torch.autograd.Function):
         return highest
 
     @staticmethod
-    def backward(ctx, grad_BV: Tensor):
+    def backward(ctx: Any, grad_BV: Tensor) -> tuple[Tensor | None, ...]:
         hidden_NH, weight_VH, where = ctx.saved_tensors
         # One row gathers hundreds of entries; in half precision a sum would stop growing (CUDA adds in the sum's type).
         wide = torch.promote_types(hidden_NH.dtype, torch.float32)
@@ -103,4 +104,4 @@ def max_pooled_logits(hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor | Non
         dtype = torch.get_autocast_dtype(hidden_NH.device.type)
         hidden_NH, weight_VH = hidden_NH.to(dtype), weight_VH.to(dtype)
         bias_V = None if bias_V is None else bias_V.to(dtype)
-    return _MaxPooledLogits.apply(hidden_NH.contiguous(), weight_VH, bias_V, lengths)
+    return cast(Tensor, _MaxPooledLogits.apply(hidden_NH.contiguous(), weight_VH, bias_V, lengths))  # type: ignore[no-untyped-call]

@@ -4,28 +4,32 @@
 """
 
 from dataclasses import replace
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from led_pipeline.models.backbone import PackedBatch, hidden_states, in_float32, padded, use_attention_within_texts
+from led_pipeline.models.encoder import Encoder
 
 
-class Ranker(nn.Module):
+class Ranker(Encoder):
     """A sequence classifier with one logit over `[CLS] query [SEP] title [SEP] passage [SEP]`.
 
     Its head (all layers behind the body, and a pooler) computes in float32 under autocast, too: scores of half
     precision have few values, passages would tie, and ties keep the order of the ranking before.
     """
 
-    def __init__(self, backbone: nn.Module):
+    def __init__(self, backbone: PreTrainedModel):
         super().__init__()
         self.backbone = backbone
         for name, part in backbone.named_children():
             if name != backbone.base_model_prefix:
                 in_float32(part)
-        if getattr(backbone.base_model, "pooler", None) is not None:
-            in_float32(backbone.base_model.pooler)
+        pooler = getattr(backbone.base_model, "pooler", None)
+        if pooler is not None:
+            in_float32(pooler)
         self.has_types = getattr(backbone.config, "type_vocab_size", 0) > 1
         use_attention_within_texts(backbone)
 
@@ -41,13 +45,13 @@ class Ranker(nn.Module):
         head = {"bert": _bert_head, "distilbert": _distilbert_head}.get(model.config.model_type)
         if head is None:
             return model(**padded(model, texts)[0]).logits
-        hidden_NH = hidden_states(model.base_model, texts)
+        hidden_NH = hidden_states(cast(PreTrainedModel, model.base_model), texts)
         return head(model, hidden_NH.index_select(0, texts.cu_seqlens[:-1].long()))
 
 
-def _bert_head(model: nn.Module, first_PH: Tensor) -> Tensor:
+def _bert_head(model: Any, first_PH: Tensor) -> Tensor:
     return model.classifier(model.dropout(model.bert.pooler(first_PH.unsqueeze(1))))
 
 
-def _distilbert_head(model: nn.Module, first_PH: Tensor) -> Tensor:
+def _distilbert_head(model: Any, first_PH: Tensor) -> Tensor:
     return model.classifier(model.dropout(torch.relu(model.pre_classifier(first_PH))))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 from torch import nn
+from transformers import PreTrainedModel
 
 from led_pipeline.data.tokens import separators
 from led_pipeline.files.atomic import atomic
@@ -24,11 +25,12 @@ from led_pipeline.jobs.command import run_main
 from led_pipeline.models import complete, idf, limits, user_files
 from led_pipeline.models.bi_encoder import BiEncoder, encoders
 from led_pipeline.models.build import HEAD, QUERY, USER_TENSORS, build
+from led_pipeline.models.encoder import Encoder
 from led_pipeline.models.weights import merge_adapters
 from led_pipeline.pretrained.model_folder import listed
 from led_pipeline.pretrained.model_folder_modules import contradictions, read_modules
 from led_pipeline.pretrained.tokenizer import load_tokenizer, vocabulary_size
-from led_pipeline.recipe.settings import DenseRepresentation, Optimisation, RankerRepresentation
+from led_pipeline.recipe.settings import DenseRepresentation, Optimisation, RankerRepresentation, Side
 from led_pipeline.recipe.step_settings import (
     IMPORT,
     MODEL,
@@ -86,7 +88,7 @@ def start(
 def _compare_with_folders(source: str, settings: TrainingSettings | ImportSettings, query_init: str | None) -> None:
     """Compare settings with what sentence-transformers wrote into the folders that a model starts from."""
     untied = not isinstance(settings, RankerRepresentation) and settings.untied
-    sides: dict[str, tuple[str, ...]] = {source: ("query", "passage")}
+    sides: dict[str, tuple[Side, ...]] = {source: ("query", "passage")}
     if untied and query_init:
         sides = {source: ("passage",), query_init: ("query",)}
     for folder, read_by in sides.items():
@@ -96,9 +98,9 @@ def _compare_with_folders(source: str, settings: TrainingSettings | ImportSettin
             raise InputError("\n".join(faults))
 
 
-def _check_weights(backbone: nn.Module, trained: bool) -> None:
+def _check_weights(backbone: PreTrainedModel, trained: bool) -> None:
     """Check the weights of a model that is used for the first time."""
-    origin = backbone.origin
+    origin = complete.origin_of(backbone)
     try:
         complete.check_finite(backbone)
         if not trained and (left := complete.foreign(backbone, origin.unused)):
@@ -113,28 +115,29 @@ def _check_weights(backbone: nn.Module, trained: bool) -> None:
 
 def origins(model: nn.Module) -> list[str]:
     """Return sentences for a log about where a model's weights come from."""
-    return [text for part in encoders(model) for text in part.backbone.origin.sentences()]
+    return [text for part in encoders(model) for text in complete.origin_of(part.backbone).sentences()]
 
 
 def save(model: nn.Module, settings: ModelSettings, tokenizer: str | Path, out: Path) -> None:
     """Write a model, its tokenizer and led.json into a folder that exists."""
     words = load_tokenizer(tokenizer)
     words.save_pretrained(out)
-    passage, query = (model.passage, model.query) if isinstance(model, BiEncoder) else (model, None)
+    passage, *queries = encoders(model)
     _save_encoder(passage, settings, out)
-    if isinstance(query, idf.BagOfWords):
-        if query.table:
-            idf.write_table(out / idf.FILE, query, words)
-    elif query is not None:
+    for query in queries:
         (out / QUERY).mkdir()
         _save_encoder(query, settings, out / QUERY)
+    if isinstance(model, BiEncoder) and isinstance(model.query, idf.BagOfWords) and model.query.table:
+        idf.write_table(out / idf.FILE, model.query, words)
     values = user_files.copied(settings, out).model_dump(mode="json", include=set(MODEL[settings.family].model_fields))
     (out / SETTINGS).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def _save_encoder(encoder: nn.Module, settings: ModelSettings, out: Path) -> None:
+def _save_encoder(encoder: Encoder, settings: ModelSettings, out: Path) -> None:
     merge_adapters(encoder.backbone, settings).save_pretrained(out)
-    (out / ORIGIN).write_text(json.dumps(encoder.backbone.origin.as_json(), indent=2) + "\n", encoding="utf-8")
+    (out / ORIGIN).write_text(
+        json.dumps(complete.origin_of(encoder.backbone).as_json(), indent=2) + "\n", encoding="utf-8"
+    )
     rest = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()
             if not name.startswith("backbone.")}  # fmt: skip
     if isinstance(settings, DenseRepresentation) and settings.encoder and rest:

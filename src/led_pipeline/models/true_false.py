@@ -10,11 +10,12 @@ import re
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from led_pipeline.files.errors import InputError
 from led_pipeline.models.backbone import PackedBatch, in_float32, start_token
+from led_pipeline.models.encoder import Encoder
 
 TEMPLATE = re.compile(r"(.*)\{query\}(.*)\{passage\}(.*)", re.DOTALL)
 
@@ -50,6 +51,7 @@ class Question:
 
     def ask(self, texts: PackedBatch, padding: int) -> tuple[Tensor, Tensor]:
         """Return the ids of the filled-in template (P, T) and their mask; the tokens of passages have the type 1."""
+        assert texts.types_N is not None, "a batch of pairs has token types"
         count, device = len(texts), texts.ids_N.device
         lengths = texts.cu_seqlens.diff().long()
         pair_N = torch.arange(count, device=device).repeat_interleave(lengths, output_size=len(texts.ids_N))
@@ -66,13 +68,13 @@ class Question:
         return ids_PT, mask_PT.long()
 
 
-class TrueFalseRanker(nn.Module):
+class TrueFalseRanker(Encoder):
     """An encoder-decoder that is asked a question about every query and passage.
 
     Source: monoT5 (arXiv:2003.06713); query, passage and template are cut into tokens apart.
     """
 
-    def __init__(self, backbone: nn.Module, question: Question):
+    def __init__(self, backbone: PreTrainedModel, question: Question):
         super().__init__()
         self.backbone, self.question = backbone, question
         in_float32(backbone.get_output_embeddings())  # as in `Ranker`: scores of half precision tie

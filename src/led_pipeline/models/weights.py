@@ -22,8 +22,9 @@ from transformers import (
     AutoModelForTextEncoding,
     BitsAndBytesConfig,
     PreTrainedConfig,
-    logging,
+    PreTrainedModel,
 )
+from transformers.utils import logging
 
 from led_pipeline.files.errors import InputError
 from led_pipeline.models import complete
@@ -50,7 +51,7 @@ def seed_of(settings: ModelSettings) -> int:
     return (settings.seed or 0) if isinstance(settings, Seeded) else 0
 
 
-def read_weights(source: str | Path, settings: ModelSettings) -> nn.Module:
+def read_weights(source: str | Path, settings: ModelSettings) -> PreTrainedModel:
     """Load the model that a stage's settings need, in float32 unless they say `load_in`.
 
     Its attribute `origin` names the tensors that are not from the source. Only a head that is trained (settings with
@@ -76,7 +77,7 @@ def _load_in(settings: ModelSettings) -> str | None:
     return settings.load_in if isinstance(settings, Optimisation) else None
 
 
-def _complete(source: str, settings: ModelSettings) -> nn.Module:
+def _complete(source: str, settings: ModelSettings) -> PreTrainedModel:
     """Read a model, without the prefix that a wrapper may have put before its names, and check that it is complete."""
     config = _config(source)
     kind, options = _kind(source, config, settings)
@@ -98,21 +99,21 @@ def _complete(source: str, settings: ModelSettings) -> nn.Module:
         if prefix := complete.wrapper(report, base, may_lack):
             conversions = getattr(model, "_weight_conversions", None)
             model, report = _load(kind, source, options | {"key_mapping": {f"^{re.escape(prefix)}": ""}}, settings)
-            model._weight_conversions = conversions  # or the prefix would be written again
+            vars(model)["_weight_conversions"] = conversions  # or the prefix would be written again
         complete.check(model, report, may_lack, may_be_new)
     except InputError as error:
         raise InputError(f"{_where(source)}: {error}{_advice(settings)}") from error
     lacking = [name for name in report.missing if may_lack(name)]
     if lacking and model.config.model_type in OPTIONAL_POOLER:
-        model.pooler = None
+        setattr(model, "pooler", None)  # noqa: B010  # it is a module, which mypy takes from being None
     new = [name for name in [*report.missing, *report.mismatched] if name not in lacking]
-    model.origin = complete.Origin(source, prefix, new, report.unexpected)
+    vars(model)["origin"] = complete.Origin(source, prefix, new, report.unexpected)
     return model
 
 
 def _load(
-    kind: type, source: str, options: Mapping[str, Any], settings: ModelSettings
-) -> tuple[nn.Module, complete.Report]:
+    kind: Any, source: str, options: Mapping[str, Any], settings: ModelSettings
+) -> tuple[PreTrainedModel, complete.Report]:
     with torch.random.fork_rng(devices=[]), model_folder.as_sentences(_where(source), model_folder.AGAIN):
         torch.manual_seed(seed_of(settings))
         model, info = kind.from_pretrained(
@@ -150,7 +151,7 @@ def _advice(settings: ModelSettings) -> str:
     return "; name the folder that this kind of model was saved into"
 
 
-def _kind(source: str, config: PreTrainedConfig, settings: ModelSettings) -> tuple[type, dict[str, Any]]:
+def _kind(source: str, config: PreTrainedConfig, settings: ModelSettings) -> tuple[Any, dict[str, Any]]:
     """Return the class of transformers that reads a stage's model, and the arguments of its from_pretrained."""
     quantised = _quantisation(source, settings) if _load_in(settings) else None
     options: dict[str, Any] = {"dtype": "float32"} | ({"quantization_config": quantised} if quantised else {})
@@ -169,9 +170,9 @@ def _without_scales(module: nn.Module, state: dict[str, Any], prefix: str, _: ob
         del state[key]
 
 
-def _encoder_kind(source: str, config: PreTrainedConfig, decoder: bool) -> type:
+def _encoder_kind(source: str, config: PreTrainedConfig, decoder: bool) -> Any:
     """Return the class that reads a model without a task: of an encoder-decoder its encoder, or all of it."""
-    encoders = AutoModelForTextEncoding._model_mapping
+    encoders: Any = AutoModelForTextEncoding._model_mapping
     encoder_alone = type(config) in encoders and "Encoder" in encoders[type(config)].__name__
     if decoder and not (config.is_encoder_decoder or encoder_alone):
         raise InputError(
@@ -236,7 +237,7 @@ def _is_head(name: str, base: str) -> bool:
     return not f"{name}.".startswith(f"{base}.") or ".pooler." in f"{name}."
 
 
-def add_adapter(backbone: nn.Module, source: str, settings: ModelSettings) -> None:
+def add_adapter(backbone: PreTrainedModel, source: str, settings: ModelSettings) -> None:
     """Put low-rank adapters beside a model's weights, if the settings ask for `lora`, and freeze all else.
 
     A ranker's classifier is trained whole. The adapters begin from the settings' seed.
@@ -268,7 +269,7 @@ def add_adapter(backbone: nn.Module, source: str, settings: ModelSettings) -> No
             raise InputError(
                 f"lora.targets: {fault} a {kind} model, whose linear layers are called {', '.join(names)}"
             ) from error
-    backbone.adapted_from = source
+    vars(backbone)["adapted_from"] = source
     for name, parameter in backbone.named_parameters():
         if _has_classifier(settings) and _is_head(name, backbone.base_model_prefix):
             parameter.requires_grad_(True)
@@ -276,22 +277,23 @@ def add_adapter(backbone: nn.Module, source: str, settings: ModelSettings) -> No
             parameter.data = parameter.data.float()  # beside quantised weights peft uses the type of the products
 
 
-def merge_adapters(backbone: nn.Module, settings: ModelSettings) -> nn.Module:
+def merge_adapters(backbone: PreTrainedModel, settings: ModelSettings) -> PreTrainedModel:
     """Return the float32 model to save, adapters merged.
 
     The adapters are merged into weights read again from the source, which are exact where those in memory are
     quantised.
     """
-    if not hasattr(backbone, "adapted_from"):
+    source: str | None = vars(backbone).get("adapted_from")
+    if source is None:
         return backbone
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    fresh = read_weights(backbone.adapted_from, settings.model_copy(update={"load_in": None}))
-    add_adapter(fresh, backbone.adapted_from, settings)
+    fresh = read_weights(source, settings.model_copy(update={"load_in": None}))
+    add_adapter(fresh, source, settings)
     trained = {name: p.detach().cpu() for name, p in backbone.named_parameters() if p.requires_grad}
     unknown = fresh.load_state_dict(trained, strict=False).unexpected_keys
     if unknown:
-        raise ValueError(f"the adapters of {backbone.adapted_from} cannot be merged: {', '.join(unknown)}")
+        raise ValueError(f"the adapters of {source} cannot be merged: {', '.join(unknown)}")
     for name, module in list(fresh.named_modules()):
         if isinstance(module, BaseTunerLayer):
             module.merge(safe_merge=True)

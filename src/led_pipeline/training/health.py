@@ -50,7 +50,7 @@ def lexicon_signs(
     Args:
         with_tokens: True at queries and passages that have a token, which alone count for the share; all unless given.
     """
-    signs = {}
+    signs: dict[str, Tensor] = {}
     sides = ("query", "queries", queries_BV), ("passage", "passages", passages_NV)
     for (one, side, weights), counts in zip(sides, with_tokens or (None, None), strict=True):
         terms = weights.detach().count_nonzero(dim=1).float()

@@ -49,7 +49,7 @@ class Training:
             files += filter(None, (self.validation.ranking, self.validation.queries, self.validation.qrels))
         files += [path for paths in self.teacher_vectors.values() for path in paths]
         files += [Path(file) for file in user_files.files(self.settings)]
-        validation = self.validation and self.validation.settings.model_dump(mode="json")
+        validation = self.validation.settings.model_dump(mode="json") if self.validation else None
         values = [VERSIONS["train"], self.settings.model_dump(mode="json"), validation, self.init]
         return fingerprint(
             [*values, [digest(file) for file in files], processes, *accelerate_file.kind(self.running.accelerate)]

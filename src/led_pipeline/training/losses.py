@@ -76,7 +76,7 @@ def flops(weights_NV: Tensor, *, threshold: int | None = None, slots: int = 1) -
     weights_NV = weights_NV.float().abs()
     if threshold is not None:
         weights_NV = weights_NV * (weights_NV.count_nonzero(dim=1) > threshold).unsqueeze(1)
-    return weights_NV.unflatten(0, (-1, slots)).mean(dim=0).square().sum()
+    return weights_NV.reshape(-1, slots, weights_NV.shape[1]).mean(dim=0).square().sum()
 
 
 def l1(weights_NV: Tensor) -> Tensor:
@@ -124,7 +124,9 @@ def ensemble(
     With `normalize` every system's scores of a query are brought to 0..1 first; the weights need not add up to 1.
     """
     parts = [min_max(scores, masked) if normalize else scores.float() for scores in systems]
-    total = sum(weight * part for weight, part in zip(weights, parts, strict=True))
+    total = parts[0] * weights[0]
+    for weight, part in zip(weights[1:], parts[1:], strict=True):
+        total = total + weight * part
     return scale * (total / sum(weights))
 
 

@@ -143,8 +143,8 @@ def retriever_loss(
         if isinstance(settings, LexiconObjective):
             _add_regularisers(loss, queries_BD, passages_ND[0], settings, step)
         if isinstance(settings, DenseObjective) and passes == 2:
-            columns = [among(s, candidates) for s in scores]
-            loss.add("dual", losses.dual(*columns, masks.among(candidates, device)), settings.dual_weight)
+            first, second = (among(s, candidates) for s in scores)
+            loss.add("dual", losses.dual(first, second, masks.among(candidates, device)), settings.dual_weight)
         if settings.extra_loss:
             masked = None if masks.masked_BN is None else masks.masked_BN.to(device)
             own_scores_BC = among(scores[0], "own")

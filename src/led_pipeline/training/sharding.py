@@ -16,6 +16,7 @@ from accelerate.utils import DistributedType, broadcast, is_deepspeed_available
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.fsdp import MixedPrecisionPolicy
+from transformers import PreTrainedModel
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from led_pipeline.files.errors import InputError
@@ -137,7 +138,7 @@ def _name_layers(plugin: FullyShardedDataParallelPlugin, model: nn.Module) -> No
     A class with the token embeddings cannot be a shard: lexicon stages use them outside of it.
     """
     parts = list(model.modules())
-    tables = {id(part.get_input_embeddings()) for part in parts if hasattr(part, "get_input_embeddings")}
+    tables = {id(part.get_input_embeddings()) for part in parts if isinstance(part, PreTrainedModel)}
     holding = {type(part).__name__ for part in parts if tables & {id(inner) for inner in part.modules()}}
     present = {type(part).__name__ for part in parts}
     lists = [part for part in parts if isinstance(part, nn.ModuleList)]
@@ -166,7 +167,8 @@ def load_weights(accelerator: Accelerator, model: nn.Module, weights: dict[str, 
     """Load all weights into a prepared model; all processes call it with the same ones."""
     if accelerator.is_fsdp2:
         options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
-        set_model_state_dict(model, weights if accelerator.is_main_process else {}, options=options)
+        local: dict[str, Any] = dict(weights) if accelerator.is_main_process else {}
+        set_model_state_dict(model, local, options=options)
         return
     together = nullcontext()
     if accelerator.distributed_type == DistributedType.DEEPSPEED:

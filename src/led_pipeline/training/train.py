@@ -179,7 +179,7 @@ def train(training: Training) -> None:
     owner = training.fingerprint(world) if accelerator.is_main_process else ""
     with closing(Checkpoints(training.checkpoints, owner, accelerator)) as checkpoints:
         start_trackers(accelerator, training)
-        validation = training.validation and training.validation.settings
+        validation = training.validation.settings if training.validation else None
         plan = build_plan(settings, training.running, data.trainset.examples, validation)
         fit(accelerator, model, loss_of(settings, data, size, accelerator), plan, checkpoints, validate)
         trained = unsharded()

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from led_pipeline.data.pools import judged_grades, unjudged, with_own
-from led_pipeline.data.tables import Ragged, Ranking, read_column, read_ranking
+from led_pipeline.data.ragged import Ragged
+from led_pipeline.data.tables import Ranking, read_column, read_ranking
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.inference import batches
 from led_pipeline.models.bi_encoder import encoder_of
