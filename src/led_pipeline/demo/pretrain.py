@@ -83,9 +83,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     )
     names = {f"{token.strip('[]').lower()}_token": token for token in SPECIAL}
     inputs = ["input_ids", "token_type_ids", "attention_mask"]  # other libraries pass token types only if listed
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers has no types
-        tokenizer_object=tokenizer, model_input_names=inputs, **names
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_input_names=inputs, **names)
 
 
 def _word_pieces(pieces: dict[str, int] | None = None) -> Tokenizer:
@@ -177,7 +175,7 @@ def build_model(embeddings: NDArray[np.float32], settings: PretrainSettings) -> 
         hidden_dropout_prob=settings.dropout,
         attention_probs_dropout_prob=settings.dropout,
     )
-    model = BertForMaskedLM(config)  # type: ignore[no-untyped-call]  # transformers has no types
+    model = BertForMaskedLM(config)
     # With this constant a normalised vector keeps the scale of the embeddings.
     constant = (hidden / RESERVED) ** 0.5
     words = model.bert.embeddings.word_embeddings.weight
