@@ -6,8 +6,8 @@ Every seed is a separate run of `snakemake led_final`: results/<dataset> for the
 of `make demo`), results/<dataset>_seed<seed> for the others. Finished files are not made again. The seed decides the
 order of the examples, the drawn negatives and the models' random numbers, not the data. The default pairs are those of
 the recipe's `evaluation.compare`. The first table has each system's mean MRR@10 per seed, the second each pair's
-difference and the randomisation test of `led_pipeline.evaluation.evaluate`, paired by query; its lines `mean` average
-each query's values over the seeds first, so that one query counts once.
+difference and the randomisation test of `led_pipeline.evaluation.significance`, paired by query; its lines `mean`
+average each query's values over the seeds first, so that one query counts once.
 """
 
 import argparse
@@ -20,7 +20,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from led_pipeline.evaluation.evaluate import PerQuery, compare, read_per_query
+from led_pipeline.evaluation.evaluate import read_per_query
+from led_pipeline.evaluation.measures import PerQuery
+from led_pipeline.evaluation.significance import compare
 
 MEASURE = "MRR@10"
 ALL = "mean"

@@ -25,7 +25,8 @@ from led_pipeline.data.formats.score_files import read_scores
 from led_pipeline.data.formats.templates import Template
 from led_pipeline.data.formats.texts import read_corpus, read_queries, read_titles, read_tsv
 from led_pipeline.evaluation import published as report_published
-from led_pipeline.evaluation.evaluate import measure, read_per_query
+from led_pipeline.evaluation.evaluate import read_per_query
+from led_pipeline.evaluation.measures import measure
 from led_pipeline.fetch.sources import read_source
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json

@@ -169,10 +169,10 @@ COUNTED = {
                 {"system": "lex_warmup", "last": 2},
             ],
             "stages.led_rt.more_positives": {"scores": "extra", "min_score": 3},
-            "stages.led.teachers": [{"stage": name, "loss": "kl"} for name in ("cross", "margins", "labels")],
-            "stages.led_rt.negatives": [{"system": "labels", "max_score": 3}, "bm25"],
+            "stages.led.teachers": [{"stage": name, "loss": "kl"} for name in ("cross", "margins", "qrels")],
+            "stages.led_rt.negatives": [{"system": "qrels", "max_score": 3}, "bm25"],
             "stages.led_rt.positive_from": "highest",
-            "stages.led_rt.teachers.0": {"stage": "labels", "loss": "kl", "candidates": "batch"},
+            "stages.led_rt.teachers.0": {"stage": "qrels", "loss": "kl", "candidates": "batch"},
             "stages.led.only_scored": True,
         },
     ),
@@ -614,7 +614,7 @@ def test_a_validation_by_another_measure_trains_again_and_the_default_does_not(f
 
 
 def test_a_validation_on_judged_passages_searches_nothing_for_itself(tmp_path):
-    judged = WorkflowCopy(tmp_path).plan("led_final", config=changed(SHORT, {"validation.system": "judged"}))
+    judged = WorkflowCopy(tmp_path).plan("led_final", config=changed(SHORT, {"validation.system": "qrels"}))
     assert not [file for file in judged.outputs if ".top" in file]
     assert "train" in judged.counts
 

@@ -30,7 +30,7 @@ TERMS = {
         "splade_doc": {"contrastive", "kl_cross", "flops_passages", "anti_zero"},
     },
     "opensearch-sparse": {"student": {"kl_dense_teacher_sparse_teacher_batch", "flops_passages"}},
-    "trove": {"contriever": {"contrastive"}, "graded": {"kl_labels_batch"}},
+    "trove": {"contriever": {"contrastive"}, "graded": {"kl_qrels_batch"}},
     # The last, since its texts are others: what the first three share is made anew.
     "openmatch": {"first_round": {"contrastive"}, "second_round": {"contrastive"}, "reranker": {"contrastive"}},
 }

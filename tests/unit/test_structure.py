@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "demo": ["files", "jobs", "recipe", "data"],
     "models": ["files", "jobs", "user_code", "recipe", "pretrained", "data"],
     "inference": ["files", "jobs", "recipe", "data", "models"],
-    "training": ["files", "jobs", "user_code", "versions", "recipe", "data", "models", "inference"],
+    "training": ["files", "jobs", "user_code", "versions", "recipe", "data", "models", "inference", "evaluation"],
     "search": ["files", "jobs", "recipe", "data", "data.formats"],
     "evaluation": ["files", "jobs", "recipe", "data", "data.formats"],
     "report": ["columns", "files", "jobs", "recipe", "versions", "data", "data.formats", "evaluation"],

@@ -40,7 +40,7 @@ from led_pipeline.recipe import arguments, needs
 from led_pipeline.recipe.arguments import option
 from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.load import load_recipe, trained_in
-from led_pipeline.recipe.values import LABELS
+from led_pipeline.recipe.schema import QRELS
 from led_pipeline.versions import VERSIONS
 
 
@@ -57,7 +57,8 @@ def checked_recipe():
         for fault in repeated_keys(Path(path)):
             raise InputError(fault)
     # The user's code that a finished stage learned with may have been moved since.
-    return load_recipe(config, trained=lambda dataset: trained_in(Layout.of(dataset).root))
+    quiet = not workflow.is_main_process
+    return load_recipe(config, trained=lambda dataset: trained_in(Layout.of(dataset).root), quiet=quiet)
 
 
 RECIPE = speaking(checked_recipe)
@@ -88,7 +89,7 @@ def any_of(names):
 
 wildcard_constraints:
     stage=any_of(RECIPE.stages),
-    system=any_of([*needs.systems(RECIPE), *DATASET.negatives, *DATASET.scores, LABELS]),
+    system=any_of([*needs.systems(RECIPE), *DATASET.negatives, *DATASET.scores, QRELS]),
     split=any_of(DATASET.splits),
     part=any_of(map(re.escape, needs.parts(RECIPE))),
     shard=any_of(map(str, range(DATASET.shards))),

@@ -58,10 +58,10 @@ rule store_scores:
 
 
 rule published_pool:
-    """Negatives that somebody published for the training queries, or `labels`: the judged passages with their grades."""
+    """Negatives that somebody published for the training queries, or `qrels`: the judged passages with their grades."""
     input:
         negatives=lambda wildcards: (
-            [] if wildcards.system == LABELS else FILES.source_inputs(DATASET.negatives[wildcards.system])
+            [] if wildcards.system == QRELS else FILES.source_inputs(DATASET.negatives[wildcards.system])
         ),
         queries=LAYOUT.queries("train"),
         passages=LAYOUT.passages,
@@ -72,16 +72,16 @@ rule published_pool:
     log:
         LAYOUT.log("pools/{system}"),
     wildcard_constraints:
-        system=any_of([*DATASET.negatives, LABELS]),
+        system=any_of([*DATASET.negatives, QRELS]),
     conda:
         ENV
     resources:
         **CPU,
     params:
-        what=lambda wildcards: ("judged" if wildcards.system == LABELS else "published"),
+        what=lambda wildcards: ("judged" if wildcards.system == QRELS else "published"),
         negatives=lambda wildcards, output: (
             ""
-            if wildcards.system == LABELS
+            if wildcards.system == QRELS
             else option("--negatives", FILES.source(DATASET.negatives[wildcards.system]))
         ),
         content=lambda wildcards: content_of_files(negatives=DATASET.negatives.get(wildcards.system)),
@@ -188,7 +188,7 @@ rule score_with_stored:
     log:
         LAYOUT.log("trainsets/{stage}.{system}.{shard}"),
     wildcard_constraints:
-        system=any_of([*DATASET.scores, LABELS]),
+        system=any_of([*DATASET.scores, QRELS]),
     conda:
         ENV
     resources:

@@ -5,9 +5,9 @@ Run as `python -m led_pipeline.data.collection passages --format msmarco --colle
 --passages passages.parquet --skip --out-queries FILE --out-qrels FILE --provenance FILE`.
 
 With `--repair-encoding`, texts that were encoded twice are decoded (module `repair`), and the provenance counts them.
-A split keeps the queries that its qrels name, or all of them without qrels, in file order. Every line that is left out
-is counted in the provenance; a line with a defect stops the command unless `--skip` names that kind. Nothing is
-published before all of its input is read. Memory: the ids seen, about 1 GB for 8.8 million passages.
+A split keeps the queries of its qrels, or all queries without qrels, in file order. The provenance counts every line
+that is left out; a line with a defect stops the command unless `--skip` names that kind of defect. No output is
+published before all of its input is read. Memory: the ids, about 1 GB for 8.8 million passages.
 """
 
 import argparse
@@ -39,12 +39,12 @@ QUERIES: dict[str, Reader] = {"msmarco": read_tsv, "beir": read_queries}
 
 
 def read_texts(reader: Reader, path: Path, problems: Problems, template: Template | None) -> Iterator[Text]:
-    """Read texts; those of JSON lines may be made by a template out of all fields of a line."""
+    """Read texts; with a template, those of JSON lines are rendered from the fields of a line."""
     return reader(path, problems) if template is None or reader is read_tsv else reader(path, problems, template)
 
 
-def filled(template: Template, path: Path, columns: dict[str, list[str]]) -> list[str]:
-    """Return the texts that a template makes of columns, by their names: those of a tab-separated file."""
+def rendered(template: Template, path: Path, columns: dict[str, list[str]]) -> list[str]:
+    """Return the texts that a template renders from the columns of a tab-separated file."""
     try:
         rows = zip(*columns.values(), strict=True)
         return [template.render(dict(zip(columns, row, strict=True))) for row in rows]
@@ -52,8 +52,8 @@ def filled(template: Template, path: Path, columns: dict[str, list[str]]) -> lis
         raise InputError(f"{path}: {error}") from error
 
 
-def shown(rows: Iterable[tuple[int, str, str]], path: Path, problems: Problems) -> tuple[list[str], list[str]]:
-    """Return the ids and texts of those (line, id, text) whose text shows something; the others are a defect."""
+def not_blank(rows: Iterable[tuple[int, str, str]], path: Path, problems: Problems) -> tuple[list[str], list[str]]:
+    """Return the ids and texts of the (line, id, text) rows whose text is not blank; blank ones are a defect."""
     ids, texts = [], []
     for line, name, text in rows:
         if is_blank(text):
@@ -64,14 +64,14 @@ def shown(rows: Iterable[tuple[int, str, str]], path: Path, problems: Problems) 
     return ids, texts
 
 
-def distinct(rows: Iterable[Text], path: Path, problems: Problems, seen: set[str]) -> Iterator[Text]:
-    """Pass on the texts whose id is new, and add it to `seen`."""
+def distinct(rows: Iterable[Text], path: Path, problems: Problems, ids: set[str]) -> Iterator[Text]:
+    """Yield the texts whose id is not in `ids` yet, and add it."""
     for row in rows:
-        if row[1] in seen:
-            fault = f"id '{row[1]}' stands on an earlier line too, expected every id once"
+        if row[1] in ids:
+            fault = f"id '{row[1]}' is on an earlier line too, expected every id once"
             problems.add("duplicate_id", path, row[0], fault)
         else:
-            seen.add(row[1])
+            ids.add(row[1])
             yield row
 
 
@@ -83,53 +83,53 @@ def prepare_passages(
     out: Path,
     repair: Repair,
     template: Template | None = None,
-) -> dict:
+) -> dict[str, Any]:
     """Write passages.parquet in file order and return its provenance.
 
-    A passage without a title gets an empty one. A title whose passage is missing is dropped and counted.
+    A passage without a title gets an empty one. A title without a passage is dropped and counted.
     """
     if titles and form == "beir":
         raise InputError("dataset.titles: a BEIR corpus holds its own titles; remove this key, or use format: msmarco")
     problems = Problems(skip)
     counts: Counter[str] = Counter()
-    seen: set[str] = set()
+    all_ids: set[str] = set()
     joined = Titles(titles, problems) if titles else None
 
-    def batches() -> Iterator[dict[str, list[str]]]:
-        texts_read = read_texts(PASSAGES[form], collection, problems, template)
-        rows = distinct(texts_read, collection, problems, seen)
+    def batches() -> Iterator[dict[str, list[str] | list[int]]]:
+        file_texts = read_texts(PASSAGES[form], collection, problems, template)
+        rows = distinct(file_texts, collection, problems, all_ids)
         while batch := list(islice(rows, ROW_GROUP)):
-            lines, ids, own_titles, texts = (list(column) for column in zip(*batch, strict=True))
-            column = [joined.take(pid) for pid in ids] if joined else own_titles
+            ids, texts = [row[1] for row in batch], [row[3] for row in batch]
+            column = [joined.take(pid) for pid in ids] if joined else [row[2] for row in batch]
             counts["passages_without_title"] += column.count("")
             counts.update({"titles_of_a_dash": column.count("-")} if "-" in column else {})
             if template and form == "msmarco":
-                texts = filled(template, collection, {"id": ids, "title": column, "text": texts})
-                ids, texts = shown(zip(lines, ids, texts, strict=True), collection, problems)
+                texts = rendered(template, collection, {"id": ids, "title": column, "text": texts})
+                ids, texts = not_blank(zip([row[0] for row in batch], ids, texts, strict=True), collection, problems)
                 column = [""] * len(texts)
             counts["passages"] += len(ids)
             yield with_contents({"id": ids, "title": repair(column, "titles"), "text": repair(texts, "passages")})
-        counts["titles_without_passage"] = joined.finish(seen) if joined else 0
-        if joined and joined.read and not joined.taken:
+        counts["titles_without_passage"] = joined.finish(all_ids) if joined else 0
+        if joined and joined.read and not joined.matched:
             raise InputError(
-                f"{titles}: none of its {joined.read:,} ids is in {collection}; take the titles that were made for it"
+                f"{titles}: none of its {joined.read:,} ids is in {collection}; take the titles of this collection"
             )
-        # Inside the stream, so that a bad line keeps the file from being published.
+        # Inside the stream, so that a bad line prevents the file from being published.
         problems.check()
         if not counts["passages"]:
             raise InputError(f"{collection}: no passage in it, expected at least one; check dataset.collection")
 
     write_strings(out, batches(), ["id", "title", "text", CONTENT])
-    made = provenance([collection, titles], counts, problems, repair)
-    return made | {"titles": made["inputs"][1] if titles else None}
+    record = provenance([collection, titles], counts, problems, repair)
+    return record | {"titles": record["inputs"][1] if titles else None}
 
 
 def judgements(
     rows: list[Judgement], qrels: Path, queries: Collection[str], passages: Path, problems: Problems
 ) -> dict[str, dict[str, int]]:
-    """Return the grades by qid and pid; a judgement whose query or passage is missing is a defect."""
-    known = rows_of(passages, {pid for _, _, pid, _ in rows})
-    lost = {pid for _, _, pid, _ in rows} - known.keys()
+    """Return the grades by qid and pid; a judgement without its query or passage is a defect."""
+    judged = {pid for _, _, pid, _ in rows}
+    lost = judged - rows_of(passages, judged).keys()
     twins = {"query": look_alikes({qid for _, qid, _, _ in rows} - set(queries), queries)}
     twins["passage"] = look_alikes(lost, every_id(passages))
     grades: dict[str, dict[str, int]] = {}
@@ -137,13 +137,13 @@ def judgements(
         if qid in queries and pid not in lost:
             grades.setdefault(qid, {})[pid] = grade
             continue
-        name, what, where = (pid, "passage", "in the collection")
+        name, kind, where = (pid, "passage", "in the collection")
         if qid not in queries:
-            name, what, where = (qid, "query", "among the queries")
-        fault, twin = f"{what} {spelled(name)} is judged but not {where}", twins[what].get(name)
+            name, kind, where = (qid, "query", "among the queries")
+        fault, twin = f"{kind} {spelled(name)} is judged but not {where}", twins[kind].get(name)
         hint = f", where {spelled(twin)} is; write ids in one way" if twin else ""
-        problems.add(f"qrel_without_{what}", qrels, line, fault + (hint or ", expected its text there"))
-        if twin and problems.skips(f"qrel_without_{what}"):
+        problems.add(f"qrel_without_{kind}", qrels, line, fault + (hint or ", expected its text there"))
+        if twin and problems.skips(f"qrel_without_{kind}"):
             problems.note("look_alike", qrels)
     return grades
 
@@ -152,44 +152,43 @@ def prepare_split(
     files: tuple[Path, Path | None, Path],
     form: str,
     skip: Collection[str],
-    which: Selection,
+    selection: Selection,
     outputs: tuple[Path, Path],
     repair: Repair,
     template: Template | None = None,
-) -> dict:
+) -> dict[str, Any]:
     """Write the queries table and the TREC qrels of one split and return their provenance.
 
     Args:
         files: queries, qrels (or None) and passages.parquet.
-        outputs: the queries table and the qrels, which are empty if there are none to read.
+        outputs: the queries table and the qrels file, which is empty without input qrels.
     """
     queries, qrels, passages = files
     problems = Problems(skip)
-    seen: set[str] = set()
-    texts_read = read_texts(QUERIES[form], queries, problems, template)
-    read = [(line, qid, text) for line, qid, _, text in distinct(texts_read, queries, problems, seen)]
+    file_texts = distinct(read_texts(QUERIES[form], queries, problems, template), queries, problems, set())
+    lines = [(line, qid, text) for line, qid, _, text in file_texts]
     if template and form == "msmarco":
-        lines, ids, texts = zip(*read, strict=True) if read else ((), (), ())
-        made = filled(template, queries, {"id": list(ids), "text": list(texts)})
-        read = [*zip(lines, ids, made, strict=True)]
-    texts = dict(zip(*shown(read, queries, problems), strict=True))
+        columns = {"id": [qid for _, qid, _ in lines], "text": [text for _, _, text in lines]}
+        new_texts = rendered(template, queries, columns)
+        lines = [(line, qid, text) for (line, qid, _), text in zip(lines, new_texts, strict=True)]
+    texts = dict(zip(*not_blank(lines, queries, problems), strict=True))
     rows = list(read_qrels(qrels, problems)) if qrels else []
     grades = judgements(rows, qrels, texts, passages, problems) if qrels else None
     problems.check()
-    kept, counts = select(texts, grades, which)
-    if not kept:
+    selected, counts = select(texts, grades, selection)
+    if not selected:
         raise InputError(f"{qrels or queries}: no query of {queries} is left, expected at least one that is judged")
-    ids = [qid for qid in texts if qid in kept]
-    lines = [(qid, pid, grade) for qid in ids for pid, grade in grades[qid].items()] if grades else []
+    ids = [qid for qid in texts if qid in selected]
+    judged = [(qid, pid, grade) for qid in ids for pid, grade in grades[qid].items()] if grades else []
     column = repair((texts[qid] for qid in ids), "queries")
     write_strings(outputs[0], [{"id": ids, "text": column}], ["id", "text"])
-    write_qrels(outputs[1], lines)
-    named = {qid for _, qid, _, _ in rows if qid in texts}
+    write_qrels(outputs[1], judged)
+    in_qrels = {qid for _, qid, _, _ in rows if qid in texts}
     counts.update(
         queries=len(ids),
         queries_read=len(texts),
-        queries_that_lost_all_judgements=len(named - (grades or {}).keys()),
-        judgements=len(lines),
+        queries_that_lost_all_judgements=len(in_qrels - (grades or {}).keys()),
+        judgements=len(judged),
         judgements_read=len(rows),
     )
     return provenance([queries, qrels], counts, problems, repair)
@@ -198,7 +197,7 @@ def prepare_split(
 def provenance(
     inputs: Iterable[Path | None], counts: Counter[str], problems: Problems, repair: Repair
 ) -> dict[str, Any]:
-    """Describe what was read, as it was named and by its hash, what was kept and left out, and what was repaired."""
+    """Describe the inputs (path and hash), the counts of texts kept and left out, and the repaired texts."""
     counts.update(repair.changed)
     for name, count in sorted(counts.items()):
         print(f"{name.replace('_', ' ')}: {count:,}")
@@ -228,9 +227,11 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name)
         command.add_argument("--format", choices=list(PASSAGES), required=True)
         command.add_argument("--skip", nargs="*", choices=DEFECTS, default=[], help="defects to leave out and count")
-        command.add_argument("--repair-encoding", action="store_true", help="decode what was encoded twice")
-        command.add_argument("--template", help="how a text is made of a record's fields: '{title} {text}'")
-        command.add_argument("--missing", choices=["error", "empty"], default="error", help="fields of the template")
+        command.add_argument("--repair-encoding", action="store_true", help="decode texts that were encoded twice")
+        command.add_argument("--template", help="template of a text, with field names in braces: '{title} {text}'")
+        command.add_argument(
+            "--missing", choices=["error", "empty"], default="error", help="for fields that a record lacks"
+        )
         command.add_argument("--provenance", type=Path, required=True)
         if name == "passages":
             command.add_argument("--collection", type=Path, required=True)
@@ -243,7 +244,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--positive", action="store_true", help="only queries with a grade above 0")
             command.add_argument("--limit", type=int, help="a seeded sample of this many queries")
             command.add_argument("--seed", type=int, default=42)
-            command.add_argument("--held-out", type=int, default=0, help="queries of the sample that others have")
+            command.add_argument("--held-out", type=int, default=0, help="queries of the sample that other splits have")
             command.add_argument("--out-queries", type=Path, required=True)
             command.add_argument("--out-qrels", type=Path, required=True)
     return parser
@@ -253,14 +254,14 @@ def main() -> None:
     a = _parser().parse_args()
     template = Template(a.template, a.missing) if a.template else None
     if a.command == "passages":
-        made = prepare_passages(a.collection, a.titles, a.format, a.skip, a.out, Repair(a.repair_encoding), template)
+        record = prepare_passages(a.collection, a.titles, a.format, a.skip, a.out, Repair(a.repair_encoding), template)
     else:
-        which = Selection(a.positive, a.limit, a.seed, a.held_out)
+        selection = Selection(a.positive, a.limit, a.seed, a.held_out)
         files, outputs = (a.queries, a.qrels, a.passages), (a.out_queries, a.out_qrels)
-        made = prepare_split(files, a.format, a.skip, which, outputs, Repair(a.repair_encoding), template)
-        made["selection"] = vars(which)
-    made["template"] = a.template
-    write_json(a.provenance, made)
+        record = prepare_split(files, a.format, a.skip, selection, outputs, Repair(a.repair_encoding), template)
+        record["selection"] = vars(selection)
+    record["template"] = a.template
+    write_json(a.provenance, record)
 
 
 if __name__ == "__main__":

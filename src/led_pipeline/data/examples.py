@@ -1,4 +1,4 @@
-"""Examples: the rows of a trainset, which `trainset` draws and a training reads by row number."""
+"""Read and write the examples of a trainset, which `trainset` draws and a training reads by row number."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -31,17 +31,16 @@ class Trainset:
 
     @classmethod
     def read(cls, path: Path) -> "Trainset":
-        """Map a trainset into memory.
+        """Memory-map a trainset.
 
         Raises:
             InputError: the file cannot be read.
         """
         columns, metadata = read_arrow(path)
-        query, ragged = columns.pop("query"), {name: c for name, c in columns.items() if isinstance(c, Ragged)}
-        assert isinstance(query, np.ndarray), path  # as `write` writes it
-        scores = {name.removeprefix(SCORE): column for name, column in ragged.items() if name.startswith(SCORE)}
-        optional = ragged.get("texts"), ragged.get("positives")
-        return cls(query, ragged["passages"], int(metadata["examples"]), *optional, scores)
+        scores = {name.removeprefix(SCORE): columns.ragged(name) for name in columns if name.startswith(SCORE)}
+        texts, positives = (columns.ragged(name) if name in columns else None for name in ("texts", "positives"))
+        examples = int(metadata["examples"])
+        return cls(columns.flat("query"), columns.ragged("passages"), examples, texts, positives, scores)
 
     def write(self, path: Path) -> None:
         """Write the examples, atomically."""

@@ -1,4 +1,4 @@
-"""Opened: the binary files between stages, and a sentence that names the one that is damaged."""
+"""Open the binary files between stages; an error names the damaged file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,18 +16,18 @@ OURS = "a file of this pipeline; remove it to have it made again"
 
 @contextmanager
 def parquet(path: Path | str) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file for as long as the block takes; what reading it raises is an `InputError`."""
+    """Open a Parquet file for the length of the block; errors while reading it become an `InputError`."""
     with reading(path, OURS), pq.ParquetFile(path) as file:
         yield file
 
 
 def arrow(path: Path | str) -> pa.Table:
-    """Map an Arrow file."""
+    """Memory-map an Arrow file."""
     with reading(path, OURS):
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
 def matrix(path: Path | str, mapped: bool = True) -> NDArray:
-    """Map, or read, an array of a .npy file."""
+    """Memory-map, or read, the array of a .npy file."""
     with reading(path, OURS, also=(ValueError,)):
         return np.load(path, mmap_mode="r" if mapped else None)

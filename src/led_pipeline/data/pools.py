@@ -1,9 +1,9 @@
-"""Pools: what one system ranked best for each training query, without the judged passages and copies of positives.
+"""Build a system's pool of negatives: its best passages per training query, without judged ones or copies of positives.
 
 Run as `python -m led_pipeline.data.pools ranking --ranking R --queries Q --passages P --qrels F --depth 200 --out
-POOL`, or with `published --negatives FILE` in place of `ranking --ranking R` for negatives that somebody published.
-With `judged` there, the judged passages make the pool, with their grades as scores; a trainset leaves out those that
-are its positives, and their copies. A copy has the text of a passage with a grade above 0 (module `same_text`).
+POOL`. `published --negatives FILE` in place of `ranking --ranking R` takes negatives that somebody published;
+`judged` in its place makes a pool of the judged passages themselves, with their grades as scores, from which a trainset
+leaves out its positives and their copies. A copy has the text of a passage with a grade above 0 (module `same_text`).
 """
 
 import argparse
@@ -29,32 +29,33 @@ from led_pipeline.files.atomic import write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
 
-LOOKED_UP = 4_000_000  # published negatives or scores whose rows are looked up at once
+LOOKED_UP = 4_000_000  # number of published negatives or scores whose rows are looked up at once
 
 _ENTRY = np.dtype([("row", np.int32), ("score", np.float32)])
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What is no negative of a query, by query row."""
+    """Passages that cannot be negatives, by query row."""
 
-    passages: dict[int, set[int]]  # by row: in general the judged ones
-    texts: dict[int, set[int]] = field(default_factory=dict)  # by the first row with the text: those of its positives
-    first_rows: NDArray[np.int32] | None = None  # of all passages, where there are such texts
+    passages: dict[int, set[int]]  # passage rows, in general those of the judged passages
+    texts: dict[int, set[int]] = field(default_factory=dict)  # first rows with the texts of the query's positives
+    first_rows: NDArray[np.int32] | None = None  # for every passage, the first row with its text; needed with `texts`
 
     def stays(self, query: int, passages: NDArray[np.int32]) -> tuple[NDArray[np.int64], int]:
-        """Return the positions of a ranking's passages that stay, and how many others only their text keeps out."""
-        there = unjudged(passages, self.passages.get(query, ()), None)
-        if not (texts := self.texts.get(query)):
-            return there, 0
-        others = there[~np.isin(self.first_rows[passages[there]], list(texts))]
-        return others, len(there) - len(others)
+        """Return the positions of the passages that remain, and how many were dropped for their text alone."""
+        remaining = unjudged(passages, self.passages.get(query, ()), None)
+        texts = self.texts.get(query)
+        if self.first_rows is None or not texts:
+            return remaining, 0
+        others = remaining[~np.isin(self.first_rows[passages[remaining]], list(texts))]
+        return others, len(remaining) - len(others)
 
 
 def unjudged(passages: NDArray[np.int32], judged: Collection[int], depth: int | None) -> NDArray[np.int64]:
-    """Return the positions of the first `depth` passages of a ranking (best first) that are not judged, or of all.
+    """Return the positions of the first `depth` passages (None: all) of a ranking, best first, that are not judged.
 
-    What is to be left out for another reason may stand in place of the judged ones.
+    `judged` may also hold passages to leave out for another reason.
     """
     if depth is not None and depth < 1:
         raise ValueError(f"depth must be at least 1, got {depth}")
@@ -62,7 +63,7 @@ def unjudged(passages: NDArray[np.int32], judged: Collection[int], depth: int | 
 
 
 def judged_grades(qrels: Path, queries: Path, passages: Path) -> dict[int, dict[int, int]]:
-    """Return the grades of the passages judged for each query, queries and passages as rows."""
+    """Return the grades of the judged passages of each query: query row -> passage row -> grade."""
     judged = load_qrels(qrels)
     query_rows = rows_of(queries, judged)
     rows = rows_of(passages, {pid for grades in judged.values() for pid in grades})
@@ -73,51 +74,59 @@ def judged_grades(qrels: Path, queries: Path, passages: Path) -> dict[int, dict[
     }
 
 
-Named = tuple[str, list[str], Sequence[float]]  # query id; passage ids, best first; scores
+RankedIds = tuple[str, list[str], Sequence[float]]  # query id; passage ids, best first; scores
 
 
 def with_own(judged: dict[int, set[int]], queries: Path, passages: Path) -> dict[int, set[int]]:
-    """Return the rows of judged passages by query row, joined by the passage that has the query's own id."""
+    """Return the judged passages by query row, with the passage that has the id of the query added."""
     ids = read_column(queries, "id")
     rows = rows_of(passages, ids)
-    own = {query: {rows[name]} for query, name in enumerate(ids) if name in rows}
-    return {query: judged.get(query, set()) | own.get(query, set()) for query in judged.keys() | own.keys()}
+    same_id = {query: {rows[name]} for query, name in enumerate(ids) if name in rows}
+    return {query: judged.get(query, set()) | same_id.get(query, set()) for query in judged.keys() | same_id.keys()}
 
 
 def judged_lists(grades: dict[int, dict[int, int]]) -> Iterator[Ranked]:
-    """Yield each query's judged passages, the highest grade first and among equals the first row, with their grades."""
-    for query, found in sorted(grades.items()):
-        rows = sorted(found, key=lambda row: (-found[row], row))
-        yield query, np.array(rows, dtype=np.int32), np.array([found[row] for row in rows], dtype=np.float32)
+    """Yield each query's judged passages with their grades, the highest grade first; ties are in row order."""
+    for query, grade_of in sorted(grades.items()):
+        rows = sorted(grade_of, key=lambda row: (-grade_of[row], row))
+        yield query, np.array(rows, dtype=np.int32), np.array([grade_of[row] for row in rows], dtype=np.float32)
 
 
 def published(path: Path, queries: Path, passages: Path, folder: Path) -> Iterator[Ranked]:
-    """Yield the passages of a published file, best first, in row order; scores fall by 1, since such files hold none.
+    """Yield the ranked passages of a published file in row order; scores fall by 1, since such files hold none.
 
-    A passage that comes again for a query is left out. Errors and the temporary file are those of `in_row_order`.
+    A passage that is repeated for a query is dropped. Errors and the temporary file are those of `in_row_order`.
     """
-    lists = ((qid, pids, np.zeros(len(pids), dtype=np.float32)) for qid, pids in read_negatives(path))
+    lists = ((qid, pids, [0.0] * len(pids)) for qid, pids in read_negatives(path))
     for query, rows, _ in in_row_order(lists, path, queries, passages, folder):
         once = rows[np.sort(np.unique(rows, return_index=True)[1])]
         yield query, once, -np.arange(len(once), dtype=np.float32)
 
 
-def in_row_order(lists: Iterable[Named], path: Path, queries: Path, passages: Path, folder: Path) -> Iterator[Ranked]:
-    """Yield the lists of a file by row numbers, in the order of the query rows.
+def in_row_order(
+    lists: Iterable[RankedIds], path: Path, queries: Path, passages: Path, folder: Path
+) -> Iterator[Ranked]:
+    """Yield the lists of a file with row numbers for ids, in the order of the query rows.
 
-    Queries that are not in the dataset are left out and counted (a subset of the queries is common); a passage that is
-    not there is an error, since it means that file and collection do not belong together. What is read waits in a
-    temporary file in `folder`, 8 bytes a passage, since the file may have an order of its own; the lists of a query
-    that comes several times are joined.
+    Queries outside the dataset are dropped and counted (a dataset may be a subset); a passage outside the collection is
+    an error, since file and collection then do not belong together. As the file may be in any order, the lists are
+    buffered in a temporary file in `folder`, 8 bytes a passage; several lists of one query are joined.
     """
     query_rows = {name: row for row, name in enumerate(read_column(queries, "id"))}
     strangers: set[str] = set()
-    known = (part for part in lists if part[0] in query_rows or strangers.add(part[0]))
+
+    def of_dataset() -> Iterator[RankedIds]:
+        for part in lists:
+            if part[0] in query_rows:
+                yield part
+            else:
+                strangers.add(part[0])
+
     with parquet(passages) as table:
         ids = table.read(columns=["id"])["id"].combine_chunks()
     places, first = array("q"), 0  # query row, first entry and number of entries of each list
     with tempfile.TemporaryFile(dir=folder) as file:
-        for names, pids, scores in _looked_up(known):
+        for names, pids, scores in _blocks(of_dataset()):
             rows = pc.index_in(pa.array(list(chain.from_iterable(pids)), type=pa.string()), value_set=ids)
             lengths = [len(part) for part in pids]
             if rows.null_count:
@@ -149,60 +158,63 @@ def in_row_order(lists: Iterable[Named], path: Path, queries: Path, passages: Pa
 
 
 def passed_over(path: Path, strangers: set[str], queries: Iterable[str]) -> str:
-    """Return the sentence about the queries of a file that are none of the dataset's."""
+    """Return the sentence about the queries of a file that are not in the dataset."""
     twins = look_alikes(strangers, queries)
-    said = f"{path}: {len(strangers):,} queries passed over, since they are none of the dataset's"
+    sentence = f"{path}: {len(strangers):,} queries dropped, since they are not in the dataset"
     if twins:
         one, other = next(iter(twins.items()))
-        said += f"; {len(twins):,} of them are written in another way ({spelled(one)} for {spelled(other)})"
-    return said
+        sentence += f"; {len(twins):,} of them are in it with another spelling ({spelled(one)} for {spelled(other)})"
+    return sentence
 
 
-def _looked_up(lists: Iterable[Named]) -> Iterator[tuple[list[str], list[list[str]], list[Sequence[float]]]]:
-    """Group lists, by names of queries, their passages and scores, into about LOOKED_UP passages."""
-    names, pids, scores, waiting = [], [], [], 0
+def _blocks(lists: Iterable[RankedIds]) -> Iterator[tuple[list[str], list[list[str]], list[Sequence[float]]]]:
+    """Group lists into blocks of about LOOKED_UP passages: the queries, their passages and the scores."""
+    names: list[str] = []
+    pids: list[list[str]] = []
+    scores: list[Sequence[float]] = []
+    count = 0
     for name, part, values in lists:
         names.append(name)
         pids.append(part)
         scores.append(values)
-        waiting += len(part)
-        if waiting >= LOOKED_UP:
+        count += len(part)
+        if count >= LOOKED_UP:
             yield names, pids, scores
-            names, pids, scores, waiting = [], [], [], 0
+            names, pids, scores, count = [], [], [], 0
     if names:
         yield names, pids, scores
 
 
 def left_out_of(grades: dict[int, dict[int, int]], passages: Path) -> LeftOut:
-    """Return the judged passages, and the texts of those with a grade above 0."""
+    """Return what cannot be a negative: the judged passages, and the texts of those with a grade above 0."""
     first = first_rows(passages)
-    relevant = {query: [row for row, grade in found.items() if grade > 0] for query, found in grades.items()}
-    texts = {query: set(first[rows].tolist()) for query, rows in relevant.items() if rows}
-    return LeftOut({query: set(found) for query, found in grades.items()}, texts, first)
+    positives = {query: [row for row, grade in of_row.items() if grade > 0] for query, of_row in grades.items()}
+    texts = {query: set(first[rows].tolist()) for query, rows in positives.items() if rows}
+    return LeftOut({query: set(of_row) for query, of_row in grades.items()}, texts, first)
 
 
 def build_pool(rankings: Iterable[Ranked], left_out: LeftOut, depth: int, out: Path) -> None:
-    """Write the pool of one system, query by query, and a manifest beside it; a query without any is left out.
+    """Write the pool of one system, query by query, and a manifest beside it; a query without negatives is dropped.
 
-    A query has the first `depth` of its ranking (best first) that stay. The manifest counts among others
-    `copies_of_positives`: passages of the rankings that were dropped for their text alone.
+    A query's pool is the first `depth` passages of its ranking (best first) that are not left out. The manifest counts,
+    among others, `copies_of_positives`: passages of the rankings that were dropped for their text alone.
     """
     counts = Counter(queries=0, queries_with_fewer=0, passages=0, copies_of_positives=0)
 
     def lists() -> Iterator[Ranked]:
         for query, passages, scores in rankings:
-            kept, copies = left_out.stays(query, passages)
-            kept = kept[:depth]
+            positions, copies = left_out.stays(query, passages)
+            positions = positions[:depth]
             counts.update(copies_of_positives=copies)
-            if len(kept):
-                counts.update(queries=1, queries_with_fewer=int(len(kept) < depth), passages=len(kept))
-                yield query, passages[kept], scores[kept]
+            if len(positions):
+                counts.update(queries=1, queries_with_fewer=int(len(positions) < depth), passages=len(positions))
+                yield query, passages[positions], scores[positions]
 
     write_rankings(out, Ranking.parts(lists()))
     write_json(out.with_suffix(".json"), {"depth": depth, **counts})
     print(
         f"{counts['queries']:,} queries with {counts['passages']:,} negatives, {counts['queries_with_fewer']:,} of them"
-        f" with fewer than {depth}; {counts['copies_of_positives']:,} passages left out that have a positive's text"
+        f" with fewer than {depth}; {counts['copies_of_positives']:,} passages dropped for having a positive's text"
     )
 
 
@@ -215,7 +227,7 @@ def main() -> None:
     parser.add_argument("--passages", required=True, type=Path)
     parser.add_argument("--qrels", required=True, type=Path)
     parser.add_argument("--depth", required=True, type=int)
-    parser.add_argument("--drop-same-id", action="store_true", help="a passage with the query's id is no negative")
+    parser.add_argument("--drop-same-id", action="store_true", help="drop the passage with the id of the query")
     parser.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
     a.out.parent.mkdir(parents=True, exist_ok=True)

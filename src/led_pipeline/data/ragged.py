@@ -1,4 +1,4 @@
-"""Ragged: rows of different lengths in one flat array, as the binary files hold them."""
+"""Ragged arrays: rows of different lengths in one flat array, as the binary files hold them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 def places(starts: NDArray, lengths: NDArray) -> NDArray[np.int64]:
-    """Return start, start + 1, ... (as many as the length) for every start, one after another."""
+    """Return the positions start, start + 1, ..., start + length - 1 of every range, concatenated."""
     before = np.cumsum(lengths) - lengths
     return np.repeat(starts - before, lengths) + np.arange(lengths.sum())
 
@@ -31,7 +31,7 @@ class Ragged:
         return np.diff(self.offsets)
 
     def take(self, rows: NDArray[np.integer]) -> "Ragged":
-        """Return the given rows, in their order."""
+        """Return the given rows, in the given order."""
         lengths = self.lengths[rows]
         values = self.values[places(self.offsets[:-1][rows], lengths)]
         return Ragged(values, np.concatenate([[0], np.cumsum(lengths)]))
@@ -46,7 +46,7 @@ class Ragged:
 
     @classmethod
     def joined(cls, parts: Sequence["Ragged"], dtype: np.dtype | type) -> "Ragged":
-        """Join ragged arrays, one after the other, into one of the given dtype."""
+        """Concatenate ragged arrays into one of the given dtype."""
         lengths = [np.zeros(1, dtype=np.int64), *(part.lengths for part in parts)]
         values = [np.empty(0, dtype=dtype), *(part.values for part in parts)]
         return cls(np.concatenate(values, dtype=dtype), np.cumsum(np.concatenate(lengths)))

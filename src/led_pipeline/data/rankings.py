@@ -1,4 +1,4 @@
-"""Rankings: the shards that searches of some of the queries each left, joined to one file.
+"""Join the rankings of query shards into one file.
 
 Run as `python -m led_pipeline.data.rankings --shards RANKING... --out RANKING`, with the shards in row order.
 """
@@ -12,7 +12,7 @@ from led_pipeline.jobs.command import run_main
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Join the rankings of query shards into one file.")
     parser.add_argument("--shards", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
     a = parser.parse_args()

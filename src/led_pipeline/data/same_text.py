@@ -1,8 +1,8 @@
-"""Same text: which passages of a collection say the same, and which negatives of a batch are positives by that.
+"""Find passages with the same text, and the positives that this puts among the negatives of a batch.
 
-Two passages have the same text where titles and texts are equal after every run of white space is made one blank and
-the ends are cut. What differs in case, accents or punctuation differs, also where a tokenizer does not see it.
-`passages.parquet` holds a number per passage for it (`contents`), so that no text is read or held for a comparison.
+Two passages have the same text if their titles and texts are equal once white space is normalised: every run of it
+becomes one blank, and the ends are stripped. Differences in case, accents or punctuation count, even if a tokenizer
+drops them. `passages.parquet` holds a hash per passage (`contents`), so that comparisons read and hold no text.
 
 # B = queries of a batch, C = passages of one query (positive first), N = B x C passages of the batch
 """
@@ -15,14 +15,15 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from led_pipeline.data.tables import CONTENT, Ragged
+from led_pipeline.data.ragged import Ragged
+from led_pipeline.data.tables import CONTENT
 from led_pipeline.data.tokens import TokenStore
 
 
 def contents(titles: Sequence[str], texts: Sequence[str]) -> list[int]:
-    """Return a number of 64 bits per passage, equal where title and text are, the same on every machine.
+    """Return a 64-bit hash of each passage's title and text, the same on every machine.
 
-    Of 8.8 million different passages two share a number by chance once in 500,000 collections.
+    In a collection of 8.8 million different passages, two share a hash by chance once in 500,000 collections.
     """
     joined = (
         "\n".join((" ".join(title.split()), " ".join(text.split()))) for title, text in zip(titles, texts, strict=True)
@@ -30,13 +31,13 @@ def contents(titles: Sequence[str], texts: Sequence[str]) -> list[int]:
     return [int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little", signed=True) for text in joined]
 
 
-def with_contents(passages: dict[str, list[str]]) -> dict[str, list]:
+def with_contents(passages: dict[str, list[str]]) -> dict[str, list[str] | list[int]]:
     """Add the column of `contents` to columns with title and text."""
-    return passages | {CONTENT: contents(passages["title"], passages["text"])}
+    return {**passages, CONTENT: contents(passages["title"], passages["text"])}
 
 
 def first_rows(passages: Path) -> NDArray[np.int32]:
-    """Return for every row of passages.parquet the first row that has its text: its own, unless it is a copy.
+    """Return for every row of passages.parquet the first row with its text: itself, unless it is a copy.
 
     Memory: 90 bytes a passage while the numbers are sorted, 4 afterwards.
     """
@@ -46,27 +47,27 @@ def first_rows(passages: Path) -> NDArray[np.int32]:
 
 
 def positives_elsewhere(texts_BC: NDArray[np.integer], positives: Ragged) -> NDArray[np.bool_]:
-    """Return which passages of a batch are a positive of each query though they count as its negatives, (B, N).
+    """Return for each query which in-batch negatives are in fact positives of it, (B, N).
 
     Args:
         texts_BC: first rows (`first_rows`) of each query's passages, its positive first.
         positives: first rows of each query's positives, the one in the batch included.
 
-    The query's own positive, in its own place, is none of them; a copy of it elsewhere is.
+    The query's positive at its own position is not marked; copies of it at other positions are.
     """
     queries, count = texts_BC.shape
-    known, column_of = np.unique(texts_BC, return_inverse=True)
-    place = np.minimum(np.searchsorted(known, positives.values), len(known) - 1)
-    there = known[place] == positives.values
-    of_query = np.zeros((queries, len(known)), dtype=bool)
-    of_query[np.repeat(np.arange(queries), positives.lengths)[there], place[there]] = True
-    found = of_query[:, column_of.ravel()]
-    found[np.arange(queries), np.arange(queries) * count] = False
-    return found
+    texts, column_of = np.unique(texts_BC, return_inverse=True)
+    place = np.minimum(np.searchsorted(texts, positives.values), len(texts) - 1)
+    in_batch = texts[place] == positives.values
+    is_positive = np.zeros((queries, len(texts)), dtype=bool)
+    is_positive[np.repeat(np.arange(queries), positives.lengths)[in_batch], place[in_batch]] = True
+    mask = is_positive[:, column_of.ravel()]
+    mask[np.arange(queries), np.arange(queries) * count] = False
+    return mask
 
 
 def told_apart(store: TokenStore, rows_BC: NDArray[np.integer], length: int) -> NDArray[np.bool_]:
-    """Return for each list of passages whether a model reads at least two of them differently, (B,)."""
+    """Return for each list of passages whether at least two of them differ in their tokens, (B,)."""
     lengths = store.lengths(rows_BC.ravel(), length).reshape(rows_BC.shape)
     differ = np.ptp(lengths, axis=1) > 0
     for i in np.flatnonzero(~differ):

@@ -1,12 +1,12 @@
-"""Scores: those of a file as a ranking of the training queries, and those of a trainset's passages looked up.
+"""Store score files as rankings, and look up a teacher's scores of a trainset's passages.
 
 Run as `python -m led_pipeline.data.scores store --file FILE --queries Q --passages P --scale 1 --offset 0 --out R` to
-write a score file as a ranking, from which pools are made like from any other; and as `... look-up --pairs drawn.arrow
---ranking R --shard I --shards S --out NPY`, or with `--qrels F --queries Q --passages P` in place of `--ranking R`, for
-the teacher's scores of the passages that were drawn.
+write a score file as a ranking of the training queries, from which pools are built as from any other; and as
+`... look-up --pairs drawn.arrow --ranking R --shard I --shards S --out NPY`, or with `--qrels F --queries Q
+--passages P` in place of `--ranking R`, for the teacher's scores of the drawn passages.
 
-A positive that the file does not score takes the highest score of its query (SPLADE's rule) and is counted; any other
-passage without a score is an error. With judgements as the teacher, a passage that is not judged has grade 0.
+A positive without a score in the file gets the highest score of its query (SPLADE's rule) and is counted; a negative
+without a score is an error. With the qrels as the teacher, a passage that is not judged has grade 0.
 """
 
 import argparse
@@ -32,22 +32,23 @@ from led_pipeline.jobs.command import run_main
 
 QUERIES = 16_384  # query rows whose scores are held at once
 
-# From query rows (ascending, within start..stop) and their passage rows: the scores, and where there is none.
+# (start, stop, query rows in start..stop in ascending order, their passage rows) -> scores, and where one is missing
 Lookup = Callable[[int, int, NDArray, NDArray], tuple[NDArray[np.float32], NDArray[np.bool_]]]
 
 
 def key(queries: NDArray, passages: NDArray) -> NDArray[np.int64]:
-    """Return one number per (query row, passage row), ordered by query and then by passage."""
-    return queries.astype(np.int64) << 32 | passages
+    """Return one number per (query row, passage row) pair, ordered by query and then by passage."""
+    keys: NDArray[np.int64] = queries.astype(np.int64) << 32 | passages
+    return keys
 
 
 def keys_of(ranking: Ranking) -> NDArray[np.int64]:
-    """Return the keys of a ranking's pairs, in its order."""
+    """Return the keys of a ranking's pairs, in the order of the ranking."""
     return key(np.repeat(ranking.queries, ranking.passages.lengths), ranking.passages.values)
 
 
 def store(file: Path, queries: Path, passages: Path, transform: tuple[float, float], out: Path) -> None:
-    """Write the scores of a file, times a factor and plus a constant, as a ranking; among equals the file's order."""
+    """Write the scores of a file, times a factor and plus a constant, as a ranking; ties keep the file's order."""
     scale, offset = transform
     counts = {"queries": 0, "passages": 0}
 
@@ -67,79 +68,80 @@ def store(file: Path, queries: Path, passages: Path, transform: tuple[float, flo
 
 
 def of_ranking(path: Path) -> Lookup:
-    """Look scores up in a stored ranking."""
+    """Return the function that looks up scores in a stored ranking."""
 
     def look_up(start: int, stop: int, queries: NDArray, passages: NDArray) -> tuple[NDArray, NDArray]:
-        found = read_ranking(path, start, stop)
-        keys = keys_of(found)
+        ranking = read_ranking(path, start, stop)
+        keys = keys_of(ranking)
         order = np.argsort(keys)
-        wanted = key(queries, passages)
-        place = np.minimum(np.searchsorted(keys[order], wanted), max(len(keys) - 1, 0))
-        missing = keys[order][place] != wanted if len(keys) else np.ones(len(wanted), dtype=bool)
-        values = found.scores.values[order]
-        return (values[place] if len(keys) else np.zeros(len(wanted), dtype=np.float32)).copy(), missing
+        pair_keys = key(queries, passages)
+        place = np.minimum(np.searchsorted(keys[order], pair_keys), max(len(keys) - 1, 0))
+        missing = keys[order][place] != pair_keys if len(keys) else np.ones(len(pair_keys), dtype=bool)
+        values = ranking.scores.values[order]
+        return (values[place] if len(keys) else np.zeros(len(pair_keys), dtype=np.float32)).copy(), missing
 
     return look_up
 
 
-def of_judgements(qrels: Path, queries: Path, passages: Path) -> Lookup:
-    """Look grades up in judgements; a passage that is not judged has grade 0."""
+def of_qrels(qrels: Path, queries: Path, passages: Path) -> Lookup:
+    """Return the function that looks up grades in qrels; a passage that is not judged has grade 0."""
     judged = judged_grades(qrels, queries, passages)
     pairs = {query << 32 | row: grade for query, grades in judged.items() for row, grade in grades.items()}
     keys = np.array(sorted(pairs), dtype=np.int64)
     grades = np.array([pairs[k] for k in keys.tolist()], dtype=np.float32)
 
     def look_up(_start: int, _stop: int, queries: NDArray, passages: NDArray) -> tuple[NDArray, NDArray]:
-        wanted = key(queries, passages)
-        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        return np.where(keys[place] == wanted, grades[place], np.float32(0)), np.zeros(len(wanted), dtype=bool)
+        pair_keys = key(queries, passages)
+        place = np.minimum(np.searchsorted(keys, pair_keys), len(keys) - 1)
+        return np.where(keys[place] == pair_keys, grades[place], np.float32(0)), np.zeros(len(pair_keys), dtype=bool)
 
     return look_up
 
 
 def look_up(pairs: Path, source: Path, scores_of: Lookup, shard: int, shards: int, out: Path) -> None:
-    """Write the scores of one shard of a trainset's rows as a flat float32 vector, in the order of their passages.
+    """Write the scores of the passages in one shard of a trainset as a flat float32 vector, in row order.
 
     Args:
-        source: the file that an error names.
+        source: the file of the scores, for errors.
 
     Raises:
-        InputError: a passage other than the positive, or all of a query, has no score.
+        InputError: a negative has no score.
     """
     columns, _ = read_arrow(pairs)
     first, last = shard_range(len(columns["query"]), shard, shards)
-    queries, offsets = columns["query"][first:last], columns["passages"].offsets[first : last + 1]
+    candidates = columns.ragged("passages")
+    queries, offsets = columns.flat("query")[first:last], candidates.offsets[first : last + 1]
     width = np.diff(offsets)
-    passages = columns["passages"].values[offsets[0] : offsets[-1]]
+    passages = candidates.values[offsets[0] : offsets[-1]]
     scores, missing = np.empty(len(passages), dtype=np.float32), np.empty(len(passages), dtype=bool)
     query_of = np.repeat(queries, width)
     order = np.argsort(query_of, kind="stable")
     for start in range(0, int(query_of.max(initial=-1)) + 1, QUERIES):
         low, high = np.searchsorted(query_of, [start, start + QUERIES], sorter=order)
-        here = order[low:high]
-        if len(here):
-            scores[here], missing[here] = scores_of(start, start + QUERIES, query_of[here], passages[here])
+        block = order[low:high]
+        if len(block):
+            scores[block], missing[block] = scores_of(start, start + QUERIES, query_of[block], passages[block])
     positive = np.zeros(len(passages), dtype=bool)
     positive[offsets[:-1] - offsets[0]] = True
-    if (lost := missing & ~positive).any():
+    if (unscored := missing & ~positive).any():
         raise InputError(
-            f"{source}: {lost.sum():,} of {len(passages) - len(queries):,} drawn negatives have no score there; set"
+            f"{source}: {unscored.sum():,} of {len(passages) - len(queries):,} drawn negatives have no score there; set"
             " only_scored: true for this stage to draw among scored passages only, or take a file that has them all"
         )
     if missing.any():
         _fill_positives(scores, np.flatnonzero(missing), query_of, source)
-    print(f"{len(scores):,} scores, {missing.sum():,} positives without one took their query's highest")
+    print(f"{len(scores):,} scores; {missing.sum():,} positives without a score got their query's highest")
     write_matrix(out, scores)
 
 
 def _fill_positives(scores: NDArray, places: NDArray, queries: NDArray, source: Path) -> None:
-    """Give positives without a score the highest score of their query in the whole source."""
-    highest = {}
-    wanted = np.unique(queries[places])
-    for start in range(0, int(wanted[-1]) + 1, QUERIES):
-        if len(wanted[(wanted >= start) & (wanted < start + QUERIES)]):
-            found = read_ranking(source, start, start + QUERIES)
-            highest |= {query: own.max() for query, _, own in found if len(own)}
+    """Give positives without a score the highest score of their query in the whole file."""
+    highest: dict[int, np.float32] = {}
+    incomplete = np.unique(queries[places])
+    for start in range(0, int(incomplete[-1]) + 1, QUERIES):
+        if len(incomplete[(incomplete >= start) & (incomplete < start + QUERIES)]):
+            ranking = read_ranking(source, start, start + QUERIES)
+            highest |= {query: values.max() for query, _, values in ranking if len(values)}
     for place in places:
         scores[place] = highest[int(queries[place])]
 
@@ -165,7 +167,7 @@ def main() -> None:
     if a.command == "store":
         store(a.file, a.queries, a.passages, (a.scale, a.offset), a.out)
     else:
-        scores_of = of_judgements(a.qrels, a.queries, a.passages) if a.qrels else of_ranking(a.ranking)
+        scores_of = of_qrels(a.qrels, a.queries, a.passages) if a.qrels else of_ranking(a.ranking)
         look_up(a.pairs, a.qrels or a.ranking, scores_of, a.shard, a.shards, a.out)
 
 

@@ -1,7 +1,7 @@
-"""Tables: the binary files between stages, as Parquet and Arrow, with row numbers instead of ids.
+"""Read and write the binary files between stages, Parquet and Arrow, with row numbers instead of ids.
 
-A passage's row is its position in passages.parquet, a query's row its position in its split's queries.parquet. Text
-formats (TSV, JSONL, TREC) are read and written by `formats`; everything here is internal to a run.
+A passage's row is its position in passages.parquet, a query's row its position in its split's queries.parquet. These
+files are internal to a run; `formats` reads and writes text formats (TSV, JSONL, TREC).
 
 | file | kind | columns |
 |---|---|---|
@@ -14,11 +14,11 @@ formats (TSV, JSONL, TREC) are read and written by `formats`; everything here is
 | sparse vectors | Arrow | terms: list<uint16 or uint32>, ascending; weights: list<float32> |
 | dense vectors | npy | float16 or float32 matrix, one row per text |
 
-Arrow files are written as one uncompressed record batch, so that reading them maps memory and copies nothing. Parquet
-files are read and written by the row group, so that what is held at once does not grow with them.
+An Arrow file is one uncompressed record batch, so that reading it maps memory and copies nothing. Parquet files are
+read and written by row group, so that memory does not grow with them.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -30,13 +30,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from led_pipeline.data.opened import arrow, parquet
-from led_pipeline.data.ragged import Ragged
+from led_pipeline.data.ragged import Ragged as Ragged  # the type of these files' columns: importers take it from here
 from led_pipeline.files.atomic import atomic
 
 ROW_GROUP = 65_536  # texts
 RANKING_GROUP = 4_096  # queries: 10 MB where each has 300 passages
 ID_GROUPS = 16  # row groups whose ids are read at once
-CONTENT = "content"  # the column of passages.parquet that is a number
+CONTENT = "content"  # the one integer column of passages.parquet
 
 
 Ranked = tuple[int, NDArray[np.int32], NDArray[np.float32]]  # query row; passage rows, best first; scores
@@ -44,7 +44,7 @@ Ranked = tuple[int, NDArray[np.int32], NDArray[np.float32]]  # query row; passag
 
 @dataclass(frozen=True)
 class Ranking:
-    """What one system ranked for some queries: per query row, passage rows (best first) and scores."""
+    """One system's ranking for some queries: per query row, passage rows (best first) and scores."""
 
     queries: NDArray[np.int32]
     passages: Ragged
@@ -59,7 +59,7 @@ class Ranking:
 
     @classmethod
     def parts(cls, lists: Iterable[Ranked]) -> Iterator["Ranking"]:
-        """Yield lists that come one by one as rankings of a row group each."""
+        """Group lists into rankings of one row group each."""
         rest = iter(lists)
         while group := list(islice(rest, RANKING_GROUP)):
             queries, passages, scores = zip(*group, strict=True)
@@ -68,6 +68,24 @@ class Ranking:
                 Ragged.from_rows(passages, np.int32),
                 Ragged.from_rows(scores, np.float32),
             )
+
+
+class Columns(dict[str, Ragged | NDArray]):
+    """The columns of an Arrow file; `ragged` and `flat` return a column as the kind that it is."""
+
+    def ragged(self, name: str) -> Ragged:
+        """Return a column of lists."""
+        column = self[name]
+        if not isinstance(column, Ragged):
+            raise TypeError(f"column {name} holds one value per row, expected lists")
+        return column
+
+    def flat(self, name: str) -> NDArray:
+        """Return a column with one value per row."""
+        column = self[name]
+        if isinstance(column, Ragged):
+            raise TypeError(f"column {name} holds lists, expected one value per row")
+        return column
 
 
 def shard_range(rows: int, shard: int, shards: int) -> tuple[int, int]:
@@ -80,17 +98,18 @@ def shard_range(rows: int, shard: int, shards: int) -> tuple[int, int]:
 def count_rows(path: Path | str) -> int:
     """Return the number of rows of a Parquet file without reading them."""
     with parquet(path) as file:
-        return file.metadata.num_rows
+        return int(file.metadata.num_rows)
 
 
 def read_column(path: Path | str, name: str) -> list[str]:
     """Return one string column of a Parquet file as a list."""
     with parquet(path) as file:
-        return file.read(columns=[name])[name].to_pylist()
+        values: list[str] = file.read(columns=[name])[name].to_pylist()
+        return values
 
 
 def read_ids(path: Path | str) -> Iterator[tuple[int, pa.ChunkedArray]]:
-    """Yield the ids of a Parquet file, about a million at a time, with the row of the first one."""
+    """Yield the ids of a Parquet file, about a million at a time, each block with the row of its first id."""
     first = 0
     with parquet(path) as file:
         for group in range(0, file.num_row_groups, ID_GROUPS):
@@ -106,17 +125,17 @@ def every_id(path: Path | str) -> Iterator[str]:
 
 
 def rows_of(path: Path | str, ids: Collection[str]) -> dict[str, int]:
-    """Return the rows of those of some ids that a Parquet file has; the file's other ids pass by."""
-    wanted = pa.array(list(ids), type=pa.string())
-    found: dict[str, int] = {}
+    """Return the row of each id that a Parquet file has, streaming through the file's ids."""
+    value_set = pa.array(list(ids), type=pa.string())
+    row_of: dict[str, int] = {}
     for first, column in read_ids(path):
-        rows = np.flatnonzero(pc.is_in(column, value_set=wanted))
-        found.update(zip(column.take(pa.array(rows)).to_pylist(), (rows + first).tolist(), strict=True))
-    return found
+        rows = np.flatnonzero(pc.is_in(column, value_set=value_set))
+        row_of.update(zip(column.take(pa.array(rows)).to_pylist(), (rows + first).tolist(), strict=True))
+    return row_of
 
 
-def read_rows(path: Path | str, start: int, stop: int, columns: Sequence[str]) -> Iterator[dict[str, list]]:
-    """Yield the rows start..stop of a Parquet file as batches of columns, reading only the row groups they lie in."""
+def read_rows(path: Path | str, start: int, stop: int, columns: Sequence[str]) -> Iterator[dict[str, list[str]]]:
+    """Yield the rows start..stop of string columns of a Parquet file in batches, reading only their row groups."""
     first = 0
     with parquet(path) as file:
         for group in range(file.num_row_groups):
@@ -127,13 +146,15 @@ def read_rows(path: Path | str, start: int, stop: int, columns: Sequence[str]) -
             first += length
 
 
-def write_strings(path: Path | str, batches: Iterable[dict[str, list]], columns: Sequence[str]) -> int:
+def write_strings(
+    path: Path | str, batches: Iterable[Mapping[str, list[str] | list[int]]], columns: Sequence[str]
+) -> int:
     """Stream batches of string columns, and of CONTENT, into a Parquet file, atomically; return the number of rows."""
     schema = pa.schema([(name, pa.int64() if name == CONTENT else pa.string()) for name in columns])
     rows = 0
     with atomic(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for batch in batches:
-            table = pa.table(batch, schema=schema)
+            table = pa.table(dict(batch), schema=schema)
             writer.write_table(table, row_group_size=ROW_GROUP)
             rows += len(table)
     return rows
@@ -146,7 +167,7 @@ def _list_array(ragged: Ragged, value_type: pa.DataType) -> pa.Array:
 
 def _ragged(column: pa.ChunkedArray) -> Ragged:
     array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):  # an empty column combines to no chunk at all
+    if isinstance(array, pa.ChunkedArray):  # an empty column has no chunk
         array = pa.array([], type=column.type)
     offsets = array.offsets.to_numpy().astype(np.int64, copy=False)
     values = array.values.to_numpy(zero_copy_only=True)
@@ -183,19 +204,19 @@ def write_ranking(path: Path | str, ranking: Ranking) -> None:
 
 
 def read_rankings(path: Path | str) -> Iterator[Ranking]:
-    """Yield a ranking or a pool by the row group."""
+    """Yield a ranking or a pool row group by row group."""
     with parquet(path) as file:
         for group in range(file.num_row_groups):
             yield _ranking(file.read_row_group(group))
 
 
 def read_ranking(path: Path | str, start: int = 0, stop: int | None = None) -> Ranking:
-    """Read a ranking or a pool, or only its query rows start..stop and the row groups that they lie in."""
+    """Read a ranking or a pool, or only its query rows start..stop, from the row groups that hold them."""
     with parquet(path) as file:
         if stop is None:
             return _ranking(file.read())
         ranges = [file.metadata.row_group(group).column(0).statistics for group in range(file.num_row_groups)]
-        groups = [i for i, found in enumerate(ranges) if found and found.min < stop and found.max >= start]
+        groups = [i for i, each in enumerate(ranges) if each and each.min < stop and each.max >= start]
         table = file.read_row_groups(groups)
     low, high = np.searchsorted(table["query"].to_numpy(), [start, stop])
     return _ranking(table.slice(low, high - low))
@@ -206,7 +227,7 @@ def _ranking(table: pa.Table) -> Ranking:
 
 
 def write_matrix(path: Path | str, matrix: NDArray | Sequence[NDArray]) -> None:
-    """Write an array, or several as one below the other, as .npy, atomically; mapped ones are copied piece by piece."""
+    """Write one array, or several stacked by row, as .npy, atomically; memory maps are copied piece by piece."""
     parts = [matrix] if isinstance(matrix, np.ndarray) else list(matrix)
     shape = (sum(map(len, parts)), *parts[0].shape[1:])
     with atomic(path) as temporary, temporary.open("wb") as file:
@@ -217,8 +238,10 @@ def write_matrix(path: Path | str, matrix: NDArray | Sequence[NDArray]) -> None:
                 file.write(np.ascontiguousarray(part[start : start + ROW_GROUP]).data)
 
 
-def write_arrow(path: Path | str, columns: dict[str, Ragged | NDArray], metadata: dict[str, str] | None = None) -> None:
-    """Write plain and ragged columns of equal length as one uncompressed Arrow batch, atomically."""
+def write_arrow(
+    path: Path | str, columns: Mapping[str, Ragged | NDArray], metadata: dict[str, str] | None = None
+) -> None:
+    """Write flat and ragged columns of equal length as one uncompressed Arrow batch, atomically."""
     arrays = [
         _list_array(column, pa.from_numpy_dtype(column.values.dtype))
         if isinstance(column, Ragged)
@@ -235,11 +258,11 @@ def write_arrow(path: Path | str, columns: dict[str, Ragged | NDArray], metadata
         writer.write_batch(batch)
 
 
-def read_arrow(path: Path | str) -> tuple[dict[str, Ragged | NDArray], dict[str, str]]:
-    """Map an Arrow file written by `write_arrow`; return its columns and its metadata."""
+def read_arrow(path: Path | str) -> tuple[Columns, dict[str, str]]:
+    """Memory-map an Arrow file written by `write_arrow`; return its columns and its metadata."""
     table = arrow(path)
-    columns = {
-        name: _ragged(table[name]) if pa.types.is_large_list(table[name].type) else table[name].to_numpy()
-        for name in table.column_names
-    }
+    columns = Columns()
+    for name in table.column_names:
+        column = table[name]
+        columns[name] = _ragged(column) if pa.types.is_large_list(column.type) else column.to_numpy()
     return columns, {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}

@@ -1,15 +1,15 @@
-"""Tokens: texts as token ids, tokenised once by all cores and memory-mapped ever after.
+"""Tokenise texts once, on all cores, into token stores, and build the models' batches from these memory maps.
 
 Run as `python -m led_pipeline.data.tokens --texts passages.parquet --tokenizer NAME --max-tokens N --out FILE`, with
 `--shard I --shards S` for a part of the texts.
 
-The store holds titles and texts apart, without special tokens; `TokenStore` puts together what a model reads:
-`[CLS] query [SEP]`, `[CLS] title [SEP] passage [SEP]`, or a query and a passage for a cross-encoder; between two parts
-stand as many [SEP] as the tokenizer puts there, of RoBERTa two. A passage without a title is `[CLS] passage [SEP]`, or
-`[CLS] [SEP] passage [SEP]` with `untitled: empty_title`, as LED's code reads it. A batch is put together without a loop
-over its texts, and without padding. Tokenizers without [CLS] and [SEP] (T5, decoders) give the bare text, title first,
-behind the token that they put before it (Llama's <s>), with the end-of-sequence token behind it if a stage asks for it
-(`append_eos`).
+The store holds titles and texts separately, without special tokens; `TokenStore` builds the models' inputs from them:
+`[CLS] query [SEP]`, `[CLS] title [SEP] passage [SEP]`, or a query and a passage for a cross-encoder. Two parts are
+separated as the tokenizer does it: by one [SEP], RoBERTa by two. A passage without a title is `[CLS] passage [SEP]`, or
+`[CLS] [SEP] passage [SEP]` with `untitled: empty_title`, as in LED's code. A batch is built without a loop over its
+texts and without padding. With tokenizers without [CLS] and [SEP] (T5, decoders), an input is the bare text, title
+first, after the token that the tokenizer prepends (Llama's <s>), and before the end-of-sequence token if a stage asks
+for one (`append_eos`).
 
 # B = texts, N = tokens of all texts
 """
@@ -36,7 +36,7 @@ from led_pipeline.recipe.step_settings import ModelSettings
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-AT_ONCE = 4_096  # texts; what the tokenizer returns takes many times the memory of the ids
+AT_ONCE = 4_096  # texts per call: the tokenizer's output takes many times the memory of the ids
 SPECIAL = ("cls", "sep", "pad", "unk", "eos")
 NONE = -1  # the id of a special token that a tokenizer lacks
 
@@ -74,15 +74,15 @@ def tokenise(texts: Path, tokenizer: str, max_tokens: int, shard: int, shards: i
 
 
 def separators(tokenizer: "PreTrainedTokenizerBase") -> int:
-    """Return how many separators a tokenizer puts between two texts: one, or two as of RoBERTa; 0 without any."""
+    """Return how many separators a tokenizer puts between two texts: one, RoBERTa two; 0 if it has no separator."""
     if tokenizer.sep_token_id is None:
         return 0
-    # The last one ends the second text; one that knows no pairs puts none.
+    # The last one ends the second text; a tokenizer without a template for pairs adds none.
     return min(2, max(1, tokenizer("a", "a")["input_ids"].count(tokenizer.sep_token_id) - 1))
 
 
 def title_and_text(titles: NDArray, texts: NDArray, room: int) -> tuple[NDArray, NDArray]:
-    """Return how many tokens of each title and text fit into `room` together, cutting the longer of the two first."""
+    """Return how many tokens of each title and text fit into `room` together; the longer of the two is cut first."""
     shorter = np.minimum(np.minimum(titles, texts), room // 2)
     longer = np.where(titles + texts <= room, np.maximum(titles, texts), room - shorter)
     first_is_shorter = titles <= texts
@@ -91,9 +91,9 @@ def title_and_text(titles: NDArray, texts: NDArray, room: int) -> tuple[NDArray,
 
 @dataclass(frozen=True)
 class Batch:
-    """Texts one after another, without padding: all token ids (N,), and the number of tokens of each text (B,).
+    """Concatenated texts without padding: all token ids (N,), and the number of tokens of each text (B,).
 
-    `types` is 1 at the tokens of a pair's passage, and None where there are no pairs (all 0).
+    `types` is 1 at the tokens of a pair's passage and 0 at the others; None means all 0, for texts that are no pairs.
     """
 
     ids: NDArray[np.int64]
@@ -105,28 +105,28 @@ class Batch:
 
     @property
     def starts(self) -> NDArray[np.int64]:
-        """The place of each text's first token."""
+        """The position of each text's first token."""
         return np.cumsum(self.lengths) - self.lengths
 
     def followed_by(self, *others: "Batch") -> "Batch":
-        """Return these texts and then the others', as one batch without token types."""
+        """Return these texts and then those of the other batches, as one batch without token types."""
         batches = (self, *others)
         return Batch(np.concatenate([b.ids for b in batches]), np.concatenate([b.lengths for b in batches]))
 
 
 class TokenStore:
-    """Token ids of all texts of one kind, in one or more shards in order, as memory maps."""
+    """Token ids of all queries of a split, or of all passages: memory maps of one or more shards, in order."""
 
     def __init__(self, shards: Sequence[Path | str], append_eos: bool = False, empty_title: bool = False):
         if not shards:
             raise ValueError("a token store needs at least one shard")
         parts = [read_arrow(path) for path in shards]
         self._columns = [columns for columns, _ in parts]
-        self._starts = np.cumsum([0, *(len(columns["text"]) for columns in self._columns)])
+        self._starts = np.cumsum([0, *(len(columns.ragged("text")) for columns in self._columns)])
         special = [int(parts[0][1].get(name, NONE)) for name in SPECIAL]
         self.cls, self.sep, self.pad, self.unk, self.eos = special
         self.vocabulary = int(parts[0][1]["vocabulary"])
-        self.bracketed = self.cls != NONE  # by [CLS] and [SEP]
+        self.bracketed = self.cls != NONE  # texts begin with [CLS] and end with [SEP]
         self.begin = self.cls if self.bracketed else int(parts[0][1].get("begin", NONE))  # Llama's <s>
         self.between = int(parts[0][1]["between"])  # separators between title and text, query and passage
         self.append_eos = append_eos
@@ -137,15 +137,15 @@ class TokenStore:
         """Return a store that reads texts as a stage's settings say.
 
         Raises:
-            InputError: its tokenizer has not the special tokens that the stage needs.
+            InputError: its tokenizer lacks special tokens that the stage needs.
         """
         dense = settings if isinstance(settings, DenseRepresentation) else None
         in_template = isinstance(settings, RankerRepresentation) and settings.scoring == "true_false"
         append = dense is not None and dense.append_eos
         store = cls(shards, append, settings.untitled == "empty_title")
         if append and (store.bracketed or store.eos == NONE):
-            what = "ends every text with [SEP]" if store.bracketed else "has no eos token"
-            raise InputError(f"append_eos: the tokenizer {what}; leave this key out")
+            fault = "ends every text with [SEP]" if store.bracketed else "has no eos token"
+            raise InputError(f"append_eos: the tokenizer {fault}; leave this key out")
         if in_template:
             store.begin = NONE
         pools = dense is not None and not dense.encoder and dense.encoder_decoder != "first_decoder_token"
@@ -167,25 +167,24 @@ class TokenStore:
     @cached_property
     def _stored(self) -> dict[str, NDArray[np.int32]]:
         """The number of tokens of every row's title and text, counted once."""
-        none = [np.zeros(len(columns["text"]), dtype=np.int32) for columns in self._columns]
-        return {
-            name: np.concatenate(
-                [c[name].lengths.astype(np.int32) if name in c else n for c, n in zip(self._columns, none, strict=True)]
-            )
-            for name in ("title", "text")
-        }
+        counts: dict[str, list[NDArray[np.int32]]] = {"title": [], "text": []}
+        for columns in self._columns:
+            for name, parts in counts.items():
+                lengths = columns.ragged(name).lengths if name in columns else np.zeros(len(columns.ragged("text")))
+                parts.append(lengths.astype(np.int32))
+        return {name: np.concatenate(parts) for name, parts in counts.items()}
 
     def lengths(self, rows: Sequence[int] | NDArray, length: int) -> NDArray[np.int64]:
-        """Return the number of tokens that `texts` gives for each row, special tokens included."""
+        """Return the number of tokens that `texts` returns for each row, special tokens included."""
         titles, texts, titled = self._cut(np.asarray(rows, dtype=np.int64), length)
         return titles + texts + self._specials(titles + texts, titled)
 
     def has_tokens(self, rows: Sequence[int] | NDArray) -> NDArray[np.bool_]:
-        """Return which rows have a token of their own, in title or text."""
+        """Return which rows have a token in title or text, special tokens aside."""
         return (self._stored["title"][rows] > 0) | (self._stored["text"][rows] > 0)
 
     def _specials(self, tokens: NDArray, titled: NDArray) -> NDArray[np.int64]:
-        """Return how many special tokens each text gets; a bare text without any token gets its eos in any case."""
+        """Return how many special tokens each text gets; a bare text without tokens always gets its eos."""
         if self.bracketed:
             return titled * self.between + 2
         return np.maximum(self._leading + int(self.append_eos), tokens == 0)
@@ -196,7 +195,7 @@ class TokenStore:
         return int(self.begin != NONE)
 
     def _cut(self, rows: NDArray[np.int64], length: int) -> tuple[NDArray, NDArray, NDArray]:
-        """Return how many tokens of each row's title and text are read, and whether it is read with a title."""
+        """Return how many tokens of each row's title and text are read, and whether its input has a title."""
         titles, texts = (self._stored[name][rows].astype(np.int64) for name in ("title", "text"))
         titled = (titles > 0) | self._empty_title
         ends = 2 if self.bracketed else self._leading + int(self.append_eos)
@@ -204,10 +203,10 @@ class TokenStore:
         return both[0], np.where(titled, both[1], np.minimum(texts, length - ends)), titled
 
     def texts(self, rows: Sequence[int] | NDArray, length: int) -> Batch:
-        """Return `[CLS] text [SEP]`, or `[CLS] title [SEP] text [SEP]` where there is a title, cut to `length`.
+        """Return `[CLS] text [SEP]`, or `[CLS] title [SEP] text [SEP]` if there is a title, truncated to `length`.
 
-        With `empty_title` the latter for every passage. Without such tokens: the title and the text, behind the token
-        that the tokenizer puts first, if any, and before the eos token if it is appended; these are never cut off.
+        With `empty_title`, every passage has the latter form. Without [CLS] and [SEP]: title and text, after the token
+        that the tokenizer prepends, if any, and before the eos token if it is appended; these two are never cut off.
         """
         rows = np.asarray(rows, dtype=np.int64)
         titles, texts, titled = self._cut(rows, length)
@@ -227,20 +226,20 @@ class TokenStore:
             ids[(ends - 1)[after > 0]] = self.eos
         shards = np.searchsorted(self._starts, rows, side="right") - 1
         for shard in np.unique(shards):
-            here = np.flatnonzero(shards == shard)
-            local, columns = rows[here] - self._starts[shard], self._columns[shard]
+            in_shard = np.flatnonzero(shards == shard)
+            local, columns = rows[in_shard] - self._starts[shard], self._columns[shard]
             for name, counts, start in (
                 ("title", titles, ends - lengths + before),
                 ("text", texts, ends - texts - after),
             ):
                 if name in columns:
-                    column, taken = columns[name], counts[here]
-                    ids[places(start[here], taken)] = column.values[places(column.offsets[local], taken)]
+                    column, count = columns.ragged(name), counts[in_shard]
+                    ids[places(start[in_shard], count)] = column.values[places(column.offsets[local], count)]
         return Batch(ids, lengths)
 
 
 def shared_tokens(store: TokenStore) -> int:
-    """Return how many tokens a passage loses behind a query: its [CLS], unless a second separator takes its place."""
+    """Return how many tokens a passage loses after a query: its [CLS], unless a second separator takes its place."""
     return int(store.between == 1)
 
 
@@ -254,8 +253,8 @@ def pairs(
 ) -> Batch:
     """Return `[CLS] query [SEP] title [SEP] passage [SEP]` for a cross-encoder, each side cut as for a bi-encoder.
 
-    As many [SEP] stand between the parts as the tokenizer puts there. Without such tokens: query, title and passage,
-    told apart by their types alone.
+    The tokenizer decides how many [SEP] separate two parts. Without [CLS] and [SEP], the pair is query, title and
+    passage, distinguished only by their token types.
     """
     left, right = queries.texts(query_rows, query_length), passages.texts(passage_rows, passage_length)
     lengths = left.lengths + right.lengths - shared_tokens(queries)
@@ -263,8 +262,8 @@ def pairs(
     ids, types = np.empty(lengths.sum(), dtype=np.int64), np.ones(lengths.sum(), dtype=np.int64)
     ids[places(ends - right.lengths, right.lengths)] = right.ids
     of_query = places(ends - lengths, left.lengths)
-    ids[of_query], types[of_query] = left.ids, 0  # the query's [SEP] takes the place of the passage's [CLS], or
-    if queries.between == 2:  # a second one does
+    ids[of_query], types[of_query] = left.ids, 0  # the query's [SEP] replaces the passage's [CLS]
+    if queries.between == 2:  # or a second [SEP] does
         ids[ends - right.lengths] = queries.sep
     return Batch(ids, lengths, types)
 

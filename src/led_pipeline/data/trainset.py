@@ -1,20 +1,23 @@
-"""Trainset: everything that a stage will train on, decided in advance.
+"""Build a stage's trainset: the examples of every epoch, in order, with their negatives and the teachers' scores.
 
 Run as `python -m led_pipeline.data.trainset draw ...` to draw the negatives of every epoch from the pools, and as
 `python -m led_pipeline.data.trainset join ...` to add the teachers' scores.
 
 An example is one judged (query, positive) pair whose query has negatives. Each epoch visits the examples in a new
-order, in which no batch holds a query twice where that is possible (module `order`), and draws new negatives. Rules of
-LED: the systems' pools are concatenated, so a passage that two systems found is twice as likely; more than N entries: N
-of them without replacement; exactly N: all; fewer: the list is cycled.
+order, in which, where possible, no batch holds a query twice (module `order`), and draws new negatives. They are drawn
+by LED's rules: the systems' pools are concatenated, so a passage in two pools is twice as likely; of more than N
+entries, N are drawn without replacement; exactly N are all taken; fewer are cycled.
 
-Every example carries the texts of all positives of its query (module `same_text`), by which a training finds the
-positives among the passages of its batches.
+Every example carries the texts of all positives of its query (module `same_text`), so that training can recognise the
+positives among the passages of a batch.
 """
 
 import argparse
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,13 +34,13 @@ from led_pipeline.data.tables import count_rows
 from led_pipeline.files.atomic import write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
+from led_pipeline.recipe.schema import QRELS
 from led_pipeline.recipe.settings import Schedule
 from led_pipeline.recipe.step_settings import TrainsetSettings, parser_of
-from led_pipeline.recipe.values import LABELS
 
 
 def draw(candidates: int, count: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """Draw the positions of `count` negatives among the entries of one query's candidates, by LED's rules.
+    """Draw the positions of `count` negatives among one query's candidates, by LED's rules.
 
     Raises:
         ValueError: there is no candidate.
@@ -50,9 +53,9 @@ def draw(candidates: int, count: int, random: np.random.Generator) -> NDArray[np
 
 
 def window(candidates: int, count: int, epoch: int, seed: int, query: int) -> NDArray[np.int64]:
-    """Draw the positions of `count` negatives by OpenMatch's rule: one order per query, a window that moves by epoch.
+    """Draw the positions of `count` negatives by OpenMatch's rule: one shuffle per query, a window that moves by epoch.
 
-    The window wraps; where there are fewer candidates than `count`, it goes round (OpenMatch draws with replacement).
+    The window wraps around, also if there are fewer candidates than `count` (OpenMatch draws with replacement then).
     """
     if not candidates:
         raise ValueError("no candidate to draw from")
@@ -60,15 +63,17 @@ def window(candidates: int, count: int, epoch: int, seed: int, query: int) -> ND
     return order[(epoch * count + np.arange(count)) % candidates]
 
 
-def positives(qrels: Path, queries: Path, passages: Path, from_grade: int | str = 1) -> NDArray[np.int32]:
+def positives(
+    qrels: Path, queries: Path, passages: Path, from_grade: int | Literal["highest"] = 1
+) -> NDArray[np.int32]:
     """Return the (query row, passage row) of every positive, sorted.
 
     Args:
-        from_grade: the lowest grade of a positive, or "highest" for each query's own highest, if that is above 0.
+        from_grade: the lowest grade of a positive, or "highest" for the highest grade of each query, if above 0.
     """
-    rows = []
+    rows: list[tuple[int, int]] = []
     for query, grades in judged_grades(qrels, queries, passages).items():
-        least = max(1, *grades.values()) if from_grade == "highest" else from_grade
+        least = from_grade if isinstance(from_grade, int) else max(1, *grades.values())
         rows += [(query, passage) for passage, grade in grades.items() if grade >= least]
     return np.array(sorted(rows), dtype=np.int32).reshape(-1, 2)
 
@@ -82,20 +87,20 @@ def draw_trainset(
 ) -> None:
     """Write the examples of every epoch that training will reach, and a manifest beside them.
 
-    The pools are read twice: for the numbers of candidates, from which positions are drawn, and for the passages there.
-    Memory holds the examples and the candidates of some queries.
+    The pools are read twice: first for the numbers of candidates, to draw positions, then for the passages at these
+    positions. Memory holds the examples and one block of candidates.
 
     Args:
         pairs: (query row, passage row) of the positives to train on, sorted by query.
-        relevant: the pairs whose texts are no negatives of the query in a batch either; `pairs` unless given.
+        relevant: the pairs whose texts must not count as in-batch negatives of the query; default: `pairs`.
     """
     rows = int(pairs[:, 0].max()) + 1 if len(pairs) else 0
-    available = np.concatenate([found.lengths for _, _, found in candidates.blocks(rows)] or [[]])
+    available = np.concatenate([np.zeros(0, np.int64), *(block.lengths for _, _, block in candidates.blocks(rows))])
     usable = pairs[available[pairs[:, 0]] > 0] if len(pairs) else pairs
     if not len(usable):
         raise InputError(
-            f"{out}: no judged query has negatives; check that the pools belong to the split 'train', and where"
-            " `labels` is the only one, that passages are judged below the positives"
+            f"{out}: no judged query has negatives; check that the pools belong to the split 'train', and, if"
+            f" `{QRELS}` is the only one, that some passages have lower grades than the positives"
         )
     queries, passages, examples = _epochs(usable, available, settings)
     _look_up(queries, passages, candidates, rows)
@@ -121,11 +126,11 @@ def draw_trainset(
 def _epochs(
     usable: NDArray[np.int32], available: NDArray[np.int64], settings: TrainsetSettings
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
-    """Return the queries of all epochs' examples, their positives followed by drawn positions, and an epoch's examples.
+    """Return the examples of all epochs: their queries, their positives with drawn positions, and the number per epoch.
 
     Args:
-        usable: the positive pairs that have negatives.
-        available: how many candidates each query row has.
+        usable: the positive pairs whose queries have negatives.
+        available: the number of candidates of each query row.
     """
     count, seed = settings.negatives_per_query, settings.seed
     one = settings.positives_per_epoch == "one"
@@ -142,13 +147,13 @@ def _epochs(
         for i, (query, positive) in enumerate(ordered.tolist(), epoch * examples):
             queries[i] = query
             passages[i, 0] = positive
-            there = int(available[query])
-            passages[i, 1:] = window(there, count, epoch, seed, query) if moving else draw(there, count, random)
+            entries = int(available[query])
+            passages[i, 1:] = window(entries, count, epoch, seed, query) if moving else draw(entries, count, random)
     return queries, passages, examples
 
 
 def _by_query(pairs: NDArray[np.int32], candidates: Candidates, rows: int) -> Ragged:
-    """Return the texts of every query's passages in some pairs, each once, for the query rows from 0 to `rows`."""
+    """Return the distinct texts of each query's passages in `pairs`, for the query rows from 0 to `rows`."""
     texts = np.unique(np.stack([pairs[:, 0], candidates.texts_of(pairs[:, 1])], axis=1), axis=0)
     return Ragged(texts[:, 1].copy(), np.searchsorted(texts[:, 0], np.arange(rows + 1)))
 
@@ -156,23 +161,23 @@ def _by_query(pairs: NDArray[np.int32], candidates: Candidates, rows: int) -> Ra
 def _batches(
     queries: NDArray[np.int32], texts: NDArray[np.int32], positives: Ragged, examples: int, schedule: Schedule
 ) -> dict[str, int]:
-    """Return for the manifest what the batches of the training hold.
+    """Return the manifest's counts of the batches of the whole training.
 
-    Counted are all steps: the pairs of a query and a passage of its batch other than its own positive, those among them
-    whose passage is a positive of the query (`same_text.positives_elsewhere`), and the queries that have such a one.
+    Counted are the pairs of a query and an in-batch negative, those of them whose passage is in fact a positive of the
+    query (`same_text.positives_elsewhere`), and the queries with such a pair.
     """
-    size, asked = min(schedule.batch_size, examples), schedule.batch_size
+    size, batch_size = min(schedule.batch_size, examples), schedule.batch_size
     steps, negatives, wrong, touched = total_steps(examples, schedule), 0, 0, 0
     for step in range(steps):
         rows = batch_rows(step, examples, size)
-        found = positives_elsewhere(texts[rows], positives.take(rows))
-        negatives += found.size - len(rows)
-        wrong += int(found.sum())
-        touched += int(found.any(axis=1).sum())
+        mask = positives_elsewhere(texts[rows], positives.take(rows))
+        negatives += mask.size - len(rows)
+        wrong += int(mask.sum())
+        touched += int(mask.any(axis=1).sum())
     epochs = range(0, len(queries), examples)
     twice = sum(repeats(queries[start : start + examples], size) for start in epochs)
-    if size < asked:
-        print(f"batch_size: {asked} is more than the {examples} examples of an epoch, so batches hold {size}")
+    if size < batch_size:
+        print(f"batch_size: {batch_size} is more than the {examples} examples of an epoch, so batches hold {size}")
     if twice:
         print(f"{twice:,} batches hold a query twice, since it has more examples in an epoch than there are batches")
     return {
@@ -186,18 +191,19 @@ def _batches(
 
 
 def one_each(pairs: NDArray[np.int32], random: np.random.Generator) -> NDArray[np.int32]:
-    """Return a random one of each query's pairs, which stand together."""
+    """Return one random pair of each query; `pairs` is sorted by query."""
     _, first, counts = np.unique(pairs[:, 0], return_index=True, return_counts=True)
     return pairs[first + random.integers(0, counts)]
 
 
 def _look_up(queries: NDArray[np.int32], passages: NDArray[np.int32], candidates: Candidates, rows: int) -> None:
-    """Replace the drawn positions, which follow each example's positive, by the passages there."""
+    """Replace the drawn positions, after each example's positive, by the candidates at these positions."""
     order = np.argsort(queries, kind="stable")
-    for start, stop, found in candidates.blocks(rows):
+    for start, stop, block in candidates.blocks(rows):
         low, high = np.searchsorted(queries, [start, stop], sorter=order)
-        here = order[low:high]
-        passages[here, 1:] = found.values[found.offsets[queries[here] - start][:, None] + passages[here, 1:]]
+        examples = order[low:high]
+        first = block.offsets[queries[examples] - start]
+        passages[examples, 1:] = block.values[first[:, None] + passages[examples, 1:]]
 
 
 def join(drawn: Path, teachers: dict[str, list[Path]], out: Path) -> None:
@@ -209,32 +215,43 @@ def join(drawn: Path, teachers: dict[str, list[Path]], out: Path) -> None:
         scores = np.concatenate(parts).astype(np.float32, copy=False)
         if len(scores) != len(passages.values) or not np.isfinite(scores).all():
             raise InputError(
-                f"{shards[0]}: {len(passages.values)} finite scores of teacher '{name}' expected, got {len(scores)}"
+                f"{shards[0]}: expected {len(passages.values)} finite scores of teacher '{name}', got {len(scores)}"
             )
         columns[name] = Ragged(scores, passages.offsets)
     trainset.with_scores(columns).write(out)
 
 
-def sources(
-    a: argparse.Namespace, settings: TrainsetSettings
-) -> tuple[NDArray[np.int32], Candidates, NDArray[np.int32]]:
-    """Return what the command line of `draw` names: positive pairs, candidates, and pairs that are no negatives."""
-    if bool(a.positives) != bool(settings.more_positives):
+@dataclass(frozen=True)
+class Inputs:
+    """The files that `draw` reads."""
+
+    queries: Path
+    passages: Path
+    qrels: Path
+    pools: Sequence[Path]
+    scored: Sequence[Path] = ()  # rankings that must score all negatives
+    positives: Path | None = None  # a ranking whose best scores make further positives
+
+
+def sources(files: Inputs, settings: TrainsetSettings) -> tuple[NDArray[np.int32], Candidates, NDArray[np.int32]]:
+    """Return the positive pairs to train on, the candidates, and the pairs that must not count as negatives."""
+    if (files.positives is None) != (settings.more_positives is None):
         raise InputError("--positives: a ranking and the key more_positives in --settings go together; give both")
-    pairs = positives(a.qrels, a.queries, a.passages, settings.positive_from)
-    if settings.more_positives:
-        scored = above(a.positives, count_rows(a.queries), settings.more_positives.min_score)
+    split = files.qrels, files.queries, files.passages
+    pairs = positives(*split, settings.positive_from)
+    if files.positives and settings.more_positives:
+        scored = above(files.positives, count_rows(files.queries), settings.more_positives.min_score)
         pairs = np.unique(np.concatenate([pairs, scored]), axis=0)
-    which = [None if isinstance(source, str) else source for source in settings.negatives]
-    judged = LABELS in settings.negative_systems
-    texts = first_rows(a.passages)
-    # Unless one of these adds to them, the pools are without any positive already.
-    excluded = np.unique(key(pairs[:, 0], texts[pairs[:, 1]])) if a.positives or judged else None
+    selections = [None if isinstance(source, str) else source for source in settings.negatives]
+    judged = QRELS in settings.negative_systems
+    texts = first_rows(files.passages)
+    # Pools hold no positives, unless further positives come from scores or the judged passages are a pool.
+    excluded = np.unique(key(pairs[:, 0], texts[pairs[:, 1]])) if files.positives or judged else None
     depth, unique = settings.negatives_depth, settings.deduplicate
-    found = Candidates(a.pools, depth, unique, a.scored, which, settings.seed, excluded, texts)
-    # Passages judged below the positives are no negatives, unless the recipe takes such.
-    relevant = pairs if judged else np.concatenate([pairs, positives(a.qrels, a.queries, a.passages)])
-    return pairs, found, relevant
+    candidates = Candidates(files.pools, depth, unique, files.scored, selections, settings.seed, excluded, texts)
+    # Passages judged below the positives count as negatives only if the recipe draws negatives from the qrels.
+    relevant = pairs if judged else np.concatenate([pairs, positives(*split)])
+    return pairs, candidates, relevant
 
 
 def main() -> None:
@@ -254,7 +271,8 @@ def main() -> None:
         command.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
     if a.command == "draw":
-        pairs, candidates, relevant = sources(a, a.settings)
+        files = Inputs(a.queries, a.passages, a.qrels, a.pools, a.scored, a.positives)
+        pairs, candidates, relevant = sources(files, a.settings)
         draw_trainset(pairs, candidates, a.settings, a.out, relevant)
     else:
         join(a.drawn, {name: [Path(p) for p in shards] for name, *shards in a.scores}, a.out)

@@ -1,4 +1,4 @@
-"""Demo: a collection and a small model made of what every installation has on disk.
+"""Demo: build a collection and a small model from the files that every installation has on disk.
 
-Nothing is imported from outside; the rules run `docstrings` and `pretrain`.
+No other room imports this one; the rules run `docstrings` and `pretrain`.
 """

@@ -1,12 +1,12 @@
-"""Docstrings: demonstration data from the Python text that every installation already has on disk.
+"""Build a demonstration dataset from the docstrings of the installed Python packages.
 
 A docstring becomes one query with one relevant passage: the query is the first sentence of its summary, the passage is
 everything after it, the title is the qualified name in words. Source files are parsed with `ast` and never imported.
-Which packages are read is fixed, so equal pins give equal data whatever else is installed.
+The list of packages is fixed, so equal pins give equal data whatever else is installed.
 
 Run as `python -m led_pipeline.demo.docstrings --passages 12000 --dev-queries 1000 --seed 17 --out DIR`. It writes the
-published MS MARCO layout (collection.tsv, titles.tsv, queries.SPLIT.tsv, qrels.SPLIT.tsv) and source.json, which says
-what was read, what was dropped and why.
+published MS MARCO layout (collection.tsv, titles.tsv, queries.SPLIT.tsv, qrels.SPLIT.tsv) and source.json, which lists
+the packages read and counts the dropped docstrings by reason.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from led_pipeline.jobs.command import run_main
 
 QUERY_WORDS = range(4, 41)
 PASSAGE_WORDS_MIN = 12
-PASSAGE_WORDS_MAX = 150  # a paragraph or two, as in MS MARCO; a module's manual is cut here
+PASSAGE_WORDS_MAX = 150  # a paragraph or two, as in MS MARCO; longer docstrings are truncated
 SHINGLE_WORDS = 6
 
 # A line that ends the summary paragraph although no blank line does: list item, field, doctest, section title.
@@ -45,7 +45,7 @@ BOLD = re.compile(r"\*\*(\w[^*]*?)\*\*")
 DIRECTIVE = re.compile(r"\.\. ([\w-]+)::")
 EMPTY_SECTIONS = re.compile(r"(?:(?:^|\s+)(?:Examples?|Notes?|References|See [Aa]lso|Usage)\s?:{0,2})+$")
 SENTENCE_END = re.compile(r"(?<!e\.g)(?<!i\.e)(?<!etc)(?<!cf)(?<!vs)(?<!\sv)[.!?]\s+(?=[A-Z(\"'\[])")
-TEMPLATE = re.compile(r"%\(\w+\)s|\{\{|<<\w+>>")  # filled in when the package is imported, which never happens here
+TEMPLATE = re.compile(r"%\(\w+\)s|\{\{|<<\w+>>")  # filled in at import, which never happens here
 NAME_PART = re.compile(r"[A-Z0-9]+(?=[A-Z][a-z])|[A-Z]?[a-z0-9]+|[A-Z0-9]+")
 
 
@@ -60,7 +60,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class SourceFile:
-    """What one source file gave; `unusable` says why it gave nothing."""
+    """The pairs of one source file, and the counts of dropped docstrings; `unusable` is why it could not be read."""
 
     distribution: str
     module: str
@@ -86,7 +86,7 @@ def without_code(lines: Iterable[str]) -> Iterator[str]:
 
 
 def split_docstring(text: str) -> tuple[str, str]:
-    """Return (query, passage): the first sentence of the summary paragraph, and what follows it."""
+    """Return (query, passage): the first sentence of the summary paragraph, and the rest of the docstring."""
     lines = text.strip().splitlines()
     end = 0
     while end < len(lines) and lines[end].strip():
@@ -103,17 +103,17 @@ def split_docstring(text: str) -> tuple[str, str]:
 
 
 def normalised(text: str) -> str:
-    """Return the letters and digits of a text in lower case, with single spaces for all the rest."""
+    """Return the letters and digits of a text in lower case; all other characters become single spaces."""
     return " ".join(re.findall(r"[^\W_]+", text.lower()))
 
 
 def plain_words(text: str) -> int:
-    """Count the words that are letters only, apart from punctuation around them."""
+    """Count the words that consist of letters, apart from punctuation around them."""
     return sum(word.strip(".,:;!?()[]'\"-").isalpha() for word in text.split())
 
 
 def defect(query: str, passage: str) -> str | None:
-    """Say why a query and passage are no use as training data, or None."""
+    """Return why a query and passage are unusable as training data, or None."""
     words = len(query.split())
     if words < QUERY_WORDS.start:
         return "summary too short"
@@ -134,16 +134,16 @@ def defect(query: str, passage: str) -> str | None:
 
 
 def read_file(distribution: str, module: str, path: Path) -> SourceFile:
-    """Read the pairs of one source file; one that cannot be read or parsed gives none and says so."""
-    found, unusable = read_source(path, module)
+    """Read the pairs of one source file; a file that cannot be read or parsed has none, and the reason is kept."""
+    texts, unusable = read_source(path, module)
     pairs, dropped = [], Counter[str]()
-    for name, text in found:
+    for name, text in texts:
         query, passage = split_docstring(text)
         if reason := defect(query, passage):
             dropped[reason] += 1
         else:
             pairs.append(Pair(distribution, name, query, passage))
-    return SourceFile(distribution, module, len(found), pairs, dropped, unusable)
+    return SourceFile(distribution, module, len(texts), pairs, dropped, unusable)
 
 
 def read_roots(roots: Sequence[Root], workers: int = 1) -> list[SourceFile]:
@@ -156,44 +156,47 @@ def read_roots(roots: Sequence[Root], workers: int = 1) -> list[SourceFile]:
 
 
 def distinct(pairs: Iterable[Pair], dropped: Counter[str]) -> list[Pair]:
-    """Keep pairs so that no name and no query occurs twice and no passage repeats an earlier one.
+    """Drop pairs so that no name and no query occurs twice and no passage repeats an earlier one.
 
-    Of several, the one with the most public and then the shortest name stays. A passage repeats earlier ones when half
-    of its runs of `SHINGLE_WORDS` words stand in passages already kept: most of it is then boilerplate, and another
-    passage would answer its query as well.
+    Of several, the one with the most public and then the shortest name is kept. A passage repeats earlier ones if half
+    of its runs of `SHINGLE_WORDS` words occur in passages already kept: most of it is then boilerplate, and other
+    passages would answer its query as well.
     """
 
     def prominence(pair: Pair) -> tuple[int, int, str]:
         parts = pair.name.split(".")
         return sum(part.startswith("_") for part in parts), len(parts), pair.name
 
-    kept, names, queries, shingles = [], set(), set(), set()
+    unique: list[Pair] = []
+    names: set[str] = set()
+    queries: set[str] = set()
+    shingles: set[int] = set()
     for pair in sorted(pairs, key=prominence):
         query, words = normalised(pair.query), normalised(pair.passage).encode().split()
         runs = range(max(1, len(words) - SHINGLE_WORDS + 1))
-        own = {zlib.crc32(b" ".join(words[start : start + SHINGLE_WORDS])) for start in runs}
+        hashes = {zlib.crc32(b" ".join(words[start : start + SHINGLE_WORDS])) for start in runs}
         if pair.name in names:
             dropped["name occurs twice"] += 1
         elif query in queries:
             dropped["same summary"] += 1
-        elif 2 * len(own & shingles) >= len(own):
+        elif 2 * len(hashes & shingles) >= len(hashes):
             dropped["same or similar rest"] += 1
         else:
-            kept.append(pair)
+            unique.append(pair)
             names.add(pair.name)
             queries.add(query)
-            shingles |= own
-    return kept
+            shingles |= hashes
+    return unique
 
 
 def sample(pairs: Sequence[Pair], passages: int, dev_queries: int, seed: int) -> tuple[list[Pair], set[str]]:
-    """Draw pairs, in the order of their names, and the names of those whose queries are the dev split.
+    """Return the drawn pairs, sorted by name, and the names of those in the dev split.
 
-    The draw hashes names, so it does not depend on the version of Python, and a package that changes takes only its
-    own pairs with it.
+    The draw hashes names, so it does not depend on the version of Python, and a changed package affects only its own
+    pairs.
 
     Raises:
-        InputError: there are fewer pairs than asked for, or the dev split would leave nothing to train on.
+        InputError: there are fewer usable pairs than `passages`, or the dev split would leave nothing to train on.
     """
     if passages > len(pairs):
         raise InputError(
@@ -206,7 +209,7 @@ def sample(pairs: Sequence[Pair], passages: int, dev_queries: int, seed: int) ->
 
 
 def title(name: str) -> str:
-    """Return a dotted name in words: `torch.nn.LayerNorm` becomes "torch nn layer norm"."""
+    """Return the words of a dotted name: `torch.nn.LayerNorm` becomes "torch nn layer norm"."""
     words = [part.lower() for part in NAME_PART.findall(name)]
     return " ".join(word for word, before in zip(words, ["", *words], strict=False) if word != before)
 
@@ -229,23 +232,23 @@ def write_dataset(pairs: Sequence[Pair], dev: Collection[str], out: Path) -> Non
 
 
 def provenance(roots: Sequence[Root], files: Sequence[SourceFile], candidates: Sequence[Pair]) -> dict[str, Any]:
-    """Say what was read: per distribution the version and counts, and the files that gave nothing."""
+    """Describe the sources: per distribution the version and counts, and the files that could not be read."""
     read = Counter(file.distribution for file in files if not file.unusable)
-    found = Counter[str]()
+    docstrings = Counter[str]()
     for file in files:
-        found[file.distribution] += file.docstrings
+        docstrings[file.distribution] += file.docstrings
     usable = Counter(pair.distribution for pair in candidates)
     return {
         "python": platform.python_version(),
         "files_read": read.total(),
         "files_skipped": {f"{file.distribution}: {file.module}": file.unusable for file in files if file.unusable},
-        "docstrings": found.total(),
+        "docstrings": docstrings.total(),
         "candidates": len(candidates),
         "distributions": {
             root.distribution: {
                 "version": root.version,
                 "files": read[root.distribution],
-                "docstrings": found[root.distribution],
+                "docstrings": docstrings[root.distribution],
                 "candidates": usable[root.distribution],
             }
             for root in roots

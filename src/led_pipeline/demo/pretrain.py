@@ -1,4 +1,4 @@
-"""Pretrain: a word-piece vocabulary and a small BERT made from the collection itself, where no model hub is at hand.
+"""Build a word-piece vocabulary and a small BERT from the collection itself, for use without a model hub.
 
 Run as `python -m led_pipeline.demo.pretrain --passages passages.parquet --settings JSON --out DIR`.
 
@@ -6,9 +6,9 @@ No gradient is involved. The token embeddings are a truncated SVD of the idf-wei
 semantic analysis), and the layers start near the identity, so that the mean of the last layer's outputs is an
 idf-weighted LSA vector of the text and the masked-LM head gives high logits to related terms. Training starts there.
 
-Layer normalisation would make all tokens equally long and so forget the idf weights. Two reserved dimensions therefore
-hold a large constant of opposite signs: it dominates the length of every token's vector, so that normalisation divides
-all of them by nearly the same number; the last normalisation then sets these two dimensions to 0.
+Layer normalisation would give all token vectors the same length and so erase the idf weights. Two reserved dimensions
+therefore hold a large constant with opposite signs: it dominates the length of every token's vector, so that
+normalisation divides all of them by nearly the same number; the last normalisation sets these two dimensions to 0.
 
 # V = vocabulary entries, P = passages, H = hidden size
 """
@@ -16,6 +16,7 @@ all of them by nearly the same number; the last normalisation then sets these tw
 import argparse
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -31,28 +32,31 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
 from led_pipeline.recipe.step_settings import PretrainSettings, parser_of
 
+if TYPE_CHECKING:
+    from transformers.models.bert.modeling_bert import BertLayer
+
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-# What takes the place of a word in scripts without blanks, about a syllable of Thai, Lao, Burmese, Khmer: a vowel that
-# is written first, a letter with its marks and what is stacked under it, a Burmese final, a vowel that is written last.
-# Pieces of whole runs would depend on where a run begins, so that a query would share few of them with its passage.
-# Japanese changes between its two kinds of kana where words end.
+# The unit that replaces words in scripts without blanks, about a syllable of Thai, Lao, Burmese or Khmer: a vowel that
+# is written first, a letter with its marks and its subscript letter, a Burmese final, a vowel that is written last.
+# Pieces of longer runs would depend on where a run begins, so that a query would share few of them with its passage.
+# Japanese switches between its two kinds of kana at the ends of words.
 SYLLABLE = (
     r"[\u0e40-\u0e44\u0ec0-\u0ec4]?(?=[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])\p{L}"
     r"(?:[\u1039\u17d2]\p{L}|\p{M})*(?:[\u1000-\u1021]\u103a\p{M}*)?[\u0e30\u0e32\u0e45\u0eb0\u0eb2]?"
     r"|[\p{Katakana}\u30fc]+|\p{Hiragana}+"
 )
-# Characters of a word: the search for its pieces takes time in their third power. Longer runs are cut.
+# Longest word in characters; longer runs are cut, since the time to find a word's pieces is cubic in its length.
 LONGEST = 100
-MARKS = 10  # of them at most are marks on the last letter, which a cut does not part from it
+MARKS = 10  # at most this many of them are marks on the last letter, which a cut does not separate from it
 RESERVED = 2
-RESOLUTION = 1e-3  # of the largest singular value: what is smaller may be 0, in float32 and from the matrix's square
-LENGTH = 4.0  # of an average token's vector: well above the layers' initial noise, well below the constant
-LOGIT = 10.0  # of an average token for itself
-THRESHOLD = 0.75  # cosine of hidden state and embedding from which on a term gets a weight above 0
+RESOLUTION = 1e-3  # singular values below this share of the largest may be rounding errors of 0
+LENGTH = 4.0  # length of an average token's vector: well above the layers' initial noise, well below the constant
+LOGIT = 10.0  # logit of an average token for itself
+THRESHOLD = 0.75  # cosine of hidden state and embedding above which a term gets a positive weight
 
 
 def read_texts(passages: Path) -> Iterator[str]:
-    """Yield title and text of every passage."""
+    """Yield the title and text of every passage as one string."""
     with parquet(passages) as file:
         for batch in file.iter_batches(columns=["title", "text"]):
             for title, text in zip(batch["title"].to_pylist(), batch["text"].to_pylist(), strict=True):
@@ -62,12 +66,12 @@ def read_texts(passages: Path) -> Iterator[str]:
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
     """Train lower-cased word pieces that keep all accents, vowel signs and tone marks.
 
-    camelCase is split first, and so are dotted and underscored names. In scripts without blanks a Chinese character is
-    a word, and so is what makes about a syllable in Southeast Asia.
+    camelCase, dotted and underscored names are split first. In scripts without blanks, a word is a Chinese character,
+    or about a syllable of a Southeast Asian script.
     """
     texts = list(texts)
     # The trainer numbers continuing letters (##a) in an order that differs from run to run, and breaks ties by number.
-    # So a first round only finds these letters, and the second is given them in order.
+    # So a first round only collects these letters, and the second gets them in sorted order.
     letters = sorted(token for token in _train_pieces(texts, SPECIAL, 0) if token.startswith("##"))
     pieces = _train_pieces(texts, [*SPECIAL, *letters], vocabulary)
     tokenizer = _word_pieces(pieces)
@@ -78,7 +82,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
         special_tokens=[("[CLS]", cls), ("[SEP]", sep)],
     )
     names = {f"{token.strip('[]').lower()}_token": token for token in SPECIAL}
-    inputs = ["input_ids", "token_type_ids", "attention_mask"]  # other libraries give a ranker types only if named
+    inputs = ["input_ids", "token_type_ids", "attention_mask"]  # other libraries pass token types only if listed
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_input_names=inputs, **names)
 
 
@@ -86,10 +90,10 @@ def _word_pieces(pieces: dict[str, int] | None = None) -> Tokenizer:
     tokenizer = Tokenizer(models.WordPiece(pieces, unk_token="[UNK]", max_input_chars_per_word=LONGEST))
     tokenizer.normalizer = normalizers.Sequence(
         [
-            # One code for what looks the same. No mark is dropped: it may be a vowel, a tone or another letter.
+            # One code for characters that look alike. Marks stay: they may be vowels, tones or other letters.
             normalizers.NFKC(),
-            normalizers.Replace(Regex(r"\u200b|(?<=[a-z0-9])(?=[A-Z])"), " "),  # the space that Khmer and Thai hide
-            normalizers.Replace(Regex(r"[\u00ad\u2060\ufeff]"), ""),  # hyphenation and byte-order marks: no letters
+            normalizers.Replace(Regex(r"\u200b|(?<=[a-z0-9])(?=[A-Z])"), " "),  # zero-width spaces of Khmer and Thai
+            normalizers.Replace(Regex(r"[\u00ad\u2060\ufeff]"), ""),  # soft hyphens, word joiners, byte order marks
             normalizers.BertNormalizer(
                 clean_text=False, handle_chinese_chars=True, strip_accents=False, lowercase=True
             ),
@@ -101,16 +105,17 @@ def _word_pieces(pieces: dict[str, int] | None = None) -> Tokenizer:
     return tokenizer
 
 
-def _train_pieces(texts: list[str], given: list[str], size: int) -> dict[str, int]:
-    """Return word pieces and their numbers: the given ones, all letters of the texts, and merges up to `size`."""
+def _train_pieces(texts: list[str], first: list[str], size: int) -> dict[str, int]:
+    """Return word pieces and their numbers: those in `first`, all letters of the texts, and merges up to `size`."""
     tokenizer = _word_pieces()
-    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=given, show_progress=False)
+    trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=first, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer.get_vocab()
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
+    return vocabulary
 
 
 def count_matrix(tokenizer: PreTrainedTokenizerFast, texts: Iterator[str], size: int) -> sp.csr_matrix:
-    """Return how often each token occurs in each passage (P, V), without special tokens."""
+    """Return the count of each token in each passage (P, V), without special tokens."""
     rows = [e.ids for e in tokenizer.backend_tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
     offsets = np.cumsum([0, *map(len, rows)])
     columns = np.concatenate([np.asarray(row, dtype=np.int32) for row in rows])
@@ -120,10 +125,10 @@ def count_matrix(tokenizer: PreTrainedTokenizerFast, texts: Iterator[str], size:
 
 
 def lsa_embeddings(counts_PV: sp.csr_matrix, dimensions: int, seed: int) -> NDArray[np.float32]:
-    """Return one vector per token (V, dimensions), as long as the token is informative.
+    """Return one vector per token (V, dimensions), whose length is the token's relative idf.
 
     The matrix holds log(1 + count) x idf with rows of unit length. A token's vector is its row of V S^(1/2) of the
-    truncated SVD, scaled to the length idf / mean idf; what no passage holds has the vector 0.
+    truncated SVD, scaled to the length idf / mean idf; tokens that occur in no passage have the vector 0.
 
     Raises:
         InputError: there are fewer passages or tokens than dimensions, or the passages do not differ.
@@ -142,23 +147,23 @@ def lsa_embeddings(counts_PV: sp.csr_matrix, dimensions: int, seed: int) -> NDAr
         )
     if not weighted.data.any():
         raise InputError(
-            f"pretrain: nothing can be learned from these {passages} passages, all of them hold the same word pieces;"
-            " are these the texts that are meant?"
+            f"pretrain: nothing can be learned from these {passages} passages, since all of them have the same word"
+            " pieces; are these the right texts?"
         )
     _, values, right = svds(weighted, k=dimensions, rng=np.random.default_rng(seed))
     vectors = right.T * np.sqrt(np.where(values > RESOLUTION * values.max(), values, 0))
-    # The sign of a singular vector is arbitrary; fix it, so that equal input gives equal output.
+    # The sign of a singular vector is arbitrary; it is fixed so that equal input gives equal output.
     vectors *= np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(dimensions)])
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     target = (idf / idf[frequency > 0].mean())[:, None]
     vectors = np.where(norms > 1e-6, vectors / np.maximum(norms, 1e-6) * target, 0)
-    vectors[: len(SPECIAL)] = 0  # a text may spell "[SEP]"; what separates texts says nothing about them
+    vectors[: len(SPECIAL)] = 0  # a text may contain "[SEP]", but separators carry no meaning
     return vectors.astype(np.float32)
 
 
 @torch.no_grad()
 def build_model(embeddings: NDArray[np.float32], settings: PretrainSettings) -> BertForMaskedLM:
-    """Return a BERT whose layers are near the identity on the given token embeddings (V, H - 2)."""
+    """Return a BERT with these token embeddings (V, H - 2), whose layers are near the identity."""
     size, hidden = len(embeddings), settings.hidden
     config = BertConfig(
         vocab_size=size,
@@ -179,13 +184,14 @@ def build_model(embeddings: NDArray[np.float32], settings: PretrainSettings) -> 
     words[:, -2], words[:, -1] = constant, -constant
     model.bert.embeddings.token_type_embeddings.weight.mul_(settings.output_scale)
     model.bert.embeddings.position_embeddings.weight.mul_(settings.output_scale)
-    for layer in model.bert.encoder.layer:
+    layers = cast("list[BertLayer]", list(model.bert.encoder.layer))
+    for layer in layers:
         attention = layer.attention.self
         for reader in (attention.query, attention.key, attention.value, layer.intermediate.dense):
             reader.weight[:, -RESERVED:] = 0
         for writer in (layer.attention.output.dense, layer.output.dense):
             writer.weight.mul_(settings.output_scale)
-    last = model.bert.encoder.layer[-1].output.LayerNorm
+    last = layers[-1].output.LayerNorm
     last.weight[-RESERVED:] = 0
     _near_identity_head(model)
     return model
@@ -194,7 +200,7 @@ def build_model(embeddings: NDArray[np.float32], settings: PretrainSettings) -> 
 def _near_identity_head(model: BertForMaskedLM) -> None:
     """Make the masked-LM head a product with the embeddings, above a threshold.
 
-    A hidden state shifted far to the right passes gelu unchanged, and the normalisation takes the shift away again. A
+    A hidden state shifted far to the right passes through gelu unchanged, and the normalisation removes the shift. A
     logit is then proportional to the term's idf and to (cosine - threshold).
     """
     head, size = model.cls.predictions, model.config.hidden_size
@@ -207,7 +213,7 @@ def _near_identity_head(model: BertForMaskedLM) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Make a vocabulary and a small BERT from a collection.")
+    parser = argparse.ArgumentParser(description="Build a vocabulary and a small BERT from a collection.")
     parser.add_argument("--passages", required=True, type=Path)
     parser.add_argument("--settings", required=True, type=parser_of(PretrainSettings))
     parser.add_argument("--out", required=True, type=Path)

@@ -1,4 +1,4 @@
-"""Python source: the docstrings of installed packages, read from their files with `ast`, never by importing them."""
+"""Read the docstrings of installed packages from their source files with `ast`, without importing them."""
 
 import ast
 import os
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from led_pipeline.files.errors import InputError
 
 STANDARD_LIBRARY = "python"
-# Distribution -> package. All are dependencies of this project, direct or not; one that is missing is an error.
+# Distribution -> package. All are direct or indirect dependencies of this project; a missing one is an error.
 DISTRIBUTIONS = {
     "accelerate": "accelerate",
     "anyio": "anyio",
@@ -58,7 +58,7 @@ LEFT_OUT_FOLDERS = TESTS_AND_COPIES | OPTIONAL_PARTS
 
 
 class Root(NamedTuple):
-    """A folder of source files; `package` begins the dotted names and is empty for the standard library."""
+    """A folder of source files; `package` is the prefix of their dotted names, empty for the standard library."""
 
     distribution: str
     version: str
@@ -70,7 +70,7 @@ def installed_roots() -> list[Root]:
     """Locate the standard library and the packages of `DISTRIBUTIONS`.
 
     Raises:
-        InputError: a distribution is not installed, or its files are not where installers put them.
+        InputError: a distribution is not installed, or its source folder is missing.
     """
     roots = [Root(STANDARD_LIBRARY, platform.python_version(), "", Path(sysconfig.get_path("stdlib")))]
     for name, package in DISTRIBUTIONS.items():
@@ -89,9 +89,9 @@ def installed_roots() -> list[Root]:
 
 
 def source_files(root: Root) -> Iterator[tuple[str, Path]]:
-    """Yield (module name, file) of everything importable under a root, without `LEFT_OUT_FOLDERS`, in sorted order."""
+    """Yield (module name, file) of every importable module under a root, sorted, without `LEFT_OUT_FOLDERS`."""
     for folder, subfolders, files in os.walk(root.folder):
-        # Names that are no identifiers (site-packages, lib-dynload) hold other people's files or none at all.
+        # Folders whose names are no identifiers (site-packages, lib-dynload) hold other packages or no source.
         subfolders[:] = sorted(name for name in subfolders if name.isidentifier() and name not in LEFT_OUT_FOLDERS)
         parts = Path(folder).relative_to(root.folder).parts
         for file in sorted(files):
@@ -102,7 +102,7 @@ def source_files(root: Root) -> Iterator[tuple[str, Path]]:
 
 
 def docstrings(body: Iterable[ast.stmt], prefix: str) -> Iterator[tuple[str, str]]:
-    """Yield (dotted name, docstring) of the functions and classes in a body, not of what is inside functions."""
+    """Yield (dotted name, docstring) of the functions and classes in a body, except those inside functions."""
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             name = f"{prefix}.{node.name}"
@@ -115,7 +115,7 @@ def docstrings(body: Iterable[ast.stmt], prefix: str) -> Iterator[tuple[str, str
 
 
 def read_source(path: Path, module: str) -> tuple[list[tuple[str, str]], str | None]:
-    """Return the (dotted name, docstring) of a file, the module's own first, and why it is unusable if it is."""
+    """Return the (dotted name, docstring) pairs of a file, the module's first, and why it is unusable, or None."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes in other people's strings
@@ -124,5 +124,5 @@ def read_source(path: Path, module: str) -> tuple[list[tuple[str, str]], str | N
         return [], "unreadable"
     except (SyntaxError, ValueError, RecursionError):  # a wrong encoding is a syntax error
         return [], "not Python"
-    own = ast.get_docstring(tree)
-    return [*([(module, own)] if own else []), *docstrings(tree.body, module)], None
+    of_module = ast.get_docstring(tree)
+    return [*([(module, of_module)] if of_module else []), *docstrings(tree.body, module)], None

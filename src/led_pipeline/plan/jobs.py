@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from led_pipeline.fetch.hub import hub_models
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
-from led_pipeline.recipe.values import LABELS
+from led_pipeline.recipe.schema import QRELS
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Demand:
         negatives = needs.sources(recipe, trained, "negatives")
         scored = needs.sources(recipe, trained, "negatives", "positives", "teacher")
         pools = [name for name in dataset.scores if name in negatives]
-        mined = [name for name in negatives if name not in (*dataset.negatives, *dataset.scores, LABELS)]
+        mined = [name for name in negatives if name not in (*dataset.negatives, *dataset.scores, QRELS)]
         rankings, validation = _rankings(recipe, mined)
         searched = rankings | validation
         query_vectors = {(name, split) for name, split in searched if name in recipe.retrievers}
@@ -55,7 +55,7 @@ class Demand:
             splits=[split for split in dataset.splits if split in splits],
             stored=[name for name in dataset.scores if name in scored],
             stored_pools=pools,
-            graded=LABELS in negatives,
+            graded=QRELS in negatives,
         )
 
 
@@ -101,7 +101,7 @@ def source_files(recipe: Recipe) -> list[str]:
 def families(recipe: Recipe) -> dict[str, str]:
     """Return the family of every system and teacher: a stage's own, bm25, or stored for scores that are there."""
     families = {name: stage.family for name, stage in recipe.stages.items()}
-    return families | {"bm25": "bm25", LABELS: "stored"} | dict.fromkeys(recipe.dataset.scores, "stored")
+    return families | {"bm25": "bm25", QRELS: "stored"} | dict.fromkeys(recipe.dataset.scores, "stored")
 
 
 def count_jobs(recipe: Recipe) -> Counter[str]:

@@ -9,7 +9,7 @@ from led_pipeline.pretrained import model_folder, model_folder_modules
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.settings import Side
-from led_pipeline.recipe.stages import Trained
+from led_pipeline.recipe.stages import Pretrain, Ranker
 
 ANSWER_S = 10  # how long the hub may take to answer
 
@@ -86,9 +86,10 @@ def check_modules(recipe: Recipe, results: Path) -> list[str]:
     """Return which settings of stages contradict the folders that they start from, if those are here already."""
     faults = []
     for name, stage in recipe.stages.items():
-        query = getattr(stage, "query_init", None)
-        starts = [getattr(stage, "init", None), query] if isinstance(stage, Trained) else []
-        for start in filter(None, starts):
+        if isinstance(stage, Pretrain):
+            continue
+        query = None if isinstance(stage, Ranker) else stage.query_init
+        for start in filter(None, (stage.init, query)):
             folder = Path(start if hub.is_local(start) else Layout(results).hub(start))
             sides: tuple[Side, ...] = ("query",) if start == query else ("passage",)
             sides = ("query", "passage") if query is None else sides

@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--gpu-limit", type=int, help="no job gets more GPUs (snakemake --resources gpu=N)")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    recipe = load_recipe(arguments.recipe, trained=lambda _: trained_in(arguments.results))
+    recipe = load_recipe(arguments.recipe, trained=lambda _: trained_in(arguments.results), quiet=True)
     site = Site(
         arguments.results, arguments.sources, arguments.published, elsewhere(arguments.executor), arguments.gpu_limit
     )

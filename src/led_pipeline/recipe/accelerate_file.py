@@ -19,14 +19,14 @@ def read(path: str) -> dict[str, Any]:
     Raises:
         InputError: there is no such file, it is not what `accelerate config` writes, or trainings cannot follow it.
     """
-    found = _mapping(path)
-    if fault := next(_faults(found), None):
+    config = _mapping(path)
+    if fault := next(_faults(config), None):
         raise InputError(f"{path}: {fault}")
-    return found
+    return config
 
 
 def kind(path: str | None) -> list[str]:
-    """Return what the states on disk of a training depend on besides; nothing without a file."""
+    """Return the parts of a file that the states of a training on disk depend on; nothing without a file."""
     if path is None:
         return []
     config = read(path)
@@ -39,10 +39,10 @@ def kind(path: str | None) -> list[str]:
 def _mapping(path: str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise InputError(f"no file '{path}' here ({Path.cwd()}); give its path from the working directory")
-    found = read_yaml(path, "a YAML or JSON file")  # JSON is YAML, too
-    if not isinstance(found, Mapping):
+    config = read_yaml(path, "a YAML or JSON file")  # JSON is YAML, too
+    if not isinstance(config, Mapping):
         raise InputError(f"{path}: expected a mapping of keys")
-    return dict(found)
+    return dict(config)
 
 
 def _section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -51,12 +51,12 @@ def _section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {prefix + str(key).removeprefix(prefix): value for key, value in (config.get(name) or {}).items()}
 
 
-def _zero(said: Mapping[str, Any]) -> dict[str, Any]:
+def _zero(section: Mapping[str, Any]) -> dict[str, Any]:
     """Return the stage and where the optimizer is, from accelerate's file or from DeepSpeed's that it names."""
-    if name := said.get("deepspeed_config_file"):
+    if name := section.get("deepspeed_config_file"):
         zero = _mapping(name).get("zero_optimization") or {}
         return {"stage": zero.get("stage"), "offload": (zero.get("offload_optimizer") or {}).get("device", "none")}
-    return {"stage": said.get("zero_stage", 2), "offload": said.get("offload_optimizer_device", "none")}
+    return {"stage": section.get("zero_stage", 2), "offload": section.get("offload_optimizer_device", "none")}
 
 
 def _faults(config: Mapping[str, Any]) -> Iterator[str]:
@@ -74,32 +74,32 @@ def _faults(config: Mapping[str, Any]) -> Iterator[str]:
         yield from _deepspeed(_section(config, "deepspeed_config"))
 
 
-def _fsdp(said: Mapping[str, Any]) -> Iterator[str]:
-    if said.get("fsdp_version", 1) != 2:
+def _fsdp(section: Mapping[str, Any]) -> Iterator[str]:
+    if section.get("fsdp_version", 1) != 2:
         yield "fsdp_config.fsdp_version: expected 2; `accelerate to-fsdp2` turns a file of version 1 into one"
-    policy = said.get("fsdp_auto_wrap_policy") or "NO_WRAP"
+    policy = section.get("fsdp_auto_wrap_policy") or "NO_WRAP"
     if policy not in WRAPPED:
         yield f"fsdp_config.fsdp_auto_wrap_policy: expected {' or '.join(WRAPPED)}, got {policy}"
-    if said.get("fsdp_ignored_modules"):
+    if section.get("fsdp_ignored_modules"):
         yield "fsdp_config.fsdp_ignored_modules: all weights are sharded; leave this key out"
 
 
-def _deepspeed(said: Mapping[str, Any]) -> Iterator[str]:
-    name = said.get("deepspeed_config_file")
+def _deepspeed(section: Mapping[str, Any]) -> Iterator[str]:
+    name = section.get("deepspeed_config_file")
     inner = _mapping(name) if name else {}
     for key in ("optimizer", "scheduler"):
         if key in inner:
-            yield f"deepspeed_config.deepspeed_config_file: {name}: {key}: the recipe says how to learn; take it out"
-    steps = inner.get("gradient_accumulation_steps", said.get("gradient_accumulation_steps", 1))
+            yield f"deepspeed_config.deepspeed_config_file: {name}: {key}: the recipe configures it; remove it here"
+    steps = inner.get("gradient_accumulation_steps", section.get("gradient_accumulation_steps", 1))
     if steps not in (1, "auto"):
         yield f"gradient_accumulation_steps: expected 1, got {steps}; gradient_cache of a stage makes batches fit"
 
 
 def faults(recipe: Recipe) -> Iterator[str]:
-    """Check what trainings are sharded by, and that they can be."""
+    """Check the files by which trainings are sharded, and that the trainings can be."""
     checked: set[str] = set()
     for name, stage in recipe.stages.items():
-        job = recipe.job("train", name)
+        job = recipe.training(name)
         if not (isinstance(stage, Trained) and stage.train and job.accelerate):
             continue
         key = f"stages.{name}.resources" if stage.resources else "resources.train"
@@ -114,4 +114,4 @@ def faults(recipe: Recipe) -> Iterator[str]:
         if stage.precision == "fp16":
             yield f"stages.{name}.precision: fp16 cannot be sharded ({key}.accelerate); use bf16 or float32"
         if stage.load_in:
-            yield f"stages.{name}.load_in: weights in few bits cannot be sharded ({key}.accelerate)"
+            yield f"stages.{name}.load_in: quantised weights cannot be sharded ({key}.accelerate)"

@@ -1,4 +1,4 @@
-"""What the schema of a recipe cannot see: names that lead nowhere, cycles, sizes that do not fit together.
+"""Check a whole recipe for faults that its schema cannot find: unknown names, cycles, sizes that do not fit together.
 
 Every check yields sentences that name the key.
 """
@@ -7,26 +7,25 @@ from collections.abc import Collection, Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 
 from led_pipeline import user_code
-from led_pipeline.recipe import accelerate_file, head_checks, languages, needs, teacher_checks
+from led_pipeline.recipe import accelerate_file, head_checks, languages, needs, old_words, teacher_checks
 from led_pipeline.recipe.dataset import Dataset
 from led_pipeline.recipe.errors import nearest
 from led_pipeline.recipe.graph import Recipe
-from led_pipeline.recipe.schema import JUDGED
-from led_pipeline.recipe.stages import AnyStage, Dense, Lexicon, Pretrain, Ranker, Trained
-from led_pipeline.recipe.values import LABELS
+from led_pipeline.recipe.schema import QRELS
+from led_pipeline.recipe.stages import AnyStage, Dense, Lexicon, Model, Pretrain, Ranker, Trained
 
 DOCSTRING_SPLITS = ("train", "dev")
 NODE_HITS = 10_000  # OpenSearch returns no more per query unless its index says otherwise
-GPU_HITS = 2_047  # FAISS finds one more per query on a GPU, which the search needs to see ties
+GPU_HITS = 2_047  # FAISS returns one more per query on a GPU, which the search needs to detect ties
 
 
 def faults(recipe: Recipe, trained: Collection[str] = ()) -> list[str]:
-    """Return one sentence per fault; sizes are looked at once all names are right.
+    """Return one sentence per fault; sizes are checked only if all names are right.
 
     Args:
-        trained: stages whose models are there already, so that the code that they learned with is not looked for.
+        trained: stages that have models already, so that their user code is not needed any more.
     """
-    found = [
+    sentences = [
         *_dataset(recipe),
         *_case(recipe),
         *_names(recipe),
@@ -35,24 +34,24 @@ def faults(recipe: Recipe, trained: Collection[str] = ()) -> list[str]:
         *_cycle(recipe),
         *_depths(recipe),
     ]
-    if not found:
-        found += [*accelerate_file.faults(recipe), *head_checks.faults(recipe)]
+    if not sentences:
+        sentences += [*accelerate_file.faults(recipe), *head_checks.faults(recipe)]
         for name, stage in recipe.stages.items():
             if name not in trained:
-                found += _code(name, stage)
+                sentences += _code(name, stage)
             if isinstance(stage, Pretrain):
-                found += _pretrain_sizes(name, stage)
+                sentences += _pretrain_sizes(name, stage)
             else:
-                found += [*_lengths(recipe, name, stage), *_representation(f"stages.{name}", stage)]
+                sentences += [*_lengths(recipe, name, stage), *_representation(f"stages.{name}", stage)]
                 if stage.train:
-                    found += [*_batch(recipe, name, stage), *_nothing_to_learn(f"stages.{name}", stage)]
-    return found
+                    sentences += [*_batch(recipe, name, stage), *_nothing_to_learn(f"stages.{name}", stage)]
+    return sentences
 
 
-def _unknown(key: str, name: str, known: Iterable[str], what: str) -> Iterator[str]:
-    known = list(known)
-    if name not in known:
-        yield f"{key}: no {what} '{name}'{nearest(name, known)}"
+def _unknown(key: str, name: str, names: Iterable[str], kind: str) -> Iterator[str]:
+    names = list(names)
+    if name not in names:
+        yield f"{key}: no {kind} '{name}'{nearest(name, names)}"
 
 
 def _dataset(recipe: Recipe) -> Iterator[str]:
@@ -63,37 +62,36 @@ def _dataset(recipe: Recipe) -> Iterator[str]:
         if split == "passages":
             yield "dataset.splits.passages: this name is taken by the collection, choose another one"
         yield from _sampled(dataset, split)
-        made = dataset.splits[split].sample_of is None
-        if dataset.source == "docstrings" and split not in DOCSTRING_SPLITS and made:
-            yield f"dataset.splits.{split}: source 'docstrings' makes the splits {' and '.join(DOCSTRING_SPLITS)} only"
-    for name in ("bm25", *recipe.stages):
+        has_files = dataset.splits[split].sample_of is None
+        if dataset.source == "docstrings" and split not in DOCSTRING_SPLITS and has_files:
+            yield f"dataset.splits.{split}: source 'docstrings' has the splits {' and '.join(DOCSTRING_SPLITS)} only"
+    for name in ("bm25", QRELS, "labels", *recipe.stages):
         if name in dataset.negatives:
             yield f"dataset.negatives.{name}: this name is taken by a system of the recipe, choose another one"
-    for name in ("bm25", LABELS, *recipe.stages, *dataset.negatives):
+    for name in ("bm25", QRELS, "labels", *recipe.stages, *dataset.negatives):
         if name in dataset.scores:
             yield f"dataset.scores.{name}: this name is taken by a system of the recipe, choose another one"
     if "bm25" in recipe.stages:
         yield "stages.bm25: this name is taken by BM25 itself, choose another one"
-    if LABELS in recipe.stages:
-        yield f"stages.{LABELS}: this name is taken by the judgements' grades, choose another one"
-    if JUDGED in recipe.stages:
-        yield f"stages.{JUDGED}: this name is taken by the judged passages (validation.system), choose another one"
-    trained = any(isinstance(stage, Trained) and stage.train for stage in recipe.stages.values())
+    for name in (QRELS, *old_words.PLACES):
+        if name in recipe.stages:
+            yield f"stages.{name}: this name is taken by the judgements ('{QRELS}'), choose another one"
+    trained = any(isinstance(stage, Model) and stage.train for stage in recipe.stages.values())
     if trained and "train" not in dataset.splits:
         yield "dataset.splits: the stages learn from a split 'train', and there is none"
 
 
 def _case(recipe: Recipe) -> Iterator[str]:
-    """Check that names of one kind differ in more than capital letters: not every file system tells those apart."""
+    """Check that names of one kind differ in more than case: some file systems do not distinguish it."""
     dataset = recipe.dataset
     systems = {f"stages.{name}": name for name in recipe.stages}
     systems |= {f"dataset.negatives.{name}": name for name in dataset.negatives}
     systems |= {f"dataset.scores.{name}": name for name in dataset.scores}
-    for names, taken in (
-        (systems, ("bm25", LABELS, JUDGED)),
+    for names, reserved in (
+        (systems, ("bm25", QRELS, *old_words.PLACES)),
         ({f"dataset.splits.{name}": name for name in dataset.splits}, ("passages",)),
     ):
-        first = {name.casefold(): (name, f"'{name}', a name of ours") for name in taken}
+        first = {name.casefold(): (name, f"'{name}', a reserved name") for name in reserved}
         for key, name in names.items():
             other, where = first.setdefault(name.casefold(), (name, key))
             if other != name:
@@ -101,16 +99,17 @@ def _case(recipe: Recipe) -> Iterator[str]:
 
 
 def _code(name: str, stage: AnyStage) -> Iterator[str]:
-    """Check the losses from files of the user's."""
-    if isinstance(stage, Trained):
-        named = {f"teachers[{i}].loss": teacher.loss for i, teacher in enumerate(stage.teachers)}
-        for key, loss in (named | {"extra_loss": stage.extra_loss}).items():
+    """Check the losses in the user's files."""
+    if isinstance(stage, Model):
+        losses: dict[str, str] = {f"teachers[{i}].loss": teacher.loss for i, teacher in enumerate(stage.teachers)}
+        losses |= {"extra_loss": stage.extra_loss} if stage.extra_loss else {}
+        for key, loss in losses.items():
             if user_code.is_reference(loss) and (reason := user_code.fault(loss)):
                 yield f"stages.{name}.{key}: {reason}"
 
 
 def _sampled(dataset: Dataset, name: str) -> Iterator[str]:
-    """Check a split that takes its queries out of another one."""
+    """Check a split whose queries are a sample of another split."""
     split, key = dataset.splits[name], f"dataset.splits.{name}"
     if split.sample_of is None:
         return
@@ -135,14 +134,14 @@ def _names(recipe: Recipe) -> Iterator[str]:
         yield from _unknown("evaluation.side_by_side", system, systems, "system")
     if recipe.validation and any(map(recipe.validates, recipe.stages)):
         yield from _unknown("validation.split", recipe.validation.split, recipe.dataset.splits, "split")
-        yield from _unknown("validation.system", recipe.validation.system, [*systems, JUDGED], "system")
+        yield from _unknown("validation.system", recipe.validation.system, [*systems, QRELS], "system")
     yield from _misspelt_stage("tokenizer", recipe.tokenizer, recipe.stages)
     for name, stage in recipe.stages.items():
-        if isinstance(stage, Trained):
+        if isinstance(stage, Model):
             yield from _stage_names(recipe, name, stage, systems)
 
 
-def _stage_names(recipe: Recipe, name: str, stage: Trained, systems: list[str]) -> Iterator[str]:
+def _stage_names(recipe: Recipe, name: str, stage: Model, systems: list[str]) -> Iterator[str]:
     key = f"stages.{name}"
     for start in ("init", "query_init"):
         if getattr(stage, start, None):
@@ -155,9 +154,9 @@ def _stage_names(recipe: Recipe, name: str, stage: Trained, systems: list[str]) 
         if not isinstance(source, str) and sum(map(bool, (source.first, source.last, source.random))) > 1:
             yield f"{key}.negatives[{i}]: first, last and random exclude one another, keep one of them"
     for i, system in enumerate(stage.negative_systems):
-        known = ["bm25", *recipe.retrievers, *recipe.dataset.negatives, *recipe.dataset.scores, LABELS]
-        yield from _unknown(f"{key}.negatives[{i}]", system, known, "system to take negatives from")
-    yield from teacher_checks.faults(recipe, name, stage, [*systems[1:], *recipe.dataset.scores, LABELS])
+        pools = ["bm25", *recipe.retrievers, *recipe.dataset.negatives, *recipe.dataset.scores, QRELS]
+        yield from _unknown(f"{key}.negatives[{i}]", system, pools, "system to take negatives from")
+    yield from teacher_checks.faults(recipe, name, stage, [*systems[1:], *recipe.dataset.scores, QRELS])
     if isinstance(stage, Ranker):
         yield from _unknown(f"{key}.rerank.system", stage.rerank.system, systems, "system")
     if stage.train and not stage.negatives:
@@ -165,7 +164,7 @@ def _stage_names(recipe: Recipe, name: str, stage: Trained, systems: list[str]) 
 
 
 def _misspelt_stage(key: str, name: str, stages: Iterable[str]) -> Iterator[str]:
-    """Check a name that may also be a hub id or a path: it is at fault where a stage has nearly this name."""
+    """Check a name that may also be a hub id or a path: it is a fault if a stage has nearly the same name."""
     similar = nearest(name, stages)
     if "/" not in name and name not in stages and similar:
         yield f"{key}: no stage '{name}'{similar}"
@@ -179,7 +178,7 @@ def _cycle(recipe: Recipe) -> Iterator[str]:
 
 
 def _depths(recipe: Recipe) -> Iterator[str]:
-    """Check that as many passages are ranked as are used."""
+    """Check that no step uses more passages than are ranked."""
     ranked, hits = recipe.evaluation.depth, recipe.mining.hits
     validated = recipe.validation if any(map(recipe.validates_by_search, recipe.stages)) else None
     reranks = {n: s.rerank for n, s in recipe.stages.items() if isinstance(s, Ranker)}
@@ -197,7 +196,7 @@ def _depths(recipe: Recipe) -> Iterator[str]:
             if count > GPU_HITS:
                 yield (
                     f"{key}: {count} is more than FAISS finds on a GPU ({GPU_HITS}); ask for fewer, or search on the"
-                    " processor with resources.search.gpu: 0"
+                    " CPU with resources.search.gpu: 0"
                 )
     used = {
         f"stages.{name}.rerank.depth": (rerank.depth, "evaluation.depth", ranked) for name, rerank in reranks.items()
@@ -215,19 +214,19 @@ def _pretrain_sizes(name: str, stage: Pretrain) -> Iterator[str]:
         yield f"stages.{name}.heads: hidden size {stage.hidden} cannot be split evenly over {stage.heads} heads"
 
 
-def _representation(key: str, stage: Trained) -> Iterator[str]:
-    """Check that what a stage says about its model goes together."""
+def _representation(key: str, stage: Model) -> Iterator[str]:
+    """Check that a stage's settings of its model are consistent."""
     if stage.load_in and not stage.train:
-        yield f"{key}.load_in: train: false takes a model as it is, and what is written is float32; leave this key out"
+        yield f"{key}.load_in: train: false keeps the model as it is, in float32; leave this key out"
     elif stage.load_in and not stage.lora:
         yield f"{key}.load_in: weights in {stage.load_in} cannot be trained; add lora, whose adapters can"
     if isinstance(stage, Dense | Lexicon) and stage.query_init and not stage.untied:
-        yield f"{key}.query_init: queries have an encoder of their own only with untied: true"
+        yield f"{key}.query_init: queries have a separate encoder only with untied: true"
     if isinstance(stage, Dense):
         if stage.encoder_decoder == "first_decoder_token" and stage.pooling != "cls":
             yield f"{key}.pooling: first_decoder_token is one vector, so nothing is pooled; leave this key out"
         if stage.encoder and (stage.head or stage.pooling != "cls" or stage.normalize):
-            yield f"{key}.encoder: an own encoder pools, projects and normalises itself; leave those keys out"
+            yield f"{key}.encoder: a user's encoder pools, projects and normalises itself; leave those keys out"
     if isinstance(stage, Lexicon):
         yield from _query_table(key, stage)
     if isinstance(stage, Ranker) and stage.scoring == "true_false":
@@ -238,19 +237,19 @@ def _representation(key: str, stage: Trained) -> Iterator[str]:
             yield f"{key}.false_word: '{stage.false_word}' is true_word, too, so that every passage would score 0"
 
 
-def _nothing_to_learn(key: str, stage: Trained) -> Iterator[str]:
+def _nothing_to_learn(key: str, stage: Model) -> Iterator[str]:
     extra = stage.extra_loss_weight if stage.extra_loss else 0.0
     if not (stage.contrastive_weight or extra or any(teacher.weight for teacher in stage.teachers)):
         yield f"{key}.contrastive_weight: with 0 here and no teacher or extra_loss, there is nothing to learn from"
     for i, source in enumerate(stage.negatives):
-        limits = () if isinstance(source, str) else (source.min_score, source.max_score)
-        if limits and None not in limits and limits[0] >= limits[1]:
-            yield f"{key}.negatives[{i}].max_score: no score is below {limits[1]} and at least {limits[0]}"
+        low, high = (None, None) if isinstance(source, str) else (source.min_score, source.max_score)
+        if low is not None and high is not None and low >= high:
+            yield f"{key}.negatives[{i}].max_score: no score is below {high} and at least {low}"
 
 
 def _query_table(key: str, stage: Lexicon) -> Iterator[str]:
     if stage.untied and stage.query_encoder != "model":
-        yield f"{key}.untied: queries cannot have both an encoder and query_encoder: {stage.query_encoder}"
+        yield f"{key}.untied: queries cannot have both a separate encoder and query_encoder: {stage.query_encoder}"
     for name in ("idf", "idf_trained", "idf_learning_rate"):
         if getattr(stage, name) and stage.query_encoder != "idf":
             yield f"{key}.{name}: a table of weights is used only with query_encoder: idf"
@@ -272,21 +271,21 @@ def _batch(recipe: Recipe, name: str, stage: Trained) -> Iterator[str]:
         )
 
 
-def _lengths(recipe: Recipe, name: str, stage: Trained) -> Iterator[str]:
-    """Check that texts of the stage's lengths fit, and that they hold more than a prefix and special tokens."""
+def _lengths(recipe: Recipe, name: str, stage: Model) -> Iterator[str]:
+    """Check that the stage's lengths fit its model, and leave room for text after prefix and special tokens."""
     key = f"stages.{name}"
     for side, special in (("query", 2), ("passage", 3)):
         length, prefix = getattr(stage, f"{side}_length"), getattr(stage, f"{side}_prefix")
-        if prefix and length <= len(prefix.split()) + special:  # a word is one token at least
+        if prefix and length <= len(prefix.split()) + special:  # a word is at least one token
             yield (
-                f"{key}.{side}_length: {length} tokens leave no room for a text behind {side}_prefix,"
-                f" {len(prefix.split())} words, and {special} special tokens; raise it or shorten the prefix"
+                f"{key}.{side}_length: {length} tokens leave no room for a text after {side}_prefix"
+                f" ({len(prefix.split())} words) and {special} special tokens; raise it or shorten the prefix"
             )
         if length > recipe.dataset.max_tokens:
             limit = recipe.dataset.max_tokens
             yield f"{key}.{side}_length: {length} is more than dataset.max_tokens ({limit}), which is all that is kept"
     start = recipe.stages[name]
-    while isinstance(start, Trained) and start.init in recipe.stages:
+    while isinstance(start, Model) and start.init in recipe.stages:
         start = recipe.stages[start.init]
     lengths = (stage.query_length, stage.passage_length)
     longest = sum(lengths) - 1 if isinstance(stage, Ranker) else max(lengths)  # the passage loses its [CLS]

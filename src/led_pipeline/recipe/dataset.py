@@ -1,4 +1,4 @@
-"""The recipe's keys under `dataset`: where texts, judgements and published negatives come from. Imports no torch."""
+"""The recipe's keys under `dataset`: the sources of texts, judgements and published negatives. Imports no torch."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -26,44 +26,44 @@ class Split(Section):
     """One set of queries with its judgements; file names are relative to the dataset's folder."""
 
     queries: str | None = None
-    """unless given: queries.SPLIT.tsv, or queries.jsonl for BEIR"""
+    """default: queries.SPLIT.tsv, or queries.jsonl for BEIR"""
     qrels: str | None = None
-    """unless given: qrels.SPLIT.tsv, or qrels/SPLIT.tsv for BEIR"""
+    """default: qrels.SPLIT.tsv, or qrels/SPLIT.tsv for BEIR"""
     relevant_from: Positive = 1
     """the lowest grade that binary measures count as relevant (TREC DL: 2)"""
     limit: Positive | None = None
-    """a seeded sample of this many judged queries"""
+    """number of judged queries in a seeded sample; default: all queries"""
     sample_of: Name | None = None
-    """the split whose queries these `limit` are taken out of, with its files"""
+    """the split from which `limit` queries are held out; its files are used"""
 
 
 class Docstrings(Section):
-    """How much of the embedded data to take: docstrings of the installed packages."""
+    """The size of the built-in dataset, docstrings of the installed packages."""
 
     passages: Positive = 12_000
-    """of the collection"""
+    """number of passages in the collection"""
     dev_queries: Positive = 1_000
-    """held out of the training"""
+    """number of queries held out from training"""
     seed: Seed = 17
-    """which docstrings; the recipe's seed does not change the data"""
+    """seed of the draw of docstrings; the recipe's seed does not change the data"""
 
 
 class Templates(Section):
-    """How one text is made of the fields of a line, by their names in braces; nested ones with dots."""
+    """Templates that render one text from the fields of a line: names in braces, nested ones with dots."""
 
     passage: FieldTemplate | None = None
-    """unless given: title and text, as two segments where there is a title"""
+    """default: title and text, as two segments if there is a title"""
     query: FieldTemplate | None = None
-    """unless given: text"""
+    """default: text"""
     missing: Literal["error", "empty"] = "error"
-    """what a field that a line does not have is taken for"""
+    """treat a field that a line lacks as an error, or as empty"""
 
 
 class ScoreFile(Section):
-    """Scores of the train queries' passages that somebody computed; the ending says the format."""
+    """A published file with scores of passages for the training queries; its suffix tells the format."""
 
     file: str
-    """relative to the folder of the dataset"""
+    """path relative to the folder of the dataset"""
     scale: Weight = 1.0
     """scores are multiplied by this, ..."""
     offset: Score = 0.0
@@ -75,50 +75,50 @@ def _score_file(value: Any) -> Any:
 
 
 class Dataset(Section):
-    """Where the text comes from and in which format it is."""
+    """The source and format of the texts."""
 
     name: Name
-    """results go to results/NAME"""
+    """the results go to results/NAME"""
     source: Literal["docstrings", "download", "folder"]
-    """download: see config/sources.yaml"""
+    """the origin of the files; config/sources.yaml lists downloads"""
     format: Literal["msmarco", "beir"] = "msmarco"
-    """of the published files"""
+    """format of the published files"""
     folder: str | None = None
-    """source: folder, or a .zip of one; relative paths start at the working directory"""
+    """for source: folder, the path of the folder or of a .zip of it, relative to the working directory"""
     collection: str | None = None
-    """unless given: collection.tsv, or corpus.jsonl for BEIR"""
+    """default: collection.tsv, or corpus.jsonl for BEIR"""
     titles: str | None = None
     """id TAB title, or JSON lines; the choice changes results, and the report names it"""
     splits: dict[Name, Split]
-    """sets of queries with judgements; that to train on is called train"""
+    """sets of queries with judgements; stages train on the split called train"""
     negatives: dict[Name, str] = {}
-    """published negatives of the train queries: system name -> file"""
+    """published negatives of the training queries: system name -> file"""
     docstrings: Docstrings = Docstrings()
-    """source: docstrings"""
+    """for source: docstrings"""
     max_tokens: Positive = 512
-    """what the token store keeps of a passage, at least every passage_length"""
+    """number of tokens of a passage in the token store; at least every passage_length"""
     shards: int = Field(1, ge=1, le=10_000)
-    """Parts of the collection and of the training queries, a job each; no result depends on it."""
+    """Number of parts of the collection and of the training queries, one job each; no result depends on it."""
     repair_encoding: bool = False
-    """decode text that was encoded twice ("cafÃ©"); published numbers are without"""
+    """decode text that was encoded twice ("cafÃ©"); published numbers are without this"""
     skip: list[Defect] = []
-    """known defects of a published file to skip and count instead of stopping"""
+    """defects of published files to skip and count instead of stopping"""
     scores: dict[Name, Annotated[ScoreFile, BeforeValidator(_score_file, json_schema_input_type=str | ScoreFile)]] = {}
-    """A system of that name, to take negatives from and to learn from as a teacher: name -> file, or its mapping."""
+    """Score files, each a system to draw negatives from or to learn from as a teacher: name -> file, or a mapping."""
     templates: Templates = Templates()
-    """which fields of JSON lines make a text"""
+    """templates that render texts from the fields of JSON lines"""
     exclude_query_id: bool = False
-    """queries are passages: the one with a query's id is no result and no negative"""
+    """for queries that are passages: the passage with the query's id is neither a result nor a negative"""
 
     @property
     def collection_file(self) -> str:
         return self.collection or {"msmarco": "collection.tsv", "beir": "corpus.jsonl"}[self.format]
 
     def held_out(self, split: str) -> int:
-        """Return how many queries, first in the sample's order, other splits have of the files of this one."""
-        own = self.splits[split].sample_of
-        others = [name for name, other in self.splits.items() if other.sample_of == (own or split)]
-        before = others[: others.index(split)] if own else others
+        """Return the number of queries at the start of the sample's order that earlier samples of this split have."""
+        source = self.splits[split].sample_of
+        others = [name for name, other in self.splits.items() if other.sample_of == (source or split)]
+        before = others[: others.index(split)] if source else others
         return sum(self.splits[name].limit or 0 for name in before)
 
     def queries_of(self, split: str) -> str:

@@ -8,7 +8,7 @@ from pydantic import Field
 from led_pipeline.recipe import user_files
 from led_pipeline.recipe.dataset import Dataset
 from led_pipeline.recipe.schema import (
-    JUDGED,
+    QRELS,
     Bm25,
     Evaluation,
     JobResources,
@@ -28,30 +28,30 @@ JobKind = Literal["train", "encode", "score", "search", "cpu"]
 
 
 class Recipe(Section):
-    """A whole recipe. `defaults` holds keys that every stage which knows them takes unless it says otherwise."""
+    """A whole recipe. Keys under `defaults` apply to every stage whose family has them and which does not set them."""
 
     dataset: Dataset
-    """where texts and judgements come from"""
+    """the texts and judgements"""
     tokenizer: str = "bert-base-uncased"
     """a stage, a local folder or a hub id; stages may name their own"""
     seed: Seed = 42
-    """of every draw and every training that names none of its own"""
+    """seed of every draw and every training without a seed of its own"""
     bm25: Bm25 = Bm25()
     """parameters of BM25"""
     mining: Mining = Mining()
-    """how many passages are kept to draw negatives from"""
+    """depth of the rankings from which negatives are drawn"""
     validation: Validation | None = None
-    """what trainings are measured by on the way; null: not at all"""
+    """validation during training; null: none"""
     evaluation: Evaluation = Evaluation()
-    """what is measured and compared at the end"""
+    """the final measures and comparisons"""
     resources: Resources = Resources()
-    """what jobs ask for"""
+    """the resources of each kind of job"""
     defaults: dict[str, Any] = Field(default_factory=dict)
-    """keys of stages, for every stage that knows them"""
+    """keys for every stage whose family has them"""
     stages: dict[Name, Stage]
     """the graph: name -> stage"""
     search: Search = Search()
-    """what BM25 and lexicon stages search with"""
+    """the search engine of BM25 and lexicon stages"""
 
     def names(self, *families: str) -> list[str]:
         """Return the names of the stages of some families."""
@@ -88,7 +88,7 @@ class Recipe(Section):
 
     def validates_by_search(self, name: str) -> bool:
         """Return whether the candidates of a stage's validation are some system's ranking."""
-        return self.validation is not None and self.validates(name) and self.validation.system != JUDGED
+        return self.validation is not None and self.validates(name) and self.validation.system != QRELS
 
     def job(self, kind: JobKind, stage: str | None = None) -> JobResources:
         """Return what a job of some kind asks for; a stage's own `resources` are those of its training."""

@@ -1,16 +1,16 @@
-"""What the schema of a recipe cannot see of heads: those that a stage needs and the stage that it starts from has not.
+"""Check that the model a stage starts from has the head that the stage needs.
 
-A dense stage writes a model without a head; so a lexicon stage or a ranker cannot be taken from it as it is.
+A dense stage writes a model without a head, so a lexicon stage or a ranker cannot start from it without a new head.
 """
 
 from collections.abc import Iterator
 
 from led_pipeline.recipe.graph import Recipe
-from led_pipeline.recipe.stages import Lexicon, Ranker, Trained
+from led_pipeline.recipe.stages import AnyStage, Lexicon, Ranker, Trained
 
 
 def faults(recipe: Recipe) -> Iterator[str]:
-    """Check what every stage starts from, as far as that is a stage."""
+    """Check every stage that starts from another stage."""
     for name, stage in recipe.stages.items():
         for key in ("init", "query_init") if isinstance(stage, Trained) else ():
             start = recipe.stages.get(getattr(stage, key, None) or "")
@@ -18,8 +18,8 @@ def faults(recipe: Recipe) -> Iterator[str]:
                 yield f"stages.{name}.{key}: '{getattr(stage, key)}' is a {start.family} stage, whose model has {fault}"
 
 
-def _lacks(stage: Trained, start: str) -> str:
-    """Return what a stage needs and a model of another family lacks, with what to do, or the empty string."""
+def _lacks(stage: AnyStage, start: str) -> str:
+    """Return the head that a stage needs and a model of the family `start` lacks, with advice, or the empty string."""
     if isinstance(stage, Lexicon) and start in ("dense", "ranker") and not (stage.train and stage.new_head):
         begin = ", or say new_head: true, to train a new one" if stage.train and not stage.lora else ""
         return f"no masked-LM head; start from a lexicon or pretrain stage or a published masked language model{begin}"

@@ -1,7 +1,7 @@
-"""The values of `bm25.language`: how texts are cut into terms, with Anserini and with OpenSearch. Imports no torch.
+"""The values of `bm25.language`: the text analysers of Anserini and OpenSearch. Imports no torch.
 
-Anserini takes a code that it does not know for English and says nothing, so the codes are listed here;
-tests/unit/test_languages.py compares the list with the jar.
+Anserini silently treats an unknown code as English, so the codes are listed here; tests/unit/recipe/test_languages.py
+compares the list with the jar.
 """
 
 import difflib
@@ -17,8 +17,8 @@ _Code = Literal[
 ]  # fmt: skip
 CODES: tuple[str, ...] = get_args(_Code)
 
-# The analysers that every OpenSearch node has. Japanese, Polish and Ukrainian need plugins, Telugu has none; languages
-# that Anserini only splits at blanks (ha, so, sw, yo) have no counterpart that does the same.
+# The analysers that every OpenSearch node has. Japanese, Polish and Ukrainian need plugins, Telugu has none; for the
+# languages that Anserini only splits at blanks (ha, so, sw, yo), OpenSearch has no equivalent.
 NODE_ANALYZERS = {
     "en": "english", "none": "standard", "bigrams": "whitespace", "ar": "arabic", "bn": "bengali", "da": "danish",
     "de": "german", "es": "spanish", "fa": "persian", "fi": "finnish", "fr": "french", "hi": "hindi", "hu": "hungarian",
@@ -27,10 +27,10 @@ NODE_ANALYZERS = {
 }  # fmt: skip
 
 
-def _known(value: object, known: ValidatorFunctionWrapHandler) -> str:
-    """Say in one sentence what there is, and what serves all other languages."""
+def _checked(value: object, validate: ValidatorFunctionWrapHandler) -> str:
+    """Raise one sentence with all codes and the advice for other languages."""
     try:
-        return known(value)
+        return str(validate(value))
     except ValidationError:
         close = difflib.get_close_matches(str(value), CODES, n=1)
         raise PydanticCustomError(
@@ -42,11 +42,11 @@ def _known(value: object, known: ValidatorFunctionWrapHandler) -> str:
 
 
 # YAML reads an unquoted `no` as false.
-Language = Annotated[_Code, BeforeValidator(lambda value: "no" if value is False else value), WrapValidator(_known)]
+Language = Annotated[_Code, BeforeValidator(lambda value: "no" if value is False else value), WrapValidator(_checked)]
 
 
 def faults(language: str, backend: str) -> Iterator[str]:
-    """Check that the engine that searches knows the language."""
+    """Check that the search engine has an analyser for the language."""
     if backend == "opensearch" and language not in NODE_ANALYZERS:
         yield (
             f"bm25.language: OpenSearch has no analyser for {language} without a plugin; there are"

@@ -1,10 +1,11 @@
-"""Load a recipe: what a config file says, checked before any job starts. Imports no torch.
+"""Load a recipe: validate a config before any job starts. Imports no torch.
 
 `load_recipe` validates a config (a parsed YAML mapping), fills in `defaults`, and resolves the graph of stages; every
 key has its default and meaning in `schema`, `dataset` or `stages`. Every error is one sentence that names the key and,
-where a name is misspelt, the nearest right one.
+for a misspelt name, the nearest right one.
 """
 
+import sys
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,25 +13,31 @@ from typing import Any
 from pydantic import ValidationError
 
 from led_pipeline.files.errors import InputError
-from led_pipeline.recipe import checks
-from led_pipeline.recipe.errors import nearest, sentences, shown
+from led_pipeline.recipe import checks, old_words
+from led_pipeline.recipe.errors import nearest, sentences, short
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.stages import FAMILIES
 
 
-def load_recipe(config: Mapping[str, Any], trained: Callable[[str], Collection[str]] | None = None) -> Recipe:
-    """Check a config and return the recipe.
+def load_recipe(
+    config: Mapping[str, Any], trained: Callable[[str], Collection[str]] | None = None, quiet: bool = False
+) -> Recipe:
+    """Check a config and return the recipe; a note on stderr names keys with words of the previous version.
 
     Args:
-        trained: which stages of a dataset have their models already: the code of the user's that they learned
-            with may have been moved since. None unless given.
+        trained: returns the stages of a dataset that have models already, whose user code may be missing by now;
+            default: none.
+        quiet: print no note.
 
     Raises:
         InputError: one line per fault, each naming its key.
     """
     if not isinstance(config, Mapping):
-        raise InputError(f"recipe: expected a mapping of keys to values, got {shown(config)}")
+        raise InputError(f"recipe: expected a mapping of keys to values, got {short(config)}")
+    config, notes = old_words.replace(config)
+    if notes and not quiet:
+        print("\n".join(f"recipe: {note}" for note in notes), file=sys.stderr)
     faults, filled = [], dict(config)
     stages, defaults = config.get("stages"), config.get("defaults") or {}
     if isinstance(stages, Mapping) and isinstance(defaults, Mapping):
@@ -54,13 +61,13 @@ def load_recipe(config: Mapping[str, Any], trained: Callable[[str], Collection[s
 
 
 def trained_in(results: Path | str) -> set[str]:
-    """Return the names of the models in the results of a dataset; a job that fails leaves none."""
+    """Return the names of the models in the results of a dataset; a failed job leaves none."""
     folder = Path(Layout(results).models)
     return {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
 
 
 def _with_defaults(stage: Any, defaults: Mapping[str, Any]) -> Any:
-    """Fill in the defaults that the stage's family knows; what is not a stage is left for the schema to name."""
+    """Fill in the defaults that the stage's family has; the schema reports values that are not stages."""
     name = stage.get("family") if isinstance(stage, Mapping) else None
     family = FAMILIES.get(name) if isinstance(name, str) else None
     if family is None:

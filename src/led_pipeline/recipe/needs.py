@@ -11,9 +11,8 @@ from typing import Literal
 
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import VECTOR_SUFFIX, Layout
-from led_pipeline.recipe.schema import JUDGED
+from led_pipeline.recipe.schema import QRELS
 from led_pipeline.recipe.stages import Dense, Lexicon, Pretrain, Ranker
-from led_pipeline.recipe.values import LABELS
 
 Kind = Literal["init", "query_init", "tokenizer", "negatives", "positives", "teacher", "validation", "candidates"]
 
@@ -93,7 +92,7 @@ def teachers(recipe: Recipe, name: str, *, in_batch: bool) -> list[str]:
             trainset's passages are stored. Grades are always stored.
     """
     from_vectors = [
-        (system, teacher.candidates != "own" and system != LABELS)
+        (system, teacher.candidates != "own" and system != QRELS)
         for teacher in recipe.model_stage(name).teachers
         for system in teacher.systems
     ]
@@ -141,7 +140,7 @@ def depth_of(recipe: Recipe, part: str) -> int:
 def validation_ranking(recipe: Recipe, name: str) -> tuple[str, str] | None:
     """Return the system and part that a stage's training re-ranks; None without one, and for judged passages."""
     validated = validation_part(recipe)
-    if not (recipe.validation and validated and recipe.validates(name)) or recipe.validation.system == JUDGED:
+    if not (recipe.validation and validated and recipe.validates(name)) or recipe.validation.system == QRELS:
         return None
     system = recipe.validation.system
     return system, recipe.validation.split if system in recipe.names("ranker") else validated
@@ -248,7 +247,7 @@ class Files:
     def judged(self, system: str) -> dict[str, str]:
         """Return the files that say the grades, by the option that takes each; none for a score file."""
         files = {"--qrels": self.layout.qrels, "--queries": self.layout.queries}
-        if system != LABELS:
+        if system != QRELS:
             return {}
         return {option: file("train") for option, file in files.items()} | {"--passages": self.layout.passages}
 

@@ -57,7 +57,7 @@ class Sampling(Section):
     """draw negatives that every score file among the teachers has a score of"""
     positive_from: Grade = 1
     """The lowest grade of a positive, or `highest`: each query's own highest. Passages judged lower are no negatives
-    either, unless `labels` is among them."""
+    either, unless `qrels` is among them."""
     positives_per_epoch: Literal["all", "one"] = "all"
     """an example per positive, or per query with a random one"""
     more_positives: MorePositives | None = None

@@ -75,5 +75,6 @@ class Ranker(RankerRepresentation, Start, RankerObjective, Optimisation, Trained
     """what it ranks in the evaluation"""
 
 
+Model = Dense | Lexicon | Ranker  # the families with an `init`, trained or used as they are
 Stage = Annotated[Pretrain | Dense | Lexicon | Ranker, Field(discriminator="family")]
 FAMILIES: dict[str, type[AnyStage]] = {"pretrain": Pretrain, "dense": Dense, "lexicon": Lexicon, "ranker": Ranker}

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import NotJson, parse_json
-from led_pipeline.recipe.errors import nearest, sentences, shown
+from led_pipeline.recipe.errors import nearest, sentences, short
 from led_pipeline.recipe.schema import Section, Seed, Validation
 from led_pipeline.recipe.settings import (
     DenseObjective,
@@ -123,7 +123,7 @@ def validated_family(families: Mapping[str, type[T]], values: object, source: st
     family = values.get("family") if isinstance(values, Mapping) else None
     if not isinstance(family, str) or family not in families:
         choices = ", ".join(families)
-        got = "nothing" if family is None else f"{shown(family)}{nearest(str(family), families)}"
+        got = "nothing" if family is None else f"{short(family)}{nearest(str(family), families)}"
         raise InputError(f"{source}: family: expected one of {choices}, got {got}")
     return validated(families[family], values, source)
 

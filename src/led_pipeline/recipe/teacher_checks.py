@@ -1,18 +1,16 @@
-"""What the schema of a recipe cannot see of its teachers.
-
-Every check yields sentences that name the key.
-"""
+"""Check the teachers of a stage against the rest of the recipe; every check yields sentences that name the key."""
 
 from collections.abc import Iterator
 
 from led_pipeline.recipe.errors import nearest
 from led_pipeline.recipe.graph import Recipe
-from led_pipeline.recipe.stages import Pretrain, Ranker, Trained
-from led_pipeline.recipe.values import LABELS, Teacher
+from led_pipeline.recipe.schema import QRELS
+from led_pipeline.recipe.stages import Model, Pretrain, Ranker
+from led_pipeline.recipe.values import Teacher
 
 
-def faults(recipe: Recipe, name: str, stage: Trained, systems: list[str]) -> Iterator[str]:
-    """Check the teachers of a stage; `systems` are those that give scores."""
+def faults(recipe: Recipe, name: str, stage: Model, systems: list[str]) -> Iterator[str]:
+    """Check the teachers of a stage; `systems` are the names of all systems with scores."""
     for i, teacher in enumerate(stage.teachers):
         key = f"stages.{name}.teachers[{i}]"
         yield from _names(recipe, key, teacher, systems)
@@ -23,17 +21,17 @@ def faults(recipe: Recipe, name: str, stage: Trained, systems: list[str]) -> Ite
 
 
 def _names(recipe: Recipe, key: str, teacher: Teacher, systems: list[str]) -> Iterator[str]:
-    """Check whose scores a teacher gives, and that they are there."""
+    """Check that the systems of a teacher exist and have the scores that it needs."""
     if (teacher.stage is None) == (not teacher.stages):
         yield f"{key}.stage: name one stage here, or several under 'stages'"
         return
     if teacher.weights and len(teacher.weights) != len(teacher.stages):
         yield f"{key}.weights: {len(teacher.weights)} weights for the {len(teacher.stages)} systems under 'stages'"
     for i, system in enumerate(teacher.systems):
-        own = f"{key}.stages[{i}]" if teacher.stages else f"{key}.stage"
+        place = f"{key}.stages[{i}]" if teacher.stages else f"{key}.stage"
         if isinstance(recipe.stages.get(system), Pretrain):
-            yield f"{own}: '{system}' gives no scores, name a stage of another family"
+            yield f"{place}: '{system}' gives no scores, name a stage of another family"
         elif system not in systems:
-            yield f"{own}: no stage '{system}'{nearest(system, systems)}"
-        elif teacher.candidates != "own" and system not in [*recipe.retrievers, LABELS]:
-            yield f"{own}: '{system}' has no vectors to score all passages of a batch with; take candidates: own"
+            yield f"{place}: no stage '{system}'{nearest(system, systems)}"
+        elif teacher.candidates != "own" and system not in [*recipe.retrievers, QRELS]:
+            yield f"{place}: '{system}' has no vectors to score all passages of a batch with; take candidates: own"

@@ -25,7 +25,6 @@ from led_pipeline.recipe.schema import (
     Weight,
 )
 
-LABELS = "labels"  # the judgements' grades as a system: a teacher's scores, and a pool of judged passages
 Candidates = Literal["batch", "batch_negatives", "own"]
 Distillation = Literal["rank", "kl", "ranknet", "listnet", "margin_mse", "margin_mse_softmax", "margin_mse_pairs"]
 
@@ -41,16 +40,16 @@ class UserFile:
         self.words = words  # values that are no paths
 
 
-def _or_user_code(value: object, known: ValidatorFunctionWrapHandler) -> str:
-    """Take one of our losses, or what looks like a function in a file of the user's."""
-    return value if user_code.is_reference(value) else known(value)
+def _or_user_code(value: object, validate: ValidatorFunctionWrapHandler) -> str:
+    """Accept one of our losses, or a reference to a function in a user's file."""
+    return str(value if user_code.is_reference(value) else validate(value))
 
 
 class Teacher(Section):
     """A system, or several as one, whose scores a stage learns from."""
 
     stage: Name | None = None
-    """A stage, a name under dataset.scores, or `labels` for the grades of the judgements; this or `stages`."""
+    """A stage, a name under dataset.scores, or `qrels` for the grades of the judgements; this or `stages`."""
     loss: Annotated[Distillation, WrapValidator(_or_user_code), PlainSerializer(str), UserCode()]
     """or a function of the user's, path/file.py:function"""
     weight: Weight = 1.0
@@ -78,15 +77,15 @@ class Teacher(Section):
 
     @property
     def systems(self) -> list[str]:
-        """The stages whose scores it takes."""
-        return self.stages or [self.stage]
+        """The systems whose scores it uses."""
+        return self.stages or ([self.stage] if self.stage else [])
 
 
 class NegativeSource(Section):
     """Which passages of a system's pool are candidates: filters first, then skip, then first, last or random."""
 
     system: Name
-    """bm25, a stage, a name under dataset.negatives or dataset.scores, or `labels`: judged ones that are no
+    """bm25, a stage, a name under dataset.negatives or dataset.scores, or `qrels`: the judged passages that are not
     positives."""
     min_score: Score | None = None
     """candidates score at least this ..."""
@@ -118,10 +117,10 @@ def _kind(source: Any) -> str:
 Negatives = Annotated[Annotated[Name, Tag("[name]")] | Annotated[NegativeSource, Tag("[source]")], Discriminator(_kind)]
 
 
-def _grade(value: object, known: ValidatorFunctionWrapHandler) -> int | str:
-    """Say in one sentence what is expected, not in one for each kind of value."""
+def _grade(value: object, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Raise one sentence with both kinds of values, instead of one per kind."""
     try:
-        return known(value)
+        return validate(value)
     except ValidationError:
         raise PydanticCustomError("grade", "expected a grade of at least 1, or highest") from None
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from led_pipeline.data.tables import count_rows
-from led_pipeline.evaluation.evaluate import compare, read_per_query, within
+from led_pipeline.evaluation.evaluate import read_per_query
+from led_pipeline.evaluation.measures import within
 from led_pipeline.evaluation.published import Published, beside_ours
+from led_pipeline.evaluation.significance import compare
 from led_pipeline.files.reading import read_json
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe

@@ -8,7 +8,8 @@ import numpy as np
 
 from led_pipeline.data.formats.judgements import load_qrels
 from led_pipeline.data.tables import Ranking, read_column, read_ranking, read_rows
-from led_pipeline.evaluation.evaluate import PerQuery, passage_ids, read_per_query
+from led_pipeline.evaluation.evaluate import passage_ids, read_per_query
+from led_pipeline.evaluation.measures import PerQuery
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Layout
 

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
-from led_pipeline.recipe.values import LABELS
+from led_pipeline.recipe.schema import QRELS
 from led_pipeline.report.layers import Drawing, Item, lay_out
 
 # kind of edge: what it says in the legend, colour, dash pattern
@@ -145,7 +145,7 @@ def _arrowheads() -> str:
 def _captions(recipe: Recipe, name: str) -> tuple[str, str]:
     """Return the family of a box and the line below its name."""
     if name not in recipe.stages:
-        kinds = {"bm25": "term matching", LABELS: "grades"} | dict.fromkeys(recipe.dataset.scores, "score file")
+        kinds = {"bm25": "term matching", QRELS: "grades"} | dict.fromkeys(recipe.dataset.scores, "score file")
         return "system", kinds.get(name, "published negatives")
     stage = recipe.stages[name]
     if stage.family == "pretrain":

@@ -85,9 +85,9 @@ class Checkpoints:
         self.accelerator.wait_for_everyone()
 
     def _remove_all_but(self, progress: Progress) -> None:
-        needed = {self._state(progress.step), self._best(progress.best_step)}
+        in_use = {self._state(progress.step), self._best(progress.best_step)}
         present = {path for name in ("state.*", "best.*.pt", ".*.part") for path in self.folder.glob(name)}
-        for other in present - needed:
+        for other in present - in_use:
             remove(other)
 
     def close(self) -> None:

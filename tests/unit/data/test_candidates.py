@@ -18,11 +18,11 @@ SETTINGS = {"negatives_per_query": 3, "batch_size": 4, "epochs": 4, "seed": 7}
 
 
 def write_pool(path, lists: dict[int, list[tuple[int, float]]]):
-    rows = [[passage for passage, _ in found] for found in lists.values()]
-    own = [[score for _, score in found] for found in lists.values()]
+    rows = [[passage for passage, _ in pairs] for pairs in lists.values()]
+    scores = [[score for _, score in pairs] for pairs in lists.values()]
     ragged = (
         Ragged.from_rows(list(map(np.array, rows)), np.int32),
-        Ragged.from_rows(list(map(np.array, own)), np.float32),
+        Ragged.from_rows(list(map(np.array, scores)), np.float32),
     )
     write_ranking(path, Ranking(np.array(list(lists), dtype=np.int32), *ragged))
     return path
@@ -35,31 +35,31 @@ def pool(tmp_path):
     return write_pool(tmp_path / "a.parquet", lists), lists
 
 
-def taken(pool, depth=100, seed=1, **which) -> dict[int, list[int]]:
-    found = Candidates([pool], depth, selections=[NegativeSource(system="bm25", **which)], seed=seed).read(0, 6)
-    return {q: found[q].tolist() for q in range(6) if len(found[q])}
+def candidates(pool, depth=100, seed=1, **keys) -> dict[int, list[int]]:
+    rows = Candidates([pool], depth, selections=[NegativeSource(system="bm25", **keys)], seed=seed).read(0, 6)
+    return {q: rows[q].tolist() for q in range(6) if len(rows[q])}
 
 
-def by_hand(lists, depth=100, **which) -> dict[int, list[int]]:
+def by_hand(lists, depth=100, **keys) -> dict[int, list[int]]:
     """The rules of a selection, written as a loop."""
-    which = NegativeSource(system="bm25", **which).model_dump()
-    kept = {}
-    for query, found in lists.items():
-        rest = found[:depth]
-        if which["min_score"] is not None:
-            rest = [pair for pair in rest if pair[1] >= which["min_score"]]
-        if which["max_score"] is not None:
-            rest = [pair for pair in rest if pair[1] < which["max_score"]]
-        rest = rest[which["skip"] :]
-        rest = rest[: which["first"]] if which["first"] else rest
-        rest = rest[-which["last"] :] if which["last"] else rest
+    selection = NegativeSource(system="bm25", **keys).model_dump()
+    selected = {}
+    for query, pairs in lists.items():
+        rest = pairs[:depth]
+        if selection["min_score"] is not None:
+            rest = [pair for pair in rest if pair[1] >= selection["min_score"]]
+        if selection["max_score"] is not None:
+            rest = [pair for pair in rest if pair[1] < selection["max_score"]]
+        rest = rest[selection["skip"] :]
+        rest = rest[: selection["first"]] if selection["first"] else rest
+        rest = rest[-selection["last"] :] if selection["last"] else rest
         if rest:
-            kept[query] = [passage for passage, _ in rest]
-    return kept
+            selected[query] = [passage for passage, _ in rest]
+    return selected
 
 
 @pytest.mark.parametrize(
-    "which",
+    "keys",
     [
         {},
         {"min_score": 8.5},
@@ -73,20 +73,20 @@ def by_hand(lists, depth=100, **which) -> dict[int, list[int]]:
         {"min_score": 11.0},
     ],
 )
-def test_a_selection_takes_what_its_rules_say(pool, which):
+def test_a_selection_takes_what_its_rules_say(pool, keys):
     path, lists = pool
-    assert taken(path, **which) == by_hand(lists, **which)
+    assert candidates(path, **keys) == by_hand(lists, **keys)
 
 
 def test_a_random_selection_depends_on_the_seed_and_not_on_what_is_read_with_it(pool):
     path, lists = pool
-    found = taken(path, random=6, skip=2)
-    assert [len(rows) for rows in found.values()] == [6, 1, 6]
+    rows = candidates(path, random=6, skip=2)
+    assert [len(rows) for rows in rows.values()] == [6, 1, 6]
     allowed = by_hand(lists, skip=2)
-    assert all(set(rows) < set(allowed[q]) and rows == sorted(rows) for q, rows in found.items() if q != 2)
-    assert found == taken(path, random=6, skip=2) != taken(path, random=6, skip=2, seed=2)
+    assert all(set(rows) < set(allowed[q]) and rows == sorted(rows) for q, rows in rows.items() if q != 2)
+    assert rows == candidates(path, random=6, skip=2) != candidates(path, random=6, skip=2, seed=2)
     alone = Candidates([path], 100, selections=[NegativeSource(system="bm25", random=6, skip=2)], seed=1).read(5, 6)
-    assert alone[0].tolist() == found[5]
+    assert alone[0].tolist() == rows[5]
 
 
 def test_a_random_selection_takes_every_passage_equally_often():
@@ -99,9 +99,9 @@ def test_a_random_selection_takes_every_passage_equally_often():
 
 def test_one_pool_may_come_twice_with_other_selections(pool):
     path, _ = pool
-    which = [NegativeSource(system="bm25", first=2), NegativeSource(system="bm25", last=1), None]
-    found = Candidates([path] * 3, 5, selections=which).read(0, 1)
-    assert found[0].tolist() == [0, 1, 4, 0, 1, 2, 3, 4]
+    selections = [NegativeSource(system="bm25", first=2), NegativeSource(system="bm25", last=1), None]
+    rows = Candidates([path] * 3, 5, selections=selections).read(0, 1)
+    assert rows[0].tolist() == [0, 1, 4, 0, 1, 2, 3, 4]
 
 
 # --- windows

@@ -38,11 +38,11 @@ def passages(source, monkeypatch):
     """Call the command `passages` and return the rows of its table and its provenance."""
 
     def call(*more: object, form: str = "msmarco", name: str = "collection.tsv") -> tuple[list[dict], dict]:
-        out, made = source.parent / "prepared/passages.parquet", source.parent / "prepared/passages.json"
-        files = ("--collection", source / name, "--out", out, "--provenance", made)
+        out, record = source.parent / "prepared/passages.parquet", source.parent / "prepared/passages.json"
+        files = ("--collection", source / name, "--out", out, "--provenance", record)
         run(monkeypatch, "passages", "--format", form, *files, *more)
         table = pq.read_table(out, columns=["id", "title", "text"])
-        return table.to_pylist(), json.loads(made.read_text())
+        return table.to_pylist(), json.loads(record.read_text())
 
     return call
 
@@ -53,13 +53,13 @@ def split(source, passages, monkeypatch):
 
     def call(*more: object, form: str = "msmarco", judged: bool = True) -> tuple[list[tuple], str, dict]:
         prepared = source.parent / "prepared"
-        out, qrels, made = prepared / "dev.queries.parquet", prepared / "dev.qrels", prepared / "dev.json"
+        out, qrels, record = prepared / "dev.queries.parquet", prepared / "dev.qrels", prepared / "dev.json"
         files: list[object] = ["--queries", source / "queries.tsv", "--passages", prepared / "passages.parquet"]
-        files += ["--out-queries", out, "--out-qrels", qrels, "--provenance", made]
+        files += ["--out-queries", out, "--out-qrels", qrels, "--provenance", record]
         files += ["--qrels", source / "qrels.tsv"] if judged else []
         run(monkeypatch, "split", "--format", form, *files, *more)
         queries = [(row["id"], row["text"]) for row in pq.read_table(out).to_pylist()]
-        return queries, qrels.read_text(), json.loads(made.read_text())
+        return queries, qrels.read_text(), json.loads(record.read_text())
 
     passages()
     return call
@@ -70,7 +70,7 @@ def published(source: Path) -> set[str]:
 
 
 def test_passages_stand_in_file_order_with_their_provenance(source, passages):
-    rows, made = passages("--skip")
+    rows, record = passages("--skip")
     assert rows == [
         {"id": "p1", "title": "", "text": "one"},
         {"id": "p2", "title": "", "text": "two"},
@@ -78,18 +78,18 @@ def test_passages_stand_in_file_order_with_their_provenance(source, passages):
     ]
     path = source / "collection.tsv"
     sha256 = hashlib.sha256(COLLECTION.encode()).hexdigest()
-    assert made["inputs"] == [{"path": str(path), "bytes": len(COLLECTION), "sha256": sha256}]
-    assert made["counts"] == {"passages": 3, "passages_without_title": 3, "titles_without_passage": 0}
-    assert made["skipped"] == {}
+    assert record["inputs"] == [{"path": str(path), "bytes": len(COLLECTION), "sha256": sha256}]
+    assert record["counts"] == {"passages": 3, "passages_without_title": 3, "titles_without_passage": 0}
+    assert record["skipped"] == {}
 
 
 @pytest.mark.parametrize("order", [[1, 2, 3, 9], [9, 3, 1, 2], [3, 2, 9, 1]])
 def test_titles_are_joined_by_id_in_any_order(source, passages, order):
     (source / "titles.tsv").write_text("".join(f"p{i}\tTitle {i}\ttrain\n" for i in order))
-    rows, made = passages("--titles", source / "titles.tsv")
+    rows, record = passages("--titles", source / "titles.tsv")
     assert [row["title"] for row in rows] == ["Title 1", "Title 2", "Title 3"]
-    assert made["counts"] == {"passages": 3, "passages_without_title": 0, "titles_without_passage": 1}
-    assert [Path(entry["path"]).name for entry in made["inputs"]] == ["collection.tsv", "titles.tsv"]
+    assert record["counts"] == {"passages": 3, "passages_without_title": 0, "titles_without_passage": 1}
+    assert [Path(entry["path"]).name for entry in record["inputs"]] == ["collection.tsv", "titles.tsv"]
 
 
 def test_passages_that_say_the_same_have_one_number(source, passages):
@@ -102,9 +102,9 @@ def test_passages_that_say_the_same_have_one_number(source, passages):
 
 def test_a_passage_without_a_title_gets_an_empty_one_and_is_counted(source, passages, capsys):
     (source / "titles.tsv").write_text("p3\tTitle 3\np1\t\n")
-    rows, made = passages("--titles", source / "titles.tsv")
+    rows, record = passages("--titles", source / "titles.tsv")
     assert [row["title"] for row in rows] == ["", "", "Title 3"]
-    assert made["counts"]["passages_without_title"] == 2
+    assert record["counts"]["passages_without_title"] == 2
     assert "passages without title: 2\n" in capsys.readouterr().out
 
 
@@ -117,15 +117,15 @@ def test_a_second_title_of_a_passage_is_a_defect_and_the_first_counts(source, pa
     with pytest.raises(InputError, match=rf"titles\.tsv:{line}: passage 'p\d' has a title on an earlier line"):
         passages("--titles", source / "titles.tsv")
     assert published(source) == set()
-    rows, made = passages("--titles", source / "titles.tsv", "--skip", "duplicate_id")
+    rows, record = passages("--titles", source / "titles.tsv", "--skip", "duplicate_id")
     assert [row["title"] for row in rows] == ["A", "B", "D"]
-    assert made["skipped"] == {str(source / "titles.tsv"): {"duplicate_id": 1}}
+    assert record["skipped"] == {str(source / "titles.tsv"): {"duplicate_id": 1}}
 
 
 @pytest.mark.parametrize(
     ("content", "kind", "message"),
     [
-        (b"p1\ta\np2\tb\np1\tc\n", "duplicate_id", r"c\.tsv:3: id 'p1' stands on an earlier line too"),
+        (b"p1\ta\np2\tb\np1\tc\n", "duplicate_id", r"c\.tsv:3: id 'p1' is on an earlier line too"),
         (b"p1\ta\np2\tb\np3\t \n", "empty_text", r"c\.tsv:3: the text of 'p3' is empty"),
         (b"p1\ta\np2\tb\np3\t\xff\n", "bad_utf8", r"c\.tsv:3: byte 4 of the line, 0xff, is not UTF-8"),
     ],
@@ -135,9 +135,9 @@ def test_a_defect_publishes_nothing_unless_it_is_skipped_and_counted(source, pas
     with pytest.raises(InputError, match=message + rf".*dataset\.skip: \[{kind}\]"):
         passages(name="c.tsv")
     assert published(source) == set()
-    rows, made = passages("--skip", kind, name="c.tsv")
+    rows, record = passages("--skip", kind, name="c.tsv")
     assert [row["id"] for row in rows] == ["p1", "p2"]
-    assert made["skipped"] == {str(source / "c.tsv"): {kind: 1}}
+    assert record["skipped"] == {str(source / "c.tsv"): {kind: 1}}
     assert f"c.tsv: skipped 1 line(s) with {kind}\n" in capsys.readouterr().out
 
 
@@ -177,36 +177,36 @@ def test_a_gzip_collection_that_is_cut_off_publishes_nothing(source, passages):
 
 def test_a_beir_corpus_brings_its_titles(source, passages):
     (source / "corpus.jsonl").write_text('{"_id": "a", "title": "A", "text": "x\\ny"}\n{"_id": "b", "text": "z"}\n')
-    rows, made = passages(form="beir", name="corpus.jsonl")
+    rows, record = passages(form="beir", name="corpus.jsonl")
     assert rows == [{"id": "a", "title": "A", "text": "x\ny"}, {"id": "b", "title": "", "text": "z"}]
-    assert made["counts"]["passages_without_title"] == 1
+    assert record["counts"]["passages_without_title"] == 1
     with pytest.raises(InputError, match=r"dataset\.titles"):
         passages("--titles", source / "titles.tsv", form="beir", name="corpus.jsonl")
 
 
 def test_a_split_keeps_the_judged_queries_in_file_order_and_tells_what_it_leaves_out(split, capsys):
-    queries, qrels, made = split("--skip")
+    queries, qrels, record = split("--skip")
     assert queries == [("q2", "second"), ("q3", "third"), ("q4", "fourth")]
     assert qrels == "q2\t0\tp3\t0\nq2\t0\tp1\t2\nq3\t0\tp2\t0\nq4\t0\tp1\t1\n"
     counts = {"judgements": 4, "judgements_read": 4, "queries": 3, "queries_read": 4, "queries_not_judged": 1}
-    assert {name: count for name, count in made["counts"].items() if count} == counts
-    assert [Path(entry["path"]).name for entry in made["inputs"]] == ["queries.tsv", "qrels.tsv"]
-    told = capsys.readouterr().out.splitlines()
-    assert {"queries: 3", "queries read: 4", "queries not judged: 1"} <= set(told)
+    assert {name: count for name, count in record["counts"].items() if count} == counts
+    assert [Path(entry["path"]).name for entry in record["inputs"]] == ["queries.tsv", "qrels.tsv"]
+    printed = capsys.readouterr().out.splitlines()
+    assert {"queries: 3", "queries read: 4", "queries not judged: 1"} <= set(printed)
 
 
 def test_a_split_of_positives_drops_queries_with_grade_zero_only(split):
-    queries, qrels, made = split("--positive")
+    queries, qrels, record = split("--positive")
     assert [qid for qid, _ in queries] == ["q2", "q4"]
     assert "q2\t0\tp3\t0\n" in qrels
-    assert made["counts"]["queries_without_positive"] == 1
+    assert record["counts"]["queries_without_positive"] == 1
 
 
 def test_a_split_without_qrels_keeps_all_queries(split):
-    queries, qrels, made = split(judged=False)
+    queries, qrels, record = split(judged=False)
     assert [qid for qid, _ in queries] == ["q1", "q2", "q3", "q4"]
     assert qrels == ""
-    assert made["counts"]["judgements"] == made["counts"]["queries_not_judged"] == 0
+    assert record["counts"]["judgements"] == record["counts"]["queries_not_judged"] == 0
 
 
 def test_a_beir_split_reads_json_queries_and_qrels_with_a_header(source, split):
@@ -231,24 +231,24 @@ def test_a_dangling_or_repeated_judgement_is_a_defect_that_may_be_skipped(source
     with pytest.raises(InputError, match=rf"qrels\.tsv:5: {message}.*dataset\.skip: \[{kind}\]"):
         split()
     assert published(source) == before
-    queries, qrels, made = split("--skip", kind)
+    queries, qrels, record = split("--skip", kind)
     assert [qid for qid, _ in queries] == ["q2", "q3", "q4"]
     assert len(qrels.splitlines()) == 4
-    assert made["skipped"] == {str(source / "qrels.tsv"): {kind: 1}}
+    assert record["skipped"] == {str(source / "qrels.tsv"): {kind: 1}}
 
 
 def test_a_query_that_loses_its_only_judgement_is_dropped_and_counted(source, split):
     (source / "qrels.tsv").write_text("q1\t0\tp9\t1\nq2\t0\tp9\t1\nq2\t0\tp1\t1\nq9\t0\tp1\t1\n")
-    queries, _, made = split("--skip", "qrel_without_passage", "qrel_without_query")
+    queries, _, record = split("--skip", "qrel_without_passage", "qrel_without_query")
     assert [qid for qid, _ in queries] == ["q2"]
-    assert made["counts"]["queries_that_lost_all_judgements"] == 1
-    assert made["counts"]["queries_not_judged"] == 3
+    assert record["counts"]["queries_that_lost_all_judgements"] == 1
+    assert record["counts"]["queries_not_judged"] == 3
 
 
 def test_the_queries_of_a_split_have_defects_too(source, split):
     before = published(source)
     (source / "queries.tsv").write_text(QUERIES + "q1\tagain\nq5\t\nq6\n")
-    with pytest.raises(InputError, match=r"queries\.tsv:5: id 'q1' stands.*: 1 empty_text, 1 malformed\)"):
+    with pytest.raises(InputError, match=r"queries\.tsv:5: id 'q1' is.*: 1 empty_text, 1 malformed\)"):
         split()
     assert published(source) == before
 
@@ -265,24 +265,24 @@ def test_a_limit_draws_a_sample_that_seed_and_ids_alone_decide(source, split):
     names = [f"q{i}" for i in range(40)]
     (source / "queries.tsv").write_text("".join(f"{name}\ttext {name}\n" for name in names))
     (source / "qrels.tsv").write_text("".join(f"{name}\t0\tp1\t1\n" for name in names[:30]))
-    first, qrels, made = split("--limit", 10, "--seed", 1)
-    kept = [qid for qid, _ in first]
-    assert len(kept) == 10 and kept == [name for name in names[:30] if name in kept]
-    assert list(load_qrels(source.parent / "prepared/dev.qrels")) == kept
-    assert made["counts"]["queries_not_sampled"] == 20
-    assert made["selection"] == {"positive": False, "limit": 10, "seed": 1, "held_out": 0}
-    assert kept != [qid for qid, _ in split("--limit", 10, "--seed", 2)[0]]
+    first, qrels, record = split("--limit", 10, "--seed", 1)
+    ids = [qid for qid, _ in first]
+    assert len(ids) == 10 and ids == [name for name in names[:30] if name in ids]
+    assert list(load_qrels(source.parent / "prepared/dev.qrels")) == ids
+    assert record["counts"]["queries_not_sampled"] == 20
+    assert record["selection"] == {"positive": False, "limit": 10, "seed": 1, "held_out": 0}
+    assert ids != [qid for qid, _ in split("--limit", 10, "--seed", 2)[0]]
 
     (source / "queries.tsv").write_text("".join(f"{name}\ttext {name}\n" for name in reversed(names)))
     again, _, _ = split("--limit", 10, "--seed", 1)
-    assert [qid for qid, _ in again] == kept[::-1]
-    assert qrels.splitlines() == [f"{name}\t0\tp1\t1" for name in kept]
+    assert [qid for qid, _ in again] == ids[::-1]
+    assert qrels.splitlines() == [f"{name}\t0\tp1\t1" for name in ids]
 
 
 def test_a_limit_above_the_number_of_queries_keeps_them_all(split):
-    queries, _, made = split("--limit", 100)
+    queries, _, record = split("--limit", 100)
     assert len(queries) == 3
-    assert made["counts"]["queries_not_sampled"] == 0
+    assert record["counts"]["queries_not_sampled"] == 0
     with pytest.raises(ValueError, match="limit"):
         split("--limit", 0)
 
@@ -290,9 +290,9 @@ def test_a_limit_above_the_number_of_queries_keeps_them_all(split):
 def test_passages_of_many_batches_keep_their_order_and_are_found_in_every_row_group(source, passages, monkeypatch):
     monkeypatch.setattr(collection, "ROW_GROUP", 7)
     (source / "c.tsv.gz").write_bytes(gzip.compress(b"".join(b"%d\tt%d\n" % (i, i) for i in range(50))))
-    rows, made = passages(name="c.tsv.gz")
+    rows, record = passages(name="c.tsv.gz")
     assert [row["id"] for row in rows] == [str(i) for i in range(50)]
-    assert made["counts"]["passages"] == 50
+    assert record["counts"]["passages"] == 50
     table = source.parent / "prepared/passages.parquet"
     monkeypatch.setattr(tables, "ID_GROUPS", 3)
     assert tables.rows_of(table, {"0", "30", "49", "50"}) == {"0": 0, "30": 30, "49": 49}
@@ -315,35 +315,35 @@ TWICE = "It\u00e2\u0080\u0099s the caf\u00c3\u00a9"  # "It's the café" with a c
 def test_text_that_was_encoded_twice_is_repaired_and_counted_where_asked(source, passages):
     (source / "collection.tsv").write_text(f"p1\t{TWICE} in Zürich\np2\tplain\np3\tZürich &amp; “quotes” ﬁne\n")
     (source / "titles.tsv").write_text(f"p1\t{TWICE}\n")
-    rows, made = passages("--titles", source / "titles.tsv", "--repair-encoding")
+    rows, record = passages("--titles", source / "titles.tsv", "--repair-encoding")
     # Only what was encoded twice: entities, quotes and ligatures stay.
     assert [row["text"] for row in rows] == ["It’s the café in Zürich", "plain", "Zürich &amp; “quotes” ﬁne"]
     assert rows[0]["title"] == "It’s the café"
-    assert made["counts"]["passages_repaired"] == 1 and made["counts"]["titles_repaired"] == 1
-    assert made["repair_encoding"].startswith("ftfy ")
+    assert record["counts"]["passages_repaired"] == 1 and record["counts"]["titles_repaired"] == 1
+    assert record["repair_encoding"].startswith("ftfy ")
 
 
 def test_text_that_was_encoded_twice_stays_unless_asked(source, passages):
     (source / "collection.tsv").write_text(f"p1\t{TWICE}\n")
-    rows, made = passages()
+    rows, record = passages()
     assert rows[0]["text"] == TWICE
-    assert "passages_repaired" not in made["counts"] and made["repair_encoding"] is None
+    assert "passages_repaired" not in record["counts"] and record["repair_encoding"] is None
 
 
 def test_queries_are_repaired_and_counted_where_asked(source, split):
     (source / "queries.tsv").write_text(f"q2\t{TWICE}\nq3\tplain\nq4\tZürich\n")
-    queries, _, made = split("--repair-encoding")
+    queries, _, record = split("--repair-encoding")
     assert dict(queries) == {"q2": "It’s the café", "q3": "plain", "q4": "Zürich"}
-    assert made["counts"]["queries_repaired"] == 1
-    queries, _, made = split()
-    assert dict(queries)["q2"] == TWICE and "queries_repaired" not in made["counts"]
+    assert record["counts"]["queries_repaired"] == 1
+    queries, _, record = split()
+    assert dict(queries)["q2"] == TWICE and "queries_repaired" not in record["counts"]
 
 
 def test_the_title_file_stands_in_the_provenance_by_name_and_hash(source, passages):
     (source / "variant.tsv").write_text("p1\tA title\n")
-    _, made = passages("--titles", source / "variant.tsv")
+    _, record = passages("--titles", source / "variant.tsv")
     sha256 = hashlib.sha256(b"p1\tA title\n").hexdigest()
-    assert made["titles"] == {"path": str(source / "variant.tsv"), "bytes": 11, "sha256": sha256}
+    assert record["titles"] == {"path": str(source / "variant.tsv"), "bytes": 11, "sha256": sha256}
     assert passages()[1]["titles"] is None
 
 

@@ -11,7 +11,8 @@ from led_pipeline.data import collection, pools
 from led_pipeline.data.formats.judgements import load_qrels
 from led_pipeline.data.selection import sample
 from led_pipeline.data.tables import Ragged, Ranking, read_column, read_ranking, write_ranking
-from led_pipeline.evaluation.evaluate import PassageIds, measure, named
+from led_pipeline.evaluation.evaluate import PassageIds, with_ids
+from led_pipeline.evaluation.measures import measure
 from led_pipeline.files.errors import InputError
 
 # ArguAna's shape: an argument's counter-argument is relevant, and every query is a passage of the same id.
@@ -45,22 +46,22 @@ def command(folder, module, *arguments) -> None:
 def prepare(folder, *skip: str, form="beir", name="test", more=()) -> dict:
     shared = ("--format", form, "--skip", *skip)
     source = "arguana.zip"
-    made = ("--out", "p.parquet", "--provenance", "p.json")
-    command(folder, collection, "passages", "--collection", f"{source}/corpus.jsonl", *made, *shared)
+    outputs = ("--out", "p.parquet", "--provenance", "p.json")
+    command(folder, collection, "passages", "--collection", f"{source}/corpus.jsonl", *outputs, *shared)
     files = ("--queries", f"{source}/queries.jsonl", "--qrels", f"{source}/qrels/test.tsv", "--passages", "p.parquet")
-    made = ("--out-queries", f"{name}.parquet", "--out-qrels", f"{name}.qrels", "--provenance", f"{name}.json")
-    command(folder, collection, "split", *files, *made, *more, *shared)
+    outputs = ("--out-queries", f"{name}.parquet", "--out-qrels", f"{name}.qrels", "--provenance", f"{name}.json")
+    command(folder, collection, "split", *files, *outputs, *more, *shared)
     return json.loads((folder / f"{name}.json").read_text())
 
 
 def test_judgements_of_missing_texts_are_named_or_skipped_and_counted(arguana):
     with pytest.raises(InputError, match=r"test\.tsv:4: passage 'test-lost-con02b' is judged.*qrel_without_passage"):
         prepare(arguana)
-    made = prepare(arguana, "qrel_without_passage", "qrel_without_query")
+    record = prepare(arguana, "qrel_without_passage", "qrel_without_query")
     assert load_qrels(arguana / "test.qrels") == {QUERIES[0]: {NAMES[1]: 1}, QUERIES[1]: {NAMES[3]: 1}}
-    assert made["skipped"] == {"arguana.zip/qrels/test.tsv": {"qrel_without_passage": 1, "qrel_without_query": 1}}
-    assert made["inputs"][0]["path"] == "arguana.zip/queries.jsonl"
-    assert made["inputs"][0]["bytes"] == (arguana / "arguana.zip").stat().st_size
+    assert record["skipped"] == {"arguana.zip/qrels/test.tsv": {"qrel_without_passage": 1, "qrel_without_query": 1}}
+    assert record["inputs"][0]["path"] == "arguana.zip/queries.jsonl"
+    assert record["inputs"][0]["bytes"] == (arguana / "arguana.zip").stat().st_size
 
 
 def ranked(folder, order: list[list[int]]):
@@ -76,9 +77,9 @@ def test_a_querys_own_passage_is_no_result(arguana, exclude, mrr):
     prepare(arguana, "qrel_without_passage", "qrel_without_query")
     ranking = ranked(arguana, [[0, 1, 2], [0, 2, 3]])  # rows of NAMES; query 0 is passage 0, query 1 is passage 2
     ids = PassageIds.read(arguana / "p.parquet", np.arange(4, dtype=np.int32))
-    results = list(named([ranking], QUERIES, ids, 2 + (not exclude), exclude))
-    kept = [[1, 2], [0, 3]] if exclude else [[0, 1, 2], [0, 2, 3]]
-    assert [pids for _, pids, _ in results] == [[NAMES[row] for row in rows] for rows in kept]
+    results = list(with_ids([ranking], QUERIES, ids, 2 + (not exclude), exclude))
+    passages = [[1, 2], [0, 3]] if exclude else [[0, 1, 2], [0, 2, 3]]
+    assert [pids for _, pids, _ in results] == [[NAMES[row] for row in rows] for rows in passages]
     assert [scores for _, _, scores in results] == ([[2, 1], [3, 1]] if exclude else [[3, 2, 1]] * 2)
     assert measure(results, load_qrels(arguana / "test.qrels")).means()["MRR@10"] == pytest.approx(mrr)
 
@@ -107,10 +108,10 @@ def test_samples_of_a_split_are_disjoint_and_the_rest_is_kept():
 def test_the_commands_hold_the_sample_out_of_the_split_it_is_taken_of(arguana):
     skip = "qrel_without_passage", "qrel_without_query"
     prepare(arguana, *skip, name="dev", more=("--positive", "--limit", "1", "--seed", "5"))
-    made = prepare(arguana, *skip, name="train", more=("--positive", "--held-out", "1", "--seed", "5"))
+    record = prepare(arguana, *skip, name="train", more=("--positive", "--held-out", "1", "--seed", "5"))
     dev, train = (read_column(arguana / f"{name}.parquet", "id") for name in ("dev", "train"))
     assert len(dev) == len(train) == 1 and {*dev, *train} == set(QUERIES)
-    assert made["selection"] == {"positive": True, "limit": None, "seed": 5, "held_out": 1}
+    assert record["selection"] == {"positive": True, "limit": None, "seed": 5, "held_out": 1}
 
 
 # --- MS MARCO's format with a template
@@ -124,5 +125,5 @@ def test_a_template_may_name_the_columns_of_a_tab_separated_file(tmp_path):
     command(tmp_path, collection, "passages", *files, *template)
     assert read_column(tmp_path / "p.parquet", "text") == ["A title: one", ": two"]
     assert read_column(tmp_path / "p.parquet", "title") == ["", ""]
-    with pytest.raises(InputError, match=r"c\.tsv: no field 'body'.*there are id, title, text"):
+    with pytest.raises(InputError, match=r"c\.tsv: no field 'body'.*the record has id, title, text"):
         command(tmp_path, collection, "passages", *files, "--template", "{body}", *template[2:])

@@ -29,9 +29,9 @@ def passages(tmp_path):
         (tmp_path / "c.tsv").write_bytes(encoded)
         (tmp_path / "t.tsv").write_text(titles or "")
         files = tmp_path / "c.tsv", tmp_path / "t.tsv" if titles else None
-        made = collection.prepare_passages(*files, "msmarco", skip, tmp_path / "p.parquet", Repair(False), template)
+        record = collection.prepare_passages(*files, "msmarco", skip, tmp_path / "p.parquet", Repair(False), template)
         rows = pq.read_table(tmp_path / "p.parquet").to_pylist()
-        return [(row["id"], row["text"]) for row in rows], made
+        return [(row["id"], row["text"]) for row in rows], record
 
     return call
 
@@ -46,8 +46,8 @@ def split(tmp_path, passages):
         (tmp_path / "r.tsv").write_text(qrels)
         files, out = (tmp_path / "q.tsv", tmp_path / "r.tsv", tmp_path / "p.parquet"), tmp_path / "out.qrels"
         outputs = tmp_path / "q.parquet", out
-        made = collection.prepare_split(files, "msmarco", skip, Selection(), outputs, Repair(False))
-        return out.read_text(), made
+        record = collection.prepare_split(files, "msmarco", skip, Selection(), outputs, Repair(False))
+        return out.read_text(), record
 
     return call
 
@@ -74,9 +74,9 @@ def test_a_header_never_becomes_a_passage_a_query_or_a_title(tmp_path, passages,
     header = r"c\.tsv:1: the line reads 'pid TAB passage', names of columns.*dataset\.skip: \[header_line\]"
     with pytest.raises(InputError, match=header):
         passages("pid\tpassage\np1\tone\n")
-    rows, made = passages("pid\tpassage\np1\tone\npid\tpassage\nindex\ttext\n", "header_line")
+    rows, record = passages("pid\tpassage\np1\tone\npid\tpassage\nindex\ttext\n", "header_line")
     assert rows == [("p1", "one"), ("index", "text")]
-    assert made["skipped"] == {str(tmp_path / "c.tsv"): {"header_line": 2}}
+    assert record["skipped"] == {str(tmp_path / "c.tsv"): {"header_line": 2}}
     with pytest.raises(InputError, match=r"t\.tsv:1: the line reads 'pid TAB title TAB text'"):
         passages("p1\tone\n", titles="pid\ttitle\ttext\np1\tOne\tone\n")
     with pytest.raises(InputError, match=r"q\.tsv:1: the line reads 'qid TAB query'"):
@@ -111,9 +111,9 @@ def test_quotes_of_csv_are_told_from_those_of_a_text(identifier, text, expected)
 
 
 def test_quoted_lines_are_read_as_they_are_and_said(tmp_path, passages, capsys):
-    rows, made = passages('p1\t"a ""quoted"" word"\np2\t"own"\n')
+    rows, record = passages('p1\t"a ""quoted"" word"\np2\t"own"\n')
     assert rows == [("p1", '"a ""quoted"" word"'), ("p2", '"own"')]
-    assert made["noted"] == {str(tmp_path / "c.tsv"): {"quoted_field": 1}}
+    assert record["noted"] == {str(tmp_path / "c.tsv"): {"quoted_field": 1}}
     assert 'c.tsv: 1 line(s) quoted as CSV ("" for ")' in capsys.readouterr().out
 
 
@@ -126,7 +126,7 @@ def test_a_quoted_text_with_a_line_break_is_named_as_such(passages):
 
 
 @pytest.mark.parametrize(
-    ("encoding", "named"),
+    ("encoding", "name"),
     [
         ("utf-16", "UTF-16"),
         ("utf-16-le", "UTF-16LE"),
@@ -136,8 +136,8 @@ def test_a_quoted_text_with_a_line_break_is_named_as_such(passages):
         ("utf-32-be", "UTF-32BE"),
     ],
 )
-def test_other_encodings_are_named_with_what_converts_it(passages, encoding, named):
-    with pytest.raises(InputError, match=rf"c\.tsv: {named} text, expected UTF-8.*`iconv -f {named} -t UTF-8 c\.tsv"):
+def test_other_encodings_are_named_with_what_converts_it(passages, encoding, name):
+    with pytest.raises(InputError, match=rf"c\.tsv: {name} text, expected UTF-8.*`iconv -f {name} -t UTF-8 c\.tsv"):
         passages("p1\tone\np2\tzwei für Ärzte\n".encode(encoding), "bad_utf8")
 
 
@@ -157,16 +157,16 @@ def test_packed_data_under_a_plain_name_is_named_with_what_to_do(passages):
 
 
 def test_a_byte_order_mark_where_files_were_joined_is_dropped_and_said(tmp_path, split):
-    qrels, made = split("p1\tone\n\ufeffp2\ttwo\n", "q1 0 p1 1\n\ufeffq2 0 p2 1\n")
+    qrels, record = split("p1\tone\n\ufeffp2\ttwo\n", "q1 0 p1 1\n\ufeffq2 0 p2 1\n")
     assert qrels == "q1\t0\tp1\t1\nq2\t0\tp2\t1\n"
-    assert made["noted"] == {str(tmp_path / "r.tsv"): {"byte_order_mark": 1}}
+    assert record["noted"] == {str(tmp_path / "r.tsv"): {"byte_order_mark": 1}}
 
 
 # --- ids that look alike
 
 
 @pytest.mark.parametrize(
-    ("here", "judged", "message"),
+    ("passage", "judged", "message"),
     [
         (
             "p1\u200b",
@@ -184,9 +184,9 @@ def test_a_byte_order_mark_where_files_were_joined_is_dropped_and_said(tmp_path,
         ("p2", "p1", "passage 'p1' is judged but not in the collection, expected its text there"),
     ],
 )
-def test_an_id_that_only_looks_like_another_is_spelled(split, here, judged, message):
+def test_an_id_that_only_looks_like_another_is_spelled(split, passage, judged, message):
     with pytest.raises(InputError, match=message):
-        split(f"{here}\tone\n", f"q1 0 {judged} 1\n")
+        split(f"{passage}\tone\n", f"q1 0 {judged} 1\n")
 
 
 def test_an_id_of_a_query_is_spelled_too_and_noted_where_it_is_skipped(tmp_path, split):
@@ -195,8 +195,8 @@ def test_an_id_of_a_query_is_spelled_too_and_noted_where_it_is_skipped(tmp_path,
         InputError, match=r"query 'q1\\ufeff' \(U\+0071 U\+0031 U\+FEFF\) is judged but not among the queries, where"
     ):
         split(texts, qrels.split("\n", 1)[1])
-    _, made = split(texts, qrels, "qrel_without_query")
-    assert made["noted"] == {str(tmp_path / "r.tsv"): {"look_alike": 1}}
+    _, record = split(texts, qrels, "qrel_without_query")
+    assert record["noted"] == {str(tmp_path / "r.tsv"): {"look_alike": 1}}
 
 
 def test_queries_of_a_file_that_are_none_of_ours_are_counted(tmp_path, capsys):
@@ -205,8 +205,8 @@ def test_queries_of_a_file_that_are_none_of_ours_are_counted(tmp_path, capsys):
     (tmp_path / "n.tsv").write_text("1\tp\n1.0\tp\nq3\tp\nq3\tp\nQ2\tp\n")
     files = tmp_path / "n.tsv", tmp_path / "q.parquet", tmp_path / "p.parquet", tmp_path
     assert [query for query, _, _ in pools.published(*files)] == [0]
-    said = "n.tsv: 3 queries passed over, since they are none of the dataset's; 2 of them are written in another way ('"
-    assert said in capsys.readouterr().out
+    note = "n.tsv: 3 queries dropped, since they are not in the dataset; 2 of them are in it with another spelling ('"
+    assert note in capsys.readouterr().out
 
 
 def test_an_id_of_a_published_negative_is_spelled_too(tmp_path):
@@ -228,14 +228,14 @@ def test_ids_are_compared_by_what_is_seen_of_them():
 
 
 def test_titles_whose_ids_only_look_like_a_passages_are_noted(tmp_path, passages):
-    _, made = passages("p1\tone\n2\ttwo\n", titles="p1\tOne\n2.0\tTwo\nx\tOther\n")
-    assert made["counts"]["titles_without_passage"] == 2
-    assert made["noted"] == {str(tmp_path / "t.tsv"): {"look_alike": 1}}
+    _, record = passages("p1\tone\n2\ttwo\n", titles="p1\tOne\n2.0\tTwo\nx\tOther\n")
+    assert record["counts"]["titles_without_passage"] == 2
+    assert record["noted"] == {str(tmp_path / "t.tsv"): {"look_alike": 1}}
 
 
 def test_titles_of_another_collection_are_an_error(passages):
     with pytest.raises(
-        InputError, match=r"t\.tsv: none of its 2 ids is in .*c\.tsv; take the titles that were made for it"
+        InputError, match=r"t\.tsv: none of its 2 ids is in .*c\.tsv; take the titles of this collection"
     ):
         passages("p1\tone\n", titles="0\tOne\n1\tTwo\n")
 
@@ -256,9 +256,9 @@ def test_a_text_with_anything_to_see_is_not(text):
 def test_a_passage_of_control_characters_is_an_empty_text(tmp_path, passages):
     with pytest.raises(InputError, match=r"c\.tsv:2: the text of 'p2' shows nothing \('\\x01\\x02'\).*\[empty_text\]"):
         passages("p1\tone\np2\t\x01\x02\np3\t\x00\n")
-    rows, made = passages("p1\tone\x00\x01\np2\t\x01\x02\np3\t\x00\n", "empty_text")
+    rows, record = passages("p1\tone\x00\x01\np2\t\x01\x02\np3\t\x00\n", "empty_text")
     assert rows == [("p1", "one\x00\x01")]
-    assert made["skipped"] == {str(tmp_path / "c.tsv"): {"empty_text": 2}}
+    assert record["skipped"] == {str(tmp_path / "c.tsv"): {"empty_text": 2}}
 
 
 def test_a_template_that_leaves_nothing_is_an_empty_text(tmp_path, passages):
@@ -267,8 +267,8 @@ def test_a_template_that_leaves_nothing_is_an_empty_text(tmp_path, passages):
         InputError, match=r"c\.tsv:2: the text of 'p2' is empty, expected some text after dataset\.templ"
     ):
         passages("p1\tone\np2\ttwo\n", titles="p1\tOne\n", template=template)
-    rows, made = passages("p1\tone\np2\ttwo\n", "empty_text", titles="p1\tOne\n", template=template)
-    assert rows == [("p1", "One")] and made["counts"]["passages"] == 1
+    rows, record = passages("p1\tone\np2\ttwo\n", "empty_text", titles="p1\tOne\n", template=template)
+    assert rows == [("p1", "One")] and record["counts"]["passages"] == 1
     with pytest.raises(InputError, match="no passage in it"):
         passages("p2\ttwo\n", "empty_text", titles="p2\t\n", template=template)
 

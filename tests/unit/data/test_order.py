@@ -72,7 +72,7 @@ def test_every_example_comes_to_every_place_of_an_epoch():
     assert together / 3_000 == pytest.approx(3 / 22, abs=0.03)  # three places for 22 examples of other queries
 
 
-@pytest.mark.parametrize(("examples", "asked"), [(5, 64), (3, 8), (1, 4)])
-def test_a_batch_larger_than_an_epoch_is_the_epoch(examples, asked):
-    rows = [batch_rows(step, examples, asked).tolist() for step in range(2)]
+@pytest.mark.parametrize(("examples", "batch_size"), [(5, 64), (3, 8), (1, 4)])
+def test_a_batch_larger_than_an_epoch_is_the_epoch(examples, batch_size):
+    rows = [batch_rows(step, examples, batch_size).tolist() for step in range(2)]
     assert rows == [list(range(examples)), list(range(examples, 2 * examples))]

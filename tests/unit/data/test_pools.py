@@ -80,8 +80,8 @@ def test_published_negatives_come_in_row_order_with_falling_scores(dataset, monk
     monkeypatch.setattr(pools, "LOOKED_UP", at_once)
     (dataset / "negatives.tsv").write_text("q4\tp7,p2\nunknown\tp1\nq1\tp3,p3,p0\n")
     queries, passages = dataset / "queries.parquet", dataset / "passages.parquet"
-    found = lists(published(dataset / "negatives.tsv", queries, passages, dataset))
-    assert found == [(1, [3, 0], [0.0, -1.0]), (4, [7, 2], [0.0, -1.0])]
+    rankings = lists(published(dataset / "negatives.tsv", queries, passages, dataset))
+    assert rankings == [(1, [3, 0], [0.0, -1.0]), (4, [7, 2], [0.0, -1.0])]
 
 
 def test_a_published_passage_that_is_not_in_the_collection_is_named(dataset):

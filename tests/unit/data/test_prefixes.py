@@ -56,14 +56,14 @@ def test_a_prefix_is_read_as_transformers_read_the_text_with_it(folder, lengths)
 
 @pytest.mark.parametrize("lengths", LENGTHS)
 def test_title_and_text_share_what_the_prefix_leaves(folder, lengths):
-    """Four tokens of prefix stand behind [CLS]; the rest is what fits into a length that is shorter by four."""
+    """Four tokens of prefix follow [CLS]; the rest is the text, cut to a length that is shorter by four."""
     _, passages = stores(folder, lengths)
     plain = texts_of(TokenStore([folder / "passages.arrow"]).texts(range(COUNT), lengths[1] - 4))
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer")
     prefix = tokenizer("p a s :", add_special_tokens=False)["input_ids"]
-    found = texts_of(passages.texts(range(COUNT), lengths[1]))
-    assert found == [[ids[0], *prefix, *ids[1:]] for ids in plain]
-    assert max(map(len, found)) <= lengths[1]
+    rows = texts_of(passages.texts(range(COUNT), lengths[1]))
+    assert rows == [[ids[0], *prefix, *ids[1:]] for ids in plain]
+    assert max(map(len, rows)) <= lengths[1]
 
 
 def test_a_cross_encoder_reads_both_prefixes(folder):
@@ -88,14 +88,14 @@ def test_a_prefix_that_leaves_no_room_is_refused(folder):
 def test_a_training_reads_its_prefixes_and_leaves_them_with_the_model(tmp_path, monkeypatch):
     """What the training's own stores give, and what the next stage or encode reads in led.json."""
     tiny.save_dataset(tmp_path)
-    seen = []
-    monkeypatch.setattr(train, "with_prefixes", lambda *given: seen.append(with_prefixes(*given)) or seen[-1])
+    stores = []
+    monkeypatch.setattr(train, "with_prefixes", lambda *args: stores.append(with_prefixes(*args)) or stores[-1])
     settings = tiny.settings("dense", max_steps=1, **PREFIXES)
     train.train(tiny.training(tmp_path, settings, tmp_path / "out"))
-    (data,) = seen
+    (data,) = stores
     assert isinstance(data, TrainingData) and isinstance(data.queries, PrefixedStore)
-    kept = json.loads((tmp_path / "out" / "led.json").read_text())
-    assert {key: kept[key] for key in PREFIXES} == PREFIXES
+    config = json.loads((tmp_path / "out" / "led.json").read_text())
+    assert {key: config[key] for key in PREFIXES} == PREFIXES
     _, loaded = load(tmp_path / "out")
     passages = with_prefix(TokenStore([tmp_path / "passages.arrow"]), "passage", tmp_path / "out", loaded)
     assert texts_of(passages.texts([3], 20)) == texts_of(data.passages.texts([3], 20))

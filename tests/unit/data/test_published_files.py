@@ -1,6 +1,6 @@
 """Every published file that a shipped recipe reads, made up small with its known oddities, through all preparation.
 
-docs/reference/downloads.md lists what is odd in which file.
+docs/reference/downloads.md lists the oddities of each file.
 """
 
 import gzip
@@ -61,7 +61,7 @@ def tsv(rows: dict[str, str], end: str = "\n") -> bytes:
 
 @cache
 def made_up() -> dict[str, bytes]:
-    """The files of config/sources.yaml by name; those in archives as they lie there."""
+    """The files of config/sources.yaml by name; those in archives by their names there."""
     tevatron = [{"docid": name, "title": TITLES.get(name, ""), "text": text} for name, text in PASSAGES.items()]
     margins = {int(qid): {int(pid): np.float32(len(pid)) for pid in PASSAGES} for qid in (*QUERIES, "123")}
     train = "1185869\t0\t0\t1\n1185869\t0\t1\t1\n1185868\t0\t16\t1\n597651\t0\t49\t1\n"
@@ -104,7 +104,7 @@ def archive(members: dict[str, bytes]) -> bytes:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> Path:
-    """All files of config/sources.yaml in a source folder, unpacked by the downloader from what lies in .archives."""
+    """All files of config/sources.yaml in a source folder, unpacked by the downloader from its folder .archives."""
     folder = tmp_path_factory.mktemp("source")
     entries = yaml.safe_load((FOLDER / "sources.yaml").read_text())["files"]
     unchecked = {"md5": None, "sha256": None, "bytes": None, "verified": False}
@@ -132,13 +132,13 @@ def prepare(recipe: Recipe, source: Path, out: Path) -> dict[str, dict]:
     titles = source / dataset.titles if dataset.titles else None
     files = source / dataset.collection_file, titles
     repair = Repair(dataset.repair_encoding)
-    made = {"passages": collection.prepare_passages(*files, *shared, passages, repair, template["passage"])}
+    record = {"passages": collection.prepare_passages(*files, *shared, passages, repair, template["passage"])}
     for split in dataset.splits:
         files = source / dataset.queries_of(split), source / dataset.qrels_of(split), passages
         outputs = out / f"{split}.queries.parquet", out / f"{split}.qrels"
-        which = Selection(positive=split == "train")
-        made[split] = collection.prepare_split(files, *shared, which, outputs, repair, template["query"])
-    return made
+        selection = Selection(positive=split == "train")
+        record[split] = collection.prepare_split(files, *shared, selection, outputs, repair, template["query"])
+    return record
 
 
 DOWNLOADED = [name for name, config in RECIPES.items() if config["dataset"]["source"] == "download"]
@@ -147,7 +147,7 @@ DOWNLOADED = [name for name, config in RECIPES.items() if config["dataset"]["sou
 @pytest.mark.parametrize("name", DOWNLOADED)
 def test_a_shipped_recipe_is_prepared_from_ms_marcos_files_as_they_are(source, tmp_path, name):
     recipe = load_recipe(RECIPES[name])
-    made = prepare(recipe, source, tmp_path)
+    record = prepare(recipe, source, tmp_path)
     rows = pq.read_table(tmp_path / "passages.parquet").to_pylist()
     assert [row["id"] for row in rows] == list(PASSAGES)
     titles = [TITLES.get(pid, "") if recipe.dataset.titles else "" for pid in PASSAGES]
@@ -158,26 +158,26 @@ def test_a_shipped_recipe_is_prepared_from_ms_marcos_files_as_they_are(source, t
         assert [(row["title"], row["text"]) for row in rows] == [*zip(titles, PASSAGES.values(), strict=True)]
     if recipe.dataset.titles:
         counts = {"titles_of_a_dash": 1, "titles_without_passage": 1, "passages_without_title": 4}
-        assert counts.items() <= made["passages"]["counts"].items()
-    assert made["passages"]["noted"] == {}  # quotes of a text's own are no CSV
+        assert counts.items() <= record["passages"]["counts"].items()
+    assert record["passages"]["noted"] == {}  # quotes of a text's own are no CSV
 
     assert load_qrels(tmp_path / "train.qrels") == {
         "1185869": {"0": 1, "1": 1},
         "1185868": {"16": 1},
         "597651": {"49": 1},
     }
-    assert made["train"]["noted"] == {str(source / "qrels.train.tsv"): {"repeated_judgement": 2}}
-    assert {"judgements": 4, "queries": 3, "queries_not_judged": 1}.items() <= made["train"]["counts"].items()
+    assert record["train"]["noted"] == {str(source / "qrels.train.tsv"): {"repeated_judgement": 2}}
+    assert {"judgements": 4, "queries": 3, "queries_not_judged": 1}.items() <= record["train"]["counts"].items()
     assert load_qrels(tmp_path / "dev.qrels") == {"2": {"16": 1}}
     assert load_qrels(tmp_path / "dl2019.qrels") == {"19335": {"0": 0, "1": 3, "2": 1}, "47923": {"3": 2}}
     assert load_qrels(tmp_path / "dl2020.qrels") == {"1030303": {"16": 0, "49": 2}}
-    assert not any(each["skipped"] for each in made.values())
+    assert not any(each["skipped"] for each in record.values())
 
 
 def test_tevatrons_titles_are_those_of_rocketqa(source, tmp_path):
     recipe = load_recipe(changed(RECIPES["config.yaml"], {"dataset.titles": "titles.tevatron.jsonl.gz"}))
-    made = prepare(recipe, source, tmp_path)["passages"]["counts"]
-    assert (made["titles_of_a_dash"], made["titles_without_passage"], made["passages_without_title"]) == (1, 0, 4)
+    record = prepare(recipe, source, tmp_path)["passages"]["counts"]
+    assert (record["titles_of_a_dash"], record["titles_without_passage"], record["passages_without_title"]) == (1, 0, 4)
     assert pq.read_table(tmp_path / "passages.parquet")["title"].to_pylist()[:4] == ["Introduction", "", "", "-"]
 
 
@@ -188,8 +188,8 @@ def ranked(path: Path) -> dict[str, list[str]]:
 
 
 def test_published_negatives_and_scores_become_pools(source, tmp_path, monkeypatch):
-    made = prepare(load_recipe(RECIPES["config.yaml"]), source, tmp_path)
-    assert made["train"]["counts"]["queries"] == 3
+    record = prepare(load_recipe(RECIPES["config.yaml"]), source, tmp_path)
+    assert record["train"]["counts"]["queries"] == 3
     (tmp_path / "passages.parquet").rename(tmp_path / "p.parquet")
     (tmp_path / "train.queries.parquet").rename(tmp_path / "q.parquet")
     files = ["--queries", "q.parquet", "--passages", "p.parquet"]
@@ -237,15 +237,15 @@ def beir(tmp_path) -> Path:
 
 def test_the_beir_recipe_is_prepared_from_beirs_files_as_they_are(beir, tmp_path):
     recipe = load_recipe(RECIPES["recipes/beir.yaml"])
-    made = prepare(recipe, beir, tmp_path)
+    record = prepare(recipe, beir, tmp_path)
     assert [row["id"] for row in pq.read_table(tmp_path / "passages.parquet").to_pylist()] == [
         "MED-10", "q-1", "31715818", "<dbpedia:Straße>"
     ]  # fmt: skip
     assert load_qrels(tmp_path / "test.qrels") == {"1": {"MED-10": 2, "q-1": -1}, "q-1": {"31715818": 1}}
-    assert made["passages"]["skipped"] == {str(beir / "corpus.jsonl"): {"empty_text": 1}}
-    assert made["test"]["skipped"] == {str(beir / "qrels/test.tsv"): {"qrel_without_passage": 2}}
-    assert made["test"]["noted"] == {str(beir / "qrels/test.tsv"): {"repeated_judgement": 1}}
-    assert made["test"]["counts"]["queries_that_lost_all_judgements"] == 1
+    assert record["passages"]["skipped"] == {str(beir / "corpus.jsonl"): {"empty_text": 1}}
+    assert record["test"]["skipped"] == {str(beir / "qrels/test.tsv"): {"qrel_without_passage": 2}}
+    assert record["test"]["noted"] == {str(beir / "qrels/test.tsv"): {"repeated_judgement": 1}}
+    assert record["test"]["counts"]["queries_that_lost_all_judgements"] == 1
 
 
 @pytest.mark.parametrize("kind", ["empty_text", "qrel_without_passage"])
@@ -274,6 +274,6 @@ def test_a_set_of_sets_is_read_from_its_one_archive(tmp_path):
     recipe = load_recipe(
         changed(RECIPES["recipes/beir.yaml"], {f"dataset.{key}": value for key, value in keys.items()})
     )
-    made = prepare(recipe, tmp_path / "cqadupstack.zip", tmp_path)
+    record = prepare(recipe, tmp_path / "cqadupstack.zip", tmp_path)
     assert pq.read_table(tmp_path / "passages.parquet")["text"].to_pylist() == ["english"]
-    assert made["test"]["counts"]["judgements"] == 1
+    assert record["test"]["counts"]["judgements"] == 1

@@ -30,8 +30,8 @@ def by_hand(texts: list[list[int]], positives: list[list[int]]) -> list[list[boo
     """Look at every query and every passage of the batch, one by one."""
     passages = [(row, place, text) for row, group in enumerate(texts) for place, text in enumerate(group)]
     return [
-        [text in wanted and not (row == query and place == 0) for row, place, text in passages]
-        for query, wanted in enumerate(positives)
+        [text in texts_of_query and not (row == query and place == 0) for row, place, text in passages]
+        for query, texts_of_query in enumerate(positives)
     ]
 
 
@@ -41,9 +41,9 @@ def test_positives_elsewhere_in_a_batch_are_those_of_a_plain_loop(seed):
     queries, count = random.integers(1, 7), random.integers(1, 5)
     texts = random.integers(0, 12, (queries, count))
     positives = [[texts[i, 0], *random.integers(0, 20, random.integers(0, 6))] for i in range(queries)]
-    found = positives_elsewhere(texts, Ragged.from_rows([np.array(row) for row in positives], np.int32))
-    assert found.tolist() == by_hand(texts.tolist(), positives)
-    assert not found[np.arange(queries), np.arange(queries) * count].any()
+    mask = positives_elsewhere(texts, Ragged.from_rows([np.array(row) for row in positives], np.int32))
+    assert mask.tolist() == by_hand(texts.tolist(), positives)
+    assert not mask[np.arange(queries), np.arange(queries) * count].any()
 
 
 def test_two_lists_are_told_apart_by_what_is_read_of_them(tmp_path):

@@ -7,7 +7,7 @@ import tiny
 import torch
 
 from led_pipeline.data import pools, scores, trainset
-from led_pipeline.data.scores import look_up, of_judgements, of_ranking, store
+from led_pipeline.data.scores import look_up, of_qrels, of_ranking, store
 from led_pipeline.data.tables import Ragged, read_arrow, read_ranking, write_arrow, write_strings
 from led_pipeline.files.errors import InputError
 from led_pipeline.training.losses import margin_mse
@@ -29,7 +29,7 @@ def folder(tmp_path, monkeypatch, request):
 
 def stored(folder, scale=1.0, offset=0.0) -> list[tuple[int, list[int], list[float]]]:
     store(folder / "cross.json", folder / "q.parquet", folder / "p.parquet", (scale, offset), folder / "cross.parquet")
-    return [(query, rows.tolist(), own.tolist()) for query, rows, own in read_ranking(folder / "cross.parquet")]
+    return [(query, rows.tolist(), scores.tolist()) for query, rows, scores in read_ranking(folder / "cross.parquet")]
 
 
 def drawn(folder, *examples: tuple[int, list[int]]):
@@ -39,7 +39,7 @@ def drawn(folder, *examples: tuple[int, list[int]]):
     write_arrow(folder / "drawn.arrow", {"query": np.array(queries, dtype=np.int32), "passages": rows})
 
 
-def found(folder, lookup, source="cross.parquet", shards=1) -> list[float]:
+def scores_of(folder, lookup, source="cross.parquet", shards=1) -> list[float]:
     parts = []
     for shard in range(shards):
         look_up(folder / "drawn.arrow", folder / source, lookup, shard, shards, folder / "out.npy")
@@ -69,27 +69,27 @@ def test_a_file_of_other_queries_or_passages_is_refused(folder):
 def test_a_trainsets_scores_are_looked_up_in_its_order(folder, shards):
     drawn(folder, (2, [4, 0, 1, 0]), (0, [3, 9, 5, 5]), (2, [4, 1, 1, 1]))
     expected = [8.0, 3.0, 3.0, 3.0, 2.0, -1.5, 0.5, 0.5, 8.0, 3.0, 3.0, 3.0]
-    assert found(folder, of_ranking(folder / "cross.parquet"), shards=shards) == expected
+    assert scores_of(folder, of_ranking(folder / "cross.parquet"), shards=shards) == expected
 
 
 def test_a_positive_without_a_score_takes_the_highest_of_its_query(folder, capsys):
     """Also one that is not among the drawn passages."""
     drawn(folder, (0, [6, 9, 5]), (2, [7, 1, 0]), (2, [4, 1, 0]))
-    assert found(folder, of_ranking(folder / "cross.parquet")) == [2.0, -1.5, 0.5, 8.0, 3.0, 3.0, 8.0, 3.0, 3.0]
-    assert "2 positives without one took their query's highest" in capsys.readouterr().out
+    assert scores_of(folder, of_ranking(folder / "cross.parquet")) == [2.0, -1.5, 0.5, 8.0, 3.0, 3.0, 8.0, 3.0, 3.0]
+    assert "2 positives without a score got their query's highest" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("example", [(0, [3, 9, 8]), (1, [1, 2, 3])])
 def test_a_negative_without_a_score_is_refused_with_advice(folder, example):
     drawn(folder, (2, [4, 1, 0]), example)
     with pytest.raises(InputError, match=r"[12] of 4 drawn negatives have no score there; set only_scored: true"):
-        found(folder, of_ranking(folder / "cross.parquet"))
+        scores_of(folder, of_ranking(folder / "cross.parquet"))
 
 
 def test_labels_are_the_grades_and_0_where_nobody_judged(folder):
     drawn(folder, (0, [6, 3, 9]), (2, [4, 6, 3]), (1, [6, 3, 4]))
-    lookup = of_judgements(folder / "train.qrels", folder / "q.parquet", folder / "p.parquet")
-    assert found(folder, lookup, "train.qrels") == [3, 1, 0, 2, 0, 0, 0, 0, 0]
+    lookup = of_qrels(folder / "train.qrels", folder / "q.parquet", folder / "p.parquet")
+    assert scores_of(folder, lookup, "train.qrels") == [3, 1, 0, 2, 0, 0, 0, 0, 0]
 
 
 def test_only_scored_negatives_are_drawn_where_that_is_asked_for(folder):
@@ -116,7 +116,7 @@ def test_gpls_pairs_are_negatives_and_a_teacher_of_their_margins(folder):
     (folder / "gpl.tsv").write_text(pairs)
     files = {"queries": "q.parquet", "passages": "p.parquet"}
     command(folder, scores, "store", file="gpl.tsv", **files, out="gpl.parquet")
-    ranked = [(query, rows.tolist(), own.tolist()) for query, rows, own in read_ranking(folder / "gpl.parquet")]
+    ranked = [(query, rows.tolist(), scores.tolist()) for query, rows, scores in read_ranking(folder / "gpl.parquet")]
     assert ranked == [(0, [6, 3, 5, 9], [3.0, 0.0, -1.5, -3.5]), (2, [0, 4, 1], [2.0, 0.0, -5.0])]
     command(
         folder, pools, "ranking", ranking="gpl.parquet", **files, qrels="train.qrels", depth="9", out="pool.parquet"

@@ -12,8 +12,8 @@ def test_places_count_up_from_every_start():
 
 def test_ragged_rows_are_taken_in_the_given_order():
     rows = [np.array([1, 2]), np.array([], dtype=np.int64), np.array([3]), np.array([4, 5, 6])]
-    taken = Ragged.from_rows(rows, np.int32).take(np.array([3, 1, 0, 3]))
-    assert [taken[i].tolist() for i in range(4)] == [[4, 5, 6], [], [1, 2], [4, 5, 6]]
+    rows_taken = Ragged.from_rows(rows, np.int32).take(np.array([3, 1, 0, 3]))
+    assert [rows_taken[i].tolist() for i in range(4)] == [[4, 5, 6], [], [1, 2], [4, 5, 6]]
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])

@@ -54,8 +54,8 @@ def examples(columns, epoch: int) -> list[tuple[int, list[int]]]:
 
 def test_more_candidates_than_needed_are_drawn_without_replacement():
     for seed in range(50):
-        taken = draw(10, 6, np.random.default_rng(seed)).tolist()
-        assert len(set(taken)) == 6 and set(taken) <= set(range(10))
+        places = draw(10, 6, np.random.default_rng(seed)).tolist()
+        assert len(set(places)) == 6 and set(places) <= set(range(10))
 
 
 def test_every_candidate_is_drawn_equally_often():
@@ -65,12 +65,12 @@ def test_every_candidate_is_drawn_equally_often():
 
 
 def test_entries_are_drawn_and_not_passages():
-    """A passage that stands twice in the list can come twice, and comes more often."""
+    """A passage that is twice in the list can be drawn twice, and is drawn more often."""
     random = np.random.default_rng(0)
     entries = np.array([8, 8, 1, 2])
     draws = [entries[draw(len(entries), 2, random)].tolist() for _ in range(3_000)]
-    assert sum(taken == [8, 8] for taken in draws) == pytest.approx(500, abs=100)  # 1 of 6 pairs of entries
-    assert sum(taken.count(8) for taken in draws) == pytest.approx(3_000, abs=150)
+    assert sum(pair == [8, 8] for pair in draws) == pytest.approx(500, abs=100)  # 1 of 6 pairs of entries
+    assert sum(pair.count(8) for pair in draws) == pytest.approx(3_000, abs=150)
 
 
 def test_as_many_candidates_as_needed_are_all_taken():
@@ -92,19 +92,19 @@ def test_no_candidate_is_refused():
 @pytest.fixture
 def two_pools(tmp_path):
     """Write the pools of two systems; both know passage 3 for query 0."""
-    for name, found in {"a": {0: [1, 2, 3, 4], 1: [5]}, "b": {0: [3, 6, 1], 2: [7, 8]}}.items():
-        write_pool(tmp_path / f"{name}.parquet", found)
+    for name, lists in {"a": {0: [1, 2, 3, 4], 1: [5]}, "b": {0: [3, 6, 1], 2: [7, 8]}}.items():
+        write_pool(tmp_path / f"{name}.parquet", lists)
     return [tmp_path / "a.parquet", tmp_path / "b.parquet"]
 
 
-def by_query(found) -> list[list[int]]:
-    return [found[i].tolist() for i in range(len(found))]
+def by_query(rows) -> list[list[int]]:
+    return [rows[i].tolist() for i in range(len(rows))]
 
 
 def test_pools_are_joined_in_order_and_keep_duplicates(two_pools):
-    found = Candidates(two_pools, depth=3)
-    assert by_query(found.read(0, 4)) == [[1, 2, 3, 3, 6, 1], [5], [7, 8], []]
-    assert by_query(found.read(1, 2)) == [[5]]
+    joined = Candidates(two_pools, depth=3)
+    assert by_query(joined.read(0, 4)) == [[1, 2, 3, 3, 6, 1], [5], [7, 8], []]
+    assert by_query(joined.read(1, 2)) == [[5]]
 
 
 def test_deduplication_keeps_the_first_occurrence(two_pools):
@@ -194,10 +194,10 @@ def test_the_manifest_counts_the_positives_among_the_negatives_of_the_batches(tm
     """Passages 12 and 201 are copies of 10, and queries 3 and 5 have one positive in common."""
     texts = np.arange(500, dtype=np.int32)
     texts[[12, 201]] = 10
-    found = replace(candidates(tmp_path), texts=texts)
+    with_texts = replace(candidates(tmp_path), texts=texts)
     pairs = np.array([(0, 10), (0, 11), (1, 12), (4, 15), (5, 15)], dtype=np.int32)
     relevant = np.concatenate([pairs, [(4, 14), (0, 10)]]).astype(np.int32)
-    draw_trainset(pairs, found, TrainsetSettings(**SETTINGS | {"batch_size": 3}), tmp_path / "t.arrow", relevant)
+    draw_trainset(pairs, with_texts, TrainsetSettings(**SETTINGS | {"batch_size": 3}), tmp_path / "t.arrow", relevant)
     columns, _ = read_arrow(tmp_path / "t.arrow")
     by_query = {0: [10, 11], 1: [10], 4: [14, 15], 5: [15]}
     for i, query in enumerate(columns["query"].tolist()):
@@ -215,9 +215,9 @@ def test_a_batch_that_no_epoch_fills_holds_the_epoch_and_says_so(tmp_path, capsy
     manifest = read_json(tmp_path / "t.json")
     assert (manifest["batch_size"], manifest["queries_in_batches"], manifest["epochs"]) == (5, 10, 2)
     assert manifest["batches_with_a_query_twice"] == 2, "query 0 has two positives, and there is one batch"
-    said = capsys.readouterr().out
-    assert "batch_size: 64 is more than the 5 examples of an epoch, so batches hold 5" in said
-    assert "2 batches hold a query twice" in said
+    printed = capsys.readouterr().out
+    assert "batch_size: 64 is more than the 5 examples of an epoch, so batches hold 5" in printed
+    assert "2 batches hold a query twice" in printed
 
 
 def test_several_positives_of_a_query_are_in_different_batches(tmp_path):
@@ -247,8 +247,8 @@ def test_positives_are_the_judgements_above_0(tmp_path):
     write_strings(tmp_path / "p.parquet", [{"id": ["a", "b", "c"]}], ["id"])
     write_strings(tmp_path / "q.parquet", [{"id": ["x", "y", "z"]}], ["id"])
     (tmp_path / "train.qrels").write_text("y\t0\tc\t1\ny\t0\ta\t3\nx\t0\tb\t0\nz\t0\tb\t1\n")
-    found = positives(tmp_path / "train.qrels", tmp_path / "q.parquet", tmp_path / "p.parquet")
-    assert found.tolist() == [[1, 0], [1, 2], [2, 1]]
+    pairs = positives(tmp_path / "train.qrels", tmp_path / "q.parquet", tmp_path / "p.parquet")
+    assert pairs.tolist() == [[1, 0], [1, 2], [2, 1]]
 
 
 def test_no_positive_at_all_has_the_shape_of_pairs(tmp_path):
@@ -312,7 +312,7 @@ def test_scores_that_do_not_fit_are_an_error(tmp_path, fault):
     drawn(tmp_path / "drawn.arrow")
     scores = np.zeros({"short": 39, "long": 41}.get(fault, 40))
     scores[-1] = {"nan": np.nan, "infinite": np.inf}.get(fault, 0)
-    with pytest.raises(InputError, match="40 finite scores of teacher 'lex' expected"):
+    with pytest.raises(InputError, match="expected 40 finite scores of teacher 'lex'"):
         join(tmp_path / "drawn.arrow", {"lex": save_scores(tmp_path / "lex", scores)}, tmp_path / "t.arrow")
     assert not (tmp_path / "t.arrow").exists()
 
@@ -331,8 +331,8 @@ def test_positives_have_some_grade_or_their_querys_highest(tmp_path, from_grade,
     judged = {"q0": {1: 3, 2: 1, 7: 0}, "q1": {3: 1}, "q2": {4: 2, 5: 2}, "q3": {6: 0}}
     lines = [f"{query}\t0\tp{row}\t{grade}\n" for query, grades in judged.items() for row, grade in grades.items()]
     (tmp_path / "train.qrels").write_text("".join(lines))
-    found = positives(tmp_path / "train.qrels", tmp_path / "q.parquet", tmp_path / "p.parquet", from_grade)
-    assert [tuple(pair) for pair in found.tolist()] == expected
+    pairs = positives(tmp_path / "train.qrels", tmp_path / "q.parquet", tmp_path / "p.parquet", from_grade)
+    assert [tuple(pair) for pair in pairs.tolist()] == expected
 
 
 def test_a_copy_of_a_positive_is_no_candidate_from_the_judgements_either(tmp_path, monkeypatch):
@@ -341,32 +341,32 @@ def test_a_copy_of_a_positive_is_no_candidate_from_the_judgements_either(tmp_pat
     tiny.save_passages("p.parquet", 10, ["a", "same", "b", " same", "c", "d", "same"])
     write_strings("q.parquet", [{"id": ["q0"]}], ["id"])
     (tmp_path / "train.qrels").write_text("q0\t0\tp1\t3\nq0\t0\tp2\t2\nq0\t0\tp3\t0\n")
-    write_pool(tmp_path / "labels.parquet", {0: [1, 2, 3]})
-    own = {"negatives": ["labels"], "negatives_depth": 10, "deduplicate": False, "positive_from": "highest"}
+    write_pool(tmp_path / "qrels.parquet", {0: [1, 2, 3]})
+    keys = {"negatives": ["qrels"], "negatives_depth": 10, "deduplicate": False, "positive_from": "highest"}
     inputs = ["--queries", "q.parquet", "--passages", "p.parquet", "--qrels", "train.qrels"]
-    pools = ["--pools", "labels.parquet", "--settings", json.dumps(SETTINGS | own | {"epochs": 1})]
+    pools = ["--pools", "qrels.parquet", "--settings", json.dumps(SETTINGS | keys | {"epochs": 1})]
     monkeypatch.setattr(sys, "argv", ["trainset", "draw", *inputs, *pools, "--out", "drawn.arrow"])
     trainset.main()
     columns, _ = read_arrow("drawn.arrow")
     assert examples(columns, 0) == [(0, [1, 2, 2, 2])]
-    assert columns["positives"][0].tolist() == [1], "a recipe that trains on `labels` takes lower grades as negatives"
+    assert columns["positives"][0].tolist() == [1], "a recipe that trains on `qrels` takes lower grades as negatives"
 
 
-@pytest.mark.parametrize("source", ["labels", {"system": "labels", "min_score": None, "max_score": None, "skip": 0}])
+@pytest.mark.parametrize("source", ["qrels", {"system": "qrels", "min_score": None, "max_score": None, "skip": 0}])
 def test_the_judged_passages_below_the_positives_may_be_candidates(tmp_path, monkeypatch, source):
-    """Query q0 has grades 3, 2, 2, 0 for p1, p2, p3 and p4; q1 has 1 for p5; the pool of `labels` holds them all."""
+    """Query q0 has grades 3, 2, 2, 0 for p1, p2, p3 and p4; q1 has 1 for p5; the pool of `qrels` holds them all."""
     monkeypatch.chdir(tmp_path)
     tiny.save_passages(tmp_path / "p.parquet", 10)
     write_strings(tmp_path / "q.parquet", [{"id": ["q0", "q1"]}], ["id"])
     (tmp_path / "train.qrels").write_text("q0\t0\tp1\t3\nq0\t0\tp2\t2\nq0\t0\tp3\t2\nq0\t0\tp4\t0\nq1\t0\tp5\t1\n")
-    write_pool(tmp_path / "labels.parquet", {0: [1, 2, 3, 4], 1: [5]})
+    write_pool(tmp_path / "qrels.parquet", {0: [1, 2, 3, 4], 1: [5]})
     write_pool(tmp_path / "bm25.parquet", {0: [8], 1: [9]})
     if isinstance(source, dict):
         source = source | {"first": None, "last": None, "random": None}
-    own = {"negatives": [source, "bm25"], "negatives_depth": 10, "deduplicate": False, "positive_from": "highest"}
-    settings = SETTINGS | own | {"epochs": 1, "negatives_per_query": 4}
+    keys = {"negatives": [source, "bm25"], "negatives_depth": 10, "deduplicate": False, "positive_from": "highest"}
+    settings = SETTINGS | keys | {"epochs": 1, "negatives_per_query": 4}
     inputs = ["--queries", "q.parquet", "--passages", "p.parquet", "--qrels", "train.qrels"]
-    pools = ["--pools", "labels.parquet", "bm25.parquet", "--settings", json.dumps(settings)]
+    pools = ["--pools", "qrels.parquet", "bm25.parquet", "--settings", json.dumps(settings)]
     monkeypatch.setattr(sys, "argv", ["trainset", "draw", *inputs, *pools, "--out", "drawn.arrow"])
     trainset.main()
     assert sorted(examples(read_arrow(tmp_path / "drawn.arrow")[0], 0)) == [(0, [1, 2, 3, 4, 8]), (1, [5, 9, 9, 9, 9])]

@@ -28,7 +28,7 @@ def norm(x):
     def inner():
         """Count the visited entries so far.
 
-        One two three four five six seven eight nine ten eleven twelve thirteen words stand here.
+        One two three four five six seven eight nine ten eleven twelve thirteen words follow here.
         """
 
 class Circle:
@@ -37,7 +37,7 @@ class Circle:
     def _grow(self):
         """Make the circle wider by some amount.
 
-        The centre stays where it stands while the radius gains the amount, which may be negative to shrink instead.
+        The centre stays where it is while the radius gains the amount, which may be negative to shrink instead.
         """
 '''
 BOTANY = '''async def water(plants):
@@ -208,8 +208,8 @@ def test_a_passage_that_repeats_half_of_an_earlier_one_is_dropped():
     same, half, less = WORDS, [*WORDS[:13], *"abcdefgh"], [*WORDS[:12], *"abcdefgh"]
     dropped = Counter()
     # Runs of six words: 15 in all; `half` has 16, of which 8 are old, `less` has 15, of which 7 are old.
-    for passage, kept in ((same, 1), (half, 1), (less, 2)):
-        assert len(distinct([pair("a"), pair("b", "Another question", " ".join(passage))], dropped)) == kept
+    for passage, count in ((same, 1), (half, 1), (less, 2)):
+        assert len(distinct([pair("a"), pair("b", "Another question", " ".join(passage))], dropped)) == count
     assert dropped == {"same or similar rest": 2}
 
 
@@ -273,13 +273,15 @@ def test_a_missing_distribution_is_an_error_that_names_it(monkeypatch):
 
 
 def test_every_distribution_that_is_read_is_a_dependency_of_this_project():
-    found, waiting = set(), ["led-pipeline"]
+    dependencies, waiting = set(), ["led-pipeline"]
     while waiting:
         name = waiting.pop()
         for text in metadata.requires(name) or []:
             requirement = Requirement(text)
-            wanted = re.sub(r"[-_.]+", "-", requirement.name).lower()
-            if wanted not in found and (requirement.marker is None or requirement.marker.evaluate({"extra": ""})):
-                found.add(wanted)
-                waiting.append(wanted)
-    assert set(python_source.DISTRIBUTIONS) <= found
+            dependency = re.sub(r"[-_.]+", "-", requirement.name).lower()
+            if dependency not in dependencies and (
+                requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            ):
+                dependencies.add(dependency)
+                waiting.append(dependency)
+    assert set(python_source.DISTRIBUTIONS) <= dependencies

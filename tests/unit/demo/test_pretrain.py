@@ -34,7 +34,7 @@ def texts(count: int = 90) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def pretrained(tmp_path_factory):
     """Return the folder of a model made from the texts."""
     folder = tmp_path_factory.mktemp("pretrain")
     columns = {"id": [str(i) for i in range(90)], "title": [""] * 90, "text": texts()}
@@ -148,8 +148,8 @@ def test_special_tokens_stand_around_texts_and_pairs():
     assert tokenizer.decode(tokenizer("ab")["input_ids"]) == "[CLS] ab [SEP]"
 
 
-def test_other_libraries_tell_the_texts_of_a_pair_apart_as_our_rankers_do(made):
-    pair = AutoTokenizer.from_pretrained(made)("the pear", "the plum of iron")
+def test_other_libraries_tell_the_texts_of_a_pair_apart_as_our_rankers_do(pretrained):
+    pair = AutoTokenizer.from_pretrained(pretrained)("the pear", "the plum of iron")
     assert pair["token_type_ids"] == [0] * 4 + [1] * 5
 
 
@@ -192,17 +192,17 @@ def test_too_few_passages_are_an_error_with_the_key_to_change():
         lsa_embeddings(count_matrix(tokenizer, iter(texts(4)), len(tokenizer)), 14, seed=0)
 
 
-def test_the_same_texts_make_the_same_bytes(made):
-    names = sorted(path.name for path in made.iterdir())
+def test_the_same_texts_make_the_same_bytes(pretrained):
+    names = sorted(path.name for path in pretrained.iterdir())
     assert "model.safetensors" in names and "tokenizer.json" in names
     for name in names:
-        assert (made / name).read_bytes() == (made.with_name("again") / name).read_bytes()
+        assert (pretrained / name).read_bytes() == (pretrained.with_name("again") / name).read_bytes()
 
 
 @torch.no_grad()
-def test_an_untrained_dense_encoder_tells_topics_apart(made):
-    encoder = tiny.start(made, tiny.import_settings("dense", pooling="mean", normalize=True))
-    tokenizer = AutoTokenizer.from_pretrained(made)
+def test_an_untrained_dense_encoder_tells_topics_apart(pretrained):
+    encoder = tiny.start(pretrained, tiny.import_settings("dense", pooling="mean", normalize=True))
+    tokenizer = AutoTokenizer.from_pretrained(pretrained)
     batch = tokenizer(
         [words for topic in TOPICS for words in (topic[:10], topic[-10:])], padding=True, return_tensors="pt"
     )
@@ -214,9 +214,9 @@ def test_an_untrained_dense_encoder_tells_topics_apart(made):
 
 
 @torch.no_grad()
-def test_an_untrained_lexicon_encoder_gives_a_text_its_own_words(made):
-    encoder = tiny.start(made, tiny.import_settings("lexicon"))
-    tokenizer = AutoTokenizer.from_pretrained(made)
+def test_an_untrained_lexicon_encoder_gives_a_text_its_own_words(pretrained):
+    encoder = tiny.start(pretrained, tiny.import_settings("lexicon"))
+    tokenizer = AutoTokenizer.from_pretrained(pretrained)
     batch = tokenizer("apple plum", return_tensors="pt")
     weights = encoder(tiny.unpadded(batch["input_ids"], batch["attention_mask"]))[0]
     best = tokenizer.convert_ids_to_tokens(weights.topk(2).indices.tolist())

@@ -13,17 +13,9 @@ from scipy import stats
 
 from led_pipeline.data import tables
 from led_pipeline.data.tables import Ragged, Ranking, write_ranking, write_strings
-from led_pipeline.evaluation.evaluate import (
-    MEASURES,
-    PassageIds,
-    compare,
-    measure,
-    named,
-    passage_ids,
-    read_per_query,
-    within,
-    write_per_query,
-)
+from led_pipeline.evaluation.evaluate import PassageIds, passage_ids, read_per_query, with_ids, write_per_query
+from led_pipeline.evaluation.measures import MEASURES, Evaluator, measure, within
+from led_pipeline.evaluation.significance import compare
 from led_pipeline.files.errors import InputError
 
 
@@ -55,6 +47,15 @@ def test_two_relevant_passages_make_recall_and_hit_differ():
 def test_reciprocal_rank_is_cut_at_10(rank, expected):
     ranked = passages(120)
     assert values(ranked, {f"p{rank - 1}": 1})["MRR@10"] == pytest.approx(expected)
+
+
+def test_a_measure_at_any_cut_off_is_that_of_the_truncated_ranking():
+    judged = {"q": {"a": 1, "b": 3, "c": 1}}
+    ranking = {"q": {"x": 5.0, "a": 4.0, "y": 3.0, "b": 2.0}}
+    names = ["MRR@1", "MRR@2", "P@2", "recall@4", "hit@1", "MAP@4"]
+    expected = [0.0, 1 / 2, 1 / 2, 2 / 3, 0.0, (1 / 2 + 2 / 4) / 3]
+    values = Evaluator(judged, names).values(ranking | {"other": {"a": 1.0}})
+    assert values.keys() == judged.keys() and values["q"] == pytest.approx(dict(zip(names, expected, strict=True)))
 
 
 def test_fewer_than_10_results_are_no_error():
@@ -115,7 +116,7 @@ def test_results_of_unjudged_queries_are_dropped_and_counted():
 
 
 def test_empty_qrels_and_a_grade_cut_of_0_are_refused():
-    with pytest.raises(InputError, match="name no query"):
+    with pytest.raises(InputError, match="have no query"):
         measure([], {})
     with pytest.raises(InputError, match="from 1 to 1,000, got 0"):
         measure([], {"q": {"a": 1}}, relevant_from=0)
@@ -140,8 +141,8 @@ def second_implementation(pids, scores, grades, cut):
         "nDCG@10": dcg(gains) / dcg(ideal) if any(ideal) else 0.0,
     }
     for k in (50, 100, 1000):
-        found = sum(rank <= k for rank in ranks)
-        expected |= {f"recall@{k}": found / len(relevant) if relevant else 0.0, f"hit@{k}": float(found > 0)}
+        hits = sum(rank <= k for rank in ranks)
+        expected |= {f"recall@{k}": hits / len(relevant) if relevant else 0.0, f"hit@{k}": float(hits > 0)}
     return expected
 
 
@@ -240,10 +241,10 @@ def test_a_passage_with_the_id_of_the_query_can_be_kept_out_of_its_results(tmp_p
     scores = [np.arange(len(rows), 0, -1) for rows in lists]
     ranking = Ranking(np.arange(3), Ragged.from_rows(lists, np.int32), Ragged.from_rows(scores, np.float32))
     queries = ["b", "x", "c"]
-    assert list(named([ranking], queries, passages, 2)) == [
+    assert list(with_ids([ranking], queries, passages, 2)) == [
         ("b", ["b", "a"], [3.0, 2.0]), ("x", ["a", "b"], [3.0, 2.0]), ("c", ["c"], [1.0]),
     ]  # fmt: skip
-    assert list(named([ranking], queries, passages, 2, drop_same_id=True)) == [
+    assert list(with_ids([ranking], queries, passages, 2, drop_same_id=True)) == [
         ("b", ["a", "c"], [2.0, 1.0]), ("x", ["a", "b"], [3.0, 2.0]),
     ]  # fmt: skip
 

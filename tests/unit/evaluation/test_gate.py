@@ -29,8 +29,8 @@ def metrics(rows, **ours):
 
 
 def test_a_result_within_its_tolerance_or_above_passes():
-    found = check(metrics([row("led", 39.6), row("lex", 37.0)], led=0.3912, lex=0.45))
-    assert [(entry["system"], entry["ours"], entry["passes"]) for entry in found] == [
+    entries = check(metrics([row("led", 39.6), row("lex", 37.0)], led=0.3912, lex=0.45))
+    assert [(entry["system"], entry["ours"], entry["passes"]) for entry in entries] == [
         ("led", 39.12, True),
         ("lex", 45.0, True),
     ]

@@ -60,8 +60,8 @@ def test_measure_adds_the_sparsity_where_vectors_are_given(tmp_path):
     assert "sparsity" not in json.loads((tmp_path / "e.json").read_text())
     command += [f"--query-vectors={tmp_path}/q.arrow", "--passage-vectors", *map(str, files)]
     subprocess.run(command, check=True)
-    found = json.loads((tmp_path / "e.json").read_text())["sparsity"]
-    assert found == {"query_terms": 1.0, "passage_terms": 2.0, "flops": 1.0}
+    measured = json.loads((tmp_path / "e.json").read_text())["sparsity"]
+    assert measured == {"query_terms": 1.0, "passage_terms": 2.0, "flops": 1.0}
 
 
 def test_the_text_report_lists_lexicon_stages_below_their_measures():

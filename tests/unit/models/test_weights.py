@@ -26,7 +26,7 @@ from transformers import (
 from led_pipeline.data.prefixes import with_prefix
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.files.errors import InputError
-from led_pipeline.models import saved_model, weights
+from led_pipeline.models import adapters, saved_model, weights
 from led_pipeline.models.backbone import to_packed_batch
 from led_pipeline.models.dense import DenseEncoder
 from led_pipeline.training import modules, objectives, train
@@ -253,8 +253,9 @@ def test_targets_that_a_model_lacks_are_named_with_those_it_has(folder):
 )
 def test_a_package_that_is_not_installed_is_named_with_the_command(tmp_path, monkeypatch, package, changes, sentence):
     tiny.backbone("dense").save_pretrained(tmp_path / "dense")
-    there = importlib.util.find_spec
-    monkeypatch.setattr(weights, "find_spec", lambda name: None if name == package else there(name))
+    real = importlib.util.find_spec
+    for module in (weights, adapters):
+        monkeypatch.setattr(module, "find_spec", lambda name: None if name == package else real(name))
     with pytest.raises(InputError, match=sentence):
         tiny.start(tmp_path / "dense", tiny.settings("dense", **changes))
 

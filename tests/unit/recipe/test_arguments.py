@@ -75,7 +75,7 @@ def test_a_validation_has_its_settings_and_an_option_per_file():
 
 def test_scores_from_elsewhere_are_a_ranking_or_the_judgements():
     assert arguments.stored_scores(FILES, "cross") == "--ranking r/rankings/cross.train.parquet"
-    assert shlex.split(arguments.stored_scores(FILES, "labels"))[::2] == ["--qrels", "--queries", "--passages"]
+    assert shlex.split(arguments.stored_scores(FILES, "qrels"))[::2] == ["--qrels", "--queries", "--passages"]
     scaled = load_recipe(changed(CONFIG, {"dataset.scores.cross": {"file": "c.jsonl", "scale": 2, "offset": -1}}))
     assert arguments.transform(scaled.dataset.scores["cross"]) == "--scale 2.0 --offset -1.0"
 

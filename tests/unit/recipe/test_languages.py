@@ -38,8 +38,8 @@ def recipe(language, **others):
 @pytest.mark.parametrize("language", SCRIPTS)
 def test_bm25_ranks_a_querys_passage_first_in_every_script(language, tmp_path):
     """Russian queries are in the plural, Arabic passages have articles, so that only their analysers match them."""
-    texts, asked = SCRIPTS[language].collection(PASSAGES, QUERIES)
-    passages, queries = write(tmp_path / "p", texts, title=""), write(tmp_path / "q", asked)
+    texts, query_texts = SCRIPTS[language].collection(PASSAGES, QUERIES)
+    passages, queries = write(tmp_path / "p", texts, title=""), write(tmp_path / "q", query_texts)
     analysis = ANALYSES.get(language, language)
     bm25_index(passages, tmp_path / "index", 1, analysis)
     (ranking,) = bm25_search(tmp_path / "index", queries, passages, 0.9, 0.4, 10, 1, analysis)
@@ -54,21 +54,21 @@ def test_the_codes_are_those_of_the_jar():
         analysers = jar.read("io/anserini/analysis/AnalyzerMap$1.class")
         indexing = jar.read("io/anserini/index/IndexCollection.class")
     two = re.compile(rb"\x01\x00\x02([a-z]{2})")  # a string of two letters in the pool of constants
-    known = {code.decode() for code in two.findall(analysers)} | {"en"}
+    codes = {code.decode() for code in two.findall(analysers)} | {"en"}
     blanks = {"ha", "so", "sw", "yo"}
     assert blanks <= {code.decode() for code in two.findall(indexing)}
-    assert known | blanks == {*CODES} - {"none", "bigrams"}
+    assert codes | blanks == {*CODES} - {"none", "bigrams"}
     assert NODE_ANALYZERS.keys() < {*CODES}
 
 
 def test_another_languages_code_is_an_error_that_says_what_serves_it():
-    for given, said in {
+    for language, sentence in {
         "tha": r"\(did you mean th\?\), got 'tha'",
         "vi": "none serves other languages",
         7: "got 7",
     }.items():
-        with pytest.raises(InputError, match=rf"bm25\.language: expected en, none, bigrams, ar, .*{said}"):
-            load_recipe(recipe(given))
+        with pytest.raises(InputError, match=rf"bm25\.language: expected en, none, bigrams, ar, .*{sentence}"):
+            load_recipe(recipe(language))
     with pytest.raises(InputError, match=r"bm25\.language: OpenSearch has no analyser for ja without a plugin"):
         load_recipe(recipe("ja", search={"backend": "opensearch"}))
 

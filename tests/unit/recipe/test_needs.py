@@ -36,7 +36,7 @@ CONFIG = {
             "teachers": [
                 {"stage": "lex", "loss": "rank", "weight": 2},
                 {"stage": "cross", "loss": "kl"},
-                {"stage": "labels", "loss": "kl", "candidates": "batch"},
+                {"stage": "qrels", "loss": "kl", "candidates": "batch"},
                 {"stages": ["lex", "den"], "loss": "kl", "candidates": "batch"},
             ],
         },
@@ -77,7 +77,7 @@ def test_every_kind_of_edge_is_there_once():
         ("cross", "positives", ""),
         ("lex", "teacher", "rank × 2"),
         ("cross", "teacher", "kl × 1"),
-        ("labels", "teacher", "kl × 1"),
+        ("qrels", "teacher", "kl × 1"),
         ("lex", "teacher", "kl × 1"),
         ("den", "teacher", "kl × 1"),
         ("bm25", "validation", ""),
@@ -97,11 +97,11 @@ def test_parents_are_the_stages_among_the_sources():
 
 def test_the_sources_of_some_kinds_come_in_order_and_once():
     assert needs.sources(RECIPE, ["lex", "den", "led"], "negatives") == ["bm25", "published", "lex", "den"]
-    assert needs.sources(RECIPE, ["led"], "positives", "teacher") == ["cross", "lex", "labels", "den"]
+    assert needs.sources(RECIPE, ["led"], "positives", "teacher") == ["cross", "lex", "qrels", "den"]
 
 
 def test_teachers_score_the_trainset_or_the_batch_and_grades_are_always_stored():
-    assert needs.teachers(RECIPE, "led", in_batch=False) == ["lex", "cross", "labels"]
+    assert needs.teachers(RECIPE, "led", in_batch=False) == ["lex", "cross", "qrels"]
     assert needs.teachers(RECIPE, "led", in_batch=True) == ["lex", "den"]
 
 
@@ -127,7 +127,7 @@ def test_a_training_re_ranks_a_ranking_of_its_own_depth_or_a_rankers_whole_one()
     assert needs.validation_ranking(RECIPE, "lex") == ("bm25", "dev.top50")
     assert needs.validation_ranking(RECIPE, "den") is None
     assert needs.validation_ranking(BY_RANKER, "led") == ("ranker", "dev")
-    assert needs.validation_ranking(other(validation={"system": "judged"}).recipe, "lex") is None
+    assert needs.validation_ranking(other(validation={"system": "qrels"}).recipe, "lex") is None
     assert needs.validation_ranking(other(validation=None).recipe, "lex") is None
 
 
@@ -157,7 +157,7 @@ def test_a_stage_is_drawn_from_pools_and_stored_scores():
 
 def test_a_training_waits_for_columns_of_scores_and_for_vectors():
     assert FILES.score_columns("led") == {
-        name: [f"r/trainsets/led/scores/{name}.{shard}.npy" for shard in (0, 1)] for name in ("lex", "cross", "labels")
+        name: [f"r/trainsets/led/scores/{name}.{shard}.npy" for shard in (0, 1)] for name in ("lex", "cross", "qrels")
     }
     assert FILES.batch_vectors("led") == {
         "lex": [f"r/vectors/lex/{part}.arrow" for part in ("train", "passages.0", "passages.1")],
@@ -168,8 +168,8 @@ def test_a_training_waits_for_columns_of_scores_and_for_vectors():
 
 def test_stored_scores_are_a_ranking_or_the_judgements():
     assert FILES.stored_scores("cross") == ["r/rankings/cross.train.parquet"] and FILES.judged("cross") == {}
-    assert FILES.stored_scores("labels") == []
-    assert FILES.judged("labels") == {
+    assert FILES.stored_scores("qrels") == []
+    assert FILES.judged("qrels") == {
         "--qrels": "r/prepared/train.qrels",
         "--queries": "r/prepared/train.queries.parquet",
         "--passages": "r/prepared/passages.parquet",
@@ -184,7 +184,7 @@ def test_a_validation_waits_for_candidates_unless_they_are_the_judged_ones():
     }
     assert FILES.validation("lex") == {"validation_ranking": "r/rankings/bm25.dev.top50.parquet"} | rest
     assert FILES.validation("den") == {}
-    assert other(validation={"system": "judged"}).validation("lex") == rest
+    assert other(validation={"system": "qrels"}).validation("lex") == rest
 
 
 def test_lexicon_stages_alone_have_sparse_vectors():

@@ -1,6 +1,7 @@
 """The recipe: what config files may say, what is said about a mistake, and what the graph of stages is."""
 
 import copy
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -176,9 +177,9 @@ MISTAKES = [
     ({"validation": {"system": "bm52"}}, "validation.system: no system 'bm52' (did you mean bm25?)"),
     ({"stages.bm25": SMALL["stages"]["den"]}, "stages.bm25: this name is taken by BM25 itself, "),
     ({"stages.Den": SMALL["stages"]["den"]}, "stages.Den: differs from stages.den in capital letters alone, "),
-    ({"stages.Labels": SMALL["stages"]["den"]}, "stages.Labels: differs from 'labels', a name of ours in capital "),
+    ({"stages.Qrels": SMALL["stages"]["den"]}, "stages.Qrels: differs from 'qrels', a reserved name in capital "),
     ({"dataset.splits.Dev": {}}, "dataset.splits.Dev: differs from dataset.splits.dev in capital letters alone, "),
-    ({"dataset.splits.Passages": {}}, "dataset.splits.Passages: differs from 'passages', a name of ours in capital "),
+    ({"dataset.splits.Passages": {}}, "dataset.splits.Passages: differs from 'passages', a reserved name in capital "),
     ({"dataset.scores": {"LED": "x.run"}}, "dataset.scores.LED: differs from stages.led in capital letters alone, "),
     ({"dataset.negatives": {"lex": "x.tsv"}}, "dataset.negatives.lex: this name is taken by a system of the recipe, "),
     ({"dataset.splits.passages": {}}, "dataset.splits.passages: this name is taken by the collection, "),
@@ -233,11 +234,17 @@ MISTAKES = [
     ),
     ({"stages.den.encoder": "mine.Class"}, "stages.den.encoder: expected path/to/file.py:Class, got 'mine.Class'"),
     ({"stages.den.load_in": "8bit"}, "stages.den.load_in: weights in 8bit cannot be trained; add lora, "),
-    ({"stages.den.load_in": "4bit", "stages.den.train": False}, "stages.den.load_in: train: false takes a model as it"),
+    (
+        {"stages.den.load_in": "4bit", "stages.den.train": False},
+        "stages.den.load_in: train: false keeps the model",
+    ),
     ({"stages.den.lora": {"rnak": 4}}, "stages.den.lora.rnak: no such key (did you mean rank?)"),
-    ({"stages.led.query_init": "den"}, "stages.led.query_init: queries have an encoder of their own only with untied"),
+    ({"stages.led.query_init": "den"}, "stages.led.query_init: queries have a separate encoder only with untied"),
     ({"stages.led.untied": True, "stages.led.query_init": "denn"}, "stages.led.query_init: no stage 'denn' (did you "),
-    ({"stages.den.encoder": "a.py:B", "stages.den.head": 8}, "stages.den.encoder: an own encoder pools, projects and "),
+    (
+        {"stages.den.encoder": "a.py:B", "stages.den.head": 8},
+        "stages.den.encoder: a user's encoder pools, projects ",
+    ),
     (
         {"stages.den.encoder_decoder": "first_decoder_token", "stages.den.pooling": "mean"},
         "stages.den.pooling: first_decoder_token is one vector, so nothing is pooled",
@@ -249,7 +256,7 @@ MISTAKES = [
     ),
     (
         {"stages.lex.query_encoder": "idf", "stages.lex.untied": True},
-        "stages.lex.untied: queries cannot have both an encoder and query_encoder: idf",
+        "stages.lex.untied: queries cannot have both a separate encoder and query_encoder: idf",
     ),
     (
         {"stages.lex.query_encoder": "idf", "stages.lex.idf_learning_rate": 0.1},
@@ -267,9 +274,9 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("changes", "sentence"), MISTAKES)
 def test_a_mistake_is_named_in_one_sentence(changes, sentence):
-    found = faults(changed(SMALL, changes))
-    assert any(line.startswith(sentence) for line in found), found
-    assert len(found) == len(set(found)), "no sentence stands twice"
+    sentences = faults(changed(SMALL, changes))
+    assert any(line.startswith(sentence) for line in sentences), sentences
+    assert len(sentences) == len(set(sentences)), "no sentence occurs twice"
 
 
 @pytest.mark.parametrize("key", ["dataset", "stages", "dataset.name", "dataset.source", "dataset.splits"])
@@ -309,7 +316,7 @@ def test_a_wrong_default_is_one_fault_and_a_stage_of_its_own_another():
 def test_docstrings_make_two_splits_only():
     dataset = {"name": "demo", "source": "docstrings", "splits": {"train": {}, "dev": {}, "test": {}}}
     assert faults(SMALL | {"dataset": dataset}) == [
-        "dataset.splits.test: source 'docstrings' makes the splits train and dev only"
+        "dataset.splits.test: source 'docstrings' has the splits train and dev only"
     ]
 
 
@@ -478,7 +485,7 @@ def test_the_recipe_imports_no_torch():
 SCORED = {
     "dataset.scores": {"cross": "cross.pkl.gz", "margins": {"file": "m.jsonl", "scale": 2}},
     "stages.lex.negatives": ["bm25", "cross"],
-    "stages.led.teachers": [{"stage": "margins", "loss": "margin_mse"}, {"stage": "labels", "loss": "kl"}],
+    "stages.led.teachers": [{"stage": "margins", "loss": "margin_mse"}, {"stage": "qrels", "loss": "kl"}],
 }
 
 
@@ -496,10 +503,11 @@ def test_a_score_file_is_a_system_and_a_teacher_and_so_are_the_grades():
     ("changes", "sentence"),
     [
         ({"dataset.scores": {"lex": "x.json"}}, "dataset.scores.lex: this name is taken by a system of the recipe"),
+        ({"dataset.scores": {"qrels": "x.json"}}, "dataset.scores.qrels: this name is taken"),
         ({"dataset.scores": {"labels": "x.json"}}, "dataset.scores.labels: this name is taken"),
         ({"dataset.scores": {"a": {"fil": "x"}}}, "dataset.scores.a.fil: no such key (did you mean file?)"),
         ({"stages.lex.negatives": ["cros"]}, "stages.lex.negatives[0]: no system to take negatives from 'cros' (did"),
-        ({"stages.lex.negatives": ["label"]}, "stages.lex.negatives[0]: no system to take negatives from 'label' (did"),
+        ({"stages.lex.negatives": ["qrel"]}, "stages.lex.negatives[0]: no system to take negatives from 'qrel' (did"),
         ({"stages.lex.positive_from": "best"}, "stages.lex.positive_from: expected a grade of at least 1, or highest"),
     ],
 )
@@ -566,15 +574,42 @@ def test_further_positives_need_a_score_file():
     assert fault == "stages.led.more_positives.scores: no file 'cros' (did you mean cross?)"
 
 
+def test_words_of_the_previous_version_mean_the_same_and_are_noted(capsys):
+    negatives = ["bm25", "labels", {"system": "labels", "max_score": 3}]
+    teachers = [{"stage": "labels", "loss": "kl"}, {"stages": ["lex", "labels"], "loss": "kl"}]
+    old = {"validation": {"system": "judged"}, "stages.led.negatives": negatives, "stages.led.teachers": teachers}
+    old |= {"defaults.negatives": ["labels"]}
+    new = json.loads(json.dumps(old).replace('"labels"', '"qrels"').replace('"judged"', '"qrels"'))
+    recipe = load_recipe(changed(SMALL, new))
+    assert capsys.readouterr().err == ""
+    assert load_recipe(changed(SMALL, old), quiet=True) == recipe
+    assert capsys.readouterr().err == ""
+    assert load_recipe(changed(SMALL, old)) == recipe
+    places = {"validation.system": "judged", "stages.led.negatives[1]": "labels", "defaults.negatives[0]": "labels"}
+    places |= {
+        f"stages.led.{key}": "labels" for key in ("negatives[2].system", "teachers[0].stage", "teachers[1].stages[1]")
+    }
+    note = "recipe: {}: '{}' is called 'qrels' now; the next version knows the new word only"
+    assert sorted(capsys.readouterr().err.splitlines()) == sorted(note.format(*place) for place in places.items())
+
+
+def test_an_old_word_is_replaced_only_where_it_names_the_judgements(capsys):
+    names = {"dataset.name": "labels", "dataset.splits.judged": {}, "dataset.negatives": {"x": "labels"}}
+    dataset = load_recipe(changed(SMALL, names)).dataset
+    assert (dataset.name, dataset.negatives) == ("labels", {"x": "labels"}) and "judged" in dataset.splits
+    assert capsys.readouterr().err == ""
+
+
 def test_a_validation_may_rank_judged_passages_and_needs_no_search():
-    judged = {"validation.system": "judged", "validation.measure": "nDCG@20"}
+    judged = {"validation.system": "qrels", "validation.measure": "nDCG@20"}
     recipe = load_recipe(changed(RECIPES["config.yaml"], judged))
     assert recipe.validates("led")
     assert not recipe.validates_by_search("led")
     with pytest.raises(InputError, match=r"validation\.measure: .*'MRR'"):
         load_recipe(changed(RECIPES["config.yaml"], {"validation.measure": "MRR"}))
-    with pytest.raises(InputError, match=r"stages\.judged: this name is taken by the judged passages"):
-        load_recipe(changed(RECIPES["config.yaml"], {"stages.judged": RECIPES["config.yaml"]["stages"]["led"]}))
+    for name in ("qrels", "judged", "labels"):
+        with pytest.raises(InputError, match=rf"stages\.{name}: this name is taken by the judgements"):
+            load_recipe(changed(RECIPES["config.yaml"], {f"stages.{name}": RECIPES["config.yaml"]["stages"]["led"]}))
 
 
 def test_opensearch_bounds_what_a_search_returns():
@@ -585,8 +620,8 @@ def test_opensearch_bounds_what_a_search_returns():
 
 
 def test_how_passages_without_a_title_are_read_belongs_to_a_model():
-    for given, expected in ({}, "text"), ({"defaults.untitled": "empty_title"}, "empty_title"):
-        recipe = load_recipe(changed(PAPER, given))
+    for changes, expected in ({}, "text"), ({"defaults.untitled": "empty_title"}, "empty_title"):
+        recipe = load_recipe(changed(PAPER, changes))
         assert recipe.settings("train", "led")["untitled"] == expected
         assert recipe.settings("import", "ranker")["untitled"] == expected
 

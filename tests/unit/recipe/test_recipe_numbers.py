@@ -10,7 +10,7 @@ from led_pipeline.recipe.reference import sections
 
 
 def numbers(schema: dict):
-    """Yield the parts of a JSON schema that stand for a number."""
+    """Yield the parts of a JSON schema that accept a number."""
     if schema.get("type") in ("integer", "number"):
         yield schema
     for inner in [*schema.get("anyOf", []), *schema.get("prefixItems", []), schema.get("items", {})]:
@@ -81,6 +81,6 @@ def test_a_number_that_no_training_can_use_is_named(key, value, sentence):
     if sentence is None:
         load_recipe(config)
         return
-    found = faults(config)
-    assert any(line.startswith(f"{key}{sentence}") for line in found), found
-    assert all(len(line) < 400 for line in found)
+    sentences = faults(config)
+    assert any(line.startswith(f"{key}{sentence}") for line in sentences), sentences
+    assert all(len(line) < 400 for line in sentences)

@@ -30,7 +30,7 @@ class Told(Section):
 
 
 class Silent(Section):
-    told: int = 1
+    documented: int = 1
     """told"""
     silent: int = 2
 

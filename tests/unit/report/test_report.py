@@ -14,7 +14,8 @@ import pytest
 from led_pipeline.columns import aligned
 from led_pipeline.data.formats.judgements import write_qrels, write_run
 from led_pipeline.data.tables import Ragged, Ranking, write_ranking, write_strings
-from led_pipeline.evaluation.evaluate import MEASURES, measure, write_per_query
+from led_pipeline.evaluation.evaluate import write_per_query
+from led_pipeline.evaluation.measures import MEASURES, measure
 from led_pipeline.evaluation.published import Published, beside_ours, load_published
 from led_pipeline.files.atomic import write_json
 from led_pipeline.files.errors import InputError

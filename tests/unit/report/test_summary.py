@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from led_pipeline.data.formats.judgements import write_qrels
-from led_pipeline.evaluation.evaluate import measure, write_per_query
+from led_pipeline.evaluation.evaluate import write_per_query
+from led_pipeline.evaluation.measures import measure
 from led_pipeline.files.atomic import write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.report.summary import capped_recall, summary, summary_text

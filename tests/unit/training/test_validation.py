@@ -12,7 +12,7 @@ from led_pipeline.data.tokens import TokenStore, pairs
 from led_pipeline.inference import batches
 from led_pipeline.models.backbone import to_packed_batch
 from led_pipeline.training.validation import Reranking, by_id
-from led_pipeline.training.validation_measures import reciprocal_rank, values
+from led_pipeline.training.validation_measures import values
 
 CPU = torch.device("cpu")
 DEPTH = 15
@@ -32,7 +32,8 @@ DEPTH = 15
     ],
 )
 def test_the_rank_is_that_of_the_best_relevant_candidate_within_ten(scores, relevant, expected):
-    assert reciprocal_rank(np.array(scores), np.array(relevant, dtype=bool)) == expected
+    rows = np.arange(len(scores))
+    assert values("MRR@10", [(rows, np.array(scores))], [dict(enumerate(relevant))]) == [expected]
 
 
 @pytest.fixture(scope="module")

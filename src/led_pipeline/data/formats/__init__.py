@@ -1,4 +1,4 @@
-"""Formats: readers of what others publish: texts, judgements, scores, archives.
+"""Formats: readers of published files: texts, judgements, scores, archives; errors name file and line.
 
-Others import `streams`, `lines`, `judgements`, `texts` and `score_files`; each row names its file and line.
+Other rooms import `streams`, `lines`, `judgements`, `texts` and `score_files`.
 """

@@ -1,29 +1,29 @@
-"""Characters: what a text shows, and how ids differ that mean the same.
+"""Recognise blank texts, and ids that look alike although they differ as strings.
 
-`é` is one code point in one file and two in another, a zero-width space is seen by nobody, and a table of numbers makes
-`7` of `007` or `7.0` of `7`; as strings they differ.
+`é` is one code point in one file and two in another, a zero-width space is invisible, and spreadsheets turn `007` into
+`7` or `7` into `7.0`.
 """
 
 import re
 import unicodedata
 from collections.abc import Iterable
 
-_UNSEEN = frozenset({"Cc", "Cf"})  # Unicode's categories of control and format characters
+_INVISIBLE = frozenset({"Cc", "Cf"})  # Unicode's categories of control and format characters
 _NUMBER = re.compile(r"0*([0-9]+)(?:\.0)?")
 _SPELLED = 24  # code points of an id that a message spells out
 
 
 def is_blank(text: str) -> bool:
-    """Tell whether a text shows nothing: it is empty or all white space, control and format characters."""
+    """Tell whether a text is empty or consists of white space, control and format characters."""
     return all(map(_hidden, text))
 
 
 def _hidden(character: str) -> bool:
-    return character.isspace() or unicodedata.category(character) in _UNSEEN
+    return character.isspace() or unicodedata.category(character) in _INVISIBLE
 
 
 def spelled(text: str) -> str:
-    """Return a text between quotes, followed by its code points if it has others than printable ASCII."""
+    """Return a text in quotes, followed by its code points unless all of them are printable ASCII."""
     if text.isascii() and text.isprintable():
         return f"'{text}'"
     points = " ".join(f"U+{ord(character):04X}" for character in text[:_SPELLED])
@@ -31,26 +31,26 @@ def spelled(text: str) -> str:
 
 
 def look(text: str) -> str:
-    """Return what ids have in common that mean the same to people.
+    """Return a normalised form, equal for ids that mean the same to people.
 
-    That is their compatible forms in lower case, without what is not seen; of a number without zeros in front and `.0`
-    behind, which spreadsheets and pandas add and drop.
+    It is the compatibility form in lower case without invisible characters; a number loses leading zeros and a final
+    `.0`, which spreadsheets and pandas add and drop.
     """
     if number := _NUMBER.fullmatch(text):
         return number[1]
     if text.isascii() and text.isprintable() and " " not in text:
         return text.lower()
-    seen = "".join(character for character in unicodedata.normalize("NFKC", text) if not _hidden(character))
-    return unicodedata.normalize("NFC", seen.casefold())
+    visible = "".join(character for character in unicodedata.normalize("NFKC", text) if not _hidden(character))
+    return unicodedata.normalize("NFC", visible.casefold())
 
 
 def look_alikes(names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
-    """Return, for those names that mean the same as one of `others`, which lacks them, the first such other one."""
-    wanted: dict[str, list[str]] = {}
+    """Return, for each name that looks like one of `others` (which lack the name itself), the first such other."""
+    by_look: dict[str, list[str]] = {}
     for name in names:
-        wanted.setdefault(look(name), []).append(name)
+        by_look.setdefault(look(name), []).append(name)
     pairs: dict[str, str] = {}
-    for other in others if wanted else ():
-        for name in wanted.get(look(other), ()):
+    for other in others if by_look else ():
+        for name in by_look.get(look(other), ()):
             pairs.setdefault(name, other)
     return pairs

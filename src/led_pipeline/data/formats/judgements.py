@@ -1,4 +1,4 @@
-"""Formats: judgements, rankings and negatives as text files. Texts themselves are in `texts`.
+"""Read and write judgements, rankings and negatives as text files; `texts` reads passages and queries.
 
 | file | one line | reader, writer |
 |---|---|---|
@@ -8,8 +8,8 @@
 | lists of negatives | `qid TAB pid,pid,...` | `read_negatives` |
 | MS MARCO id triples | `qid TAB positive TAB negative` | `read_negatives` |
 
-Readers stream, plain or .gz. `read_qrels` reports to a `Problems` (module `lines`); the others keep their own and
-raise its one `InputError` after the last line.
+Readers stream, compressed or not. `read_qrels` reports to the caller's `Problems` (module `lines`); the other readers
+raise one `InputError` after the last line.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,10 +37,10 @@ _INFINITY_BITS = 0x7F80_0000  # of a 32-bit float
 def read_qrels(path: Path | str, problems: Problems) -> Iterator[Judgement]:
     """Yield judgements from TREC's four columns, or from BEIR's three if the first line is BEIR's header.
 
-    A pair that comes again with the same grade is noted and left out, as ten of MS MARCO's training judgements; one
-    with another grade is a duplicate_id, and the first of the two counts.
+    A pair that is repeated with the same grade, as are ten of MS MARCO's training judgements, is noted and left out;
+    one with another grade is a duplicate_id, and the first of the two counts.
     """
-    seen: dict[str, dict[str, tuple[int, int]]] = {}
+    earlier: dict[str, dict[str, tuple[int, int]]] = {}  # qid -> pid -> line and grade
     beir: bool | None = None
     for number, line in read_lines(path, problems):
         if beir is None:
@@ -52,21 +52,21 @@ def read_qrels(path: Path | str, problems: Problems) -> Iterator[Judgement]:
             problems.add("header_line", path, number, header_fault(columns, "a judgement"))
             continue
         if len(columns) != (3 if beir else 4):
-            wanted = "3 between tabs, as in the header" if beir else f"4: qid 0 pid grade ({_BEIR_HINT})"
-            problems.add(MALFORMED, path, number, f"{len(columns)} column(s), expected {wanted}")
+            shape = "3 between tabs, as in the header" if beir else f"4: qid 0 pid grade ({_BEIR_HINT})"
+            problems.add(MALFORMED, path, number, f"{len(columns)} column(s), expected {shape}")
             continue
         qid, pid, grade = columns[0], columns[-2], read_grade(columns[-1])
         if not (is_id(qid) and is_id(pid)):
             problems.add(MALFORMED, path, number, bad_id(pid if is_id(qid) else qid, "there is"))
         elif grade is None:
             problems.add(MALFORMED, path, number, grade_fault(columns[-1]))
-        elif pid not in seen.setdefault(qid, {}):
-            seen[qid][pid] = number, grade
+        elif pid not in earlier.setdefault(qid, {}):
+            earlier[qid][pid] = number, grade
             yield number, qid, pid, grade
-        elif seen[qid][pid][1] == grade:
+        elif earlier[qid][pid][1] == grade:
             problems.note("repeated_judgement", path)
         else:
-            line_before, before = seen[qid][pid]
+            line_before, before = earlier[qid][pid]
             fault = (
                 f"query '{qid}' and passage '{pid}' have grade {grade} here and {before} in line {line_before},"
                 " expected one grade for every pair"
@@ -97,16 +97,16 @@ def write_qrels(path: Path | str, judgements: Iterable[tuple[str, str, int]]) ->
 def strictly_decreasing(scores: ArrayLike) -> NDArray[np.float32]:
     """Lower tied scores, each to the next smaller 32-bit float, so that no two are equal and the order stays.
 
-    trec_eval reads scores as C floats and breaks ties by id; without ties it keeps the order it is given.
+    trec_eval reads scores as C floats and breaks ties by id; without ties it keeps the order of the scores.
 
     Raises:
-        ValueError: a score is not finite in 32 bits, there is no room below the last one, or the scores rise.
+        ValueError: a score is not finite in 32 bits, no smaller float is left below the last score, or the scores rise.
     """
     with np.errstate(over="ignore"):
         narrow = np.asarray(scores, dtype=np.float32)
     if not np.isfinite(narrow).all():
         raise ValueError(f"score {np.asarray(scores)[~np.isfinite(narrow)][0]} is not finite in 32 bits")
-    # The bits of a float, with the sign applied, number the floats in order: one less is the next smaller float.
+    # The bits of a float, with the sign applied, number all floats in order: one less is the next smaller float.
     bits = narrow.view(np.int32).astype(np.int64)
     place = np.where(bits < 0, -(bits + 2**31), bits)
     if (np.diff(place) > 0).any():
@@ -122,23 +122,24 @@ def write_run(path: Path | str, rankings: Iterable[tuple[str, Sequence[str], Arr
     """Write (qid, pids best first, their scores) as a TREC run; ties are lowered by `strictly_decreasing`.
 
     Raises:
-        InputError: a score is not a finite number in order, or a query or a passage of a query comes twice.
+        InputError: a score is not finite or higher than the one before it, or a query or one of its passages is
+            repeated.
     """
     if not is_id(tag):
         raise ValueError(bad_id(tag, "the run's tag is"))
-    seen: set[str] = set()
+    qids: set[str] = set()
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         for qid, pids, scores in rankings:
-            if qid in seen or len(set(pids)) != len(pids):
+            if qid in qids or len(set(pids)) != len(pids):
                 raise InputError(
                     f"{path}: query '{qid}' or one of its passages comes twice, expected once; check the ranking"
                 )
-            seen.add(qid)
+            qids.add(qid)
             try:
                 lowered = strictly_decreasing(scores).tolist()
             except ValueError as error:
                 raise InputError(f"{path}: query '{qid}': {error}; check the model that scored it") from error
-            # Nine significant digits are enough to get the same 32-bit float back.
+            # Nine significant digits identify a 32-bit float.
             file.writelines(
                 f"{qid} Q0 {pid} {rank} {score:.9g} {tag}\n"
                 for rank, (pid, score) in enumerate(zip(pids, lowered, strict=True), start=1)
@@ -149,21 +150,21 @@ def read_run(path: Path | str) -> Iterator[tuple[str, list[str], list[float]]]:
     """Yield each query of a TREC run with its passages, best first, and their scores.
 
     Raises:
-        InputError: at the end, if a line is malformed, a score rises, or a query or passage comes twice.
+        InputError: at the end, if a line is malformed, scores rise, or a query or one of its passages is repeated.
     """
     problems = Problems()
-    seen: set[str] = set()
+    qids: set[str] = set()
     for qid, group in groupby(_read_run_rows(path, problems), key=itemgetter(1)):
         rows = list(group)
         pids, scores = [row[2] for row in rows], [row[3] for row in rows]
         first = rows[0][0]
-        if qid in seen:
+        if qid in qids:
             problems.add(MALFORMED, path, first, f"query '{qid}' comes again, expected its lines next to one another")
         if len(set(pids)) != len(pids):
             problems.add(MALFORMED, path, first, f"a passage of query '{qid}' comes twice from here on, expected once")
         if any(after > before for before, after in pairwise(scores)):
             problems.add(MALFORMED, path, first, f"the scores of query '{qid}' rise from here on, expected best first")
-        seen.add(qid)
+        qids.add(qid)
         yield qid, pids, scores
     problems.check()
 
@@ -177,7 +178,7 @@ def _read_run_rows(path: Path | str, problems: Problems) -> Iterator[tuple[int, 
             problems.add(MALFORMED, path, number, fault)
             continue
         score = read_score(columns[4])
-        # Ids of a short line without NUL have nothing wrong with them: runs are long, and this is one look for two.
+        # Ids in a short line without NUL are always valid: runs are long, and this one test saves two.
         if ("\0" in line or len(line) > longest) and not (is_id(columns[0]) and is_id(columns[2])):
             problems.add(MALFORMED, path, number, bad_id(columns[2] if is_id(columns[0]) else columns[0], "there is"))
         elif score is None:
@@ -189,8 +190,8 @@ def _read_run_rows(path: Path | str, problems: Problems) -> Iterator[tuple[int, 
 def read_negatives(path: Path | str) -> Iterator[tuple[str, list[str]]]:
     """Yield each query of published negatives with its passages, in file order and without repetition.
 
-    The first line tells lists (2 columns) from triples (3 columns). A query comes once for each run of its lines: that
-    they all stand together is nowhere promised for MS MARCO's triples.
+    The first line tells lists (2 columns) from triples (3 columns). A query is yielded once per block of adjacent
+    lines, since MS MARCO does not promise that its triples are sorted by query.
 
     Raises:
         InputError: at the end, if a line is malformed.
@@ -207,8 +208,8 @@ def _read_negative_rows(path: Path | str, problems: Problems) -> Iterator[tuple[
         columns = line.split("\t")
         width = width or (3 if len(columns) == 3 else 2)
         if len(columns) != width:
-            wanted = "3: qid TAB positive TAB negative" if width == 3 else "2: qid TAB pid,pid,..."
-            problems.add(MALFORMED, path, number, f"{len(columns)} column(s), expected {wanted}")
+            shape = "3: qid TAB positive TAB negative" if width == 3 else "2: qid TAB pid,pid,..."
+            problems.add(MALFORMED, path, number, f"{len(columns)} column(s), expected {shape}")
             continue
         if is_header(columns, number):
             problems.add(MALFORMED, path, number, header_fault(columns, "a query's negatives"))

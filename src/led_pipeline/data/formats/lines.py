@@ -1,9 +1,9 @@
-"""Lines: text files read line by line, plain or compressed (module `streams`), and the problems found in them.
+"""Read text files line by line, plain or compressed (module `streams`), and collect the problems in them.
 
 A reader never stops at the first bad line and never drops one silently. It reports to a `Problems`, which either counts
 the line as skipped, because `dataset.skip` in the recipe names this kind of defect, or keeps it for the one
-`InputError` that `Problems.check` raises once everything is read. To skip means to leave the whole line out: a line
-that is not UTF-8 is not repaired.
+`InputError` that `Problems.check` raises after the last line. A skipped line is left out as a whole: one that is not
+UTF-8 is not repaired.
 """
 
 import reprlib
@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import TypeGuard, get_args
 
 from led_pipeline.data.formats.streams import damage, open_bytes
 from led_pipeline.files.errors import InputError
@@ -20,18 +20,18 @@ from led_pipeline.files.reading import raised
 from led_pipeline.recipe.dataset import Defect
 
 DEFECTS: tuple[str, ...] = get_args(Defect)
-MALFORMED = "malformed"  # the one kind that cannot be skipped: nobody knows what such a line should say
+MALFORMED = "malformed"  # the one kind that cannot be skipped: the intended content is unknown
 
-# What is no fault, and still something to know: counted in the provenance and said in the log.
+# Oddities that are no faults: counted in the provenance and printed to the log.
 NOTES = {
     "repeated_judgement": "judgement(s) that an earlier line has with the same grade; each pair counts once",
     "quoted_field": 'line(s) quoted as CSV ("" for "); quotes are read as part of ids and texts, so write them without',
-    "look_alike": "line(s) left out whose id differs from one that is there in code points, case or zeros only",
+    "look_alike": "line(s) left out whose id differs from an existing one in code points, case or zeros only",
     "byte_order_mark": "byte order mark(s) inside the file, where files were joined; dropped",
 }
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# How files begin that hold no UTF-8 text: what they hold, and what to do.
+# First bytes of files that are not UTF-8 text -> the format, and what to do.
 _ENCODINGS = {
     b"\xff\xfe\x00\x00": "UTF-32",
     b"\x00\x00\xfe\xff": "UTF-32",
@@ -49,27 +49,27 @@ _PACKED = {
 
 
 class Problems:
-    """The problems of the files that one command reads: counts, and the full story of the first one only."""
+    """The problems of the files that one command reads: the counts by kind, and the sentence about the first."""
 
     def __init__(self, skip: Collection[str] = ()) -> None:
         if unknown := set(skip) - set(DEFECTS):
-            raise ValueError(f"skip: no defect {sorted(unknown)}, there are {', '.join(DEFECTS)}")
+            raise ValueError(f"skip: no defect {sorted(unknown)}, expected some of {', '.join(DEFECTS)}")
         self._skip = [kind for kind in DEFECTS if kind in skip]
         self._first: tuple[str, str] | None = None  # kind, sentence
-        self._found: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
         self._skipped: dict[str, Counter[str]] = {}
         self._noted: dict[str, Counter[str]] = {}
 
     def note(self, kind: str, path: Path | str) -> None:
-        """Count a line that is read although it is odd; `kind` is one of NOTES."""
+        """Count a line that is odd but no fault; `kind` is one of NOTES."""
         self._noted.setdefault(str(path), Counter())[kind] += 1
 
     def add(self, kind: str, path: Path | str, line: int, fault: str, lines: int = 1) -> None:
-        """Report lines that the caller leaves out; `fault` says what is wrong and what was expected."""
+        """Report lines that the caller leaves out; `fault` says what is wrong and what is expected."""
         if self.skips(kind):
             self._skipped.setdefault(str(path), Counter())[kind] += lines
             return
-        self._found[kind] += lines
+        self._counts[kind] += lines
         if self._first is None:
             self._first = kind, f"{path}:{line}: {fault}"
 
@@ -79,16 +79,16 @@ class Problems:
 
     @property
     def skipped(self) -> dict[str, dict[str, int]]:
-        """How many lines were left out, by file and kind of defect."""
+        """The number of lines left out, by file and kind of defect."""
         return {path: dict(counts) for path, counts in self._skipped.items()}
 
     @property
     def noted(self) -> dict[str, dict[str, int]]:
-        """How many lines were odd and read, by file and kind of NOTES."""
+        """The number of odd lines, by file and kind of NOTES."""
         return {path: dict(counts) for path, counts in self._noted.items()}
 
     def check(self) -> None:
-        """Raise one `InputError` for everything that was found and not skipped; return if there is nothing."""
+        """Raise one `InputError` for all problems that were not skipped, if there are any."""
         if self._first is None:
             return
         kind, sentence = self._first
@@ -96,7 +96,7 @@ class Problems:
         if kind in DEFECTS:
             keys = ", ".join([*self._skip, kind])
             sentence += f", or set dataset.skip: [{keys}] to leave such lines out and count them"
-        others = self._found - Counter([kind])
+        others = self._counts - Counter([kind])
         if others:
             more = (f"{count:,} more {name}" if name == kind else f"{count:,} {name}" for name, count in others.items())
             sentence += f" (besides this line: {', '.join(more)})"
@@ -104,19 +104,19 @@ class Problems:
 
 
 def read_lines(path: Path | str, problems: Problems) -> Iterator[tuple[int, str]]:
-    """Yield line numbers (from 1) and lines without their end.
+    """Yield line numbers (from 1) and lines without their line ends.
 
-    Lines end in LF or CR LF, a byte order mark at the start is dropped (and noted at the start of another line), and so
-    are blank lines at the end of the file; any other blank line is malformed.
+    Lines end in LF or CR LF. A byte order mark at the start of a line is dropped, and noted after line 1. Blank lines
+    at the end of the file are dropped; any other blank line is malformed.
 
     Raises:
         InputError: the file cannot be opened, its compressed stream is damaged or cut off, or it is not UTF-8 text.
     """
-    number = blank = 0  # of this line; of blank lines right before it
+    number = blank = 0  # the number of this line, and the count of blank lines right before it
     longest = limits().line
     with open_bytes(path) as file:
         try:
-            # Called by C: as fast as a loop over the file, and no line is held that has no end.
+            # `iter` calls readline from C: as fast as a loop over the file, with a bound on the length of a line.
             for number, raw in enumerate(iter(partial(file.readline, longest + 2), b""), start=1):
                 if number == 1:
                     _check_encoding(path, raw)
@@ -148,12 +148,12 @@ def read_lines(path: Path | str, problems: Problems) -> Iterator[tuple[int, str]
 
 
 def _check_encoding(path: Path | str, first: bytes) -> None:
-    """Raise an `InputError` where the first line of a file says that the file is packed or in another encoding."""
+    """Raise an `InputError` if the first line shows that the file is packed or in another encoding."""
     for start, (name, advice) in _PACKED.items():
         if first.startswith(start):
             raise InputError(f"{path}: {name} data, expected lines of text under this name; {advice}")
     encoding = next((name for start, name in _ENCODINGS.items() if first.startswith(start)), "")
-    if not encoding and first[:4].count(0) in (2, 3):  # letters of ASCII without a byte order mark
+    if not encoding and first[:4].count(0) in (2, 3):  # ASCII letters without a byte order mark
         bits = 16 if first[:4].count(0) == 2 else 32
         encoding = f"UTF-{bits}{'BE' if first[0] == 0 else 'LE'}"
     if encoding:
@@ -163,11 +163,11 @@ def _check_encoding(path: Path | str, first: bytes) -> None:
         )
 
 
-def is_id(value: object) -> bool:
+def is_id(value: object) -> TypeGuard[str]:
     """Tell whether a value can be an id.
 
-    That is a string that is not empty and not longer than the limit, without white space, which TREC files are split
-    at, without NUL, which ends a string for trec_eval, and without half of a surrogate pair, which no file can hold.
+    An id is a string that is not empty and not longer than the limit, without white space, which separates the columns
+    of TREC files, without NUL, which ends a string for trec_eval, and without unpaired surrogates, which UTF-8 lacks.
     """
     return (
         isinstance(value, str)
@@ -179,19 +179,19 @@ def is_id(value: object) -> bool:
 
 
 def is_encodable(text: str) -> bool:
-    """Tell whether a text can be written: no \\u escape named half a surrogate pair in it."""
+    """Tell whether UTF-8 can encode a text, which is not so if a \\u escape left half a surrogate pair in it."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def bad_id(value: object, what: str) -> str:
-    """Return the sentence about a value that is not an id."""
+def bad_id(value: object, subject: str) -> str:
+    """Return the sentence about a value that is not an id; it begins with `subject`, such as "a query is"."""
     if isinstance(value, str) and len(value) > limits().id:
-        return f"{what} {value[:40]!r}... of {len(value):,} characters, {over('id')}"
-    return f"{what} {shown(value)}, expected an id: a string that is not empty and has no white space and no NUL"
+        return f"{subject} {value[:40]!r}... of {len(value):,} characters, {over('id')}"
+    return f"{subject} {short(value)}, expected an id: a string that is not empty and has no white space and no NUL"
 
 
-def shown(value: object) -> str:
-    """Return a value as a sentence about it may show it: short, whatever it holds."""
+def short(value: object) -> str:
+    """Return the repr of a value for an error message, shortened."""
     return _SHORT.repr(value)
 
 

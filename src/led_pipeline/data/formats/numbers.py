@@ -1,28 +1,28 @@
-"""Numbers: what a score and a grade may be, and the sentence about one that is neither.
+"""Parse scores and grades, and explain the values that are neither.
 
-A score fits into 32 bits, in which it is stored and in which trec_eval compares. A grade is a whole number within the
-limit of that name (`files.limits`), on either side of 0: trec_eval's nDCG takes memory by the highest grade, and goes
-wrong without a word beyond 32 bits. A grade below 1 is not relevant; below 0 says the same more strongly.
+A score is a number that a 32-bit float can hold, as it is stored and as trec_eval compares it. A grade is a whole
+number whose absolute value is within the limit `grade` (`files.limits`): the memory of trec_eval's nDCG grows with the
+highest grade, and beyond 32 bits its results are silently wrong. A grade below 1 is not relevant.
 """
 
 import math
 from typing import Any
 
-from led_pipeline.data.formats.lines import shown
+from led_pipeline.data.formats.lines import short
 from led_pipeline.files.limits import limits, over
 
 LARGEST_SCORE = 3.4028234663852886e38  # the largest finite float of 32 bits
 
 
 def as_score(value: Any) -> float | None:
-    """Return a number as a score, None if it can be none."""
+    """Return a number as a score, or None if it is not a valid one."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and -LARGEST_SCORE <= value <= LARGEST_SCORE:
         return float(value)
     return None
 
 
 def read_score(text: str) -> float | None:
-    """Return the score that a text says, None if it says none."""
+    """Return the score in a text, or None if it is not a valid one."""
     try:
         score = float(text)
     except ValueError:
@@ -31,7 +31,7 @@ def read_score(text: str) -> float | None:
 
 
 def text_fault(text: str) -> str:
-    """Return the sentence about a text that says no score."""
+    """Return the sentence about a text that is not a valid score."""
     try:
         return score_fault(float(text) if text.isascii() and "_" not in text else text)
     except ValueError:
@@ -39,16 +39,16 @@ def text_fault(text: str) -> str:
 
 
 def score_fault(value: Any) -> str:
-    """Return the sentence about a score that is none."""
+    """Return the sentence about a value that is not a valid score."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return f"score {shown(value)}, expected a number"
+        return f"score {short(value)}, expected a number"
     if not isinstance(value, int) and not math.isfinite(value):
         return f"the score is {value}, expected a finite number; check the model that scored it"
-    return f"score {shown(value)}, expected a number that 32 bits can hold, between -3.4e38 and 3.4e38"
+    return f"score {short(value)}, expected a number that 32 bits can hold, between -3.4e38 and 3.4e38"
 
 
 def read_grade(text: str) -> int | None:
-    """Return the grade that a text says, or None, which `grade_fault` explains."""
+    """Return the grade in a text, or None if it is not a valid one; `grade_fault` explains why."""
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdecimal()):
         return None
@@ -60,8 +60,8 @@ def read_grade(text: str) -> int | None:
 
 
 def grade_fault(text: str) -> str:
-    """Return the sentence about a text that is no grade."""
+    """Return the sentence about a text that is not a valid grade."""
     digits = text.removeprefix("-")
     if digits.isascii() and digits.isdecimal():
-        return f"grade {shown(text)} is {over('grade')}; are these grades?"
-    return f"grade {shown(text)}, expected a whole number"
+        return f"grade {short(text)} is {over('grade')}; are these grades?"
+    return f"grade {short(text)}, expected a whole number"

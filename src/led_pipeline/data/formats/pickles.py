@@ -1,22 +1,23 @@
-"""Pickles: nested dicts, lists and numbers out of a pickle, without running what a pickle may ask to run.
+"""Read nested dicts, lists and numbers from a pickle without running any code that it names.
 
-A pickle is a program: it can import any function and call it. Here every name that it asks for is looked up in a short
-list of our own stand-ins; any other name ends the reading before anything is imported.
+A pickle is a program: it can import any function and call it. Here every name in it is looked up in a short list of our
+own replacements; any other name stops the reading before anything is imported.
 
-A few bytes of a pickle can also ask for gigabytes or hours. So all operations are looked through first,
-which reads the file to its end and so has its checksums verified, too:
+A few bytes of a pickle can also cost gigabytes or hours. So a first pass checks all operations, and, since it reads to
+the end of the file, its checksums too:
 
-- a length may not lead beyond the end of the file;
-- a place in the memo, which is a list as long as its highest place, is not far above the number of things put there;
-- a tuple is what a stand-in is called with, and nothing else: tuples of tuples, by the memo a few bytes each, take
-  exponential time to hash and to show;
-- what only other programs than writers of scores need (sets, persistent ids, copies of the last value) is refused.
+- a length must not lead beyond the end of the file;
+- an index into the memo, a list as long as its highest index, must not be far above the number of values put there;
+- a tuple may only be the arguments of a replacement: tuples of tuples, a few bytes each by the memo, take exponential
+  time to hash and to print;
+- operations that writers of scores do not need (sets, persistent ids, copies of the last value) are refused.
 """
 
 import pickle
 import pickletools
 import re
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,7 +32,7 @@ _NUMBERS = frozenset(["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4"
 
 
 class _NumberType:
-    """Stands in for numpy.dtype: the name of a kind of number and nothing else."""
+    """Replaces numpy.dtype: the name of a number type and nothing else."""
 
     def __init__(self, name: str, *_: Any) -> None:
         if name not in _NUMBERS:
@@ -43,23 +44,24 @@ class _NumberType:
 
 
 def _number(kind: _NumberType, raw: bytes) -> int | float:
-    """Stand in for numpy's constructor of scalars."""
-    return np.frombuffer(raw, dtype=kind.name, count=1).item()
+    """Replace numpy's constructor of scalars."""
+    value: int | float = np.frombuffer(raw, dtype=kind.name, count=1).item()
+    return value
 
 
 def _as_bytes(text: str, encoding: str) -> bytes:
-    """Stand in for codecs.encode, by which old protocols write bytes."""
+    """Replace codecs.encode, with which old protocols write bytes."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"bytes encoded as {encoding!r}")
     return text.encode("latin1")
 
 
-def _plain_dict(*_: Any) -> dict:
-    """Stand in for defaultdict and OrderedDict, whose entries follow."""
+def _plain_dict(*_: Any) -> dict[Any, Any]:
+    """Replace defaultdict and OrderedDict, whose entries follow as operations of their own."""
     return {}
 
 
-_KNOWN = {
+_REPLACEMENTS: dict[tuple[str, str], Callable[..., Any]] = {
     ("builtins", "dict"): _plain_dict,
     ("__builtin__", "dict"): _plain_dict,
     ("collections", "defaultdict"): _plain_dict,
@@ -74,16 +76,16 @@ _KNOWN = {
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return _KNOWN[module, name]
+            return _REPLACEMENTS[module, name]
         except KeyError:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
 
 
 def read_pickle(path: Path | str) -> Any:
-    """Return the dicts, lists, tuples, strings and numbers of a pickle, plain or compressed.
+    """Return the dicts, lists, strings and numbers of a pickle, plain or compressed.
 
     Raises:
-        InputError: the pickle asks for anything else, or it is damaged; nothing of it has run.
+        InputError: the pickle holds anything else, or it is damaged; none of its code has run.
     """
     try:
         with open_bytes(path) as file:
@@ -101,41 +103,42 @@ def read_pickle(path: Path | str) -> Any:
         ) from error
 
 
-# What pickle raises about operations that do not fit together.
+# What pickle raises about inconsistent operations.
 _ODD = (ValueError, TypeError, KeyError, IndexError, AttributeError)
 _BLOCK = 1 << 22
-_SLACK = 256  # places of the memo that may be left out
-_LINES = {ord(code): 2 if code == "c" else 1 for code in "FILSVcgp"}  # lines of text that an operation takes
+_SLACK = 256  # indices of the memo that may be left out
+_LINES = {ord(code): 2 if code == "c" else 1 for code in "FILSVcgp"}  # operation -> lines of text in its argument
+_NAMES = {ord(each.code): each.name for each in pickletools.opcodes}
 _LENGTHS = {pickletools.TAKEN_FROM_ARGUMENT1: 1, pickletools.TAKEN_FROM_ARGUMENT4: 4,
             pickletools.TAKEN_FROM_ARGUMENT4U: 4, pickletools.TAKEN_FROM_ARGUMENT8U: 8}  # fmt: skip
 _ARGUMENTS = {ord(each.code): each.arg.n if each.arg else 0 for each in pickletools.opcodes}
 _TUPLES = frozenset(b"t)\x85\x86\x87")
-_CALLS = frozenset(b"Rb")  # what a tuple is for
+_CALLS = frozenset(b"Rb")  # the operations that use a tuple
 _TUPLE_FAULT = "a tuple among its values, such as arrays and dates have"
 _REFUSED = frozenset(b"012PQio\x81\x82\x83\x84\x8f\x90\x91\x92\x96\x97\x98")
 _FLAGS = (b"\0", b"\1")
 _MEMOIZE, _FRAME, _STOP = 0x94, 0x95, ord(".")
-# Plain numbers and what puts them into dicts and lists need no look: most of a large file, at the speed of C.
-_PLAIN = re.compile(rb"(?:K.|M..|J.{4}|G.{8}|[FILSV][^\n]{0,99}\n|[(}\]Nusdlae\x88\x89])*+", re.DOTALL)
-_NEAR = 512  # bytes that lie ahead of an operation that is passed over without more reading
+# Plain numbers, and the operations that put them into dicts and lists, need no check: most of a large file.
+_PLAIN = re.compile(rb"(?:K.|M..|J.{4}|G.{8}|[FILSV][^\n]{0,99}\n|[(}\]Nusdlae\x88\x89])++", re.DOTALL)
+_NEAR = 512  # bytes in memory ahead of an operation, so that it can be skipped without more reading
 _COUNT = struct.Struct("<I")
 
 
 class _Check:
-    """Looks through the operations of a pickle."""
+    """Checks the operations of a pickle."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.data, self.at, self.read, self.ended = file, b"", 0, 0, False
-        self.tuples = bytearray()  # whether a tuple is at this place of the memo
+        self.tuples = bytearray()  # for each index of the memo, whether a tuple is there
         self.puts, self.memoizes = 0, False
-        self.waiting = False  # a tuple, for what it is made for
-        self.frame = 0  # where the frame ends that we are in; 0 outside of frames
+        self.waiting = False  # whether the last value is a tuple, which a call must use next
+        self.frame = 0  # position of the end of the current frame; 0 outside of frames
 
     def run(self) -> None:
         """Read to the end of the file.
 
         Raises:
-            UnpicklingError: an operation is none of those that we take.
+            UnpicklingError: an operation is refused.
             EOFError: the file ends before the pickle does.
         """
         code = None
@@ -156,9 +159,9 @@ class _Check:
             raise pickle.UnpicklingError("there is more after its end")
 
     def common(self) -> None:
-        """Pass over the operations that large files have most of, as `operation` would, and stop at any other.
+        """Skip the most common operations of large files, as `operation` would, and stop at any other.
 
-        Without calls, since half a billion of them are nothing unusual.
+        Without function calls, since half a billion operations are not unusual.
         """
         data, at, end = self.data, self.at, len(self.data) - _NEAR
         if self.frame:
@@ -197,26 +200,26 @@ class _Check:
             elif code == 0x86:  # TUPLE2
                 waiting = True
                 at += 1
-            elif (after := _PLAIN.match(data, at, end).end()) > at:
-                at = after
+            elif plain := _PLAIN.match(data, at, end):
+                at = plain.end()
             else:
                 break
         self.at, self.puts, self.waiting = at, puts, waiting
 
     @property
     def place(self) -> int:
-        """How many bytes of the file lie behind."""
+        """The position in the file."""
         return self.read - len(self.data) + self.at
 
     def in_frame(self) -> None:
-        """Check that no operation reaches across the end of its frame: readers differ in what they take that for."""
+        """Check that no operation crosses the end of its frame: readers differ in how they read that."""
         if self.frame and self.place >= self.frame:
             if self.place > self.frame:
                 raise pickle.UnpicklingError("a frame that ends within an operation")
             self.frame = 0
 
     def have(self, count: int) -> bool:
-        """Read on until `count` bytes lie ahead; return whether the file has as many."""
+        """Read on until `count` bytes are in memory; return whether the file has that many."""
         while len(self.data) - self.at < count and not self.ended:
             part = self.file.read(_BLOCK)
             self.ended = not part
@@ -227,10 +230,9 @@ class _Check:
         return len(self.data) - self.at >= count
 
     def operation(self, code: int) -> None:
-        """Pass over one operation."""
+        """Skip one operation."""
         if code in _REFUSED or code not in _ARGUMENTS:
-            known = pickletools.code2op.get(chr(code))
-            raise pickle.UnpicklingError(f"the operation {known.name if known else code}")
+            raise pickle.UnpicklingError(f"the operation {_NAMES.get(code, code)}")
         argument = self.argument(code)
         if code == _MEMOIZE:
             self.memoizes = self.memoizes or not self.puts
@@ -249,7 +251,7 @@ class _Check:
             self.waiting = code in _TUPLES
 
     def put(self, place: int) -> None:
-        """Note what the last value is put at."""
+        """Note at which index of the memo the last value is put."""
         if not 0 <= place <= self.puts + _SLACK or (self.memoizes and place != self.puts):
             raise pickle.UnpicklingError(f"place {place:,} of its memo after {self.puts:,} others")
         if place >= len(self.tuples):
@@ -258,7 +260,7 @@ class _Check:
         self.puts += 1
 
     def argument(self, code: int) -> bytes:
-        """Pass over an operation's argument and return it."""
+        """Skip an operation's argument and return it."""
         if lines := _LINES.get(code):
             return b"".join(self.line() for _ in range(lines))
         count = _ARGUMENTS[code]
@@ -281,11 +283,11 @@ class _Check:
         return self.data[self.at - count : self.at]
 
     def line(self) -> bytes:
-        wanted = 256
+        count = 256
         while (end := self.data.find(b"\n", self.at)) < 0:
-            if wanted > limits().line:
+            if count > limits().line:
                 raise pickle.UnpicklingError(f"a line of {over('line')} bytes")
-            if not self.have(wanted):
+            if not self.have(count):
                 raise EOFError("it ends early")
-            wanted *= 2
+            count *= 2
         return self.take(end + 1 - self.at)

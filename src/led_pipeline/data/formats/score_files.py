@@ -1,4 +1,4 @@
-"""Score files: scores of query-passage pairs as others publish them, one query at a time.
+"""Read published score files, scores of query-passage pairs, one query at a time.
 
 | file | content | read |
 |---|---|---|
@@ -11,8 +11,8 @@
 | .tsv | pairs, qid TAB positive TAB negative TAB margin, in any order | at once |
 | .trec, .run, .txt | TREC run | by line |
 
-A query's lines stand together, but for pairs in a .tsv. All but Parquet may be compressed (module `streams`). What a
-pair's margin says of scores: module `score_pairs`. SPLADE publishes gzip pickles, GPL makes a .tsv of pairs.
+A query's lines must be adjacent, except for pairs in a .tsv. All formats but Parquet may be compressed (module
+`streams`). Module `score_pairs` turns margins into scores. SPLADE publishes gzip pickles, GPL writes a .tsv of pairs.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from led_pipeline.data.formats.headers import header_fault, is_header
 from led_pipeline.data.formats.judgements import read_run
-from led_pipeline.data.formats.lines import MALFORMED, Problems, bad_id, is_id, read_lines, shown
+from led_pipeline.data.formats.lines import MALFORMED, Problems, bad_id, is_id, read_lines, short
 from led_pipeline.data.formats.numbers import as_score, read_score, score_fault, text_fault
 from led_pipeline.data.formats.pickles import read_pickle
 from led_pipeline.data.formats.score_pairs import by_query, solve
@@ -37,8 +37,8 @@ from led_pipeline.files.reading import NotJson, check_regular, parse_json, readi
 
 Scored = tuple[str, list[str], list[float]]  # query id; passage ids and their scores, in file order
 
-_LARGEST_ID = 10**18  # of an integer
-_KEYS = {  # of a line of JSON: our name -> the names it has in published files
+_LARGEST_ID = 10**18  # bound of integer ids
+_KEYS = {  # keys of a line of JSON: our name -> the names in published files
     "query": ("query", "qid", "query_id"),
     "docs": ("docs", "docid", "docids", "passages"),
     "scores": ("scores", "score"),
@@ -49,33 +49,47 @@ def read_scores(path: Path | str) -> Iterator[Scored]:
     """Yield each query of a score file with its passages and their scores.
 
     Raises:
-        InputError: the ending is of no known format, or the content is not what it says; lines are read to the end
-            before the first fault of them is named.
+        InputError: the file name has no known ending, or the content does not fit the ending; files of lines are read
+            to the end before their first fault is raised.
     """
     name = plain_name(path)
     reader = next((read for endings, read in _READERS.items() if name.endswith(endings)), None)
     if reader is None:
-        known = ", ".join(end for endings in _READERS for end in endings)
-        raise InputError(f"{path}: no format of scores has this ending, expected one of {known} (.gz, .zst allowed)")
-    seen: set[str] = set()
+        suffixes = ", ".join(end for endings in _READERS for end in endings)
+        raise InputError(f"{path}: no format of scores has this ending, expected one of {suffixes} (.gz, .zst allowed)")
+    qids: set[str] = set()
     for qid, pids, scores in reader(path):
-        if qid in seen:
+        if qid in qids:
             raise InputError(f"{path}: query '{qid}' comes again, expected its passages next to one another; sort it")
-        seen.add(qid)
+        qids.add(qid)
         if len(set(pids)) != len(pids):
             raise InputError(_twice(path, qid))
         yield qid, pids, scores
 
 
 def _as_id(value: Any) -> str | None:
-    """Return an id, which may be an integer, as a string; None if it is none."""
+    """Return an id, which may be an integer, as a string, or None if it is not a valid one."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value) if abs(value) < _LARGEST_ID else None
     return value if is_id(value) else None
 
 
+def _ids(values: Iterable[Any]) -> list[str] | None:
+    """Return ids as strings, or None if one of them is not valid."""
+    ids = [_as_id(value) for value in values]
+    valid = [each for each in ids if each is not None]
+    return valid if len(valid) == len(ids) else None
+
+
+def _scores(values: Iterable[Any]) -> list[float] | None:
+    """Return scores as floats, or None if one of them is not valid."""
+    scores = [as_score(value) for value in values]
+    valid = [each for each in scores if each is not None]
+    return valid if len(valid) == len(scores) else None
+
+
 def _fault(qid: Any, pids: Iterable[Any], scores: Iterable[Any]) -> str:
-    """Return what is wrong with ids and scores of which one is."""
+    """Return the sentence about the first invalid id or score of a query."""
     if _as_id(qid) is None:
         return bad_id(qid, "a query is")
     for pid in pids:
@@ -85,16 +99,16 @@ def _fault(qid: Any, pids: Iterable[Any], scores: Iterable[Any]) -> str:
 
 
 def _nested(path: Path | str, content: Any) -> Iterator[Scored]:
-    """Yield {qid: {pid: score}}."""
+    """Yield the queries of a dict {qid: {pid: score}}."""
     shape = "{query id: {passage id: score}}"
     if not isinstance(content, dict):
         raise InputError(f"{path}: it holds a {type(content).__name__}, expected {shape}")
     for query, scores in content.items():
         qid = _as_id(query)
         if not isinstance(scores, dict):
-            raise InputError(f"{path}: query {shown(query)} has {shown(scores)}; expected {shape}")
-        pids, values = [_as_id(pid) for pid in scores], [as_score(score) for score in scores.values()]
-        if qid is None or None in pids or None in values:
+            raise InputError(f"{path}: query {short(query)} has {short(scores)}; expected {shape}")
+        pids, values = _ids(scores), _scores(scores.values())
+        if qid is None or pids is None or values is None:
             raise InputError(f"{path}: {_fault(query, scores, scores.values())}; expected {shape}")
         yield qid, pids, values
 
@@ -118,7 +132,7 @@ def _together(path: Path | str, rows: Iterable[tuple[str, str, float]]) -> Itera
     for qid, group in groupby(rows, key=itemgetter(0)):
         scores: dict[str, float] = {}
         for _, pid, score in group:
-            if pid in scores:  # at once: a few bytes of Parquet may say a row a billion times
+            if pid in scores:  # checked for every row: a few bytes of Parquet can repeat a row a billion times
                 raise InputError(_twice(path, qid))
             scores[pid] = score
         yield qid, list(scores), list(scores.values())
@@ -135,29 +149,30 @@ def _read_tsv(path: Path | str) -> Iterator[Scored]:
     if first is None:
         problems.check()
         return
-    names = 3 if first[1].count("\t") == 3 else 2  # ids before the number
-    shape = "4 columns: qid TAB positive TAB negative TAB margin" if names == 3 else "3 columns: qid TAB pid TAB score"
+    width = 3 if first[1].count("\t") == 3 else 2  # number of ids before the score
+    shape = "4 columns: qid TAB positive TAB negative TAB margin" if width == 3 else "3 columns: qid TAB pid TAB score"
 
-    def rows() -> Iterator[tuple]:
+    def rows() -> Iterator[tuple[list[str], float]]:
         for number, line in chain([first], lines):
             *ids, value = line.split("\t")
             if is_header([*ids, value], number):
                 problems.add(MALFORMED, path, number, header_fault([*ids, value], shape))
                 continue
             score = read_score(value)
-            if len(ids) != names or not all(map(is_id, ids)):
+            if len(ids) != width or not all(map(is_id, ids)):
                 problems.add(MALFORMED, path, number, f"{line[:60]!r}, expected {shape}")
             elif score is None:
                 problems.add(MALFORMED, path, number, f"{text_fault(value)} ({shape})")
-            elif names == 3 and ids[1] == ids[2]:
+            elif width == 3 and ids[1] == ids[2]:
                 problems.add(MALFORMED, path, number, f"passage '{ids[1]}' is paired with itself, expected two")
             else:
-                yield *ids, score
+                yield ids, score
 
-    if names == 3:
-        yield from ((qid, *solve(pairs)) for qid, pairs in by_query(rows()))
+    if width == 3:
+        triples = ((qid, positive, negative, margin) for (qid, positive, negative), margin in rows())
+        yield from ((qid, *solve(pairs)) for qid, pairs in by_query(triples))
     else:
-        yield from _together(path, rows())
+        yield from _together(path, ((qid, pid, score) for (qid, pid), score in rows()))
     problems.check()
 
 
@@ -181,18 +196,18 @@ def _read_json_lines(path: Path | str) -> Iterator[Scored]:
         if not paired:
             yield from ((qid, pids, scores) for _, pids, scores, _ in parts)
             continue
-        yield qid, *solve([(*pids, -scores[1]) for _, pids, scores, _ in parts])
+        yield qid, *solve([(pids[0], pids[1], -scores[1]) for _, pids, scores, _ in parts])
     problems.check()
 
 
 class _NoRecord(ValueError):
-    """A line of JSON is no record of scores; the message says why."""
+    """A line of JSON is not a record of scores; the message says why."""
 
 
-_SHAPES = "expected the keys query, docs and scores (as many of both), or query, positive, negative, score"
+_SHAPES = "expected the keys query, docs and scores (lists of equal length), or query, positive, negative, score"
 
 
-def _record(record: dict) -> tuple[str, list[str], list[float], bool]:
+def _record(record: dict[str, Any]) -> tuple[str, list[str], list[float], bool]:
     """Return one line's query, passages and scores, and whether it is a pair."""
     query, docs, scores = (next((record[k] for k in names if k in record), None) for names in _KEYS.values())
     paired = "positive" in record and "negative" in record
@@ -200,8 +215,8 @@ def _record(record: dict) -> tuple[str, list[str], list[float], bool]:
         docs, scores = [record["positive"], record["negative"]], [scores]
     elif not isinstance(docs, list) or not isinstance(scores, list) or len(docs) != len(scores):
         raise _NoRecord(_SHAPES)
-    qid, pids, values = _as_id(query), [_as_id(pid) for pid in docs], [as_score(score) for score in scores]
-    if qid is None or None in pids or None in values:
+    qid, pids, values = _as_id(query), _ids(docs), _scores(scores)
+    if qid is None or pids is None or values is None:
         raise _NoRecord(_fault(query, docs, scores))
     if paired and pids[0] == pids[1]:
         raise _NoRecord(f"passage '{pids[0]}' is paired with itself, expected two")
@@ -210,20 +225,20 @@ def _record(record: dict) -> tuple[str, list[str], list[float], bool]:
 
 def _read_parquet(path: Path | str) -> Iterator[Scored]:
     columns = ["query", "passage", "score"]
-    what = f"a Parquet file with the columns {', '.join(columns)}"
-    check_regular(path, what)
-    with reading(path, what):
+    expected = f"a Parquet file with the columns {', '.join(columns)}"
+    check_regular(path, expected)
+    with reading(path, expected):
         yield from _together(path, _parquet_rows(path, _parquet_batches(path, columns)))
 
 
 def _parquet_batches(path: Path | str, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """Yield the columns of a file as strings and floats of 64 bits."""
+    """Yield the columns of a file as strings and 64-bit floats."""
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         schema = file.schema_arrow
         for name in columns:
             if (count := schema.names.count(name)) != 1:
-                what = f"{count} columns {name}" if count else f"no column {name}"
-                raise InputError(f"{path}: {what}, expected the columns {', '.join(columns)}")
+                fault = f"{count} columns {name}" if count else f"no column {name}"
+                raise InputError(f"{path}: {fault}, expected the columns {', '.join(columns)}")
         kinds = [schema.field(name).type for name in columns]
         if not all(pa.types.is_integer(t) or pa.types.is_string(t) or pa.types.is_large_string(t) for t in kinds[:2]):
             raise InputError(f"{path}: ids of the types {kinds[0]} and {kinds[1]}, expected strings or integers")
@@ -243,7 +258,7 @@ def _parquet_rows(path: Path | str, batches: Iterable[pa.RecordBatch]) -> Iterat
     for batch in batches:
         for qid, pid, score in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             if not (is_id(qid) and is_id(pid)) or as_score(score) is None:
-                fault = f"a row with query {shown(qid)} and passage {shown(pid)}: {_fault(qid, [pid], [score])}"
+                fault = f"a row with query {short(qid)} and passage {short(pid)}: {_fault(qid, [pid], [score])}"
                 raise InputError(f"{path}: {fault}")
             yield qid, pid, score
 

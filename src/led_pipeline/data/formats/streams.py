@@ -1,10 +1,10 @@
-"""Streams: the bytes of a published file, plain, gzip (.gz), zstd (.zst), or a member of a zip archive.
+"""Stream the bytes of a published file: plain, gzip (.gz), zstd (.zst), or a member of a zip archive.
 
-A member is named by a path through its archive, `folder.zip/corpus.jsonl`; the archive may hold it in one folder of its
-own, as BEIR's do (`arguana.zip` has `arguana/corpus.jsonl`). Nothing is unpacked to disk.
+A path through an archive names a member, `folder.zip/corpus.jsonl`; the archive may hold it in a top-level folder, as
+BEIR's do (`arguana.zip` has `arguana/corpus.jsonl`). Nothing is unpacked to disk.
 
-Checksums are verified where there are any (gzip and zip have them, zstd may): a reader that wants to be sure reads to
-the end. Bytes after the compressed stream that are none of it are damage, too.
+Checksums are verified if the format has them (gzip and zip do, zstd may); reading to the end verifies them all.
+Trailing bytes after the compressed stream count as damage.
 """
 
 import gzip
@@ -22,12 +22,12 @@ from led_pipeline.files.reading import check_regular, raised, reading, reason
 
 COMPRESSED = (".gz", ".zst")
 BUFFER_BYTES = 1 << 20
-# By what zipfile reports an archive that it cannot read, besides BadZipFile: passwords, unknown methods, odd numbers.
+# What zipfile raises about an archive that it cannot read, besides BadZipFile: passwords, unknown methods, odd numbers.
 _ZIP = (RuntimeError, NotImplementedError, ValueError, KeyError, IndexError)
 
 
 def in_archive(path: Path | str) -> tuple[Path, str] | None:
-    """Return the zip archive that a path leads through and the rest of the path, or None for a plain path."""
+    """Return the zip archive in a path and the rest of the path, or None if the path leads through no archive."""
     parts = Path(path).parts
     for i, part in enumerate(parts[:-1], start=1):
         if part.endswith(".zip"):
@@ -37,36 +37,36 @@ def in_archive(path: Path | str) -> tuple[Path, str] | None:
 
 
 def on_disk(path: Path | str) -> Path:
-    """Return the file that holds the bytes: the path itself, or the archive that it leads through."""
+    """Return the file that holds the bytes: the path itself, or the archive in it."""
     inside = in_archive(path)
     return inside[0] if inside else Path(path)
 
 
 def plain_name(path: Path | str) -> str:
-    """Return a path without the ending that says how it is compressed."""
+    """Return a path without the suffix of its compression."""
     name = str(path)
     return next((name.removesuffix(end) for end in COMPRESSED if name.endswith(end)), name)
 
 
 def member(archive: zipfile.ZipFile, name: str) -> str:
-    """Return the full name of a member: as given, or in the one folder that the archive has it in.
+    """Return the full name of a member: `name` itself, or `name` inside a folder of the archive.
 
-    What macOS adds to its archives, under __MACOSX/, counts as not there.
+    The files that macOS adds to archives, under __MACOSX/, are ignored.
 
     Raises:
         InputError: the archive has no such member, or several.
     """
     names = [each for each in archive.namelist() if not each.startswith("__MACOSX/")]
-    found = [name] if name in names else [other for other in names if other.endswith(f"/{name}")]
-    if len(found) != 1:
-        what = f"{len(found)} members end in '{name}'" if found else f"no member '{name}'"
-        held = ", ".join(n for n in names if not n.endswith("/"))
-        raise InputError(f"{archive.filename}: {what}, expected one; there are {held[:300]}")
-    return found[0]
+    matches = [name] if name in names else [other for other in names if other.endswith(f"/{name}")]
+    if len(matches) != 1:
+        fault = f"{len(matches)} members end in '{name}'" if matches else f"no member '{name}'"
+        members = ", ".join(n for n in names if not n.endswith("/"))
+        raise InputError(f"{archive.filename}: {fault}, expected one; there are {members[:300]}")
+    return matches[0]
 
 
 def is_there(path: Path | str) -> bool:
-    """Tell whether a file is there, or in the archive that the path leads through."""
+    """Tell whether a file exists, on disk or in the archive in its path."""
     inside = in_archive(path)
     if inside is None:
         return Path(path).is_file()
@@ -79,33 +79,33 @@ def is_there(path: Path | str) -> bool:
 
 @contextmanager
 def opened_archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip archive; what its directory or a member says wrongly is an `InputError`."""
+    """Open a zip archive; errors about its directory or a member become an `InputError`."""
     check_regular(path, "a zip archive")
     with reading(path, "a zip archive without a password; download it again", also=_ZIP), zipfile.ZipFile(path) as file:
         yield file
 
 
 class _GzipFile(gzip.GzipFile):
-    """A gzip file that hands out all it can before it reports damage, so that the damaged line can be named."""
+    """A gzip file that returns all intact bytes before it reports damage, so that the error names the damaged line."""
 
     readinto = gzip.GzipFile.readinto1
 
 
 class _Unpacked(io.RawIOBase):
-    """The bytes of a compressed stream, which may not become unreasonably more than they were."""
+    """The decompressed bytes of a stream, up to the limit of its expansion."""
 
     def __init__(self, path: Path | str, inner: Any, packed: int, closing: ExitStack) -> None:
-        self._path, self._inner, self._packed, self._closing, self._given = path, inner, packed, closing, 0
+        self._path, self._inner, self._packed, self._closing, self._count = path, inner, packed, closing, 0
         self._read = inner.readinto1 if isinstance(inner, zipfile.ZipExtFile) else inner.readinto
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        count = self._read(buffer)
-        self._given += count
-        if self._given > max(FREE_EXPANSION, limits().expansion * self._packed):
-            grown = f"{self._packed:,} bytes become {self._given:,} and more"
+        count: int = self._read(buffer)
+        self._count += count
+        if self._count > max(FREE_EXPANSION, limits().expansion * self._packed):
+            grown = f"{self._packed:,} bytes become {self._count:,} and more"
             raise InputError(f"{self._path}: {grown}, a factor of {over('expansion')}")
         return count
 
@@ -115,7 +115,7 @@ class _Unpacked(io.RawIOBase):
 
 
 def _unpacked(path: Path | str, inside: tuple[Path, str] | None, closing: ExitStack) -> tuple[Any, int]:
-    """Return a file of decompressed bytes, which `closing` closes, and how many there are before that."""
+    """Return a file of the decompressed bytes, which `closing` closes, and the number of compressed bytes."""
     raw: Any = None
     packed = check_regular(inside[0] if inside else path, "a text file; check the file names under `dataset`")
     if inside:
@@ -126,7 +126,7 @@ def _unpacked(path: Path | str, inside: tuple[Path, str] | None, closing: ExitSt
     if str(path).endswith(".gz"):
         return closing.enter_context(_GzipFile(fileobj=raw) if raw else _GzipFile(path)), packed
     if str(path).endswith(".zst"):
-        import pyarrow as pa  # slow to import, and only this needs it
+        import pyarrow as pa  # slow to import, and needed only here
 
         source = pa.PythonFile(raw, mode="r") if raw else pa.OSFile(str(path))
         return closing.enter_context(pa.CompressedInputStream(source, "zstd")), packed
@@ -136,10 +136,10 @@ def _unpacked(path: Path | str, inside: tuple[Path, str] | None, closing: ExitSt
 def open_bytes(path: Path | str) -> BinaryIO:
     """Open a file for reading its bytes, decompressed.
 
-    What its reading raises is one of `reading.RAISED`, and an `InputError` where it grows beyond the limit.
+    Reading from it may raise the errors in `reading.RAISED`, and an `InputError` if it expands beyond the limit.
 
     Raises:
-        InputError: it cannot be opened, or it is no file: nothing is read of a pipe or a device.
+        InputError: it cannot be opened, or it is not a regular file: pipes and devices are refused.
     """
     inside = in_archive(path)
     if inside is None and plain_name(path) == str(path):
@@ -160,7 +160,8 @@ def read_whole(path: Path | str) -> bytes:
     Raises:
         InputError: it is damaged, or larger than the limit for files that are read at once.
     """
-    parts, count = [], 0
+    parts: list[bytes] = []
+    count = 0
     with open_bytes(path) as file, damaged(path):
         while part := file.read(BUFFER_BYTES):
             parts.append(part)
@@ -171,10 +172,10 @@ def read_whole(path: Path | str) -> bytes:
 
 
 def beginning(path: Path | str, count: int) -> tuple[bytes, int]:
-    """Return the first `count` bytes, decompressed, and about how many there are in all.
+    """Return the first `count` bytes, decompressed, and an estimate of their total number.
 
     Raises:
-        InputError: the file is damaged in its beginning.
+        InputError: the file is damaged near its beginning.
     """
     inside = in_archive(path)
     with open_bytes(path) as file, damaged(path):
@@ -193,22 +194,22 @@ def beginning(path: Path | str, count: int) -> tuple[bytes, int]:
 
 
 def _growth(sample: bytes, zstd: bool) -> float:
-    """Return how many bytes one byte of the beginning of a compressed file stands for, at most the limit."""
+    """Return the expansion of a sample from the start of a compressed file, at most the limit."""
     most = limits().expansion * len(sample)
     if zstd:
         import pyarrow as pa
 
-        made = 0
+        size = 0
         with suppress(OSError), pa.CompressedInputStream(pa.BufferReader(sample), "zstd") as file:
-            while made < most and (part := file.read(BUFFER_BYTES)):
-                made += len(part)
-        return max(made, 1) / len(sample)
+            while size < most and (part := file.read(BUFFER_BYTES)):
+                size += len(part)
+        return max(size, 1) / len(sample)
     return len(zlib.decompressobj(wbits=31).decompress(sample, most)) / len(sample)
 
 
 @contextmanager
 def damaged(path: Path | str) -> Iterator[None]:
-    """Turn what reading a damaged or cut file raises into an `InputError`."""
+    """Turn the errors of reading a damaged or truncated file into an `InputError`."""
     try:
         yield
     except InputError:
@@ -218,7 +219,7 @@ def damaged(path: Path | str) -> Iterator[None]:
 
 
 def damage(path: Path | str, error: BaseException, line: int | None = None) -> InputError:
-    """Return the sentence about a file whose reading failed."""
+    """Return the error about a file whose reading failed."""
     where = f"{path}:{line}" if line else str(path)
     kind = "zip" if in_archive(path) else "zstd" if str(path).endswith(".zst") else "gzip"
     if (isinstance(error, OSError) and error.errno) or (kind == "gzip" and not str(path).endswith(".gz")):

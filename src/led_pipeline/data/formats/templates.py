@@ -1,4 +1,4 @@
-"""Templates: one text out of several fields of a record, `{title} {text}` or `{meta.author}: {text}`."""
+"""Render a text from several fields of a record, by a template such as `{title} {text}` or `{meta.author}: {text}`."""
 
 import re
 from collections.abc import Mapping
@@ -9,25 +9,25 @@ from led_pipeline.recipe.dataset import TEMPLATE_FIELD
 
 
 class MissingFieldError(Exception):
-    """A record lacks a field that a template names; the message is the end of a sentence about it."""
+    """A record lacks a field of the template; the message is a sentence without the file and line."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """A template, and whether a field that a record lacks (or has as null) is an error or empty."""
+    """A template, and how it treats a field that a record lacks or has as null: "error" or "empty"."""
 
     text: str
     missing: str = "error"
 
     @property
     def _parts(self) -> list[str]:
-        return re.split(TEMPLATE_FIELD, self.text)  # literal text and field names in turn
+        return re.split(TEMPLATE_FIELD, self.text)  # literal texts and field names alternate
 
     def render(self, record: Mapping[str, Any]) -> str:
-        """Return the text of a record; white space at its ends is dropped.
+        """Return the text of a record, stripped of white space at its ends.
 
         Raises:
-            MissingFieldError: a field is missing and that is an error, or it is neither text nor a number.
+            MissingFieldError: a field is missing and `missing` is "error", or it is neither text nor a number.
         """
         parts = self._parts
         filled = [self._value(record, part) if i % 2 else part for i, part in enumerate(parts)]
@@ -39,7 +39,7 @@ class Template:
             value = value.get(name) if isinstance(value, Mapping) else None
         if value is None and self.missing == "error":
             raise MissingFieldError(
-                f"no field '{field}', which the template names; there are {', '.join(record)}; correct"
+                f"no field '{field}', which the template names; the record has {', '.join(record)}; correct"
                 " dataset.templates, or set dataset.templates.missing: empty"
             )
         if isinstance(value, bool) or not isinstance(value, (str, int, float, type(None))):

@@ -1,4 +1,4 @@
-"""Texts: passages, titles and queries as they are published, one text a line.
+"""Read published passages, titles and queries, one text a line.
 
 | file | one line | reader |
 |---|---|---|
@@ -8,9 +8,9 @@
 | BEIR corpus.jsonl | an object with `_id`, `title` (may be missing) and `text` | `read_corpus` |
 | BEIR queries.jsonl | an object with `_id` and `text` | `read_queries` |
 
-In place of `_id`, `docid` and `id` are read, and whole numbers as ids. With a template, the text is what it makes of
-all fields of a line, and there is no title. Readers stream, compressed or not (module `streams`), and report to a
-`Problems` (module `lines`). That no id comes twice is the caller's to check, who keeps the ids anyway.
+`docid` and `id` are accepted in place of `_id`, and integers as ids. A template, if given, renders the text from the
+fields of a line, and the title is empty. Readers stream, compressed or not (module `streams`), and report to a
+`Problems` (module `lines`). Callers check for duplicate ids, since they keep the ids anyway.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from led_pipeline.data.formats.characters import is_blank
 from led_pipeline.data.formats.headers import header_fault, is_header, is_quoted, opens_quote
-from led_pipeline.data.formats.lines import MALFORMED, Problems, bad_id, is_encodable, is_id, read_lines, shown
+from led_pipeline.data.formats.lines import MALFORMED, Problems, bad_id, is_encodable, is_id, read_lines, short
 from led_pipeline.data.formats.streams import plain_name
 from led_pipeline.data.formats.templates import MissingFieldError, Template
 from led_pipeline.files.reading import NotJson, parse_json
@@ -53,9 +53,9 @@ def read_tsv(path: Path | str, problems: Problems) -> Iterator[Text]:
 
 
 def empty(identifier: str, text: str) -> str:
-    """Return the sentence about a text that shows nothing."""
-    what = f"shows nothing ({text[:20]!r})" if text.strip() else "is empty"
-    return f"the text of '{identifier}' {what}, expected some text"
+    """Return the sentence about a blank text."""
+    fault = f"shows nothing ({text[:20]!r})" if text.strip() else "is empty"
+    return f"the text of '{identifier}' {fault}, expected some text"
 
 
 def read_titles(path: Path | str, problems: Problems) -> Iterator[tuple[int, str, str]]:
@@ -79,7 +79,7 @@ def read_titles(path: Path | str, problems: Problems) -> Iterator[tuple[int, str
 
 
 def read_corpus(path: Path | str, problems: Problems, template: Template | None = None) -> Iterator[Text]:
-    """Yield the documents of a BEIR corpus.jsonl; one that has only a title is not empty."""
+    """Yield the documents of a BEIR corpus.jsonl; a title alone is enough."""
     for row in _read_json_texts(path, problems, template=template):
         if is_blank(row[2]) and is_blank(row[3]):
             fault = f"the title and the text of '{row[1]}' are empty, expected some text"
@@ -100,7 +100,7 @@ def read_queries(path: Path | str, problems: Problems, template: Template | None
 def _read_json_texts(
     path: Path | str, problems: Problems, no_text: str | None = None, template: Template | None = None
 ) -> Iterator[Text]:
-    """Yield the texts of a file of JSON lines; `no_text` stands for one that is missing, which None does not allow."""
+    """Yield the texts of a file of JSON lines; `no_text` replaces a missing text, which is a fault if it is None."""
     for number, line in read_lines(path, problems):
         try:
             record = parse_json(line)
@@ -110,8 +110,8 @@ def _read_json_texts(
         if not isinstance(record, dict):
             problems.add(MALFORMED, path, number, "not an object, expected one with the keys _id and text")
             continue
-        identifier = next((record[name] for name in _IDS if name in record), None)
-        identifier = str(identifier) if type(identifier) is int else identifier
+        raw_id = next((record[name] for name in _IDS if name in record), None)
+        identifier = str(raw_id) if type(raw_id) is int else raw_id
         title, text = record.get("title"), record.get("text", no_text)
         title = "" if title is None else title
         if template:
@@ -124,7 +124,7 @@ def _read_json_texts(
             problems.add(MALFORMED, path, number, bad_id(identifier, "_id is"))
         elif not isinstance(text, str) or not isinstance(title, str):
             key, value = ("title", title) if isinstance(text, str) else ("text", text)
-            problems.add(MALFORMED, path, number, f"{key} is {shown(value)}, expected a string")
+            problems.add(MALFORMED, path, number, f"{key} is {short(value)}, expected a string")
         elif ("\\ud" in line or "\\uD" in line) and not is_encodable(title + text):
             problems.add("bad_utf8", path, number, "a \\u escape names half a surrogate pair, expected both halves")
         else:

@@ -1,4 +1,4 @@
-"""Titles: those of a file of their own, joined to the passages of a collection."""
+"""Join the titles of a separate file to the passages of a collection."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -9,26 +9,26 @@ from led_pipeline.data.formats.texts import read_titles
 
 
 class Titles:
-    """The titles of a collection by passage id, read only as far as the passages need.
+    """The titles of a collection by passage id, read only as far as needed.
 
-    If both files are in the same order, one title is held at a time; otherwise those that were passed over.
+    If both files are in the same order, one title is held at a time; otherwise all that were skipped on the way.
     """
 
     def __init__(self, path: Path, problems: Problems) -> None:
         self._path, self._problems = path, problems
         self._rows = read_titles(path, problems)
         self._ahead: dict[str, tuple[int, str]] = {}
-        self.read = self.taken = 0  # titles
+        self.read = self.matched = 0  # number of titles
 
     def take(self, pid: str) -> str:
-        """Return the title of a passage, empty if it has none; a second call would not find it."""
+        """Return the title of a passage and forget it; the empty string if the file has none."""
         while pid not in self._ahead and self._advance():
             pass
-        self.taken += pid in self._ahead
+        self.matched += pid in self._ahead
         return self._ahead.pop(pid, (0, ""))[1]
 
     def finish(self, passages: Collection[str]) -> int:
-        """Read the rest, given the ids of all passages; return how many titles belong to no passage."""
+        """Read the rest of the file and return the number of titles without a passage; `passages` are all ids."""
         while self._advance():
             pass
         strangers = [pid for pid in self._ahead if pid not in passages]

@@ -154,7 +154,7 @@ def test_trec_eval_keeps_the_order_of_tied_passages(tmp_path):
     pids = ["z", "a", "m", "b"]  # trec_eval alone would put tied ids in the order z, m, b, a
     for scores in ([1.0] * 4, [0.0] * 4, [-2.0] * 4, [1e30] * 4):
         write_run(tmp_path / "x.trec", [("q", pids, scores)], "x")
-        run = {qid: dict(zip(found, values, strict=True)) for qid, found, values in read_run(tmp_path / "x.trec")}
+        run = {qid: dict(zip(pids, values, strict=True)) for qid, pids, values in read_run(tmp_path / "x.trec")}
         for rank, pid in enumerate(pids, start=1):
             measured = pytrec_eval.RelevanceEvaluator({"q": {pid: 1}}, {"recip_rank"}).evaluate(run)
             assert measured["q"]["recip_rank"] == pytest.approx(1 / rank)

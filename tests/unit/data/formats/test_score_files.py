@@ -77,8 +77,8 @@ def test_parquet_may_hold_strings_or_integers(tmp_path, kind):
 def test_margins_put_the_positive_at_zero(tmp_path):
     pairs = [("q", "a", "b", 2.5), ("q", "a", "c", -1.0), ("r", "x", "y", 0.5)]
     records = [{"query": q, "positive": p, "negative": n, "score": s} for q, p, n, s in pairs]
-    found = list(read_scores(write(tmp_path / "a.jsonl", lines(*records))))
-    assert found == [("q", ["a", "b", "c"], [0.0, -2.5, 1.0]), ("r", ["x", "y"], [0.0, -0.5])]
+    queries = list(read_scores(write(tmp_path / "a.jsonl", lines(*records))))
+    assert queries == [("q", ["a", "b", "c"], [0.0, -2.5, 1.0]), ("r", ["x", "y"], [0.0, -0.5])]
 
 
 GPL = [("r", "x", "y", 0.5), ("q", "a", "b", 2.5), ("r", "x", "z", -2.0), ("q", "a", "c", -1.0)]
@@ -97,8 +97,8 @@ def test_margins_of_positives_with_a_common_negative_keep_every_gap(tmp_path):
     scores = {"a": 3.0, "b": 5.5, "n": -1.25, "m": 0.5}
     pairs = [("a", "n"), ("b", "n"), ("b", "m"), ("a", "m"), ("b", "a")]
     records = [{"query": "q", "positive": p, "negative": n, "score": scores[p] - scores[n]} for p, n in pairs]
-    [(_, pids, found)] = read_scores(write(tmp_path / "a.jsonl", lines(*records)))
-    assert dict(zip(pids, found, strict=True)) == {pid: score - 3.0 for pid, score in scores.items()}
+    [(_, pids, values)] = read_scores(write(tmp_path / "a.jsonl", lines(*records)))
+    assert dict(zip(pids, values, strict=True)) == {pid: score - 3.0 for pid, score in scores.items()}
 
 
 def test_pairs_that_do_not_connect_each_have_a_positive_at_0():
@@ -150,7 +150,7 @@ def test_a_malicious_pickle_is_refused_and_nothing_runs(tmp_path, name, protocol
 
 
 @pytest.mark.parametrize(
-    ("value", "asked"),
+    ("value", "fault"),
     [
         (Imported(), "builtins.__import__"),
         (Path("x"), "pathlib"),
@@ -161,8 +161,8 @@ def test_a_malicious_pickle_is_refused_and_nothing_runs(tmp_path, name, protocol
         (b"bytes", "has b'bytes'"),
     ],
 )
-def test_a_pickle_of_anything_but_dicts_and_numbers_is_refused(tmp_path, value, asked):
-    with pytest.raises(InputError, match=asked):
+def test_a_pickle_of_anything_but_dicts_and_numbers_is_refused(tmp_path, value, fault):
+    with pytest.raises(InputError, match=fault):
         list(read_scores(write(tmp_path / "a.pkl", pickle.dumps({"q": value}))))
 
 
@@ -195,7 +195,7 @@ def test_a_pickle_that_is_cut_off_is_refused(tmp_path, keep):
         ("a.json", '{"q": {"p": "high"}}', "query 'q': score 'high', expected a number"),
         ("a.json", '{"q": {"p": NaN}}', "query 'q': the score is nan, expected a finite number"),
         ("a.json", '{"a b": {"p": 1}}', "a query is 'a b', expected an id"),
-        ("a.jsonl", '{"query": "q", "docs": ["a"], "scores": [1, 2]}\n', ":1: .*as many of both"),
+        ("a.jsonl", '{"query": "q", "docs": ["a"], "scores": [1, 2]}\n', ":1: .*lists of equal length"),
         ("a.jsonl", '{"query": "q", "docs": ["a"], "scores": [1]}\n{"query"\n', ":2: not valid JSON"),
         ("a.jsonl", lines(*[{"query": q, "docs": ["a"], "scores": [1]} for q in "qrq"]), "query 'q' comes again"),
         ("a.jsonl", lines({"query": "q", "docs": ["a", "a"], "scores": [1, 2]}), "a passage of query 'q' comes twice"),

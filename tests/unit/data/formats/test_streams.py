@@ -13,9 +13,9 @@ TEXT = "".join(f"{i}\ttext {i * i}\n" for i in range(50_000))
 
 def lines(path) -> list[str]:
     problems = Problems()
-    found = [line for _, line in read_lines(path, problems)]
+    lines = [line for _, line in read_lines(path, problems)]
     problems.check()
-    return found
+    return lines
 
 
 def write_zst(path, text: str = TEXT):

@@ -27,7 +27,7 @@ def test_a_template_puts_fields_into_a_text(template, text):
 @pytest.mark.parametrize("field", ["abstract", "meta.editor", "title.name", "none"])
 def test_a_missing_field_is_an_error_or_empty_as_the_setting_says(field):
     record = RECORD | {"none": None}
-    with pytest.raises(MissingFieldError, match=rf"no field '{field}'.*there are _id, title.*missing: empty"):
+    with pytest.raises(MissingFieldError, match=rf"no field '{field}'.*the record has _id, title.*missing: empty"):
         Template(f"{{{field}}} {{text}}").render(record)
     assert Template(f"{{{field}}} {{text}}", missing="empty").render(record) == "They sleep."
 
