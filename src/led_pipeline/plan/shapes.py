@@ -126,7 +126,7 @@ class Shape:
 
     @property
     def linear(self) -> int:
-        """The weights of all layers' matrices: what can be held in few bits."""
+        """The weights of all layers' matrices: those that can be quantised."""
         cross = 4 * self.hidden * self.attention
         return (self.layers + self.decoder_layers) * self.matrices + self.decoder_layers * cross
 

@@ -76,7 +76,7 @@ class StageModel:
 
     @property
     def held_bytes(self) -> float:
-        """The bytes of all weights and adapters while it is trained; few bits are those of the layers' matrices."""
+        """The bytes of all weights and adapters while it is trained; quantisation covers the layers' matrices."""
         bits = assumptions.FEW_BITS.get(getattr(self.stage, "load_in", None) or "", 32)
         return 4 * (self.parameters + self.adapters) - self._linear * (4 - bits / 8)
 

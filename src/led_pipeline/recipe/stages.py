@@ -27,7 +27,7 @@ from led_pipeline.recipe.settings import (
 
 class AnyStage(Seeded):
     resources: TrainingResources | None = None
-    """of its training; resources.train unless given"""
+    """resources of its training; resources.train by default"""
 
 
 class Pretrain(Pretraining, AnyStage):
@@ -35,21 +35,21 @@ class Pretrain(Pretraining, AnyStage):
 
 
 class Trained(Running, Inference, Sampling, Schedule, AnyStage):
-    """What stages with a model have in common; each family adds its own groups."""
+    """The keys of all stages with a model; each family adds its own groups."""
 
     init: str
-    """a stage, a local folder or a hub id"""
+    """the model to start from: a stage, a local folder or a hub id"""
     tokenizer: str | None = None
-    """a stage, a local folder or a hub id; the recipe's unless given"""
+    """a stage, a local folder or a hub id; the recipe's by default"""
     train: bool = True
-    """false: take the model of init as it is"""
+    """false: use the model of init as it is"""
     validation: bool = True
-    """false: not measured on the way"""
+    """false: do not validate during training"""
 
 
 class Retriever(Trained):
     query_init: str | None = None
-    """untied: what it starts from (a stage, a folder or a hub id), as init unless given"""
+    """untied: the model to start from (a stage, a folder or a hub id); init by default"""
 
 
 class Dense(DenseRepresentation, Start, DenseObjective, Optimisation, Retriever):
@@ -58,21 +58,21 @@ class Dense(DenseRepresentation, Start, DenseObjective, Optimisation, Retriever)
 
 class Lexicon(LexiconRepresentation, LexiconStart, LexiconObjective, LexiconOptimisation, Retriever):
     quantisation: int = Field(100, ge=1, le=10_000)
-    """impact = round(weight x this), on the way into Anserini only"""
+    """impact in the index = round(weight x this)"""
 
 
 class Rerank(Section):
-    """What a ranker is evaluated on: the first passages of another system's run."""
+    """The passages that a ranker re-ranks in the evaluation: the first ones of another system."""
 
     system: Name = "bm25"
     """bm25 or any stage that ranks"""
     depth: Depth = 100
-    """number of its passages, from the first one"""
+    """number of its passages, best first"""
 
 
 class Ranker(RankerRepresentation, Start, RankerObjective, Optimisation, Trained):
     rerank: Rerank = Rerank()
-    """what it ranks in the evaluation"""
+    """the passages that it re-ranks in the evaluation"""
 
 
 Model = Dense | Lexicon | Ranker  # the families with an `init`, trained or used as they are

@@ -33,7 +33,7 @@ def settings(family: str, bits: str, **changes):
 
 
 def few_bits(model: torch.nn.Module, bits: str) -> list[torch.nn.Module]:
-    """Return the linear layers whose weights are in few bits."""
+    """Return the linear layers whose weights are quantised."""
     kind = {"4bit": bitsandbytes.nn.Linear4bit, "8bit": bitsandbytes.nn.Linear8bitLt}[bits]
     return [module for module in model.modules() if type(module) is kind]
 

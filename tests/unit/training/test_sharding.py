@@ -171,7 +171,7 @@ def test_a_recipe_hands_the_file_to_its_trainings_and_to_nothing_else():
         ),
         (
             {"stages.led.load_in": "8bit", "stages.led.lora": {}},
-            "stages.led.load_in: weights in few bits cannot be sharded (resources.train.accelerate)",
+            "stages.led.load_in: quantised weights cannot be sharded (resources.train.accelerate)",
         ),
         (
             {"stages.led.resources": {"gpu": 1, "accelerate": "no.yaml"}},
