@@ -88,11 +88,11 @@ def test_a_file_that_cannot_be_followed_is_named_with_its_key(tmp_path, example,
 @pytest.mark.parametrize(
     ("inner", "sentence"),
     [
-        ({"optimizer": {"type": "Adam"}}, "optimizer: the recipe says how to learn; take it out"),
+        ({"optimizer": {"type": "Adam"}}, "optimizer: the recipe configures it; remove it here"),
         ({"gradient_accumulation_steps": 4}, "gradient_accumulation_steps: expected 1, got 4;"),
     ],
 )
-def test_a_file_of_deepspeed_may_not_say_how_to_learn(tmp_path, inner, sentence):
+def test_a_deepspeed_file_may_not_configure_the_optimizer(tmp_path, inner, sentence):
     (tmp_path / "zero.json").write_text(json.dumps({"zero_optimization": {"stage": 2}} | inner))
     said = ZERO | {"deepspeed_config": {"deepspeed_config_file": str(tmp_path / "zero.json")}}
     with pytest.raises(InputError, match=sentence):
