@@ -1,6 +1,6 @@
 """The recipe's keys under `stages`: the families, composed of the groups of `settings`. Imports no torch."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,8 +24,12 @@ from led_pipeline.recipe.settings import (
     Start,
 )
 
+Output = Literal["dense", "sparse", "scores"]  # vectors, sparse vectors of terms, or scores of query-passage pairs
+
 
 class AnyStage(Seeded):
+    output: ClassVar[Output | None] = None  # None: the model is for other stages to start from, and ranks nothing
+
     resources: TrainingResources | None = None
     """resources of its training; resources.train by default"""
 
@@ -53,10 +57,12 @@ class Retriever(Trained):
 
 
 class Dense(DenseRepresentation, Start, DenseObjective, Optimisation, Retriever):
-    pass
+    output = "dense"
 
 
 class Lexicon(LexiconRepresentation, LexiconStart, LexiconObjective, LexiconOptimisation, Retriever):
+    output = "sparse"
+
     quantisation: int = Field(100, ge=1, le=10_000)
     """impact in the index = round(weight x this)"""
 
@@ -71,6 +77,8 @@ class Rerank(Section):
 
 
 class Ranker(RankerRepresentation, Start, RankerObjective, Optimisation, Trained):
+    output = "scores"
+
     rerank: Rerank = Rerank()
     """the passages that it re-ranks in the evaluation"""
 
