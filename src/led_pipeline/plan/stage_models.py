@@ -9,7 +9,7 @@ from pathlib import Path
 from led_pipeline.plan import assumptions
 from led_pipeline.plan.shapes import Shape, shape_of
 from led_pipeline.recipe.graph import Recipe
-from led_pipeline.recipe.stages import Dense, Lexicon, Pretrain, Ranker, Stage
+from led_pipeline.recipe.stages import Model, Pretrain, Ranker, Stage
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class StageModel:
         )
 
     @property
-    def _with_batches(self) -> Dense | Lexicon | Ranker:
+    def _with_batches(self) -> Model:
         if isinstance(self.stage, Pretrain):
             raise TypeError("a stage of the family pretrain is computed without batches")
         return self.stage

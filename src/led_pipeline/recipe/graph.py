@@ -21,7 +21,7 @@ from led_pipeline.recipe.schema import (
     TrainingResources,
     Validation,
 )
-from led_pipeline.recipe.stages import Dense, Lexicon, Output, Pretrain, Ranker, Stage, Trained
+from led_pipeline.recipe.stages import Model, Output, Pretrain, Stage, Trained
 from led_pipeline.recipe.steps import keys_of
 
 JobKind = Literal["train", "encode", "score", "search", "cpu"]
@@ -76,7 +76,7 @@ class Recipe(Section):
         """The stages whose models are used as they are."""
         return [name for name, stage in self.stages.items() if isinstance(stage, Trained) and not stage.train]
 
-    def model_stage(self, name: str) -> Dense | Lexicon | Ranker:
+    def model_stage(self, name: str) -> Model:
         """Return a stage that is not pretrained from the collection, by its name."""
         stage = self.stages[name]
         if isinstance(stage, Pretrain):

@@ -84,5 +84,5 @@ class Ranker(RankerRepresentation, Start, RankerObjective, Optimisation, Trained
 
 
 Model = Dense | Lexicon | Ranker  # the families with an `init`, trained or used as they are
-Stage = Annotated[Pretrain | Dense | Lexicon | Ranker, Field(discriminator="family")]
+Stage = Annotated[Pretrain | Model, Field(discriminator="family")]
 FAMILIES: dict[str, type[AnyStage]] = {"pretrain": Pretrain, "dense": Dense, "lexicon": Lexicon, "ranker": Ranker}
