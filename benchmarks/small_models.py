@@ -48,7 +48,7 @@ from led_pipeline.data.prefixes import with_prefix
 from led_pipeline.data.tokens import TokenStore, pairs
 from led_pipeline.models.backbone import to_packed_batch
 from led_pipeline.models.bi_encoder import encoder_of
-from led_pipeline.recipe.settings import Side
+from led_pipeline.recipe.representation import Side
 from led_pipeline.recipe.step_settings import ImportSettings, ModelSettings, TrainingSettings
 
 HIDDEN, LENGTH = 16, 24  # longer texts are truncated to LENGTH tokens

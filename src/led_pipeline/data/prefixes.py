@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from led_pipeline.data.tokens import Batch, TokenStore
 from led_pipeline.files.errors import InputError
 from led_pipeline.pretrained.tokenizer import load_tokenizer
-from led_pipeline.recipe.settings import Representation, Side
+from led_pipeline.recipe.representation import Representation, Side
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

@@ -30,7 +30,7 @@ from led_pipeline.data.tables import count_rows, read_arrow, read_rows, shard_ra
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
 from led_pipeline.pretrained.tokenizer import first_token, load_tokenizer, vocabulary_size
-from led_pipeline.recipe.settings import DenseRepresentation, RankerRepresentation
+from led_pipeline.recipe.representation import DenseRepresentation, RankerRepresentation
 from led_pipeline.recipe.step_settings import ModelSettings
 
 if TYPE_CHECKING:

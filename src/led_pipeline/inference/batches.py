@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from led_pipeline.data.tokens import Batch, TokenStore, pairs, shared_tokens
 from led_pipeline.models.backbone import PackedBatch, to_packed_batch
-from led_pipeline.recipe.settings import RankerRepresentation
+from led_pipeline.recipe.representation import RankerRepresentation
 
 TOKENS_PER_BATCH = {"cpu": 8_192, "cuda": 131_072}
 READY_BATCHES = 2  # assembled ahead of the one that is computed

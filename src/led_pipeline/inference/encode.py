@@ -24,7 +24,7 @@ from led_pipeline.inference import batches
 from led_pipeline.jobs.command import run_main
 from led_pipeline.models.bi_encoder import encoder_of, size_of
 from led_pipeline.models.saved_model import load
-from led_pipeline.recipe.settings import LexiconRepresentation
+from led_pipeline.recipe.representation import LexiconRepresentation
 
 
 def dense_rows(

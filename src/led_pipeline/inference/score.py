@@ -24,7 +24,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.inference import batches
 from led_pipeline.jobs.command import run_main
 from led_pipeline.models.saved_model import load
-from led_pipeline.recipe.settings import RankerRepresentation
+from led_pipeline.recipe.representation import RankerRepresentation
 
 
 def first(ranking: Ranking, depth: int) -> Ranking:

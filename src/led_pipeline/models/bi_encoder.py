@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from led_pipeline.models.backbone import PackedBatch
 from led_pipeline.models.encoder import Encoder
-from led_pipeline.recipe.settings import Side
+from led_pipeline.recipe.representation import Side
 
 
 @dataclass(frozen=True)

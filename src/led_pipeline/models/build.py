@@ -27,14 +27,13 @@ from led_pipeline.models.weights import read_weights, seed_of
 from led_pipeline.pretrained import model_folder
 from led_pipeline.pretrained.model_folder import joined
 from led_pipeline.pretrained.tokenizer import load_tokenizer
-from led_pipeline.recipe.settings import (
+from led_pipeline.recipe.representation import (
     DenseRepresentation,
-    LexiconOptimisation,
     LexiconRepresentation,
     LexiconStart,
-    Optimisation,
     RankerRepresentation,
 )
+from led_pipeline.recipe.settings import LexiconOptimisation, Optimisation
 from led_pipeline.recipe.step_settings import ModelSettings, RetrieverSettings
 
 QUERY = "query"  # the folder of a query encoder inside that of the model

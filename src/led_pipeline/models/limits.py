@@ -10,7 +10,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.models.bi_encoder import BiEncoder, encoders
 from led_pipeline.models.complete import origin_of
 from led_pipeline.models.encoder import Encoder
-from led_pipeline.recipe.settings import RankerRepresentation, Side
+from led_pipeline.recipe.representation import RankerRepresentation, Side
 from led_pipeline.recipe.step_settings import ModelSettings
 
 # Names of tables of learned or computed positions; relative positions have no table and no limit.

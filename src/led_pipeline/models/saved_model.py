@@ -30,7 +30,8 @@ from led_pipeline.models.encoder import Encoder
 from led_pipeline.pretrained.model_folder import joined
 from led_pipeline.pretrained.model_folder_modules import contradictions, read_modules
 from led_pipeline.pretrained.tokenizer import load_tokenizer, vocabulary_size
-from led_pipeline.recipe.settings import DenseRepresentation, Optimisation, RankerRepresentation, Side
+from led_pipeline.recipe.representation import DenseRepresentation, RankerRepresentation, Side
+from led_pipeline.recipe.settings import Optimisation
 from led_pipeline.recipe.step_settings import (
     IMPORT,
     MODEL,

@@ -10,7 +10,7 @@ from typing import Any
 
 from led_pipeline import user_code
 from led_pipeline.files.errors import InputError
-from led_pipeline.recipe.settings import DenseRepresentation
+from led_pipeline.recipe.representation import DenseRepresentation
 from led_pipeline.recipe.step_settings import ModelSettings
 
 

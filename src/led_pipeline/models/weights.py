@@ -25,14 +25,8 @@ from transformers.utils import logging
 from led_pipeline.files.errors import InputError
 from led_pipeline.models import complete
 from led_pipeline.pretrained import model_folder
-from led_pipeline.recipe.settings import (
-    DenseRepresentation,
-    LexiconOptimisation,
-    LexiconRepresentation,
-    Optimisation,
-    RankerRepresentation,
-    Seeded,
-)
+from led_pipeline.recipe.representation import DenseRepresentation, LexiconRepresentation, RankerRepresentation
+from led_pipeline.recipe.settings import LexiconOptimisation, Optimisation, Seeded
 from led_pipeline.recipe.step_settings import ModelSettings
 
 OPTIONAL_POOLER = ("bert", "roberta", "xlm-roberta", "camembert", "albert")  # types that work without one

@@ -8,7 +8,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.pretrained import model_folder, model_folder_modules
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Layout
-from led_pipeline.recipe.settings import Side
+from led_pipeline.recipe.representation import Side
 from led_pipeline.recipe.stages import Pretrain, Ranker
 
 ANSWER_S = 10  # how long the hub may take to answer

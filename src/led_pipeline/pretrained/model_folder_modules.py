@@ -13,7 +13,7 @@ from typing import Any
 from led_pipeline import user_code
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
-from led_pipeline.recipe.settings import DenseRepresentation, LexiconRepresentation, Side, Start
+from led_pipeline.recipe.representation import DenseRepresentation, LexiconRepresentation, Side, Start
 from led_pipeline.recipe.step_settings import ModelSettings
 
 MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"

@@ -15,7 +15,7 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from led_pipeline.files.errors import InputError
-from led_pipeline.recipe import settings, steps
+from led_pipeline.recipe import steps
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.schema import LARGEST, Name, Section
 
@@ -117,7 +117,7 @@ def section_text(classes: dict[type[BaseModel], list[str]]) -> str:
 
 def root_of(cls: type[BaseModel]) -> type[BaseModel]:
     """Return the group of settings that a class of keys extends, or the class itself."""
-    bases = reversed(cls.__mro__) if cls.__module__ == settings.__name__ else ()
+    bases = reversed(cls.__mro__) if cls.__module__ in steps.MODULES else ()
     return next((base for base in bases if base in steps.GROUPS), cls)
 
 

@@ -4,24 +4,26 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from led_pipeline.recipe.representation import (
+    DenseRepresentation,
+    LexiconRepresentation,
+    LexiconStart,
+    RankerRepresentation,
+    Start,
+)
 from led_pipeline.recipe.schema import Depth, Name, Section, TrainingResources
 from led_pipeline.recipe.settings import (
     DenseObjective,
-    DenseRepresentation,
     Inference,
     LexiconObjective,
     LexiconOptimisation,
-    LexiconRepresentation,
-    LexiconStart,
     Optimisation,
     Pretraining,
     RankerObjective,
-    RankerRepresentation,
     Running,
     Sampling,
     Schedule,
     Seeded,
-    Start,
 )
 
 Output = Literal["dense", "sparse", "scores"]  # vectors, sparse vectors of terms, or scores of query-passage pairs

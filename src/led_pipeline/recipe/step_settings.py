@@ -12,22 +12,24 @@ from pydantic import ValidationError
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import NotJson, parse_json
 from led_pipeline.recipe.errors import nearest, sentences, short
+from led_pipeline.recipe.representation import (
+    DenseRepresentation,
+    LexiconRepresentation,
+    LexiconStart,
+    RankerRepresentation,
+    Start,
+)
 from led_pipeline.recipe.schema import Section, Seed, Validation
 from led_pipeline.recipe.settings import (
     DenseObjective,
-    DenseRepresentation,
     LexiconObjective,
     LexiconOptimisation,
-    LexiconRepresentation,
-    LexiconStart,
     Optimisation,
     Pretraining,
     RankerObjective,
-    RankerRepresentation,
     Running,
     Sampling,
     Schedule,
-    Start,
 )
 
 T = TypeVar("T", bound=Section)
