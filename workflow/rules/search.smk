@@ -4,7 +4,7 @@ ENGINE = f"python -m led_pipeline.search.{RECIPE.search.backend}"
 LANGUAGE = f" --language {RECIPE.bm25.language}" if RECIPE.bm25.language != "en" else ""
 BM25 = f"--k1 {RECIPE.bm25.k1} --b {RECIPE.bm25.b}{LANGUAGE}"
 # Lucene needs k1 and b to search; an OpenSearch node keeps them with the index.
-BM25_OF_INDEX = {"anserini": LANGUAGE, "opensearch": f" {BM25}"}[RECIPE.search.backend]
+BM25_OF_INDEX = {"opensearch": f" {BM25}"}.get(RECIPE.search.backend, LANGUAGE)
 
 
 rule bm25_index:
@@ -64,7 +64,7 @@ rule impact_index:
     log:
         LAYOUT.log("index/{system}"),
     wildcard_constraints:
-        system=any_of(RECIPE.names("lexicon")),
+        system=any_of(RECIPE.with_output("sparse")),
     conda:
         ENV
     threads: RECIPE.resources.cpu.threads
@@ -89,7 +89,7 @@ rule impact_search:
     log:
         LAYOUT.log("rankings/{system}.{part}"),
     wildcard_constraints:
-        system=any_of(RECIPE.names("lexicon")),
+        system=any_of(RECIPE.with_output("sparse")),
     conda:
         ENV
     threads: RECIPE.resources.cpu.threads
@@ -116,7 +116,7 @@ rule dense_search:
     log:
         LAYOUT.log("rankings/{system}.{part}"),
     wildcard_constraints:
-        system=any_of(RECIPE.names("dense")),
+        system=any_of(RECIPE.with_output("dense")),
     conda:
         ENV
     threads: RECIPE.resources.search.threads
@@ -169,7 +169,7 @@ rule rerank:
     log:
         LAYOUT.log("rankings/{system}.{split}"),
     wildcard_constraints:
-        system=any_of(RECIPE.names("ranker")),
+        system=any_of(RECIPE.with_output("scores")),
     conda:
         ENV
     threads: RECIPE.resources.score.threads

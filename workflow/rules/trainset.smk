@@ -159,7 +159,7 @@ rule score_with_ranker:
     log:
         LAYOUT.log("trainsets/{stage}.{system}.{shard}"),
     wildcard_constraints:
-        system=any_of(RECIPE.names("ranker")),
+        system=any_of(RECIPE.with_output("scores")),
     conda:
         ENV
     threads: RECIPE.resources.score.threads

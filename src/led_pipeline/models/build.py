@@ -35,7 +35,7 @@ from led_pipeline.recipe.settings import (
     Optimisation,
     RankerRepresentation,
 )
-from led_pipeline.recipe.step_settings import ModelSettings
+from led_pipeline.recipe.step_settings import ModelSettings, RetrieverSettings
 
 QUERY = "query"  # the folder of a query encoder inside that of the model
 HEAD, USER_TENSORS = "head.safetensors", "own.safetensors"  # a linear head; a user's encoder without its backbone
@@ -76,7 +76,7 @@ def build(
 
 def _query_encoder(
     source: str,
-    settings: DenseRepresentation | LexiconRepresentation,
+    settings: RetrieverSettings,
     tokenizer: str | Path,
     passages: Sequence[Path] | None,
     query_init: str | None,
@@ -106,7 +106,7 @@ def _ranker(source: str, settings: RankerRepresentation, tokenizer: str | Path) 
     return Ranker(backbone)
 
 
-def _encoder(source: str, settings: DenseRepresentation | LexiconRepresentation) -> Encoder:
+def _encoder(source: str, settings: RetrieverSettings) -> Encoder:
     backbone = _backbone(source, settings)
     if isinstance(settings, LexiconRepresentation):
         special = settings.keep_special_tokens

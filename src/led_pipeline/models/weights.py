@@ -86,7 +86,8 @@ def _complete(source: str, settings: ModelSettings) -> PreTrainedModel:
     base = model.base_model_prefix
 
     def may_lack(name: str) -> bool:
-        return isinstance(settings, DenseRepresentation) and name.startswith("pooler.")
+        without_head = not isinstance(settings, LexiconRepresentation | RankerRepresentation)
+        return without_head and name.startswith("pooler.")
 
     def may_be_new(name: str) -> bool:
         return isinstance(settings, Optimisation) and _is_new_head(name, base, settings)
@@ -157,7 +158,8 @@ def _kind(source: str, config: PreTrainedConfig, settings: ModelSettings) -> tup
         return AutoModelForSequenceClassification, options | {"num_labels": 1}
     if isinstance(settings, RankerRepresentation):
         return AutoModelForSeq2SeqLM, options
-    return _encoder_kind(source, config, settings.encoder_decoder == "first_decoder_token"), options
+    decoder = isinstance(settings, DenseRepresentation) and settings.encoder_decoder == "first_decoder_token"
+    return _encoder_kind(source, config, decoder), options
 
 
 def _without_scales(module: nn.Module, state: dict[str, Any], prefix: str, _: object) -> None:

@@ -52,7 +52,7 @@ class Site:
 def findings(recipe: Recipe, site: Site, estimate: Estimate) -> list[Finding]:
     """Return what the checks found, in a fixed order."""
     checks: list[Callable[[], Iterator[Finding]]] = [
-        java if recipe.search.backend == "anserini" else opensearch,
+        ENGINES.get(recipe.search.backend, lambda: iter(())),
         lambda: faiss(recipe, site),
         lambda: devices(recipe, site, estimate),
         lambda: batches(recipe, site, estimate),
@@ -89,6 +89,10 @@ def java() -> Iterator[Finding]:
         yield Finding("ok", "Anserini", find_jar().name)
     except InputError as error:
         yield Finding("fatal", "Anserini", str(error))
+
+
+# Checks of search engines that need more than Python packages.
+ENGINES: dict[str, Callable[[], Iterator[Finding]]] = {"anserini": java, "opensearch": opensearch}
 
 
 def faiss(recipe: Recipe, site: Site) -> Iterator[Finding]:

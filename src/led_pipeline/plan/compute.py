@@ -110,9 +110,9 @@ class Computer:
         steps = self.load.steps(stage)
         candidates = stage.negatives_per_query + 1
         passages = stage.batch_size * candidates * (2 if getattr(stage, "dual_weight", 0) else 1)
-        queries = stage.batch_size * (candidates if stage.family == "ranker" else 1)  # one with every passage
+        queries = stage.batch_size * (candidates if stage.output == "scores" else 1)  # one with every passage
         longest = self._longest(name)
-        if model.shape.padded and stage.family != "ranker" and len(model.shapes) == 1:
+        if model.shape.padded and stage.output != "scores" and len(model.shapes) == 1:
             longest = max(longest), max(longest)  # queries and passages are padded together
         mean = longest if model.shape.padded else self._lengths(name)
         flops = steps * model.training_flops(queries * mean[0], passages * mean[1])
@@ -146,12 +146,12 @@ class Computer:
             self.recipe.model_stage(student).negatives_per_query + 1
         )
         for teacher in needs.teachers(self.recipe, student, in_batch=False):
-            if teacher in self.recipe.names("ranker"):
+            if teacher in self.recipe.with_output("scores"):
                 self._pairs(teacher, candidates, self.recipe.dataset.shards)
 
     def _rank(self, name: str, split: str) -> None:
         stage, queries = self.recipe.stages.get(name), self.load.queries[split]
-        if stage is None or stage.family == "lexicon":
+        if stage is None or stage.output == "sparse":
             return
         if isinstance(stage, Ranker):
             self._pairs(name, queries * stage.rerank.depth, 1)

@@ -89,7 +89,7 @@ def _models(
 
 
 def _row_bytes(model: StageModel, load: Workload, side: Side) -> float:
-    if model.family == "dense":
+    if model.stage.output == "dense":
         return 2 * model.vector
     return _terms(model, load, side) * assumptions.TERM_BYTES + 2 * assumptions.OFFSET_BYTES
 
@@ -116,7 +116,7 @@ def _indexes(load: Workload, demand: Demand, recipe: Recipe, models: dict[str, S
     if "bm25" in ranked:
         yield Artefact("index", "bm25", load.passages * load.passage_tokens * assumptions.BM25_INDEX_BYTES)
         yield Artefact("index", "bm25", load.passages * (load.text_bytes + assumptions.JSON_ROW_BYTES), transient=True)
-    for name in sorted(ranked & set(recipe.names("lexicon"))):
+    for name in sorted(ranked & set(recipe.with_output("sparse"))):
         terms = load.passages * _terms(models[name], load, "passage")
         yield Artefact("index", name, terms * assumptions.IMPACT_INDEX_BYTES)
         text = terms * assumptions.JSON_TERM_BYTES + load.passages * assumptions.JSON_ROW_BYTES

@@ -66,7 +66,7 @@ def _rankings(recipe: Recipe, mined: list[str]) -> tuple[set[tuple[str, str]], s
     validation: set[tuple[str, str]] = set()
     for system, part in filter(None, (needs.validation_ranking(recipe, stage) for stage in recipe.stages)):
         (rankings if part in recipe.dataset.splits else validation).add((system, needs.split_of(part)))
-    rankers, new = recipe.names("ranker"), rankings
+    rankers, new = recipe.with_output("scores"), rankings
     while new:
         parents = {(name, split): needs.sources(recipe, [name], "candidates") for name, split in new if name in rankers}
         new = {(system, split) for (_, split), names in parents.items() for system in names} - rankings
@@ -76,7 +76,7 @@ def _rankings(recipe: Recipe, mined: list[str]) -> tuple[set[tuple[str, str]], s
 
 def token_files(recipe: Recipe, demand: Demand) -> tuple[set[str], set[tuple[str, str]]]:
     """Return the tokenizers that the passages are cut with, and the (tokenizer, split) of the queries."""
-    rankers = recipe.names("ranker")
+    rankers = recipe.with_output("scores")
     queries = demand.query_vectors | {(name, split) for name, split in demand.rankings if name in rankers}
     for stage in recipe.trained:
         scoring = [teacher for teacher in needs.teachers(recipe, stage, in_batch=False) if teacher in rankers]
@@ -98,22 +98,22 @@ def source_files(recipe: Recipe) -> list[str]:
     return [name for name in dict.fromkeys(names) if name]
 
 
-def families(recipe: Recipe) -> dict[str, str]:
-    """Return the family of every system and teacher: a stage's own, bm25, or stored for scores that are there."""
-    families = {name: stage.family for name, stage in recipe.stages.items()}
-    return families | {"bm25": "bm25", QRELS: "stored"} | dict.fromkeys(recipe.dataset.scores, "stored")
+def outputs(recipe: Recipe) -> dict[str, str]:
+    """Return the output of every system and teacher: that of a stage, bm25, or stored for existing scores."""
+    outputs: dict[str, str] = {name: stage.output for name, stage in recipe.stages.items() if stage.output}
+    return outputs | {"bm25": "bm25", QRELS: "stored"} | dict.fromkeys(recipe.dataset.scores, "stored")
 
 
 def count_jobs(recipe: Recipe) -> Counter[str]:
     """Return the number of jobs of each rule behind `led_final` when nothing is there yet."""
     demand, shards = Demand.of(recipe), recipe.dataset.shards
     passages, queries = token_files(recipe, demand)
-    family = families(recipe)
+    output = outputs(recipe)
     ranked = Counter[str]()
     for name, split in demand.rankings:  # the training queries are searched by shard
-        ranked[family[name]] += shards if split == "train" and family[name] != "ranker" else 1
-    ranked.update(family[name] for name, _ in demand.validation)
-    taught = Counter(family[t] for stage in recipe.trained for t in needs.teachers(recipe, stage, in_batch=False))
+        ranked[output[name]] += shards if split == "train" and output[name] != "scores" else 1
+    ranked.update(output[name] for name, _ in demand.validation)
+    taught = Counter(output[t] for stage in recipe.trained for t in needs.teachers(recipe, stage, in_batch=False))
     evaluated = len(needs.systems(recipe)) * len(recipe.evaluation.splits)
     source = recipe.dataset.source
     jobs = {
@@ -131,8 +131,8 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
         "store_scores": len(demand.stored),
         "pool": len(demand.mined) + len(demand.stored_pools),
         "draw": len(recipe.trained),
-        "score_with_vectors": (taught["dense"] + taught["lexicon"]) * shards,
-        "score_with_ranker": taught["ranker"] * shards,
+        "score_with_vectors": (taught["dense"] + taught["sparse"]) * shards,
+        "score_with_ranker": taught["scores"] * shards,
         "score_with_stored": taught["stored"] * shards,
         "trainset": len(recipe.trained),
         "pretrain": len(recipe.names("pretrain")),
@@ -140,11 +140,11 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
         "train": len(recipe.trained),
         "encode_passages": len(demand.vectors) * shards,
         "encode_queries": len(demand.query_vectors),
-        "impact_index": len({n for n, _ in demand.rankings | demand.validation if family[n] == "lexicon"}),
-        "impact_search": ranked["lexicon"],
+        "impact_index": len({n for n, _ in demand.rankings | demand.validation if output[n] == "sparse"}),
+        "impact_search": ranked["sparse"],
         "dense_search": ranked["dense"],
-        "join_ranking": sum(s == "train" and family[n] != "ranker" for n, s in demand.rankings) if shards > 1 else 0,
-        "rerank": ranked["ranker"],
+        "join_ranking": sum(s == "train" and output[n] != "scores" for n, s in demand.rankings) if shards > 1 else 0,
+        "rerank": ranked["scores"],
         "run_file": evaluated,
         "measure": evaluated,
         "resolved_recipe": 1,

@@ -126,7 +126,7 @@ class Shape:
 
     @property
     def linear(self) -> int:
-        """The weights of all layers' matrices: what can be held in few bits."""
+        """The weights of all layers' matrices: those that can be quantised."""
         cross = 4 * self.hidden * self.attention
         return (self.layers + self.decoder_layers) * self.matrices + self.decoder_layers * cross
 
@@ -180,17 +180,17 @@ class Shape:
         yield from parts * (self.layers + self.decoder_layers)
         yield from cross * self.decoder_layers
 
-    def training_flops(self, family: str, frozen: bool = False) -> float:
+    def training_flops(self, has_head: bool, frozen: bool = False) -> float:
         """Return FLOPs per token; the gradient of a lexicon's head visits active terms only and is left out.
 
         Frozen weights have no gradient of their own, which saves a third; the adapters beside them are left out.
         """
-        head = self.head if family == "lexicon" else 0
+        head = self.head if has_head else 0
         each = assumptions.TRAINING_FLOPS - (assumptions.INFERENCE_FLOPS if frozen else 0)
         return each * self.body + assumptions.INFERENCE_FLOPS * head
 
-    def inference_flops(self, family: str) -> float:
-        return assumptions.INFERENCE_FLOPS * (self.body + (self.head if family == "lexicon" else 0))
+    def inference_flops(self, has_head: bool) -> float:
+        return assumptions.INFERENCE_FLOPS * (self.body + (self.head if has_head else 0))
 
     def activations(self, tokens: float, length: float, half: bool, checkpointing: bool) -> float:
         """Return the bytes that tokens in texts of some length keep for the gradient; float32 takes twice as much.

@@ -9,7 +9,7 @@ from pathlib import Path
 from led_pipeline.plan import assumptions
 from led_pipeline.plan.shapes import Shape, shape_of
 from led_pipeline.recipe.graph import Recipe
-from led_pipeline.recipe.stages import Dense, Lexicon, Pretrain, Ranker, Stage
+from led_pipeline.recipe.stages import Model, Pretrain, Ranker, Stage
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,9 @@ class StageModel:
         return cls(stage, _as_read(stage, shape), query)
 
     @property
-    def family(self) -> str:
-        return self.stage.family
+    def has_head(self) -> bool:
+        """Whether the masked-LM head is computed."""
+        return self.stage.output == "sparse"
 
     @property
     def is_known(self) -> bool:
@@ -76,7 +77,7 @@ class StageModel:
 
     @property
     def held_bytes(self) -> float:
-        """The bytes of all weights and adapters while it is trained; few bits are those of the layers' matrices."""
+        """The bytes of all weights and adapters while it is trained; quantisation covers the layers' matrices."""
         bits = assumptions.FEW_BITS.get(getattr(self.stage, "load_in", None) or "", 32)
         return 4 * (self.parameters + self.adapters) - self._linear * (4 - bits / 8)
 
@@ -88,17 +89,17 @@ class StageModel:
     def training_flops(self, query_tokens: float, passage_tokens: float) -> float:
         """Return the FLOPs of a step's tokens; a ranker's count as the passages' all."""
         frozen = bool(getattr(self.stage, "lora", None))
-        flops = passage_tokens * self.shape.training_flops(self.family, frozen)
+        flops = passage_tokens * self.shape.training_flops(self.has_head, frozen)
         if not self.free_queries:
-            flops += query_tokens * (self.query or self.shape).training_flops(self.family, frozen)
+            flops += query_tokens * (self.query or self.shape).training_flops(self.has_head, frozen)
         stage = self._with_batches
         recomputed = stage.gradient_checkpointing + bool(stage.gradient_cache)
         return flops * (1 + recomputed / 3)  # each a second forward pass, a third more work
 
     def inference_flops(self, query_tokens: float, passage_tokens: float) -> float:
-        flops = passage_tokens * self.shape.inference_flops(self.family)
+        flops = passage_tokens * self.shape.inference_flops(self.has_head)
         if not self.free_queries:
-            flops += query_tokens * (self.query or self.shape).inference_flops(self.family)
+            flops += query_tokens * (self.query or self.shape).inference_flops(self.has_head)
         return flops
 
     def training_memory(self, query_tokens: float, passage_tokens: float, length: float) -> float:
@@ -122,7 +123,7 @@ class StageModel:
         )
 
     @property
-    def _with_batches(self) -> Dense | Lexicon | Ranker:
+    def _with_batches(self) -> Model:
         if isinstance(self.stage, Pretrain):
             raise TypeError("a stage of the family pretrain is computed without batches")
         return self.stage
@@ -133,7 +134,7 @@ class StageModel:
 
     @property
     def _logits(self) -> float:
-        return 3 * assumptions.LOGIT_BYTES if self.family == "lexicon" else 0
+        return 3 * assumptions.LOGIT_BYTES if self.has_head else 0
 
 
 def _as_read(stage: Stage, shape: Shape) -> Shape:

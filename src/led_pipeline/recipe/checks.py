@@ -191,7 +191,7 @@ def _depths(recipe: Recipe) -> Iterator[str]:
     for key, count in depths.items():
         if recipe.search.backend == "opensearch" and count > NODE_HITS:
             yield f"{key}: {count} is more than OpenSearch returns for a query ({NODE_HITS}); ask for fewer"
-    if recipe.resources.search.gpu and recipe.names("dense"):
+    if recipe.resources.search.gpu and recipe.with_output("dense"):
         for key, count in depths.items():
             if count > GPU_HITS:
                 yield (

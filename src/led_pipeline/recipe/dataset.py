@@ -1,7 +1,7 @@
 """The recipe's keys under `dataset`: the sources of texts, judgements and published negatives. Imports no torch."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -74,6 +74,21 @@ def _score_file(value: Any) -> Any:
     return {"file": value} if isinstance(value, str) else value
 
 
+class FileNames(NamedTuple):
+    """The files of a dataset unless the recipe names others."""
+
+    collection: str
+    queries: str
+    qrels: str
+
+
+Format = Literal["msmarco", "beir"]
+FILES: dict[Format, FileNames] = {
+    "msmarco": FileNames("collection.tsv", "queries.{split}.tsv", "qrels.{split}.tsv"),
+    "beir": FileNames("corpus.jsonl", "queries.jsonl", "qrels/{split}.tsv"),
+}
+
+
 class Dataset(Section):
     """The source and format of the texts."""
 
@@ -81,7 +96,7 @@ class Dataset(Section):
     """the results go to results/NAME"""
     source: Literal["docstrings", "download", "folder"]
     """the origin of the files; config/sources.yaml lists downloads"""
-    format: Literal["msmarco", "beir"] = "msmarco"
+    format: Format = "msmarco"
     """format of the published files"""
     folder: str | None = None
     """for source: folder, the path of the folder or of a .zip of it, relative to the working directory"""
@@ -112,7 +127,7 @@ class Dataset(Section):
 
     @property
     def collection_file(self) -> str:
-        return self.collection or {"msmarco": "collection.tsv", "beir": "corpus.jsonl"}[self.format]
+        return self.collection or FILES[self.format].collection
 
     def held_out(self, split: str) -> int:
         """Return the number of queries at the start of the sample's order that earlier samples of this split have."""
@@ -123,8 +138,8 @@ class Dataset(Section):
 
     def queries_of(self, split: str) -> str:
         split = self.splits[split].sample_of or split
-        return self.splits[split].queries or {"msmarco": f"queries.{split}.tsv", "beir": "queries.jsonl"}[self.format]
+        return self.splits[split].queries or FILES[self.format].queries.format(split=split)
 
     def qrels_of(self, split: str) -> str:
         split = self.splits[split].sample_of or split
-        return self.splits[split].qrels or {"msmarco": f"qrels.{split}.tsv", "beir": f"qrels/{split}.tsv"}[self.format]
+        return self.splits[split].qrels or FILES[self.format].qrels.format(split=split)

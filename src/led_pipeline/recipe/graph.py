@@ -21,7 +21,7 @@ from led_pipeline.recipe.schema import (
     TrainingResources,
     Validation,
 )
-from led_pipeline.recipe.stages import Dense, Lexicon, Pretrain, Ranker, Stage, Trained
+from led_pipeline.recipe.stages import Model, Output, Pretrain, Stage, Trained
 from led_pipeline.recipe.steps import keys_of
 
 JobKind = Literal["train", "encode", "score", "search", "cpu"]
@@ -57,9 +57,14 @@ class Recipe(Section):
         """Return the names of the stages of some families."""
         return [name for name, stage in self.stages.items() if stage.family in families]
 
+    def with_output(self, *outputs: Output) -> list[str]:
+        """Return the names of the stages whose models give dense vectors, sparse vectors or scores."""
+        return [name for name, stage in self.stages.items() if stage.output in outputs]
+
     @property
     def retrievers(self) -> list[str]:
-        return self.names("dense", "lexicon")
+        """The stages that encode queries and passages separately."""
+        return self.with_output("dense", "sparse")
 
     @property
     def trained(self) -> list[str]:
@@ -71,7 +76,7 @@ class Recipe(Section):
         """The stages whose models are used as they are."""
         return [name for name, stage in self.stages.items() if isinstance(stage, Trained) and not stage.train]
 
-    def model_stage(self, name: str) -> Dense | Lexicon | Ranker:
+    def model_stage(self, name: str) -> Model:
         """Return a stage that is not pretrained from the collection, by its name."""
         stage = self.stages[name]
         if isinstance(stage, Pretrain):

@@ -16,7 +16,7 @@ Folder = Literal[
     "trainsets", "runs", "eval", "report", "provenance",
 ]  # fmt: skip
 ARCHIVES = ".archives"  # in source/: downloads that are not finished
-VECTOR_SUFFIX = {"dense": "npy", "lexicon": "arrow"}  # family of a stage -> file format of its vectors
+VECTOR_SUFFIX = {"dense": "npy", "sparse": "arrow"}  # output of a stage -> file format of its vectors
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Literal
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import VECTOR_SUFFIX, Layout
 from led_pipeline.recipe.schema import QRELS
-from led_pipeline.recipe.stages import Dense, Lexicon, Pretrain, Ranker
+from led_pipeline.recipe.stages import Pretrain, Ranker, Retriever
 
 Kind = Literal["init", "query_init", "tokenizer", "negatives", "positives", "teacher", "validation", "candidates"]
 
@@ -76,7 +76,7 @@ def sources(recipe: Recipe, stages: Collection[str], *kinds: Kind) -> list[str]:
 def query_init_of(recipe: Recipe, name: str) -> str | None:
     """Return what a stage's own query encoder starts from, where the recipe says so."""
     stage = recipe.stages[name]
-    return stage.query_init if isinstance(stage, Dense | Lexicon) else None
+    return stage.query_init if isinstance(stage, Retriever) else None
 
 
 def tokenizers(recipe: Recipe) -> list[str]:
@@ -143,7 +143,7 @@ def validation_ranking(recipe: Recipe, name: str) -> tuple[str, str] | None:
     if not (recipe.validation and validated and recipe.validates(name)) or recipe.validation.system == QRELS:
         return None
     system = recipe.validation.system
-    return system, recipe.validation.split if system in recipe.names("ranker") else validated
+    return system, recipe.validation.split if system in recipe.with_output("scores") else validated
 
 
 @dataclass(frozen=True)
@@ -193,16 +193,19 @@ class Files:
 
     # --- vectors and rankings
 
+    def _suffix(self, stage: str) -> str:
+        return VECTOR_SUFFIX["dense" if self.recipe.stages[stage].output == "dense" else "sparse"]
+
     def passage_vectors(self, stage: str) -> list[str]:
-        suffix = VECTOR_SUFFIX[self.recipe.stages[stage].family]
+        suffix = self._suffix(stage)
         return [self.layout.passage_vectors(stage, shard, suffix) for shard in range(self.recipe.dataset.shards)]
 
     def query_vectors(self, stage: str, split: str) -> str:
-        return self.layout.query_vectors(stage, split, VECTOR_SUFFIX[self.recipe.stages[stage].family])
+        return self.layout.query_vectors(stage, split, self._suffix(stage))
 
     def sparse_vectors(self, system: str, split: str) -> dict[str, str | list[str]]:
-        """Return the vectors whose sparsity is measured: those of a lexicon stage."""
-        if system not in self.recipe.names("lexicon"):
+        """Return the vectors whose sparsity is measured."""
+        if system not in self.recipe.with_output("sparse"):
             return {}
         return {"query_vectors": self.query_vectors(system, split), "passage_vectors": self.passage_vectors(system)}
 

@@ -1,6 +1,6 @@
 """The recipe's keys under `stages`: the families, composed of the groups of `settings`. Imports no torch."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,10 +24,14 @@ from led_pipeline.recipe.settings import (
     Start,
 )
 
+Output = Literal["dense", "sparse", "scores"]  # vectors, sparse vectors of terms, or scores of query-passage pairs
+
 
 class AnyStage(Seeded):
+    output: ClassVar[Output | None] = None  # None: the model is for other stages to start from, and ranks nothing
+
     resources: TrainingResources | None = None
-    """of its training; resources.train unless given"""
+    """resources of its training; resources.train by default"""
 
 
 class Pretrain(Pretraining, AnyStage):
@@ -35,46 +39,50 @@ class Pretrain(Pretraining, AnyStage):
 
 
 class Trained(Running, Inference, Sampling, Schedule, AnyStage):
-    """What stages with a model have in common; each family adds its own groups."""
+    """The keys of all stages with a model; each family adds its own groups."""
 
     init: str
-    """a stage, a local folder or a hub id"""
+    """the model to start from: a stage, a local folder or a hub id"""
     tokenizer: str | None = None
-    """a stage, a local folder or a hub id; the recipe's unless given"""
+    """a stage, a local folder or a hub id; the recipe's by default"""
     train: bool = True
-    """false: take the model of init as it is"""
+    """false: use the model of init as it is"""
     validation: bool = True
-    """false: not measured on the way"""
+    """false: do not validate during training"""
 
 
 class Retriever(Trained):
     query_init: str | None = None
-    """untied: what it starts from (a stage, a folder or a hub id), as init unless given"""
+    """untied: the model to start from (a stage, a folder or a hub id); init by default"""
 
 
 class Dense(DenseRepresentation, Start, DenseObjective, Optimisation, Retriever):
-    pass
+    output = "dense"
 
 
 class Lexicon(LexiconRepresentation, LexiconStart, LexiconObjective, LexiconOptimisation, Retriever):
+    output = "sparse"
+
     quantisation: int = Field(100, ge=1, le=10_000)
-    """impact = round(weight x this), on the way into Anserini only"""
+    """impact in the index = round(weight x this)"""
 
 
 class Rerank(Section):
-    """What a ranker is evaluated on: the first passages of another system's run."""
+    """The passages that a ranker re-ranks in the evaluation: the first ones of another system."""
 
     system: Name = "bm25"
     """bm25 or any stage that ranks"""
     depth: Depth = 100
-    """number of its passages, from the first one"""
+    """number of its passages, best first"""
 
 
 class Ranker(RankerRepresentation, Start, RankerObjective, Optimisation, Trained):
+    output = "scores"
+
     rerank: Rerank = Rerank()
-    """what it ranks in the evaluation"""
+    """the passages that it re-ranks in the evaluation"""
 
 
 Model = Dense | Lexicon | Ranker  # the families with an `init`, trained or used as they are
-Stage = Annotated[Pretrain | Dense | Lexicon | Ranker, Field(discriminator="family")]
+Stage = Annotated[Pretrain | Model, Field(discriminator="family")]
 FAMILIES: dict[str, type[AnyStage]] = {"pretrain": Pretrain, "dense": Dense, "lexicon": Lexicon, "ranker": Ranker}

@@ -66,7 +66,8 @@ class RankerImport(RankerRepresentation, Start):
 
 
 # What a model is built from: `led.json`, the settings of an import, or those of a training.
-ModelSettings = DenseRepresentation | LexiconRepresentation | RankerRepresentation
+RetrieverSettings = DenseRepresentation | LexiconRepresentation
+ModelSettings = RetrieverSettings | RankerRepresentation
 RetrieverTraining = DenseTraining | LexiconTraining
 TrainingSettings = RetrieverTraining | RankerTraining
 ImportSettings = DenseImport | LexiconImport | RankerImport

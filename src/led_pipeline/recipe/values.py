@@ -61,19 +61,19 @@ class Teacher(Section):
     min_confidence: Weight = 0.0
     """rank: least gap between the teacher's scores of a pair"""
     with_positive: bool = True
-    """whether the positive takes part"""
+    """whether the loss includes the positive"""
     stages: list[Name] = []
-    """several systems as one: the weighted mean of their scores, each brought to 0..1 per query"""
+    """several systems instead of `stage`: the weighted mean of their scores, each scaled to 0..1 per query"""
     weights: list[Factor] = []
-    """of the systems under `stages`; equal unless given"""
+    """weights of the systems under `stages`; equal by default"""
     normalize: bool = False
-    """bring a single system's scores to 0..1 per query, as those of several always are"""
+    """scale the scores of a single system to 0..1 per query; those of several always are"""
     scale: Factor = 1.0
-    """the teacher's scores times this are what the loss sees"""
+    """multiplies the teacher's scores before the loss"""
     candidates: Candidates = "own"
-    """own: scores of the trainset; batch...: from stored vectors, see the stage's key"""
+    """own: scores in the trainset; batch, batch_negatives: from stored vectors, as in contrastive_candidates"""
     own_offset: Score = 0.0
-    """added to the scores of a query's own candidates alone, after the scale"""
+    """added to the scores of a query's own candidates, after the scale"""
 
     @property
     def systems(self) -> list[str]:
@@ -82,32 +82,32 @@ class Teacher(Section):
 
 
 class NegativeSource(Section):
-    """Which passages of a system's pool are candidates: filters first, then skip, then first, last or random."""
+    """A selection from a system's pool: filters by score, then skip, then first, last or random."""
 
     system: Name
     """bm25, a stage, a name under dataset.negatives or dataset.scores, or `qrels`: the judged passages that are not
     positives."""
     min_score: Score | None = None
-    """candidates score at least this ..."""
+    """least score of the system"""
     max_score: Score | None = None
-    """... and less than this, by the system's own scores"""
+    """scores are below this"""
     skip: Count = 0
-    """number of the best passages to leave out"""
+    """leave out this number of the best passages"""
     first: Positive | None = None
-    """number of the best of the others; at most one of first, last and random"""
+    """take this number of the best remaining ones; at most one of first, last and random"""
     last: Positive | None = None
-    """number of the worst"""
+    """take this number of the worst"""
     random: Positive | None = None
-    """number drawn at random, the same in every epoch"""
+    """take this number at random, the same ones in every epoch"""
 
 
 class MorePositives(Section):
-    """Positives besides the judged ones: passages that a score file gives a high score."""
+    """Further positives: passages with a high score in a score file."""
 
     scores: Name
     """a name under dataset.scores"""
     min_score: Score
-    """positives score at least this, after scale and offset"""
+    """least score of a positive, after scale and offset"""
 
 
 def _kind(source: Any) -> str:
@@ -129,20 +129,20 @@ Grade = Annotated[Positive | Literal["highest"], WrapValidator(_grade)]
 
 
 class Lora(Section):
-    """Low-rank adapters, which are trained in place of the weights and merged into them on export."""
+    """Low-rank adapters, trained in place of the weights and merged into them on export."""
 
     rank: Positive = 16
-    """of the two matrices whose product is added to a weight"""
+    """rank of the two matrices whose product is added to a weight"""
     alpha: Factor = 32
-    """the adapters' output counts alpha / rank"""
+    """alpha / rank multiplies the adapters' output"""
     dropout: Share = 0.05
-    """of what goes into the adapters"""
+    """dropout of the adapters' inputs"""
     targets: list[str] | None = None
-    """names of linear layers; unless given, peft's choice for the type of model"""
+    """names of linear layers; peft's choice for the type of model by default"""
 
 
 def in_user_file(value: str, *names: str, kind: str) -> str:
-    """Check that a value is one of some names, or means something in a Python file of the user's."""
+    """Check that a value is one of some names, or names something in a Python file of the user's."""
     if value not in names and not user_code.is_reference(value):
         raise PydanticCustomError("own_code", f"expected {', '.join([*names, f'path/to/file.py:{kind}'])}")
     return value

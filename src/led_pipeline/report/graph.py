@@ -20,11 +20,11 @@ KINDS = {
     "teacher": ("learns from its scores", "#6d28d9", "2 3"),
     "candidates": ("re-ranks its results", "#64748b", "10 3 2 3"),
 }
-COLOURS = {  # family: fill, border
+COLOURS: dict[str | None, tuple[str, str]] = {  # output of a stage: fill, border
     "dense": ("#e8f1fd", "#2563a8"),
-    "lexicon": ("#e6f5ec", "#24804f"),
-    "ranker": ("#f3ecfc", "#6d28d9"),
-    "pretrain": ("#f5f1e6", "#8a6d1d"),
+    "sparse": ("#e6f5ec", "#24804f"),
+    "scores": ("#f3ecfc", "#6d28d9"),
+    None: ("#f5f1e6", "#8a6d1d"),
     "system": ("#f1f3f5", "#64748b"),
 }
 
@@ -142,22 +142,22 @@ def _arrowheads() -> str:
     return f"<defs>{heads}</defs>"
 
 
-def _captions(recipe: Recipe, name: str) -> tuple[str, str]:
-    """Return the family of a box and the line below its name."""
+def _captions(recipe: Recipe, name: str) -> tuple[str | None, str]:
+    """Return the output of a box, which decides its colour, and the line below its name."""
     if name not in recipe.stages:
         kinds = {"bm25": "term matching", QRELS: "grades"} | dict.fromkeys(recipe.dataset.scores, "score file")
         return "system", kinds.get(name, "published negatives")
     stage = recipe.stages[name]
     if stage.family == "pretrain":
-        return "pretrain", "made from the collection"
+        return stage.output, "made from the collection"
     if stage.init in recipe.stages:
-        return stage.family, stage.family if stage.train else f"{stage.family}, not trained"
-    return stage.family, f"{stage.family} · {stage.init.rstrip('/').split('/')[-1]}"
+        return stage.output, stage.family if stage.train else f"{stage.family}, not trained"
+    return stage.output, f"{stage.family} · {stage.init.rstrip('/').split('/')[-1]}"
 
 
 def _box(recipe: Recipe, name: str, corner: Point, width: float, score: str) -> str:
-    family, caption = _captions(recipe, name)
-    fill, border = COLOURS[family]
+    output, caption = _captions(recipe, name)
+    fill, border = COLOURS[output]
     x, y = corner
     short_caption = shortened(caption, int((width - 24) / _CAPTION))
     rows = [(shortened(name, 30), 20, "name"), (short_caption, 38, "caption"), (score, 55, "score")]

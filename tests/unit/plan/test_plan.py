@@ -41,8 +41,8 @@ def test_config_keys_of_distilbert_are_read():
 def test_work_per_token_is_two_and_six_flops_a_weight():
     shape = Shape(hidden=4, layers=2, heads=2, intermediate=8, vocabulary=100, positions=16)
     assert shape.body == 2 * (4 * 16 + 2 * 32)  # four projections and two layers of the feed-forward part
-    assert shape.inference_flops("dense") == 2 * 256 and shape.training_flops("dense") == 6 * 256
-    assert shape.inference_flops("lexicon") == 2 * 256 + 2 * (16 + 400)
+    assert shape.inference_flops(has_head=False) == 2 * 256 and shape.training_flops(has_head=False) == 6 * 256
+    assert shape.inference_flops(has_head=True) == 2 * 256 + 2 * (16 + 400)
 
 
 def test_a_stage_has_the_size_of_the_model_that_its_chain_starts_from(tmp_path):

@@ -88,11 +88,11 @@ def test_error_names_the_unsupported_key_of_an_accelerate_file(tmp_path, example
 @pytest.mark.parametrize(
     ("inner", "sentence"),
     [
-        ({"optimizer": {"type": "Adam"}}, "optimizer: the recipe says how to learn; take it out"),
+        ({"optimizer": {"type": "Adam"}}, "optimizer: the recipe configures it; remove it here"),
         ({"gradient_accumulation_steps": 4}, "gradient_accumulation_steps: expected 1, got 4;"),
     ],
 )
-def test_a_deepspeed_file_must_not_set_training_options(tmp_path, inner, sentence):
+def test_a_deepspeed_file_may_not_configure_the_optimizer(tmp_path, inner, sentence):
     (tmp_path / "zero.json").write_text(json.dumps({"zero_optimization": {"stage": 2}} | inner))
     config = ZERO | {"deepspeed_config": {"deepspeed_config_file": str(tmp_path / "zero.json")}}
     with pytest.raises(InputError, match=sentence):
@@ -171,7 +171,7 @@ def test_only_trainings_get_the_accelerate_file():
         ),
         (
             {"stages.led.load_in": "8bit", "stages.led.lora": {}},
-            "stages.led.load_in: weights in few bits cannot be sharded (resources.train.accelerate)",
+            "stages.led.load_in: quantised weights cannot be sharded (resources.train.accelerate)",
         ),
         (
             {"stages.led.resources": {"gpu": 1, "accelerate": "no.yaml"}},
