@@ -1,10 +1,10 @@
 # The three entry points: `make demo`, `make test`, `make env`. GNU make 3.81 or newer and a POSIX sh are enough.
-# pip's own variables work as always: on a machine without a GPU,
+# pip's own variables work as usual: on a machine without a GPU,
 #   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo
-# takes a torch that brings no CUDA packages. What is installed is compared with envs/lock/ (envs/install.sh).
+# installs a torch without CUDA packages. envs/install.sh compares the installed packages with envs/lock/.
 
 PYTHON ?= python3
-# 1: Faiss on the GPU; 0: on the CPU. Unless given, the choice of the last `make env`.
+# 1: Faiss on the GPU; 0: on the CPU. The default is the choice of the last `make env`.
 GPU ?= $(if $(wildcard .venv/.ready-gpu),1,0)
 # Processes that tests run on
 WORKERS ?= 2
@@ -29,7 +29,7 @@ help: ## show this list
 
 env: $(READY) ## make .venv with the pinned packages; again only when the pins change
 
-# .installing marks an installation that did not finish: what a killed pip leaves behind is not trusted.
+# .installing marks an unfinished installation: after a killed pip, .venv is made again.
 $(READY): pyproject.toml envs/install.sh $(wildcard envs/lock/*.txt)
 	@command -v "$(PYTHON)" >/dev/null || { echo "make: no '$(PYTHON)' here; name a Python 3.11 or newer: make env PYTHON=/path/to/python3"; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -64,7 +64,7 @@ demo: $(READY) ## raw text to a measured model, in minutes on a laptop, with not
 	@echo "  results/demo/report/table.txt    the table of metrics"
 	@echo "  docs/                            what happened, and how to train on your own collection"
 
-# The marks of tests that start several programs, or wait for them; all others run on WORKERS processes.
+# Markers of tests that start several programs or wait for them; all others run on WORKERS processes.
 SLOW := pipeline or ranks or java or cluster
 # pytest ends with 5 where ARGS leave nothing to run.
 FAST := $(WITH_ENV) OMP_NUM_THREADS=1 python -m pytest -n $(WORKERS) --dist loadfile -m "not ($(SLOW))"
@@ -77,11 +77,12 @@ test: $(TESTS_READY) ## every test that this machine can run
 test-fast: $(TESTS_READY) ## the tests of single functions alone
 	@$(FAST) $(ARGS)
 
-lint: $(TESTS_READY) ## what is not formatted, not used or not good style
+lint: $(TESTS_READY) ## check format, unused code, style and wording
 	@$(WITH_ENV) ruff check && $(WITH_ENV) ruff format --check --quiet && $(WITH_ENV) snakefmt --check Snakefile workflow
 	@$(WITH_ENV) snakemake --lint --configfile config/demo.yaml
+	@$(WITH_ENV) python tests/plain_english.py
 
-types: $(TESTS_READY) ## what mypy finds in src/ (strict)
+types: $(TESTS_READY) ## check the types in src/ with mypy (strict)
 	@$(WITH_ENV) mypy
 
 docs: $(TESTS_READY) ## build the documentation site in build/site, and check its links and anchors
@@ -90,27 +91,27 @@ docs: $(TESTS_READY) ## build the documentation site in build/site, and check it
 format: $(TESTS_READY) ## format Python and Snakemake files
 	@$(WITH_ENV) ruff check --quiet --fix-only && $(WITH_ENV) ruff format && $(WITH_ENV) snakefmt Snakefile workflow
 
-mutation-test: $(TESTS_READY) ## break each line of the modules in pyproject.toml, and name what no test sees; hours
+mutation-test: $(TESTS_READY) ## break each line of the modules in pyproject.toml and list the changes that no test notices; hours
 	@.venv/bin/python -c 'import mutmut' 2>/dev/null || sh envs/install.sh .venv/bin/python mutation
 	@mkdir -p mutants/src
 	@$(WITH_ENV) PYTHONPATH="$(CURDIR)/mutants/src" OMP_NUM_THREADS=1 mutmut run --max-children $(WORKERS) $(ARGS)
 	@$(WITH_ENV) mutmut results
 
-kill-test: $(TESTS_READY) ## kill a small run 100 times, and compare what it ends with
+kill-test: $(TESTS_READY) ## kill a small run 100 times and compare its results
 	@rm -rf build/kill-test
 	@$(WITH_ENV) python tests/kill_campaign.py --folder build/kill-test $(ARGS)
 
-lock: $(TESTS_READY) ## write envs/lock/ again: the pins of envs/ with the digests of their files
+lock: $(TESTS_READY) ## rewrite envs/lock/: the pins of envs/ with the digests of their files
 	@$(WITH_ENV) python envs/lock.py
 
-audit: $(READY) ## known vulnerabilities of the pins, and a list of what is installed (build/sbom.json)
+audit: $(READY) ## check the pins for known vulnerabilities, and list the installed packages (build/sbom.json)
 	@[ -x .audit/bin/python ] || "$(PYTHON)" -m venv .audit
 	@.audit/bin/python -m pip install --quiet --no-deps --require-hashes --only-binary :all: -r envs/lock/audit.txt
 	@mkdir -p build
 	.audit/bin/cyclonedx-py environment --output-file build/sbom.json .venv/bin/python
 	.audit/bin/pip-audit --strict --disable-pip --require-hashes $(foreach list,torch packages built $(FAISS) anserini test,-r envs/lock/$(list).txt)
 
-unlock: $(READY) ## remove a lock of the demo that the next run does not remove itself, of another machine
+unlock: $(READY) ## remove a lock of the demo that another machine left; the next run removes any other itself
 	@$(WITH_ENV) snakemake --cores 1 --unlock --configfile config/demo.yaml
 
 clean: ## remove .venv, caches and the demo's results; other results stay

@@ -1,4 +1,4 @@
-"""What all tests share: no GPU unless asked for, no network, and the options.
+"""Shared by all tests: the options of pytest, no network, and no GPU without `--gpu`.
 
 `pytest --gpu` runs the tests marked `gpu`, on the machine's GPU, and no others.
 """
@@ -14,7 +14,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--renew-golden", action="store_true", help="write the golden files anew instead of comparing")
+    parser.addoption("--renew-golden", action="store_true", help="overwrite the golden files instead of comparing")
     parser.addoption("--gpu", action="store_true", help="run the tests marked gpu, and no others")
 
 

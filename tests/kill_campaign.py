@@ -1,10 +1,10 @@
-"""Kill a run of the tiny recipe again and again, with SIGKILL, and compare what it ends with to a run left alone.
+"""Kill a run of the tiny recipe again and again, with SIGKILL, and compare its results with an undisturbed run.
 
-Run as `python tests/kill_campaign.py --kills 100 --folder DIR`, or `make kill-test`. What is killed is drawn from a
-fixed seed: Snakemake alone, the whole tree of processes, torchrun's agent, one of its ranks, java, a job's Python
-process or its shell, in every kind of job in turn. After each kill the same command is started again. What is checked:
-every start goes on without another command, no process outlives its run, all results are equal to the bit, and nothing
-is left behind in the results or in the folder for temporary files.
+Run as `python tests/kill_campaign.py --kills 100 --folder DIR`, or `make kill-test`. A fixed seed draws the victims:
+Snakemake alone, the whole tree of processes, torchrun's agent, one of its ranks, java, a job's Python process or its
+shell, in every kind of job in turn. After each kill the same command starts again. The campaign checks that every start
+continues without another command, that no process outlives its run, that all results are equal to the bit, and that
+nothing is left behind in the results or in the folder for temporary files.
 """
 
 import argparse
@@ -32,11 +32,11 @@ RECIPE["dataset"] = {
 RECIPE["evaluation"] = {"depth": 20}
 RECIPE["stages"] = {name: RECIPE["stages"][name] for name in ("pretrain", "lex_warmup", "ranker", "led")}
 RECIPE["stages"]["led"] |= {"init": "pretrain", "negatives": ["bm25", "lex_warmup"]}
-WHAT = ("snakemake", "tree", "agent", "rank", "java", "helper", "shell")
+VICTIMS = ("snakemake", "tree", "agent", "rank", "java", "helper", "shell")
 POLL_S = 0.2
-END_S = 20  # in which all processes of a killed run must have ended
+END_S = 20  # all processes of a killed run must end within this time
 RUN_S = 3_600  # a run that takes longer hangs
-# What holds times, or Lucene's own ids.
+# Keys with times, and files with times or with Lucene's ids.
 TIMES = ("seconds", "created")
 UNLIKE = ("index/*", "provenance/contents.json", "**/train.jsonl", "preflight.json", "report/*", "models/*/README.md")
 
@@ -52,7 +52,7 @@ class Process:
 
     @property
     def module(self) -> str:
-        """The module of ours that it runs, or an empty string."""
+        """The module of led_pipeline that it runs, or an empty string."""
         names = [word for word in self.command if word.startswith("led_pipeline.")]
         return names[-1].removeprefix("led_pipeline.") if names else ""
 
@@ -69,8 +69,8 @@ class Process:
 
 
 def processes(folder: Path) -> dict[int, Process]:
-    """Return the processes whose working folder is `folder`, or below it, and that have not ended."""
-    seen = {}
+    """Return the running processes whose working folder is `folder` or below it."""
+    running = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
@@ -82,29 +82,29 @@ def processes(folder: Path) -> dict[int, Process]:
         except OSError:  # it has just ended
             continue
         if state != "Z" and (where == folder or folder in where.parents):
-            seen[int(entry.name)] = Process(int(entry.name), int(parent), command, rank)
-    return seen
+            running[int(entry.name)] = Process(int(entry.name), int(parent), command, rank)
+    return running
 
 
-def job_of(process: Process, seen: dict[int, Process]) -> str:
-    """Return the module of the job that a process belongs to, that of the nearest process around it that has one."""
-    inner = [other for other in seen.values() if other.parent == process.pid]
+def job_of(process: Process, running: dict[int, Process]) -> str:
+    """Return the module of the job that a process belongs to: its own, or that of the nearest relative that has one."""
+    inner = [other for other in running.values() if other.parent == process.pid]
     if process.module and process.kind != "agent":
         return process.module
-    around = seen.get(process.parent)
+    around = running.get(process.parent)
     if process.kind in ("shell", "agent") and inner:
-        return job_of(inner[0], seen) if process.kind == "shell" else process.module
+        return job_of(inner[0], running) if process.kind == "shell" else process.module
     return around.module if around else process.module
 
 
 @dataclass
 class Campaign:
-    """A run in a folder of its own, killed as often as asked for."""
+    """A run in its own folder that is killed again and again."""
 
     folder: Path
-    times: int = 1  # how often each thing is killed in each kind of job
+    times: int = 1  # kills of each victim in each kind of job
     target: str = "led_final"
-    done: Counter = field(default_factory=Counter)  # kills, by job and by what was killed
+    done: Counter = field(default_factory=Counter)  # kills by job and victim
     faults: list[str] = field(default_factory=list)
 
     def __post_init__(self):
@@ -131,7 +131,7 @@ class Campaign:
     def to_the_end(self) -> None:
         """Run without a kill."""
         if status := self.start().wait(timeout=RUN_S):
-            self.fault(f"the run left alone ended with status {status}")
+            self.fault(f"the undisturbed run ended with status {status}")
 
     def fault(self, text: str) -> None:
         self.faults.append(text)
@@ -143,13 +143,13 @@ class Campaign:
         begun = time.monotonic()
         after_s = self.random.random() * 2
         while snakemake.poll() is None and time.monotonic() - begun < RUN_S:
-            seen = processes(self.work)
-            jobs = [each for each in seen.values() if each.kind != "other" and job_of(each, seen)]
-            wanted = self.choose(jobs, seen)
-            if wanted:
+            running = processes(self.work)
+            jobs = [each for each in running.values() if each.kind != "other" and job_of(each, running)]
+            chosen = self.choose(jobs, running)
+            if chosen:
                 time.sleep(after_s)
-                if self.kill(wanted, snakemake):
-                    self.settle(snakemake, wanted)
+                if self.kill(chosen, snakemake):
+                    self.settle(snakemake, chosen)
                     return True
             time.sleep(POLL_S)
         if snakemake.poll() is None:
@@ -159,69 +159,70 @@ class Campaign:
             self.fault(f"status {snakemake.returncode} though nothing was killed, see {self.folder}/snakemake.log")
         return False
 
-    def choose(self, jobs: list[Process], seen: dict[int, Process]) -> tuple[str, str] | None:
-        """Return what to kill in which job: of all that is there and is due, what was killed least often."""
-        there = {(job_of(process, seen), process.kind) for process in jobs}
-        there |= {(job, what) for job, _ in there for what in ("snakemake", "tree")}
-        due = sorted(pair for pair in there if self.done[pair] < self.times)
-        rare = min((self.done_of(what) for _, what in due), default=0)
+    def choose(self, jobs: list[Process], running: dict[int, Process]) -> tuple[str, str] | None:
+        """Return a job and a victim that is due in it, among those that were killed least often so far."""
+        candidates = {(job_of(process, running), process.kind) for process in jobs}
+        candidates |= {(job, victim) for job, _ in candidates for victim in ("snakemake", "tree")}
+        due = sorted(pair for pair in candidates if self.done[pair] < self.times)
+        rare = min((self.done_of(victim) for _, victim in due), default=0)
         return self.random.choice([pair for pair in due if self.done_of(pair[1]) == rare]) if due else None
 
-    def done_of(self, what: str) -> int:
-        return sum(count for (_, other), count in self.done.items() if other == what)
+    def done_of(self, victim: str) -> int:
+        return sum(count for (_, other), count in self.done.items() if other == victim)
 
-    def kill(self, wanted: tuple[str, str], snakemake: subprocess.Popen) -> bool:
-        """Kill what was chosen, if it is still there."""
-        job, what = wanted
-        seen = processes(self.work)
-        victims = [each.pid for each in seen.values() if each.kind == what and job_of(each, seen) == job]
-        if what == "tree":
-            victims = list(seen)
-        if what == "snakemake":
-            victims = [snakemake.pid]
-        if not victims or snakemake.poll() is not None:
+    def kill(self, chosen: tuple[str, str], snakemake: subprocess.Popen) -> bool:
+        """Kill the chosen victim; return False if it has already ended."""
+        job, victim = chosen
+        running = processes(self.work)
+        pids = [each.pid for each in running.values() if each.kind == victim and job_of(each, running) == job]
+        if victim == "tree":
+            pids = list(running)
+        if victim == "snakemake":
+            pids = [snakemake.pid]
+        if not pids or snakemake.poll() is not None:
             return False
-        for pid in victims if what == "tree" else victims[:1]:
+        for pid in pids if victim == "tree" else pids[:1]:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
-                if what != "tree":
+                if victim != "tree":
                     return False
-        self.done[wanted] += 1
+        self.done[chosen] += 1
         return True
 
-    def settle(self, snakemake: subprocess.Popen, wanted: tuple[str, str]) -> None:
-        """Wait for the end of the run, which what else is under way may delay, and check that nothing lives on."""
-        job, what = wanted
-        print(f"{sum(self.done.values()):4} {what} in {job}", flush=True)
+    def settle(self, snakemake: subprocess.Popen, chosen: tuple[str, str]) -> None:
+        """Wait for the end of the run, which other jobs may delay, and check that no process lives on."""
+        job, victim = chosen
+        print(f"{sum(self.done.values()):4} {victim} in {job}", flush=True)
         try:
             snakemake.wait(timeout=RUN_S)
         except subprocess.TimeoutExpired:
-            self.fault(f"{what} killed in {job}: the run hangs")
+            self.fault(f"{victim} killed in {job}: the run hangs")
             snakemake.kill()
         end = time.monotonic() + END_S
         while (left := processes(self.work)) and time.monotonic() < end:
             time.sleep(POLL_S)
         for process in left.values():
-            self.fault(f"{what} killed in {job}: {' '.join(process.command)[:200]} lives on")
+            self.fault(f"{victim} killed in {job}: {' '.join(process.command)[:200]} lives on")
             os.kill(process.pid, signal.SIGKILL)
 
     def compare(self, whole: "Campaign") -> int:
-        """Compare all results with those of a run left alone; return how many files were compared."""
+        """Compare all results with those of an undisturbed run; return the number of files compared."""
         mine, others = (results(each.work) for each in (self, whole))
         for name in sorted(mine.keys() ^ others.keys()):
-            self.fault(f"{name} is only in one of both")
+            self.fault(f"{name} is only in one of the two runs")
         for name in sorted(mine.keys() & others.keys()):
             if content(mine[name]) != content(others[name]):
                 self.fault(f"{name} differs")
         return len(mine.keys() & others.keys())
 
-    def left_over(self) -> None:
-        """Check that nothing is left of what was killed."""
+    def check_leftovers(self) -> None:
+        """Check that killed processes left no files behind."""
         temporary = self.folder / "tmp"
-        known = {path for path in temporary.glob("snakemake*") if not any(path.iterdir())}  # of Snakemake itself ...
-        known |= set(temporary.glob("*-pulp.*"))  # ... and of its scheduler
-        for path in {*self.work.rglob(".*.part"), *temporary.iterdir()} - known:
+        # Snakemake leaves an empty folder itself, and files of its scheduler.
+        expected = {path for path in temporary.glob("snakemake*") if not any(path.iterdir())}
+        expected |= set(temporary.glob("*-pulp.*"))
+        for path in {*self.work.rglob(".*.part"), *temporary.iterdir()} - expected:
             self.fault(f"{path} is left")
         for name in ("locks/*", "led/*.run", "incomplete/*"):
             for path in (self.work / ".snakemake").glob(name):
@@ -241,7 +242,7 @@ def results(work: Path) -> dict[str, Path]:
 
 
 def content(path: Path) -> object:
-    """Return the bytes of a file; of JSON what does not name a time."""
+    """Return the bytes of a file, or the parsed JSON without its times."""
     if path.suffix != ".json":
         return path.read_bytes()
     value = json.loads(path.read_text())
@@ -249,11 +250,11 @@ def content(path: Path) -> object:
 
 
 def campaign(folder: Path, kills: int, target: str = "led_final") -> tuple[Counter, list[str]]:
-    """Run once without and then with kills; return the kills, by job and by what was killed, and the faults."""
+    """Run once without and then with kills; return the kills, by job and victim, and the faults."""
     begun = time.monotonic()
     whole = Campaign(folder / "whole", target=target)
     whole.to_the_end()
-    print(f"left alone: {time.monotonic() - begun:.0f} s", flush=True)
+    print(f"undisturbed: {time.monotonic() - begun:.0f} s", flush=True)
     total, campaigns = Counter(), [whole]
     while sum(total.values()) < kills and not any(each.faults for each in campaigns):
         killed = Campaign(folder / f"killed.{len(campaigns)}", len(campaigns), target, total)
@@ -262,21 +263,21 @@ def campaign(folder: Path, kills: int, target: str = "led_final") -> tuple[Count
             pass
         killed.to_the_end()
         print(f"{killed.compare(whole)} files compared", flush=True)
-        killed.left_over()
+        killed.check_leftovers()
     return total, [fault for each in campaigns for fault in each.faults]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--target", default="led_final", help="what is made, for a shorter campaign")
+    parser.add_argument("--target", default="led_final", help="target of Snakemake, for a shorter campaign")
     parser.add_argument("--folder", type=Path, required=True, help="an empty or a new folder")
     arguments = parser.parse_args()
     begun = time.monotonic()
     total, faults = campaign(arguments.folder.resolve(), arguments.kills, arguments.target)
-    for what in WHAT:
-        jobs = {job: count for (job, other), count in sorted(total.items()) if other == what}
-        print(f"{what:9} {sum(jobs.values()):4} kills in {len(jobs)} kinds of jobs")
+    for victim in VICTIMS:
+        jobs = {job: count for (job, other), count in sorted(total.items()) if other == victim}
+        print(f"{victim:9} {sum(jobs.values()):4} kills in {len(jobs)} kinds of jobs")
     print(f"{sum(total.values())} kills, {len(faults)} faults, {time.monotonic() - begun:.0f} s")
     sys.exit(bool(faults))
 

@@ -1,7 +1,7 @@
-"""What `test_killed` does: a training that kills itself, with SIGKILL, at its events, and goes on.
+"""The program of `test_killed`: a training kills itself with SIGKILL at its events, and a new process resumes it.
 
 Run as `python killed.py FOLDER FAMILY KEEP NTH`, FOLDER from `save`: it dies at the NTH event of every kind (-1: the
-last). An event is the begin of a step, of a torch.save, or of an operation on a file of the training: opening it to
+last). An event is the start of a step, of a torch.save, or of an operation on a file of the training: opening it to
 write, renaming it, removing it. Each life of a training is a fork, since importing torch takes longer than that.
 """
 
@@ -49,11 +49,11 @@ def run(folder: Path, family: str, keep: str, out: Path) -> None:
 
 
 def die_at(number: int, below: Path) -> list[str]:
-    """Kill this process at an event (0: at none); return the list that the events are noted in."""
+    """Kill this process at an event (0: at none); return the list that records the events."""
     events: list[str] = []
 
-    def note(what: str) -> None:
-        events.append(what)
+    def note(event: str) -> None:
+        events.append(event)
         if len(events) == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -75,7 +75,7 @@ def die_at(number: int, below: Path) -> list[str]:
             note(f"{event} {values[0]}")
 
     train.batch_rows = noting(train.batch_rows, "step")
-    torch.save = noting(torch.save, "torch.save")  # it opens its files unseen
+    torch.save = noting(torch.save, "torch.save")  # its files do not raise audit events
     sys.addaudithook(audit)
     return events
 
@@ -96,21 +96,21 @@ def live(life: Callable[[], None]) -> int:
 
 
 def kind(event: str) -> str:
-    """Return what an event does to which file, whatever the step and the random part of the name."""
-    what, _, path = event.partition(" ")
-    return f"{what} {re.sub(r'[0-9a-f]{8}-[0-9]+-[0-9a-f]{8}|[0-9]+', '*', Path(path).name)}"
+    """Return the operation and the file of an event, without step numbers and random parts of the name."""
+    operation, _, path = event.partition(" ")
+    return f"{operation} {re.sub(r'[0-9a-f]{8}-[0-9]+-[0-9a-f]{8}|[0-9]+', '*', Path(path).name)}"
 
 
 def moments(events: list[str], nth: int) -> list[int]:
-    """Return the number of the nth event of every kind, of fewer the last; the first event has number 1."""
+    """Return the number of the nth event of every kind, or of its last one; the first event has number 1."""
     numbers: dict[str, list[int]] = {}
     for number, event in enumerate(events, 1):
         numbers.setdefault(kind(event), []).append(number)
-    return sorted(found[min(nth, len(found) - 1)] for found in numbers.values())
+    return sorted(occurrences[min(nth, len(occurrences) - 1)] for occurrences in numbers.values())
 
 
 def outcome(out: Path) -> tuple[bytes, list[dict]]:
-    """Return the bits of the weights, and the log without what depends on the time."""
+    """Return the bytes of the weights, and the log without its times."""
     lines = [json.loads(line) for line in (out / "train.jsonl").read_text().splitlines()]
     timeless = [{key: value for key, value in line.items() if key not in ("seconds", "speed")} for line in lines]
     return (out / "model.safetensors").read_bytes(), timeless
@@ -127,7 +127,7 @@ def main() -> None:
 
     assert live(uninterrupted) == 0
     events = json.loads((folder / f"{family}.events.json").read_text())
-    found = []
+    lives = []
     for number in moments(events, nth):
         out = folder / f"{family}.{number}" / "model"
 
@@ -139,10 +139,10 @@ def main() -> None:
         shutil.rmtree(out, ignore_errors=True)  # Snakemake removes the output of a job that failed
         live(lambda out=out: run(folder, family, keep, out))
         left = sorted(path.name for path in out.with_name("model.checkpoints").iterdir())
-        found.append(
+        lives.append(
             {"event": events[number - 1], "signal": ended, "same": outcome(out) == outcome(whole), "left": left}
         )
-    print(json.dumps(found))
+    print(json.dumps(lives))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ STEPS = 2
 OBJECTIVES = ["contrastive", *DISTILLATION, "dual"]
 CASES = [(f, o) for f in tiny.FAMILIES for o in OBJECTIVES if (f, o) != ("ranker", "dual")]
 CASES += [("dense", "in_batch_teachers"), ("lexicon", "regularisers"), ("dense", "own_loss")]
-# The settings of the last three cases, and the term of each that must have a part in the loss.
+# The settings of the last three cases, and the term that each must add to the loss.
 TEACHERS = {"stage": None, "stages": ["den", "lex"], "weights": [1.0, 3.0], "scale": 10.0, "candidates": "batch"}
 REGULARISERS = {"l1_passages": 0.1, "l1_queries": 0.2, "anti_zero": 5e3, "regulariser_warmup": 3}
 OPTIONS = {
@@ -64,7 +64,7 @@ def settings(family: str, objective: str) -> TrainingSettings:
 class SecondPass(nn.Module):
     """An encoder that stretches the vectors of the second pass over the passages: 4 of each query's 1 + 4 + 4 texts.
 
-    It stands in for dropout, whose draws depend on the number of processes.
+    It replaces dropout, whose draws depend on the number of processes.
     """
 
     def __init__(self, encoder: nn.Module):
@@ -87,25 +87,25 @@ def run_case(folder: Path, out: Path, family: str, objective: str, dtype: torch.
     stores = folder / "queries.arrow", [folder / "passages.arrow"]
     vectors = {name: StoredVectors.read(*files) for name, files in tiny.vector_files(folder).items()}
     data = objectives.TrainingData.read(folder / "trainset.arrow", *stores, chosen, vectors)
-    found: dict[str, Any] = {"digests": []}
+    record: dict[str, Any] = {"digests": []}
 
     def keep_gradients(*_) -> None:
         parameters = encoder.named_parameters()
-        found.setdefault("gradients", {n: p.grad.clone() for n, p in parameters if p.grad is not None})
+        record.setdefault("gradients", {n: p.grad.clone() for n, p in parameters if p.grad is not None})
 
     def digest() -> None:
-        found["digests"].append(
+        record["digests"].append(
             sha256(b"".join(p.detach().numpy().tobytes() for p in encoder.parameters())).hexdigest()
         )
 
     def step_loss(model: nn.Module, step: int):
         digest()
-        own = slice(rank * 4 // world, (rank + 1) * 4 // world)
+        share = slice(rank * 4 // world, (rank + 1) * 4 // world)
         compute = objectives.ranker_loss if family == "ranker" else objectives.retriever_loss
         rows = train.batch_rows(step, data.trainset.examples, 4)
-        loss = compute(model, data, rows, own, chosen, accelerator.device, step)
+        loss = compute(model, data, rows, share, chosen, accelerator.device, step)
         numbers = {"loss": loss.total} | loss.terms | loss.signs
-        found.setdefault("terms", {name: number.item() for name, number in numbers.items()} | {"tokens": loss.tokens})
+        record.setdefault("terms", {name: number.item() for name, number in numbers.items()} | {"tokens": loss.tokens})
         return loss
 
     accelerator.clip_grad_norm_ = keep_gradients
@@ -114,24 +114,23 @@ def run_case(folder: Path, out: Path, family: str, objective: str, dtype: torch.
     with closing(Checkpoints(out / f"{family}.{objective}.{dtype}", "me", accelerator)) as checkpoints:
         fit(accelerator, module, step_loss, plan, checkpoints)
     digest()
-    return found
+    return record
 
 
 def run(folder: Path, out: Path, rank: int = 0) -> None:
-    """Run all cases as one rank and save what they gave."""
-    found = {}
+    """Run all cases as one rank and save their records."""
+    records = {}
     for name, dtype in DTYPES.items():
         plain = torch.Tensor.float
         if dtype == torch.float64:
-            torch.Tensor.float = (
-                torch.Tensor.double
-            )  # what is computed in float32 at least is then exact enough to tell
+            # Code that computes in float32 at least is then exact enough to compare.
+            torch.Tensor.float = torch.Tensor.double
         try:
             for family, objective in CASES:
-                found[name, family, objective] = run_case(folder, out, family, objective, dtype)
+                records[name, family, objective] = run_case(folder, out, family, objective, dtype)
         finally:
             torch.Tensor.float = plain
-    torch.save(found, out / f"rank{rank}.pt")
+    torch.save(records, out / f"rank{rank}.pt")
 
 
 def main() -> None:

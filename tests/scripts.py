@@ -3,13 +3,13 @@
 import random
 from dataclasses import dataclass
 
-WORDS = 6  # of a passage
-ASKED = 4  # of these in its query
+PASSAGE_WORDS = 6
+QUERY_WORDS = 4  # taken from the middle of a passage
 
 
 @dataclass(frozen=True)
 class Script:
-    """A language: its nouns, what joins them, and how a passage or a query has them (an article, a plural)."""
+    """A language: its nouns, the separator between them, and their forms in passages (article) and queries (plural)."""
 
     nouns: tuple[str, ...]
     blank: str = " "
@@ -17,12 +17,12 @@ class Script:
     plurals: tuple[str, ...] = ()  # of queries
 
     def collection(self, passages: int, queries: int, seed: int = 0) -> tuple[list[str], list[str]]:
-        """Return texts of passages and, for the first ones, of a query each."""
+        """Return the texts of passages, and a query for each of the first ones."""
         draw = random.Random(seed)
-        rows = [draw.sample(range(len(self.nouns)), WORDS) for _ in range(passages)]
+        rows = [draw.sample(range(len(self.nouns)), PASSAGE_WORDS) for _ in range(passages)]
         texts = [self.blank.join(self.in_passages.format(self.nouns[i]) for i in row) for row in rows]
-        asked = self.plurals or self.nouns
-        return texts, [self.blank.join(asked[i] for i in row[1 : 1 + ASKED]) for row in rows[:queries]]
+        words = self.plurals or self.nouns
+        return texts, [self.blank.join(words[i] for i in row[1 : 1 + QUERY_WORDS]) for row in rows[:queries]]
 
 
 # fmt: off

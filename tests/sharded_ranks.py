@@ -36,7 +36,7 @@ CASES = {
     "lexicon": tiny.settings("lexicon", flops_passages=0.1, flops_queries=0.2),
     "idf": tiny.settings("lexicon", flops_queries=0.0, top_k_passages=20, **IDF),
     "ranker": tiny.settings("ranker", teachers=LED[:1]),
-    "new_head": tiny.settings("lexicon", new_head=True),  # begun from a model that has no such head
+    "new_head": tiny.settings("lexicon", new_head=True),  # starts from a model without such a head
     "bf16": tiny.settings("dense", precision="bf16", teachers=LED),
     "lora": tiny.settings("dense", **LORA),
     "lora_lexicon": tiny.settings("lexicon", gradient_cache=3, **LORA),
@@ -51,11 +51,11 @@ ZERO_CASES = {f"zero{stage}.{case}": case for stage in ZERO_STAGES for case in C
 
 
 class Killed(Exception):
-    """Stands for the end of the process."""
+    """Raised where a kill would end the process."""
 
 
 class Observed:
-    """What is seen of a training: the first step's gradients, every step's norm, the share of weights held here."""
+    """Measurements of a training: gradients of the first step, norms of all steps, share of weights on this rank."""
 
     def __init__(self, killed_at: int | None = None):
         self.killed_at, self.norms = killed_at, []
@@ -64,14 +64,14 @@ class Observed:
 
     def clip(self, accelerator: Accelerator, parameters, *arguments) -> torch.Tensor:
         if not self.gradients:
-            named = {n: p for n, p in accelerator._models[-1].named_parameters() if p.requires_grad}
+            trained = {n: p for n, p in accelerator._models[-1].named_parameters() if p.requires_grad}
             self.gradients = {
                 n.replace("_checkpoint_wrapped_module.", ""): whole(p.grad)
-                for n, p in named.items()
+                for n, p in trained.items()
                 if p.grad is not None
             }
-            held = [p.to_local() if hasattr(p, "to_local") else p for p in named.values()]
-            self.share = sum(p.numel() for p in held) / max(1, sum(p.numel() for p in named.values()))
+            held = [p.to_local() if hasattr(p, "to_local") else p for p in trained.values()]
+            self.share = sum(p.numel() for p in held) / max(1, sum(p.numel() for p in trained.values()))
         norm = self.plain[0](accelerator, parameters, *arguments)
         self.norms.append(whole(norm).item())
         return norm
@@ -97,7 +97,7 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
 def fit(
     folder: Path, out: Path, settings: TrainingSettings, running: dict[str, Any], killed_at: int | None = None
 ) -> Observed:
-    """Train from the command line on, with a validation every 2 steps."""
+    """Train with `train.train` and a validation every 2 steps."""
     AcceleratorState._reset_state(True)
     changes: dict[str, Any] = {"running": RunningSettings(**running)}
     changes["validation"] = tiny.validation(folder, **killed.VALIDATION, keep="best")
@@ -117,41 +117,43 @@ def fsdp_file(path: Path, **changes: Any) -> str:
 
 
 def zero_file(path: Path, stage: int) -> str:
-    """Write a file that asks for DeepSpeed, with all weights in shards in stage 3, however small."""
+    """Write a file that selects DeepSpeed; stage 3 shards all weights, however small."""
     zero = {"stage": stage, "stage3_param_persistence_threshold": 0}
     deepspeed = {"zero_optimization": zero, "train_micro_batch_size_per_gpu": "auto", "bf16": {"enabled": "auto"}}
     path.with_suffix(".json").write_text(json.dumps(deepspeed))
-    said = {"deepspeed_config_file": str(path.with_suffix(".json")), "zero3_init_flag": stage == 3}
-    path.write_text(yaml.safe_dump({"distributed_type": "DEEPSPEED", "deepspeed_config": said}))
+    plugin = {"deepspeed_config_file": str(path.with_suffix(".json")), "zero3_init_flag": stage == 3}
+    path.write_text(yaml.safe_dump({"distributed_type": "DEEPSPEED", "deepspeed_config": plugin}))
     return str(path)
 
 
 def files(out: Path, rank: int, kind: str | None) -> dict[str, tuple[str, str | None]]:
-    """Return all trainings of a kind: the case of each, and the file that it is sharded by."""
+    """Return all trainings of a kind by name: the case and the accelerate file of each."""
     if kind == "deepspeed":
         written = {str(stage): zero_file(out / f"{stage}.{rank}.yaml", stage) for stage in ZERO_STAGES}
         return {name: (case, written[name[4]]) for name, case in ZERO_CASES.items()}
-    found = {case: (case, str(FSDP) if kind else None) for case in CASES}
+    trainings = {case: (case, str(FSDP) if kind else None) for case in CASES}
     if kind:
-        found |= {n: (case, fsdp_file(out / f"{n}.{rank}.yaml", **said)) for n, (said, case) in FSDP_FILES.items()}
-    return found
+        trainings |= {
+            n: (case, fsdp_file(out / f"{n}.{rank}.yaml", **options)) for n, (options, case) in FSDP_FILES.items()
+        }
+    return trainings
 
 
 def run(folder: Path, out: Path, rank: int = 0, kind: str | None = None) -> None:
-    """Train all cases, and if they are sharded two of them with interruptions."""
+    """Train all cases; repeat some sharded ones with interruptions."""
     for name, (case, path) in files(out, rank, kind).items():
         running = {"accelerate": path} if path else {}
         observed = fit(folder, out / name, CASES[case], running)
         torch.save(vars(observed) | {"plain": None}, out / f"{name}.rank{rank}.pt")
         if name in ("dense", "zero3.dense", "zero2.dense") and path:
-            for step in (2, 3, None):  # killed after the validation that follows step 2, after step 3, and not
+            for step in (2, 3, None):  # killed after the validation of step 2, killed after step 3, finished
                 fit(folder, out / f"{name}.resumed", CASES[case], running | {"checkpoint_steps": 1}, killed_at=step)
 
 
 def main() -> None:
     folder, out, kind = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     PartialState._prepare_backend = lambda *_: ("gloo", DistributedType.MULTI_GPU)
-    PartialState.destroy_process_group = lambda *_: None  # one for all trainings
+    PartialState.destroy_process_group = lambda *_: None  # all trainings share one
     run(folder, out, int(os.environ["RANK"]), kind)
 
 

@@ -53,7 +53,7 @@ SIZES = {
     "max_position_embeddings": 64,
 }
 BERT = SIZES | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-LENGTHS = [9, 2, 5, 12, 3]  # of a batch's texts, special tokens included
+LENGTHS = [9, 2, 5, 12, 3]  # tokens of each text of a batch, special tokens included
 MASKED_LANGUAGE_MODELS = ["bert", "bert with untied output embeddings", "distilbert", "roberta"]
 TEACHER = {"weight": 1.0, "temperature": 1.0, "margin": 0.0, "min_confidence": 0.0, "with_positive": True} | {
     "stages": [],
@@ -79,7 +79,7 @@ def save_tokenizer(folder: Path, vocabulary: list[str] = VOCABULARY) -> PreTrain
 
 
 def save_bare_tokenizer(folder: Path, words: Sequence[str] = ()) -> PreTrainedTokenizerFast:
-    """Write a tokenizer of whole words as T5 and decoders have one: no [CLS], no [SEP], an end-of-sequence token."""
+    """Write a tokenizer of whole words like those of T5 and decoders: no [CLS], no [SEP], an end-of-sequence token."""
     vocabulary = ["<pad>", "</s>", "<unk>", *LETTERS, *words]
     tokenizer = Tokenizer(models.WordLevel({t: i for i, t in enumerate(vocabulary)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -116,10 +116,10 @@ def batch(lengths: Sequence[int] = LENGTHS, seed: int = 0) -> tuple[torch.Tensor
 
 
 def unpadded(ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor | None = None) -> PackedBatch:
-    """Return the texts of a padded batch as what our models read."""
+    """Return the texts of a padded batch as a PackedBatch, without padding."""
     real = mask.bool()
-    given = None if types is None else types[real].numpy()
-    return to_packed_batch(Batch(ids[real].numpy(), mask.sum(dim=1).numpy(), given), torch.device("cpu"))
+    token_types = None if types is None else types[real].numpy()
+    return to_packed_batch(Batch(ids[real].numpy(), mask.sum(dim=1).numpy(), token_types), torch.device("cpu"))
 
 
 def lexicon_backbone(name: str) -> nn.Module:
@@ -149,7 +149,7 @@ def save_store(path: Path, tokenizer: Path, columns: dict[str, list[str]], max_t
 
 
 def save_passages(path: Path, count: int, texts: Sequence[str] = ()) -> None:
-    """Write a table of passages p0, p1, ... as it is prepared; they have these texts, the others one of their own."""
+    """Write a prepared table of passages p0, p1, ...; those beyond `texts` have their id as text."""
     ids = [f"p{i}" for i in range(count)]
     passages = {"id": ids, "title": [""] * count, "text": [*texts, *ids[len(texts) :]]}
     write_strings(path, [with_contents(passages)], ["id", "title", "text", CONTENT])
@@ -182,7 +182,7 @@ def settings(family: str, **changes: Any) -> TrainingSettings:
 
 
 def import_settings(family: str, **changes: Any) -> ImportSettings:
-    """Return the settings of a model of the same lengths that is taken over as it is."""
+    """Return the settings of an imported model with the same lengths."""
     lengths = {key: SHARED[key] for key in ("query_length", "passage_length")}
     return IMPORT[family].model_validate({"family": family, **lengths, **changes})
 
@@ -199,7 +199,7 @@ def start(
     passages: Sequence[Path] | None = None,
     query_init: str | None = None,
 ) -> nn.Module:
-    """Return the model that a stage starts from; its tokenizer is the model's unless given."""
+    """Return the model that a stage starts from; the default tokenizer is the model's."""
     return saved_model.start(str(source), settings, tokenizer or source, passages, query_init)
 
 
@@ -229,7 +229,7 @@ def save_dataset(folder: Path, queries: int = 10, passages: int = 30, **changes:
 
 
 def vector_files(folder: Path) -> dict[str, list[Path]]:
-    """Return the files of two systems, dense `den` and sparse `lex`: of the queries, then of the passages in two."""
+    """Return the files of two systems, dense `den` and sparse `lex`: queries, then two shards of passages."""
     parts = ("train", "passages.0", "passages.1")
     return {s: [folder / f"{s}.{part}.{suffix}" for part in parts] for s, suffix in (("den", "npy"), ("lex", "arrow"))}
 
@@ -244,7 +244,7 @@ def save_vectors(folder: Path, queries: int = 10, passages: int = 30) -> dict[st
                 np.save(path, matrix)
             else:
                 terms = [np.flatnonzero(row > 0) for row in matrix]
-                weights = [row[kept] for row, kept in zip(matrix, terms, strict=True)]
+                weights = [row[nonzero] for row, nonzero in zip(matrix, terms, strict=True)]
                 columns = zip(("terms", "weights"), (terms, weights), (np.uint16, np.float32), strict=True)
                 write_arrow(path, {name: Ragged.from_rows(rows, dtype) for name, rows, dtype in columns})
     return files

@@ -38,11 +38,11 @@ STEPS = 4
 
 
 class Killed(Exception):
-    """Stands for the end of the process."""
+    """Raised where a kill would end the process."""
 
 
 class Training:
-    """The training of one case: what its steps gave."""
+    """The training of one case, and the losses of its steps."""
 
     def __init__(self, folder: Path, name: str, killed_at: int | None = None):
         kwargs = [DistributedDataParallelKwargs(broadcast_buffers=False)]
@@ -65,9 +65,9 @@ class Training:
             raise Killed
         size, world, rank = self.settings.batch_size, self.accelerator.num_processes, self.accelerator.process_index
         rows = train.batch_rows(step, self.data.trainset.examples, size)
-        own = slice(rank * size // world, (rank + 1) * size // world)
+        share = slice(rank * size // world, (rank + 1) * size // world)
         objective = objectives.ranker_loss if self.settings.family == "ranker" else objectives.retriever_loss
-        loss = objective(model, self.data, rows, own, self.settings, self.accelerator.device)
+        loss = objective(model, self.data, rows, share, self.settings, self.accelerator.device)
         self.terms.append({"loss": loss.total.item(), **{key: term.item() for key, term in loss.terms.items()}})
         return loss
 
@@ -81,12 +81,12 @@ class Training:
 
     def save(self, path: Path) -> None:
         weights = {n: p.detach() for n, p in self.encoder.named_parameters()}
-        found = {"terms": self.terms, "gradients": self.gradients, "weights": weights}
-        torch.save(found, path.with_name(f"{path.name}.rank{self.accelerator.process_index}.pt"))
+        outcome = {"terms": self.terms, "gradients": self.gradients, "weights": weights}
+        torch.save(outcome, path.with_name(f"{path.name}.rank{self.accelerator.process_index}.pt"))
 
 
 def train_cases(folder: Path, out: Path) -> None:
-    """Train every case for STEPS steps, and the first once more with an interruption."""
+    """Train every case for STEPS steps; train the first again with an interruption."""
     for name in CASES:
         training = Training(folder, name)
         training.run(out / f"{name}.checkpoints")
@@ -99,7 +99,7 @@ def train_cases(folder: Path, out: Path) -> None:
 
 
 def command(main, *arguments: object) -> None:
-    """Run a command of ours in this process."""
+    """Run a command of led_pipeline in this process."""
     sys.argv = [main.__module__, *map(str, arguments)]
     main()
 
@@ -129,7 +129,7 @@ def encode_and_score(folder: Path, out: Path, accelerator: Accelerator) -> None:
 
 
 def train_and_validate(folder: Path, out: Path) -> None:
-    """Train a stage from its command line on; save a measure of one query, so that one of two ranks has none."""
+    """Train a stage with `train.train`; save a measure of one query, so that one of two ranks has none."""
     settings = tiny.changed(CASES["led"], max_steps=STEPS)
     one = tiny.validation(folder, queries=1, depth=8)
     reranking = Reranking.read(one, [folder / "passages.arrow"], settings, Accelerator(cpu=True))

@@ -38,7 +38,7 @@ def test_every_job_starts_torchrun_once_with_a_process_per_gpu(results):
         assert {note["OMP_NUM_THREADS"] for note in run.ranks(job)} == {"1"}, "the job's two threads are shared"
 
 
-def test_a_job_sees_as_many_devices_as_it_requests_and_no_two_jobs_the_same(results, cluster):
+def test_a_job_sees_as_many_devices_as_it_requests_and_no_two_jobs_share_one(results, cluster):
     run = results("whole")["run"]
     sizes = {"led_pipeline.training.train": 2, "led_pipeline.inference.encode": 2, "led_pipeline.search.faiss_index": 1}
     devices_of = {}
@@ -60,7 +60,7 @@ def test_a_job_sees_as_many_devices_as_it_requests_and_no_two_jobs_the_same(resu
 # --- stopping jobs
 
 
-def test_a_training_that_runs_out_of_time_goes_on_from_its_checkpoint(results, cluster):
+def test_a_training_that_runs_out_of_time_resumes_from_its_checkpoint(results, cluster):
     limit = results("limit")
     assert cluster.job(limit["job"])["JobState"] == "TIMEOUT"
     assert 2 < limit["step"] < limit["run"].first_logged_step()
@@ -73,7 +73,7 @@ def test_a_second_snakemake_in_the_folder_is_refused(results):
     assert "Directory cannot be locked" in second.stdout + second.stderr
 
 
-def test_a_training_that_is_preempted_and_then_cancelled_goes_on_from_its_checkpoints(results, cluster):
+def test_a_preempted_and_then_cancelled_training_resumes_from_its_checkpoints(results, cluster):
     killed = results("killed")
     job, again = killed["jobs"]
     assert job == again and cluster.job(job)["Restarts"] == "1", "SLURM itself starts a preempted job again"

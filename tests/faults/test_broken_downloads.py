@@ -128,7 +128,7 @@ def test_a_silent_server_is_an_interruption_not_a_wait(server, places, tmp_path,
 
 
 def test_a_trickle_is_an_interruption_too(server, places, tmp_path, monkeypatch):
-    """Every read of the connection is within the limit, and yet it would take for ever."""
+    """Every read is within its time limit, and yet the download would take for ever."""
     clock = iter(range(0, 10**6, 3))
     monkeypatch.setattr(transfer, "monotonic", lambda: float(next(clock)))
     monkeypatch.setattr(transfer, "CHUNK", 100)
@@ -139,7 +139,7 @@ def test_a_trickle_is_an_interruption_too(server, places, tmp_path, monkeypatch)
 # --- answers that are no file
 
 
-def test_busy_servers_are_asked_again_when_they_say(server, places, tmp_path, monkeypatch):
+def test_busy_servers_get_another_request_when_they_say(server, places, tmp_path, monkeypatch):
     slept = []
     monkeypatch.setattr(transfer, "sleep", slept.append)
     server.answers["/f"] = [Answer(503, {"Retry-After": "7"}), Answer(429, {"Retry-After": "120"}), Answer(500)]
@@ -149,7 +149,7 @@ def test_busy_servers_are_asked_again_when_they_say(server, places, tmp_path, mo
     assert (tmp_path / "f").read_bytes() == BODY
 
 
-def test_a_server_that_asks_for_hours_is_left_for_the_mirror(server, places, tmp_path, capsys):
+def test_a_server_that_demands_hours_of_waiting_is_skipped_for_the_mirror(server, places, tmp_path, capsys):
     server.content["/mirror"] = BODY
     server.answers["/f"] = [Answer(503, {"Retry-After": "7200"})]
     obtain(entry(server.url("/f"), server.url("/mirror")), places, tmp_path / "f")
@@ -180,7 +180,7 @@ def test_a_page_is_never_recorded_as_the_first_download(server, places, tmp_path
 
 
 def test_a_mirror_continues_a_part_of_the_first_url(server, places, tmp_path):
-    """This is safe only because the checksum shows in the end whether both served the same file."""
+    """This is safe only because the final checksum shows whether both served the same file."""
     server.content["/mirror"] = BODY
     server.answers["/f"] = [Answer(stop_after=CUT), Answer(404)]
     obtain(entry(server.url("/f"), server.url("/mirror")), places, tmp_path / "f")
@@ -199,7 +199,7 @@ def test_without_a_checksum_a_mirror_starts_over(server, places, tmp_path):
 # --- the wrong bytes
 
 
-def test_a_corrupted_file_is_refused_and_nothing_of_it_stays(server, places, tmp_path):
+def test_a_corrupted_file_is_refused_and_removed(server, places, tmp_path):
     server.content["/f"] = BODY[:-1] + b"?"
     with pytest.raises(InputError) as error:
         obtain(entry(server.url("/f")), places, tmp_path / "f")
@@ -234,7 +234,7 @@ def test_a_splice_that_only_the_checksum_reveals_is_downloaded_again(server, pla
     assert "so it is downloaded again" in capsys.readouterr().err
 
 
-def test_a_file_that_has_become_shorter_is_fetched_again(server, places, tmp_path):
+def test_a_file_that_became_shorter_is_fetched_again(server, places, tmp_path):
     server.answers["/f"] = [Answer(stop_after=CUT, then=lambda: server.content.update({"/f": BODY[:1000]}))]
     server.knows_if_range = False
     obtain(entry(server.url("/f"), **UNVERIFIED), places, tmp_path / "f")
@@ -274,7 +274,7 @@ def test_the_first_download_is_recorded_and_another_file_refused(server, places,
 # --- the disk
 
 
-def test_a_disk_that_is_too_small_is_named_before_the_first_byte(server, places, tmp_path, monkeypatch):
+def test_a_too_small_disk_is_an_error_before_the_first_byte(server, places, tmp_path, monkeypatch):
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: Usage(10**6))
     with pytest.raises(NoRoom) as error:
         obtain(entry(server.url("/f"), member="x", unpacked_bytes=7_000_000), places, tmp_path / "out" / "x")
@@ -283,14 +283,14 @@ def test_a_disk_that_is_too_small_is_named_before_the_first_byte(server, places,
     assert server.requests == []
 
 
-def test_where_only_the_server_knows_the_size_room_is_checked_before_the_body(server, places, tmp_path, monkeypatch):
+def test_if_only_the_server_knows_the_size_room_is_checked_before_the_body(server, places, tmp_path, monkeypatch):
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: Usage(10**6))
     with pytest.raises(NoRoom, match=r"needs 10\.0 MB of disk \(2\.0 MB"):  # four times its size when unpacked
         obtain(entry(server.url("/f"), member="x", **UNVERIFIED), places, tmp_path / "x")
     assert left(tmp_path) == ["archives/f.part.json"]
 
 
-def test_only_what_is_missing_has_to_fit(server, places, tmp_path, monkeypatch):
+def test_only_the_missing_part_has_to_fit_on_the_disk(server, places, tmp_path, monkeypatch):
     server.answers["/f"] = [Answer(stop_after=CUT), Answer(404)]
     with pytest.raises(InputError):
         obtain(entry(server.url("/f")), places, tmp_path / "f")

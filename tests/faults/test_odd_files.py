@@ -148,12 +148,12 @@ def test_a_billion_equal_rows_in_a_small_parquet_file_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "name", ["a.tsv", "a.tsv.gz", "a.tsv.zst", "a.json", "a.jsonl", "a.pkl", "a.pkl.gz", "a.parquet", "a.trec"]
 )
-def test_a_pipe_is_named_and_not_read(tmp_path, name):
+def test_a_pipe_is_an_error_and_not_read(tmp_path, name):
     os.mkfifo(tmp_path / name)
     refused(tmp_path / name, f"{name}: a named pipe, expected")
 
 
-def test_a_pipe_in_place_of_an_archive_is_named(tmp_path):
+def test_error_names_a_pipe_in_place_of_an_archive(tmp_path):
     os.mkfifo(tmp_path / "a.zip")
     with pytest.raises(InputError, match=r"a\.zip: a named pipe"):
         lines(tmp_path / "a.zip" / "corpus.jsonl")

@@ -65,7 +65,7 @@ def test_a_mirror_gets_its_password_and_nobody_else_reads_it(servers, tmp_path, 
     "answer",
     [Answer(status=404), Answer(status=503), Answer(stop_after=0), Answer(status=302, headers={"Location": "x:y"})],
 )
-def test_no_fault_of_a_mirror_or_a_publisher_shows_a_secret(servers, tmp_path, capsys, answer):
+def test_errors_of_mirrors_and_publishers_show_no_secret(servers, tmp_path, capsys, answer):
     server, publisher = servers
     path = f"/files/q.tsv?token={TOKEN}"
     server.content[path] = BODY
@@ -115,7 +115,7 @@ def test_a_redirect_takes_headers_to_no_other_host(servers, tmp_path, elsewhere)
         "extra: 'k3y-of-the-publisher",
     ],
 )
-def test_a_wrong_entry_is_named_without_its_secrets(tmp_path, change):
+def test_error_names_a_wrong_entry_without_its_secrets(tmp_path, change):
     lines = {"url": "[https://somebody:pa55word@host/q.tsv]", "headers": "{X-Key: k3y-of-the-publisher}",
              "bytes": "null", "verified": "false", "licence": "none"}  # fmt: skip
     changed = {line.partition(":")[0].strip() for line in change.splitlines()}
@@ -126,7 +126,7 @@ def test_a_wrong_entry_is_named_without_its_secrets(tmp_path, change):
     assert_hidden(str(caught.value))
 
 
-def test_a_mirror_that_is_no_url_is_not_shown():
+def test_a_mirror_that_is_not_a_url_is_not_shown():
     for mirror in ("somebody:pa55word@host/x", "https://somebody:pa55/word@host", "//host?sig-t0ken"):
         with pytest.raises(InputError, match="LED_MIRROR: its value is not a URL") as caught:
             entry("https://host/q.tsv").urls(mirror)

@@ -1,6 +1,6 @@
 """The losses of the first 20 steps of tiny trainings, as this project once computed them.
 
-They guard against a change of results that nobody meant. After one that is meant, raise VERSIONS["train"] (or the
+They guard against accidental changes of results. After an intended change, raise VERSIONS["train"] (or the
 number of the step that changed) in src/led_pipeline/versions.py and renew the files in the same commit:
 
     python -m pytest tests/golden --renew-golden
@@ -28,7 +28,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_losses_are_those_on_record(tmp_path, request, name):
+def test_losses_equal_the_recorded_ones(tmp_path, request, name):
     tiny.save_dataset(tmp_path, epochs=8)
     train.train(tiny.training(tmp_path, CASES[name], tmp_path / "model"))
     log = [json.loads(line) for line in (tmp_path / "model/train.jsonl").read_text().splitlines()]

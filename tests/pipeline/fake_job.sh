@@ -1,8 +1,8 @@
 #!/bin/sh
-# Stands in for python in a job: creates the files that the arguments name as outputs, and fails where another file of
-# the run that they name is not there.
+# Replaces python in a job: creates the output files that the arguments name, and fails if an input file that they name
+# is missing.
 #
-# FAIL_AT, STOP_AT: a part of a command at which to fail, or to wait to be killed.
+# FAIL_AT, STOP_AT: fail, or wait to be killed, if the command contains this text.
 set -eu
 
 make() {
@@ -27,6 +27,6 @@ done
 
 case "$*" in *"${FAIL_AT:-nowhere}"*) exit 1 ;; esac
 case "$*" in *"${STOP_AT:-nowhere}"*) echo waiting > waiting && exec sleep 60 ;; esac
-# What a job sees of Python's search path, and whether it may ask the hub.
+# Record the job's Python search path, and whether it may contact the hub.
 echo "$2 ${HF_HUB_OFFLINE:-}" >> offline
 echo "${PYTHONPATH%%:*}" > pythonpath

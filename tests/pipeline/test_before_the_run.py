@@ -1,4 +1,4 @@
-"""Before the run: real jobs that look at the machine and fetch models, from a hub on this machine."""
+"""Before the run: real jobs check the machine and fetch models from a local hub."""
 
 import pytest
 import tiny
@@ -43,7 +43,7 @@ def test_a_model_is_fetched_before_the_run_and_read_from_the_results(model, tmp_
     assert FOLDER.removeprefix("results/tiny/") in next(job for job in plan.jobs if job.rule == "train").inputs
 
 
-def test_a_model_that_is_not_there_stops_the_run_before_its_first_job(model, tmp_path):
+def test_a_missing_model_stops_the_run_before_its_first_job(model, tmp_path):
     workflow = WorkflowCopy(tmp_path)
     with serve({"org/encoder": model}) as endpoint:
         absent = CONFIG | {"stages": {"den": CONFIG["stages"]["den"] | {"init": "org/absent"}}}

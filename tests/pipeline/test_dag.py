@@ -1,7 +1,7 @@
-"""The workflow itself: what it plans for the recipe of the paper, and what a change makes again.
+"""The workflow itself: its plan for the recipe of the paper, and the jobs that a change re-runs.
 
-Nothing is downloaded, trained or searched: plans are dry runs, and the finished run whose changes are planned was made
-by jobs that only create their outputs.
+Nothing is downloaded, trained or searched: plans are dry runs, and fake jobs, which only create their outputs, make
+the finished run whose changes are planned.
 """
 
 import os
@@ -43,7 +43,7 @@ JOBS = {
     "tokenise_passages": 16,  # one tokenizer for all stages
     "tokenise_queries": 4,
     "bm25_index": 1,
-    "bm25_search": 3 + 1,  # and what trainings are validated on; the training queries have published negatives
+    "bm25_search": 3 + 1,  # and the candidates of validations; the training queries have published negatives
     "published_pool": 1,
     "pool": 3,
     "draw": 6,
@@ -74,19 +74,19 @@ def clean(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """The recipe of the paper, with fewer files, run to its end by jobs that only pretend."""
+    """Run the recipe of the paper, with fewer files, to its end with fake jobs."""
     workflow = WorkflowCopy(tmp_path_factory.mktemp("finished"))
     workflow.run_fake_jobs(SHORT)
     return workflow
 
 
-# Options that take every word up to the next option, a target too.
+# Options that consume every word up to the next option, including a target.
 GREEDY = re.compile(
     r"snakemake\b[^\n]* --(?:configfiles?|config|resources|set-\S+)(?: +[^-\s]\S*)* +(?:led_final|results/)"
 )
 
 
-def test_commands_that_a_reader_may_copy_name_the_target_first():
+def test_documented_commands_name_the_target_first():
     assert GREEDY.search("snakemake --cores all --resources gpu=8 led_final")
     assert not GREEDY.search("snakemake led_final --cores all --resources gpu=8")
     patterns = ("*", "docs/**/*", "config/*", ".ci/*", "src/led_pipeline/*.py")
@@ -122,7 +122,7 @@ def test_a_plan_needs_neither_torch_nor_a_network(clean):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_is_planned_and_clean(clean, name):
+def test_every_recipe_is_planned_without_warnings(clean, name):
     config, recipe = ("--configfile", clean.folder / "config" / name), load_recipe(RECIPES[name])
     if recipe.dataset.source == "folder":  # the user's own
         for file in source_files(recipe):
@@ -187,17 +187,17 @@ COUNTED = {
 }
 
 
-@pytest.mark.parametrize("what", COUNTED)
-def test_led_plan_counts_the_jobs_that_snakemake_plans(clean, what):
+@pytest.mark.parametrize("case", COUNTED)
+def test_led_plan_counts_the_jobs_that_snakemake_plans(clean, case):
     sources = clean.folder / "config" / "sources.yaml"
-    listed = yaml.safe_load(sources.read_text())
-    names = {source["name"] for source in listed["files"]}
-    atomic = COUNTED[what]["dataset"].get("scores", {}).values()
-    wanted = {file if isinstance(file, str) else file["file"] for file in atomic} - names
+    catalogue = yaml.safe_load(sources.read_text())
+    names = {source["name"] for source in catalogue["files"]}
+    score_files = COUNTED[case]["dataset"].get("scores", {}).values()
+    missing = {file if isinstance(file, str) else file["file"] for file in score_files} - names
     entry = {"bytes": 1, "verified": False, "licence": "none"}
-    listed["files"] += [{"name": name, "url": [f"https://x.test/{name}"], **entry} for name in sorted(wanted)]
-    sources.write_text(yaml.safe_dump(listed))
-    assert clean.plan("led_final", config=COUNTED[what]).counts == count_jobs(load_recipe(COUNTED[what]))
+    catalogue["files"] += [{"name": name, "url": [f"https://x.test/{name}"], **entry} for name in sorted(missing)]
+    sources.write_text(yaml.safe_dump(catalogue))
+    assert clean.plan("led_final", config=COUNTED[case]).counts == count_jobs(load_recipe(COUNTED[case]))
 
 
 def test_the_workflow_is_formatted(clean):
@@ -240,11 +240,11 @@ OTHER_ARTEFACTS = [
 
 
 @pytest.mark.parametrize("target", ARTEFACTS)
-def test_a_target_is_made_from_what_it_needs_and_nothing_else(clean, target):
+def test_a_target_runs_only_the_jobs_that_it_needs(clean, target):
     assert clean.plan(f"{RESULTS}/{target}").counts == ARTEFACTS[target]
 
 
-def test_every_kind_of_artefact_is_a_target_of_its_own(clean):
+def test_every_kind_of_artefact_can_be_a_target(clean):
     plan = clean.plan(*(f"{RESULTS}/{target}" for target in OTHER_ARTEFACTS))
     assert set(OTHER_ARTEFACTS) <= plan.outputs
     assert "led_final" not in plan.counts
@@ -266,8 +266,8 @@ def test_a_recipe_without_titles_validation_or_rankers_is_planned(clean):
     assert plan.counts["train"] == 5 and plan.counts["download"] == 10
 
 
-def test_a_dataset_of_ones_own_is_read_from_its_folder(clean):
-    """A collection in BEIR's format under a folder of the user's, and the stages of the demonstration."""
+def test_a_users_dataset_is_read_from_its_folder(clean):
+    """A collection in BEIR's format in a user's folder, and the stages of the demo."""
     folder = clean.folder / "own"
     (folder / "qrels").mkdir(parents=True)
     for name in ("corpus.jsonl", "queries.jsonl", "qrels/train.tsv", "qrels/test.tsv"):
@@ -289,8 +289,8 @@ def test_a_dataset_of_ones_own_is_read_from_its_folder(clean):
         assert f"--queries own/queries.jsonl --qrels own/qrels/{split}.tsv" in answer.stdout
 
 
-def test_an_archive_is_read_through(clean):
-    """BM25 alone, on a data set without training queries whose queries are passages."""
+def test_a_dataset_is_read_from_its_archive(clean):
+    """BM25 alone, on a dataset without training queries; its test queries are passages."""
     with zipfile.ZipFile(clean.folder / "arguana.zip", "w") as archive:
         for name in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv"):
             archive.writestr(f"arguana/{name}", "")
@@ -307,7 +307,7 @@ def test_an_archive_is_read_through(clean):
     assert "--hits 101" in answer.stdout and "--depth 100 --drop-same-id" in answer.stdout
 
 
-def test_a_run_may_lie_in_another_directory(clean, tmp_path):
+def test_a_run_may_use_another_directory(clean, tmp_path):
     config = clean.folder / "config" / "config.yaml"
     arguments = ("led_final", "--dry-run", "--directory", tmp_path, "--configfile", config)
     answer = clean.snakemake(*arguments)
@@ -318,7 +318,7 @@ def test_a_run_may_lie_in_another_directory(clean, tmp_path):
 # --- on a cluster
 
 
-def asked(plan: str) -> list[dict[str, str]]:
+def requested_resources(plan: str) -> list[dict[str, str]]:
     """Return the rule and the resources of every job of a plan."""
     pattern = r"^rule (\w+):\n(?:    .*\n)*?    resources: (.*)$"
     jobs = re.findall(pattern, plan, flags=re.M)
@@ -329,7 +329,7 @@ def test_the_profile_sends_the_jobs_with_a_gpu_and_no_others_to_the_gpu_partitio
     answer = clean.snakemake("led_final", "--dry-run", "--profile", ROOT / "profiles/slurm")
     assert answer.returncode == 0, answer.stdout + answer.stderr
     local = {"download", "fetch_model", "preflight", "resolved_recipe", "gate", "led_final"}
-    jobs = [job for job in asked(answer.stdout) if job["rule"] not in local]
+    jobs = [job for job in requested_resources(answer.stdout) if job["rule"] not in local]
     assert {job["rule"] for job in jobs} == JOBS.keys() - local
     for job in jobs:
         assert job["slurm_partition"] == ("gpu" if int(job.get("gpu", 0)) else "cpu"), job
@@ -341,7 +341,7 @@ def test_a_training_on_several_nodes_asks_for_gpus_by_node_and_calls_srun_itself
     config = changed(PAPER, {"resources.train.nodes": 2})
     command = ("--dry-run", "--configfile", clean.write_config(config))
     answer = clean.snakemake(f"{RESULTS}/models/den_warmup", *command, "--printshellcmds")
-    (job,) = [job for job in asked(answer.stdout) if job["rule"] == "train"]
+    (job,) = [job for job in requested_resources(answer.stdout) if job["rule"] == "train"]
     expected = {"gpu": "0", "nodes": "2", "gres": "gpu:8", "mpi": "srun", "tasks": "2", "tasks_per_gpu": "0"}
     assert expected.items() <= job.items()
     assert "led_pipeline.jobs.launch --nodes 2 --gpu 8 " in answer.stdout
@@ -364,7 +364,7 @@ def test_a_training_on_several_nodes_asks_for_gpus_by_node_and_calls_srun_itself
         ),
     ],
 )
-def test_a_bad_config_stops_with_a_sentence_and_starts_no_job(clean, text, sentence):
+def test_a_bad_config_stops_with_an_error_and_starts_no_job(clean, text, sentence):
     (clean.folder / "bad.yaml").write_text(text)
     before = sorted(clean.folder.glob("results/**/*"))
     answer = clean.snakemake("led_final", "--cores", "1", "--configfile", "bad.yaml")
@@ -375,7 +375,7 @@ def test_a_bad_config_stops_with_a_sentence_and_starts_no_job(clean, text, sente
     assert sorted(clean.folder.glob("results/**/*")) == before
 
 
-def test_a_setting_of_the_command_line_is_checked_too(clean):
+def test_a_setting_on_the_command_line_is_checked_too(clean):
     answer = clean.snakemake("led_final", "--dry-run", "--config", "sed=1")
     assert answer.returncode == 1
     assert "recipe: sed: no such key (did you mean seed?)" in answer.stdout + answer.stderr
@@ -386,12 +386,12 @@ def test_a_setting_of_the_command_line_is_checked_too(clean):
 ASKING = {"led_pipeline.fetch.hub", "led_pipeline.plan.preflight"}
 
 
-def test_jobs_get_the_package_of_their_own_tree(finished):
-    """Also where a conda environment has taken PYTHONPATH away, so it cannot be the test's own."""
+def test_jobs_import_the_package_of_their_checkout(finished):
+    """Conda environments drop PYTHONPATH, so it must not come from the environment of the test."""
     assert (finished.folder / "pythonpath").read_text() == f"{finished.folder / 'src'}\n"
 
 
-def test_only_the_first_jobs_ask_the_hub(finished):
+def test_only_preflight_and_fetch_jobs_may_contact_the_hub(finished):
     lines = set((finished.folder / "offline").read_text().splitlines())
     assert {line.split()[0] for line in lines if not line.endswith(" 1")} == ASKING
     assert len(lines) > 10
@@ -401,7 +401,7 @@ def test_a_finished_run_is_not_run_again(finished):
     assert finished.plan("led_final", config=SHORT).jobs == []
 
 
-def test_a_deleted_file_is_made_again_alone(finished):
+def test_only_a_deleted_file_is_made_again(finished):
     path = finished.folder / RESULTS / "vectors" / "led" / "passages.1.npy"
     content = path.read_bytes()
     path.unlink()
@@ -412,8 +412,8 @@ def test_a_deleted_file_is_made_again_alone(finished):
         path.write_bytes(content)
 
 
-def test_a_lost_shard_of_a_search_is_searched_again_alone(tmp_path):
-    """A node that is lost costs its shard of the training queries; the index and the other shards stay."""
+def test_only_the_lost_shard_of_a_search_is_searched_again(tmp_path):
+    """A lost node costs one shard of the training queries; the index and the other shards stay."""
     workflow = WorkflowCopy(tmp_path)
     lost = "rankings/lex_warmup.train.1.parquet"
     answer = workflow.run_fake_jobs(SHORT, "--keep-going", FAIL_AT=f"--out {RESULTS}/{lost}", status=1)
@@ -424,8 +424,8 @@ def test_a_lost_shard_of_a_search_is_searched_again_alone(tmp_path):
     assert lost in again.triggered()
 
 
-def test_what_was_only_needed_on_the_way_may_be_deleted(tmp_path):
-    """Vectors, indexes, rankings and trainsets of stages that nobody asks for any more."""
+def test_intermediate_files_may_be_deleted_after_a_run(tmp_path):
+    """Vectors, indexes, rankings and trainsets that no further target needs."""
     workflow = WorkflowCopy(tmp_path)
     workflow.run_fake_jobs(SHORT)
     for name in ("vectors", "index", "tokens", "trainsets", "pools", "rankings", "source"):
@@ -438,14 +438,14 @@ def test_a_dataset_of_one_shard_has_no_rankings_to_join(clean):
     assert plan.counts["bm25_search"] == 1 and "join_ranking" not in plan.counts
 
 
-def test_a_failed_job_stops_its_followers_and_the_next_run_does_the_rest(tmp_path):
+def test_a_failed_job_stops_dependent_jobs_and_the_next_run_does_the_rest(tmp_path):
     workflow = WorkflowCopy(tmp_path)
     answer = workflow.run_fake_jobs(
         SHORT, "--keep-going", FAIL_AT="--out results/msmarco/models/lex_continue", status=1
     )
     assert "Error in rule train" in answer.stderr and "logs/msmarco/train/lex_continue.log" in answer.stderr
     results = tmp_path / RESULTS
-    assert not (results / "models" / "lex_continue").exists(), "what a failed job wrote is removed"
+    assert not (results / "models" / "lex_continue").exists(), "outputs of a failed job are removed"
     assert not (results / "trainsets" / "led" / "drawn.arrow").exists()
     assert (results / "eval" / "den_continue.dev.json").exists()
     again = Plan(workflow.run_fake_jobs(SHORT).stderr)
@@ -453,7 +453,7 @@ def test_a_failed_job_stops_its_followers_and_the_next_run_does_the_rest(tmp_pat
     assert "models/lex_continue" in again.outputs
 
 
-def test_a_killed_run_goes_on_where_it_was_by_the_same_command_alone(tmp_path):
+def test_the_same_command_continues_a_killed_run(tmp_path):
     workflow = WorkflowCopy(tmp_path)
     command = workflow.command("led_final", *ALL_AT_ONCE, "--configfile", workflow.write_config(SHORT))
     options = workflow.options(fake=True, STOP_AT="--out results/msmarco/models/den_warmup")
@@ -467,17 +467,17 @@ def test_a_killed_run_goes_on_where_it_was_by_the_same_command_alone(tmp_path):
     assert "Directory cannot be locked" in second.stderr and f"process {process.pid} on" in second.stderr
     process.kill()  # Snakemake alone
     process.wait()
-    made = tmp_path / RESULTS / "models" / "den_warmup" / "made"
-    assert made.exists(), "killed before the job had ended"
-    left = made.parent.with_name(f".den_warmup.{atomic._here()}-{process.pid}-00000000.part")
+    marker = tmp_path / RESULTS / "models" / "den_warmup" / "made"
+    assert marker.exists(), "killed before the job had ended"
+    left = marker.parent.with_name(f".den_warmup.{atomic._here()}-{process.pid}-00000000.part")
     left.mkdir()
     again = Plan(workflow.run_fake_jobs(SHORT, "--rerun-incomplete").stderr)
-    assert "models/den_warmup" in again.outputs, "half an output is made again"
+    assert "models/den_warmup" in again.outputs, "an incomplete output is made again"
     assert not again.counts["prepare_passages"] and not again.counts["tokenise_passages"]
-    assert not left.exists(), "what a process that has ended left unfinished"
+    assert not left.exists(), "unfinished files of ended processes are removed"
 
 
-# --- what a change makes again
+# --- what a change re-runs
 
 
 def on(systems, pattern="rankings/{}.dev.parquet"):
@@ -489,12 +489,12 @@ def drawn(*stages):
 
 
 PASSAGES = {"prepared/passages.parquet", "prepared/passages.json"}
-VALIDATED = "rankings/bm25.dev.top1000.parquet"  # what trainings are validated on
+VALIDATED = "rankings/bm25.dev.top1000.parquet"  # the candidates of validations
 MEASURED = on(SYSTEMS, "eval/{}.dev.json") | on(SYSTEMS, "eval/{}.dev.per_query.tsv")
 TOKENS = {f"tokens/bert-base-uncased/{name}.arrow" for name in ("train", "dev", "passages.0", "passages.1")}
 
-# What is changed, and which files are made again for that reason; all that is made from them follows, and nothing else
-# runs. The report's copy of the recipe is made again with every change that is not one of the machine.
+# The changed keys, and the files that re-run for that reason; their dependents follow, and nothing else runs. The
+# report's copy of the recipe re-runs with every change except those of the machine.
 CHANGES = {
     "learning rate of a stage": ({"stages.led.learning_rate": 1e-5}, {"models/led"}),
     "weight of a teacher": ({"stages.led.teachers.0.weight": 2.0}, {"models/led"}),
@@ -546,24 +546,24 @@ CHANGES = {
 
 
 def check(plan, triggered, whole):
-    """Check that exactly this is made again, and what is made from it."""
+    """Check that a plan re-runs exactly these files and their dependents."""
     assert plan.triggered() == triggered
     assert plan.outputs == whole.downstream(triggered) & whole.outputs
 
 
 @pytest.fixture(scope="module")
 def whole(finished):
-    """All jobs of the recipe, to look up what is made from what."""
+    """Plan all jobs of the recipe, to look up which files depend on which."""
     return finished.plan("led_final", "--forceall", config=SHORT)
 
 
-@pytest.mark.parametrize("what", CHANGES)
-def test_a_change_makes_again_what_depends_on_it(finished, whole, what):
-    changes, triggered = CHANGES[what]
+@pytest.mark.parametrize("case", CHANGES)
+def test_a_change_reruns_exactly_its_dependents(finished, whole, case):
+    changes, triggered = CHANGES[case]
     check(finished.plan("led_final", config=changed(SHORT, changes)), triggered | {"report/recipe.json"}, whole)
 
 
-def test_another_depth_of_the_validation_ranks_for_it_alone_and_trains_again(finished):
+def test_another_validation_depth_ranks_for_validation_only_and_trains_again(finished):
     plan = finished.plan("led_final", config=changed(SHORT, {"validation.depth": 500}))
     assert plan.triggered() == {"rankings/bm25.dev.top500.parquet", "report/recipe.json"}
     assert {f"models/{stage}" for stage in TRAINED} <= plan.outputs
@@ -588,11 +588,11 @@ NO_CHANGES = {
 }
 
 
-def test_another_machine_or_a_default_written_out_makes_nothing_again(finished):
+def test_another_machine_or_an_explicit_default_reruns_nothing(finished):
     assert finished.plan("led_final", config=changed(SHORT, NO_CHANGES)).jobs == []
 
 
-def test_a_newer_or_missing_preflight_makes_nothing_again(finished):
+def test_a_newer_or_missing_preflight_reruns_nothing(finished):
     path = finished.folder / RESULTS / "preflight.json"
     content = path.read_bytes()
     path.write_text("another one\n")
@@ -613,20 +613,20 @@ def test_a_validation_by_another_measure_trains_again_and_the_default_does_not(f
     assert plan.counts["train"] == len([s for s in SHORT["stages"].values() if s.get("train", True)])
 
 
-def test_a_validation_on_judged_passages_searches_nothing_for_itself(tmp_path):
+def test_a_validation_on_judged_passages_needs_no_search(tmp_path):
     judged = WorkflowCopy(tmp_path).plan("led_final", config=changed(SHORT, {"validation.system": "qrels"}))
     assert not [file for file in judged.outputs if ".top" in file]
     assert "train" in judged.counts
 
 
-def test_a_training_is_told_to_leave_a_querys_own_passage_out_of_its_validation(clean):
+def test_exclude_query_id_reaches_the_validation_of_a_training(clean):
     config = clean.write_config(changed(SHORT, {"dataset.exclude_query_id": True}))
     command = (f"{RESULTS}/models/den_warmup", "--dry-run", "--printshellcmds", "--configfile", config)
-    said = clean.snakemake(*command).stdout
-    assert '"exclude_query_id": true' in said and "--hits 1001" in said
+    output = clean.snakemake(*command).stdout
+    assert '"exclude_query_id": true' in output and "--hits 1001" in output
 
 
-def test_another_search_backend_makes_the_indexes_again_with_commands_of_its_own(finished):
+def test_another_search_backend_rebuilds_the_indexes_with_its_own_commands(finished):
     node = changed(SHORT, {"search": {"backend": "opensearch"}})
     arguments = ("led_final", "--dry-run", "--printshellcmds", "--configfile", finished.write_config(node))
     answer = finished.snakemake(*arguments)
@@ -638,17 +638,17 @@ def test_another_search_backend_makes_the_indexes_again_with_commands_of_its_own
     assert "--k1 0.82 --b 0.68" in command or "--k1 0.9 --b 0.4" in command
 
 
-def test_a_gate_is_one_more_job_and_makes_nothing_else_again(finished):
+def test_a_gate_adds_one_job_and_reruns_nothing(finished):
     plan = finished.plan("led_final", config=changed(SHORT, {"evaluation.gate": True}))
     assert plan.counts == {"gate": 1, "led_final": 1}
 
 
-def test_a_preflight_that_fails_starts_no_job_and_costs_no_result(tmp_path):
+def test_a_failed_preflight_starts_no_job_and_removes_no_result(tmp_path):
     workflow = WorkflowCopy(tmp_path)
     answer = workflow.run_fake_jobs(SHORT, FAIL_AT="led_pipeline.plan.preflight", status=1)
     assert "Cannot restore" not in answer.stderr, "there was none"
-    made = [path.name for path in (tmp_path / "results").rglob("*") if path.is_file()]
-    assert made in ([], ["recipe.json"])
+    files = [path.name for path in (tmp_path / "results").rglob("*") if path.is_file()]
+    assert files in ([], ["recipe.json"])
     workflow.run_fake_jobs(SHORT)
     more = changed(SHORT, {"stages.led.seed": 7})
     answer = workflow.run_fake_jobs(more, FAIL_AT="led_pipeline.plan.preflight", status=1)
@@ -671,8 +671,8 @@ def test_a_new_stage_makes_its_own_files_and_the_report(finished):
     assert all("extra" in file or file.startswith("report/") for file in plan.outputs)
 
 
-def test_other_shards_make_again_what_is_cut_and_nothing_before(finished):
-    """No result depends on the number of shards, but the files do, and what is made from them follows."""
+def test_another_number_of_shards_reruns_only_sharded_steps_and_their_dependents(finished):
+    """The number of shards changes files but no result; jobs that read these files run again."""
     plan = finished.plan("led_final", config=changed(SHORT, {"dataset.shards": 3}))
     spared = ["source/*", "prepared/*", "index/bm25", "rankings/bm25.*", "*/bm25.*", "pools/bm25_official.*"]
     spared += ["models/ranker", "tokens/*/[!p]*.arrow", "trainsets/*_warmup/drawn.*"]
@@ -694,7 +694,7 @@ def test_a_training_waits_for_the_vectors_of_its_teachers(clean):
     assert not [file for file in job.inputs if "scores" in file]
 
 
-def test_another_title_file_makes_the_passages_again(finished, whole):
+def test_an_edited_title_file_rebuilds_the_passages(finished, whole):
     path = finished.folder / RESULTS / "source" / "titles.tsv"
     content, times = path.read_bytes(), path.stat()
     path.write_text("0\tAnother title\n")
@@ -705,7 +705,7 @@ def test_another_title_file_makes_the_passages_again(finished, whole):
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def test_other_titles_are_fetched_and_make_the_passages_again(finished, whole):
+def test_another_title_file_is_fetched_and_rebuilds_the_passages(finished, whole):
     titles = "titles.tevatron.jsonl.gz"
     plan = finished.plan("led_final", config=changed(SHORT, {"dataset.titles": titles}))
     assert plan.counts["download"] == 1 and f"source/{titles}" in plan.outputs
@@ -714,12 +714,12 @@ def test_other_titles_are_fetched_and_make_the_passages_again(finished, whole):
     }
 
 
-def test_a_mirror_of_ones_own_makes_nothing_again(finished, monkeypatch):
+def test_a_mirror_reruns_nothing(finished, monkeypatch):
     monkeypatch.setenv("LED_MIRROR", "file:/data/msmarco")
     assert finished.plan("led_final", config=SHORT).jobs == []
 
 
-def test_a_raised_version_makes_its_step_again(finished, whole):
+def test_a_raised_version_reruns_its_step(finished, whole):
     path = finished.folder / "src" / "led_pipeline" / "versions.py"
     text = path.read_text()
     path.write_text(text.replace(f'"evaluate": {VERSIONS["evaluate"]}', '"evaluate": 1000'))
@@ -734,14 +734,14 @@ def test_every_rule_has_the_version_of_its_step():
     for path in (ROOT / "workflow" / "rules").glob("*.smk"):
         for block in re.split(r"^ *rule ", path.read_text(), flags=re.M)[1:]:
             rule, _, body = block.partition(":")
-            found = [step for step in VERSIONS if f'version=version("{step}")' in body]
-            assert len(found) == 1 or rule in ("resolved_recipe", "preflight"), f"{path.name}: {rule}"
-            used.update(found)
+            steps = [step for step in VERSIONS if f'version=version("{step}")' in body]
+            assert len(steps) == 1 or rule in ("resolved_recipe", "preflight"), f"{path.name}: {rule}"
+            used.update(steps)
     assert used.keys() == VERSIONS.keys()
 
 
 def test_every_path_in_a_command_is_quoted_and_every_param_names_its_option():
-    """A value alone could be another param's: Snakemake compares the values of all params of a rule as one set."""
+    """Snakemake compares all params of a rule as one set of values, so every value must include its option."""
     for path in (ROOT / "workflow" / "rules").glob("*.smk"):
         commands = re.findall(r"^ *shell:\n((?: *f?\".*\"\n)+)", path.read_text(), flags=re.M)
         assert commands or path.name in ("common.smk", "contents.smk", "start.smk")

@@ -1,4 +1,4 @@
-"""No plan, command, error or file depends on the order of a set, which Python shuffles anew in every process."""
+"""No plan, command, error or file depends on the order of a set, which Python shuffles differently in every process."""
 
 import os
 import subprocess
@@ -13,12 +13,12 @@ pytestmark = pytest.mark.pipeline
 
 SEEDS = ("0", "1", "2")
 TINY = yaml.safe_load((ROOT / "tests" / "pipeline" / "tiny.yaml").read_text())
-# Tokenizers whose names had one folder, or none; in one process the first, in the next the second was taken for both.
+# Names that once mapped to the same folder, or to none, depending on the process.
 TOKENIZERS = {"den_warmup": "models/a", "lex_warmup": "models_a", "ranker": "模型", "led": "./models/a", "led_rt": "模"}
 CONFIG = changed(TINY, {f"stages.{stage}.tokenizer": name for stage, name in TOKENIZERS.items()} | {"validation": None})
 
 
-def test_tokenizers_with_like_names_are_planned_alike_in_every_process_each_with_a_folder(tmp_path):
+def test_similar_tokenizer_names_get_the_same_distinct_folders_in_every_process(tmp_path):
     workflow = WorkflowCopy(tmp_path)
     for name in set(TOKENIZERS.values()):
         (tmp_path / name).mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def test_tokenizers_with_like_names_are_planned_alike_in_every_process_each_with
 CYCLES = """
 from led_pipeline.recipe.load import load_recipe
 dense = {"family": "dense", "init": "x/y"}
-# Two cycles, of which one is told, and a first stage that is in neither.
+# Two cycles, of which the error names one, and a first stage that is in neither.
 negatives = {"x": ["a", "b", "c", "d"], "a": ["b"], "b": ["a"], "c": ["d"], "d": ["c"]}
 stages = {name: dense | {"negatives": others} for name, others in negatives.items()}
 try:

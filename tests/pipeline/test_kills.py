@@ -13,7 +13,7 @@ pytestmark = [
 KILLS = 5
 
 
-def test_the_same_command_goes_on_after_every_kill_and_ends_with_the_same_bits(tmp_path):
+def test_the_same_command_continues_after_every_kill_and_ends_with_the_same_bits(tmp_path):
     kills, faults = campaign(tmp_path, KILLS, "results/tiny/models/lex_warmup")
     assert faults == []
-    assert sum(kills.values()) == KILLS and len({what for _, what in kills}) > 2
+    assert sum(kills.values()) == KILLS and len({victim for _, victim in kills}) > 2

@@ -1,4 +1,4 @@
-"""A checkout, a folder of runs and data whose names a shell or Snakemake would read in ways of their own."""
+"""A checkout, a folder of runs and data with names that are special to a shell or to Snakemake."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ DATA = "da ta/{y}; $(touch executed)'s"
 
 
 @pytest.mark.java
-def test_a_run_comes_to_its_report_whatever_its_folders_are_called(tmp_path):
+def test_a_run_finishes_whatever_its_folders_are_called(tmp_path):
     folder, checkout = tmp_path / RUN, tmp_path / CHECKOUT
     (folder / DATA).mkdir(parents=True)
     checkout.symlink_to(ROOT)
@@ -48,7 +48,7 @@ def test_a_run_comes_to_its_report_whatever_its_folders_are_called(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["br{ace}s", "co:lon"])
-def test_a_checkout_that_snakemake_cannot_be_called_in_is_refused_in_a_sentence(tmp_path, name):
+def test_a_checkout_path_that_snakemake_cannot_use_is_refused(tmp_path, name):
     (tmp_path / name).mkdir()
     answer = WorkflowCopy(tmp_path / name).snakemake("led_final", "--dry-run")
     assert answer.returncode == 1

@@ -1,6 +1,6 @@
-"""The recipes of other systems, run for real to their reports: cut small, on random words, their objectives as written.
+"""Run the recipes of other systems to their reports: small models, random words, the objectives as written.
 
-What a model learns in three steps does not matter here; that every key of a recipe goes together with the others does.
+Three steps teach a model nothing; the tests check that the keys of each recipe work together.
 """
 
 import gzip
@@ -21,9 +21,9 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.java]
 
 PRETRAIN = yaml.safe_load((ROOT / "tests" / "pipeline" / "tiny.yaml").read_text())["stages"]["pretrain"]
 SIZES = {"batch_size": 8, "max_steps": 3, "query_length": 40, "passage_length": 32, "precision": "float32"}
-ON_CPU = ("resources", "validation", "seed")  # top-level keys that a cut recipe has its defaults of
+ON_CPU = ("resources", "validation", "seed")  # top-level keys that a cut recipe leaves at their defaults
 
-# Per recipe, the terms of a stage's objective that make it this system's.
+# For each recipe, the terms of the stages' objectives that are characteristic of the system.
 TERMS = {
     "splade": {
         "splade": {"contrastive", "kl_cross", "flops_passages", "l1_queries", "anti_zero"},
@@ -31,20 +31,20 @@ TERMS = {
     },
     "opensearch-sparse": {"student": {"kl_dense_teacher_sparse_teacher_batch", "flops_passages"}},
     "trove": {"contriever": {"contrastive"}, "graded": {"kl_qrels_batch"}},
-    # The last, since its texts are others: what the first three share is made anew.
+    # Last, since its texts differ: it rebuilds the files that the first three share.
     "openmatch": {"first_round": {"contrastive"}, "second_round": {"contrastive"}, "reranker": {"contrastive"}},
 }
 
 
 def cut(config: dict) -> dict:
-    """Return a recipe with other data, models and sizes; of what a stage learns from and how, nothing is changed."""
-    given = config["dataset"]
-    dataset = {key: given[key] for key in ("titles", "templates", "scores") if key in given}
+    """Return a recipe with other data, models and sizes, but the same objectives and sources of training data."""
+    original = config["dataset"]
+    dataset = {key: original[key] for key in ("titles", "templates", "scores") if key in original}
     dataset |= {"name": "cut", "source": "folder", "folder": "data", "splits": {"train": {}, "dev": {}}}
-    dataset["negatives"] = dict.fromkeys(given.get("negatives", {}), "negatives.tsv")
+    dataset["negatives"] = dict.fromkeys(original.get("negatives", {}), "negatives.tsv")
     stages = {name: small(stage, config["stages"]) for name, stage in config["stages"].items()}
-    kept = {key: value for key, value in config.items() if key not in ON_CPU}
-    return kept | {
+    rest = {key: value for key, value in config.items() if key not in ON_CPU}
+    return rest | {
         "dataset": dataset,
         "tokenizer": "pretrain",
         "mining": {"depth": 10, "hits": 15},
@@ -64,7 +64,7 @@ def small(stage: dict, stages: dict) -> dict:
 
 
 def write_scores(path) -> None:
-    """Write scores of every training query's own passage and of those of the next ones, as SPLADE's file has them."""
+    """Write SPLADE's kind of score file: each training query's own passage and those of the next queries."""
     scores = {query: {query + i: 10.0 - i for i in range(20)} for query in range(200)}
     with gzip.open(path, "wb") as file:
         pickle.dump(scores, file)

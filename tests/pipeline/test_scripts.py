@@ -16,7 +16,7 @@ from workflow_copy import ROOT
 pytestmark = [pytest.mark.pipeline, pytest.mark.java]
 
 PASSAGES, TRAIN, DEV = 60, 20, 10  # of each language
-NAME = "भाषा-语言"  # of the folder that all lies in
+NAME = "भाषा-语言"  # folder of the whole run
 CHANCE = sum(1 / rank for rank in range(1, 11)) / (PASSAGES * len(SCRIPTS))
 RECIPE = {
     "dataset": {
@@ -46,9 +46,9 @@ def results(tmp_path_factory):
     (folder / "data").mkdir(parents=True)
     lines = {name: [] for name in ("collection", "queries.train", "qrels.train", "queries.dev", "qrels.dev")}
     for language, script in SCRIPTS.items():
-        texts, asked = script.collection(PASSAGES, TRAIN + DEV)
+        texts, queries = script.collection(PASSAGES, TRAIN + DEV)
         lines["collection"] += [f"{language}-{i}\t{text}" for i, text in enumerate(texts)]
-        for i, query in enumerate(asked):
+        for i, query in enumerate(queries):
             split = "train" if i < TRAIN else "dev"
             lines[f"queries.{split}"].append(f"{language}-{i}\t{query}")
             lines[f"qrels.{split}"].append(f"{language}-{i}\t0\t{language}-{i}\t1")
@@ -77,16 +77,16 @@ def measured(results, system: str) -> dict[str, float]:
 
 
 def test_every_language_is_ranked_far_better_than_by_chance(results):
-    """Pairs of letters know no articles and plurals: Arabic and Russian are left to analysers of their own."""
+    """Pairs of letters know no articles and plurals: Arabic and Russian need their own analysers."""
     bm25, dense = measured(results, "bm25"), measured(results, "dense")
     assert {language: value for language, value in bm25.items() if value < 0.9}.keys() == {"ar", "ru"}, bm25
     assert {language: value for language, value in dense.items() if value < 50 * CHANCE}.keys() <= {"ar"}, dense
 
 
-def test_run_report_and_logs_hold_the_texts_in_utf_8(results):
+def test_run_report_and_logs_are_in_utf_8(results):
     page = (results / "report" / "index.html").read_text(encoding="utf-8")
-    shown = [s for s in SCRIPTS.values() if any(query in page for query in s.collection(PASSAGES, TRAIN + DEV)[1])]
-    assert len(shown) >= 2 and "\ufffd" not in page
+    languages = [s for s in SCRIPTS.values() if any(query in page for query in s.collection(PASSAGES, TRAIN + DEV)[1])]
+    assert len(languages) >= 2 and "\ufffd" not in page
     assert len((results / "runs" / "bm25.dev.trec").read_text(encoding="utf-8").splitlines()) > 1_000
     vocabulary = json.loads((results / "models" / "pretrain" / "tokenizer.json").read_text(encoding="utf-8"))
     assert {"水", "เมื", "पानी", "школа"} <= vocabulary["model"]["vocab"].keys()

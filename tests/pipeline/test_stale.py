@@ -1,7 +1,7 @@
-"""What a user names is known by its content: what is replaced makes again what depends on it, and no date does.
+"""A user's files are compared by content: a replaced file re-runs its dependents, a new date re-runs nothing.
 
-One recipe with a file or folder of every kind is run by jobs that only pretend; each test replaces one, by something
-that is older than all results, plans, and puts it back.
+Fake jobs run one recipe with a file or folder of every kind; each test replaces one by something older than all
+results, plans, and puts the original back.
 """
 
 import os
@@ -14,7 +14,7 @@ from workflow_copy import ALL_AT_ONCE, Plan, WorkflowCopy
 
 pytestmark = pytest.mark.pipeline
 
-DATA = "da ta/{x}/模 型's"  # a folder that a shell and Snakemake would both read in ways of their own
+DATA = "da ta/{x}/模 型's"  # special to a shell and to Snakemake
 MODELS = ("start", "tower", "words", "other_words", "ranker")
 CONFIG = {
     "dataset": {
@@ -96,13 +96,13 @@ def split(name):
     return {f"prepared/{name}.{suffix}" for suffix in ("queries.parquet", "qrels", "json")}
 
 
-def tokens(workflow, shown):
-    """The token files of a tokenizer, whose folder begins with its name."""
-    (folder,) = (workflow.folder / ROOT / "tokens").glob(f"{shown}+*")
+def tokens(workflow, name):
+    """Return the token files of a tokenizer; their folder begins with its name."""
+    (folder,) = (workflow.folder / ROOT / "tokens").glob(f"{name}+*")
     return {f"tokens/{folder.name}/{path.name}" for path in folder.iterdir()}
 
 
-# What is replaced at the same time, and what is made again for that reason alone; all that is made from it follows.
+# Files that are replaced together, and the outputs that re-run for that reason; their dependents follow.
 REPLACED = {
     "the collection": ([f"{DATA}/collection.tsv"], PASSAGES),
     "titles": ([f"{DATA}/titles.tsv"], PASSAGES),
@@ -123,9 +123,9 @@ REPLACED = {
 }
 
 
-@pytest.mark.parametrize("what", REPLACED)
-def test_what_is_replaced_by_something_older_makes_again_what_depends_on_it(run, what):
-    names, triggered = REPLACED[what]
+@pytest.mark.parametrize("case", REPLACED)
+def test_a_replaced_file_reruns_its_dependents_even_if_it_is_older(run, case):
+    names, triggered = REPLACED[case]
     texts = {run.folder / name: (run.folder / name).read_text() for name in names}
     for path, text in texts.items():
         put(path, f"{text}# other\n")
@@ -136,7 +136,7 @@ def test_what_is_replaced_by_something_older_makes_again_what_depends_on_it(run,
             put(path, text)
 
 
-def test_a_replaced_tokenizer_makes_its_tokens_and_its_models_again_and_no_others(run):
+def test_a_replaced_tokenizer_rebuilds_only_its_tokens_and_models(run):
     for name, models in (("words", {"models/den", "models/lex"}), ("other_words", {"models/taken"})):
         path = run.folder / "models" / name / "tokenizer.json"
         put(path, "others")
@@ -145,7 +145,7 @@ def test_a_replaced_tokenizer_makes_its_tokens_and_its_models_again_and_no_other
         put(path, name)
 
 
-def test_other_dates_a_hidden_file_and_another_spelling_make_nothing_again(run):
+def test_new_dates_hidden_files_and_other_spellings_rerun_nothing(run):
     for path in (*(run.folder / DATA).iterdir(), *(run.folder / "models").rglob("*"), *(run.folder / "own").iterdir()):
         path.touch()
     put(run.folder / "models" / "start" / ".cache" / "note", "of a download")
@@ -166,12 +166,12 @@ def test_other_dates_a_hidden_file_and_another_spelling_make_nothing_again(run):
 REPORT = {f"report/{name}" for name in ("index.html", "table.txt", "metrics.json")}
 
 
-def test_two_names_exchanged_import_again(run):
+def test_exchanging_init_and_tokenizer_imports_again(run):
     exchanged = {"stages.taken.init": "models/other_words", "stages.taken.tokenizer": "models/ranker"}
     assert "models/taken" in run.plan("led_final", config=changed(CONFIG, exchanged)).outputs
 
 
-def test_code_that_was_moved_after_the_training_stops_no_report(run):
+def test_user_code_may_be_moved_after_the_training(run):
     moved = run.folder / "own"
     moved.rename(run.folder / "moved")
     (run.folder / ROOT / "report" / "table.txt").unlink()
@@ -183,7 +183,7 @@ def test_code_that_was_moved_after_the_training_stops_no_report(run):
 
 
 @pytest.mark.parametrize("arguments", [("--dry-run",), ALL_AT_ONCE])
-def test_a_file_that_is_not_there_is_named_without_a_traceback(tmp_path, arguments):
+def test_error_names_a_missing_file_without_a_traceback(tmp_path, arguments):
     workflow = WorkflowCopy(tmp_path)
     dataset = {"name": "own", "source": "folder", "folder": "no {where}", "splits": {"dev": {}}}
     config = workflow.write_config({"dataset": dataset, "stages": {}})

@@ -27,7 +27,7 @@ CHANCE = sum(1 / rank for rank in range(1, 11)) / PASSAGES
 
 
 class Run:
-    """The pipeline in a folder of its own; the code is that of this tree."""
+    """The pipeline in its own folder, with the code of this checkout."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -101,7 +101,7 @@ def run(tmp_path_factory):
     return run
 
 
-def test_every_artefact_is_there_and_nothing_unfinished(run):
+def test_every_artefact_exists_and_nothing_is_unfinished(run):
     expected = run.plan("led_final", "--forceall").outputs
     assert len(expected) > 100
     assert [file for file in sorted(expected) if not (run.results / file).exists()] == []
@@ -114,13 +114,13 @@ def test_a_second_run_has_nothing_to_do(run):
 
 
 def test_every_system_is_better_than_chance_and_bm25_by_far(run):
-    """That a training learns is shown in unit/training/test_train.py: what all stages start from passes this, too."""
+    """The initial model passes this too; unit/training/test_train.py tests that a training learns."""
     measured = {system: run.evaluation(system)["measures"]["MRR@10"] for system in SYSTEMS}
     assert measured["bm25"] > 0.5
     assert all(value > 5 * CHANCE for value in measured.values()), measured
 
 
-def test_the_report_holds_every_system(run):
+def test_the_report_lists_every_system(run):
     table = (run.results / "report" / "table.txt").read_text()
     measured = table[table.index("\nsystem ") :].strip().split("\n\n")[0]
     rows = {name: values for name, *values in map(str.split, measured.splitlines())}
@@ -163,35 +163,35 @@ def vectors(run: Run, stage: str, name: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("stage", "split", "hits"), [("lex_warmup", "dev", 50), ("lex_warmup", "train", 15)])
-def test_the_impact_index_ranks_as_the_exact_products_of_impacts_do(run, stage, split, hits):
+def test_the_impact_index_ranks_by_exact_products_of_impacts(run, stage, split, hits):
     queries, passages = (np.rint(100 * vectors(run, stage, name)) for name in (split, "passages"))
     scores = queries @ passages.T
     ranking = read_ranking(run.results / "rankings" / f"{stage}.{split}.parquet")
     assert len(ranking) == len(queries)
-    for query, found, given in ranking:
+    for query, rows, row_scores in ranking:
         matching = np.flatnonzero(scores[query] > 0)
         best = matching[np.lexsort((matching, -scores[query, matching]))][:hits]
-        np.testing.assert_array_equal(found, best)
-        np.testing.assert_array_equal(given, scores[query, best])
+        np.testing.assert_array_equal(rows, best)
+        np.testing.assert_array_equal(row_scores, scores[query, best])
 
 
 @pytest.mark.parametrize(("stage", "split", "hits"), [("led", "dev", 50), ("den_warmup", "train", 15)])
-def test_faiss_ranks_as_the_exact_products_do(run, stage, split, hits):
+def test_faiss_ranks_by_exact_products(run, stage, split, hits):
     scores = vectors(run, stage, split) @ vectors(run, stage, "passages").T
     ranking = read_ranking(run.results / "rankings" / f"{stage}.{split}.parquet")
     assert len(ranking) == len(scores)
-    for query, found, given in ranking:
-        assert len(set(found)) == hits
-        np.testing.assert_allclose(given, scores[query, found], atol=1e-5)
-        np.testing.assert_allclose(given, np.sort(scores[query])[::-1][:hits], atol=1e-5)
+    for query, rows, row_scores in ranking:
+        assert len(set(rows)) == hits
+        np.testing.assert_allclose(row_scores, scores[query, rows], atol=1e-5)
+        np.testing.assert_allclose(row_scores, np.sort(scores[query])[::-1][:hits], atol=1e-5)
 
 
 @pytest.mark.parametrize("stage", ["led", "led_rt"])
-def test_the_lexicon_teachers_scores_are_the_products_of_its_unquantised_weights(run, stage):
+def test_scores_of_the_lexicon_teacher_are_products_of_unquantised_weights(run, stage):
     queries, passages = (vectors(run, "lex_warmup", name) for name in ("train", "passages"))
     columns, _ = read_arrow(run.results / "trainsets" / stage / "trainset.arrow")
-    for query, drawn, given in zip(columns["query"], columns["passages"], columns["score_lex_warmup"], strict=True):
-        np.testing.assert_allclose(given, passages[drawn] @ queries[query], rtol=1e-5)
+    for query, drawn, stored in zip(columns["query"], columns["passages"], columns["score_lex_warmup"], strict=True):
+        np.testing.assert_allclose(stored, passages[drawn] @ queries[query], rtol=1e-5)
     assert ("score_same_ranker" in columns) == (stage == "led_rt")
 
 
@@ -210,14 +210,14 @@ def test_a_trainset_holds_a_judged_positive_and_then_pooled_negatives(run):
 # --- going on from a finished run
 
 
-def test_a_deleted_artefact_is_made_again_alone_and_the_same(run):
+def test_a_deleted_artefact_is_rebuilt_alone_with_the_same_bytes(run):
     path = run.results / "vectors" / "led" / "passages.1.npy"
     content = path.read_bytes()
     path.unlink()
     answer = run.snakemake(path.relative_to(run.folder), "--cores", "2")
     assert Plan(answer.stderr).counts == {"encode_passages": 1}
     assert path.read_bytes() == content
-    assert run.plan("led_final").jobs == [], "what was made from it is as good as before"
+    assert run.plan("led_final").jobs == [], "its dependents stay valid"
 
 
 def test_a_collection_in_beirs_format_is_prepared_from_a_folder(run):
@@ -251,4 +251,4 @@ def test_a_collection_in_beirs_format_is_prepared_from_a_folder(run):
     assert (results / "prepared" / "test.qrels").read_text().split()[2] in ("p1", "p3")
     assert json.loads((results / "prepared" / "test.json").read_text())["counts"]["queries"] == 1
     pool = read_ranking(results / "pools" / "published.parquet")
-    assert [(query, list(found)) for query, found, _ in pool] == [(0, [0, 3]), (1, [0])], "p1 is judged for q0"
+    assert [(query, list(rows)) for query, rows, _ in pool] == [(0, [0, 3]), (1, [0])], "p1 is judged for q0"

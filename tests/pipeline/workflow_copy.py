@@ -1,4 +1,4 @@
-"""A copy of the workflow in a folder of its own, what Snakemake plans to do in it, and jobs that only pretend."""
+"""A copy of the workflow in its own folder, the plans of Snakemake for it, and fake jobs."""
 
 import os
 import re
@@ -30,7 +30,7 @@ class Job:
 
 
 class Plan:
-    """What a dry run says will be done."""
+    """The jobs that a dry run lists."""
 
     def __init__(self, text: str):
         self.jobs = [_job(block) for block in re.split(r"^(?=(?:local)?rule \w+:$)", text, flags=re.M)[1:]]
@@ -44,15 +44,15 @@ class Plan:
         return {file for job in self.jobs for file in job.outputs}
 
     def triggered(self) -> set[str]:
-        """Return the outputs of the jobs that run for a reason of their own, not because of a job before them."""
+        """Return the outputs of jobs with their own reason to run, without those that only follow an earlier job."""
         return {file for job in self.jobs if not job.reason.startswith(DOWNSTREAM) for file in job.outputs}
 
     def downstream(self, files: Iterable[str]) -> set[str]:
-        """Return some files and all that is made from them."""
-        found = set(files)
-        while more := {f for job in self.jobs if job.inputs & found for f in job.outputs} - found:
-            found |= more
-        return found
+        """Return some files and all their dependents."""
+        reached = set(files)
+        while more := {f for job in self.jobs if job.inputs & reached for f in job.outputs} - reached:
+            reached |= more
+        return reached
 
 
 def _job(block: str) -> Job:
@@ -61,8 +61,8 @@ def _job(block: str) -> Job:
         return match[1] if match else ""
 
     def files(name: str) -> frozenset[str]:
-        listed = filter(None, field(name).split(", "))  # Snakemake adds flags: "preflight.json (update)"
-        return frozenset(re.sub(r"^results/\w+/| \(\w+\)$", "", file) for file in listed)
+        entries = filter(None, field(name).split(", "))  # Snakemake adds flags: "preflight.json (update)"
+        return frozenset(re.sub(r"^results/\w+/| \(\w+\)$", "", file) for file in entries)
 
     rule = re.match(r"(?:local)?rule (\w+):", block)
     return Job(rule[1], files("input"), files("output"), field("reason"))
@@ -88,7 +88,7 @@ class WorkflowCopy:
         return subprocess.run(command, **options, capture_output=True, text=True)
 
     def run_fake_jobs(self, config: dict, *arguments: str, status: int = 0, **environment: str):
-        """Run a config to its end with jobs that only pretend, and check the exit status."""
+        """Run a config to its end with fake jobs, and check the exit status."""
         where = ("--configfile", self.write_config(config))
         answer = self.snakemake("led_final", *ALL_AT_ONCE, *arguments, *where, fake=True, **environment)
         assert answer.returncode == status, answer.stdout + answer.stderr
@@ -113,7 +113,7 @@ class WorkflowCopy:
         return path
 
     def plan(self, *arguments: str | Path, config: dict | None = None) -> Plan:
-        """Return what Snakemake would do for some targets, with the copy's own config unless another one is given."""
+        """Return the plan for some targets; the default config is that of the copy."""
         configured = ["--configfile", self.write_config(config)] if config else []
         answer = self.snakemake(*arguments, "--dry-run", *configured)
         assert answer.returncode == 0, answer.stdout + answer.stderr

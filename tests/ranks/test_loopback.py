@@ -1,4 +1,4 @@
-"""The processes of a job on one machine: where they listen, and what happens to the others when one dies."""
+"""The processes of a job on one machine: they listen on loopback only, and all end when one dies."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ run_main(main)
 
 @pytest.fixture
 def talking(tmp_path, monkeypatch):
-    """Start two ranks on simulated GPUs; return the agent, which the launcher has become, and the ranks' ids."""
+    """Start two ranks on simulated GPUs; return the agent (the launcher's process) and the ranks' ids."""
     (tmp_path / "talk.py").write_text(TALK)
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     (tmp_path / "tmp").mkdir()

@@ -11,13 +11,13 @@ import torch
 
 pytestmark = pytest.mark.ranks
 
-# Of the loss, and of a gradient relative to the largest entry of all gradients.
+# Tolerances of the loss, and of a gradient relative to the largest entry of all gradients.
 TOLERANCE = {"float64": 1e-6, "float32": 1e-4}
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> dict[int, list[dict]]:
-    """Return what each rank found, by the number of ranks."""
+    """Return the records of each rank, by the number of ranks."""
     folder = tmp_path_factory.mktemp("many_ranks")
     tiny.save_dataset(folder, batch_size=4, epochs=1)
     tiny.save_vectors(folder)
@@ -43,32 +43,32 @@ def results(tmp_path_factory) -> dict[int, list[dict]]:
 @pytest.mark.parametrize("dtype", many_ranks.DTYPES)
 @pytest.mark.parametrize(("family", "objective"), many_ranks.CASES)
 @pytest.mark.parametrize("world", [2, 4])
-def test_loss_and_gradients_are_those_of_one_process(results, world, family, objective, dtype):
+def test_loss_and_gradients_equal_one_process(results, world, family, objective, dtype):
     key, tolerance = (dtype, family, objective), TOLERANCE[dtype]
-    (one,), many = [found[key] for found in results[1]], [found[key] for found in results[world]]
-    assert sum(found["terms"]["tokens"] for found in many) == one["terms"]["tokens"]
+    (one,), many = [rank[key] for rank in results[1]], [rank[key] for rank in results[world]]
+    assert sum(record["terms"]["tokens"] for record in many) == one["terms"]["tokens"]
     largest = max(gradient.abs().max().item() for gradient in one["gradients"].values())
     assert largest > 0.01
-    for found in many:
+    for record in many:
         same = {name: value for name, value in one["terms"].items() if name != "tokens"}
-        assert {name: found["terms"][name] for name in same} == pytest.approx(same, rel=tolerance, abs=tolerance)
-        assert found["gradients"].keys() == one["gradients"].keys()
+        assert {name: record["terms"][name] for name in same} == pytest.approx(same, rel=tolerance, abs=tolerance)
+        assert record["gradients"].keys() == one["gradients"].keys()
         for name, gradient in one["gradients"].items():
             torch.testing.assert_close(
-                found["gradients"][name], gradient, rtol=0, atol=tolerance * largest, msg=f"{name} of {key}"
+                record["gradients"][name], gradient, rtol=0, atol=tolerance * largest, msg=f"{name} of {key}"
             )
 
 
-def test_every_objective_has_a_part_in_its_loss(results):
-    for (dtype, family, objective), found in results[1][0].items():
+def test_every_objective_contributes_to_its_loss(results):
+    for (dtype, family, objective), record in results[1][0].items():
         name = objective if objective in ("contrastive", "dual") else f"{objective}_lex"
         name = many_ranks.TERMS.get(objective, name)
-        assert found["terms"][name] > 1e-3, (dtype, family, objective)
-        assert ("flops_passages" in found["terms"]) == (family == "lexicon")
+        assert record["terms"][name] > 1e-3, (dtype, family, objective)
+        assert ("flops_passages" in record["terms"]) == (family == "lexicon")
 
 
 @pytest.mark.parametrize("world", [2, 4])
 def test_weights_are_equal_across_the_ranks_after_every_step(results, world):
     for key, first in results[world][0].items():
         assert len(set(first["digests"])) == many_ranks.STEPS + 1, "every step changes the weights"
-        assert all(found[key]["digests"] == first["digests"] for found in results[world]), key
+        assert all(rank[key]["digests"] == first["digests"] for rank in results[world]), key

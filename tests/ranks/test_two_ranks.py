@@ -1,4 +1,4 @@
-"""Two processes must give what one gives: the same loss, gradients, weights, vectors and scores."""
+"""Two processes must give the same loss, gradients, weights, vectors and scores as one."""
 
 import json
 import os
@@ -23,7 +23,7 @@ TESTS = Path(two_ranks.__file__).parent
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> tuple[Path, Path]:
-    """Return the folders with what one process and two processes made of the same input."""
+    """Return the results of one process and of two processes on the same input."""
     folder = tmp_path_factory.mktemp("two_ranks")
     tiny.save_dataset(folder, batch_size=4, epochs=2)
     tiny.save_store(folder / "one.arrow", folder / "tokenizer", {"text": ["a b c d e f g h i j"]})
@@ -52,15 +52,15 @@ def results(tmp_path_factory) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("name", two_ranks.CASES)
-def test_loss_and_gradients_are_those_of_one_process(results, name):
+def test_loss_and_gradients_equal_one_process(results, name):
     one, *two = (torch.load(results[rank >= 0] / f"{name}.rank{max(rank, 0)}.pt") for rank in (-1, 0, 1))
-    for found in two:
-        assert found["terms"][0] == pytest.approx(one["terms"][0], rel=1e-5, abs=1e-6)
-        for mine, theirs in zip(found["terms"], one["terms"], strict=True):
-            assert mine == pytest.approx(theirs, rel=1e-3)
-        assert set(found["gradients"]) == set(one["gradients"])
+    for record in two:
+        assert record["terms"][0] == pytest.approx(one["terms"][0], rel=1e-5, abs=1e-6)
+        for terms, reference in zip(record["terms"], one["terms"], strict=True):
+            assert terms == pytest.approx(reference, rel=1e-3)
+        assert set(record["gradients"]) == set(one["gradients"])
         for key, gradient in one["gradients"].items():
-            torch.testing.assert_close(found["gradients"][key], gradient, rtol=1e-4, atol=1e-5, msg=key)
+            torch.testing.assert_close(record["gradients"][key], gradient, rtol=1e-4, atol=1e-5, msg=key)
     assert max(gradient.abs().max().item() for gradient in one["gradients"].values()) > 0.01
 
 
@@ -82,7 +82,7 @@ def test_two_resumed_ranks_end_with_the_same_bits_as_two_that_never_stopped(resu
 
 
 @pytest.mark.parametrize("file", ["passages.npy", "one.npy"])
-def test_dense_vectors_are_those_of_one_process(results, file):
+def test_dense_vectors_equal_one_process(results, file):
     one, two = (np.load(folder / file) for folder in results)
     assert one.shape == ({"passages.npy": 30, "one.npy": 1}[file], 16) and one.dtype == np.float16
     np.testing.assert_allclose(two, one, rtol=2e-3, atol=1e-4)
@@ -99,7 +99,7 @@ def test_a_query_is_cut_at_the_length_of_queries(results):
 
 
 @pytest.mark.parametrize("file", ["passages.arrow", "one.arrow"])
-def test_sparse_vectors_are_those_of_one_process(results, file):
+def test_sparse_vectors_equal_one_process(results, file):
     (one, metadata), (two, same) = (read_arrow(folder / file) for folder in results)
     assert metadata == same == {"vocabulary": str(len(tiny.VOCABULARY))}
     np.testing.assert_array_equal(two["terms"].offsets, one["terms"].offsets)
@@ -107,13 +107,13 @@ def test_sparse_vectors_are_those_of_one_process(results, file):
     np.testing.assert_allclose(two["weights"].values, one["weights"].values, rtol=1e-5, atol=1e-6)
 
 
-def test_scores_are_those_of_one_process(results):
+def test_scores_equal_one_process(results):
     one, two = (np.concatenate([np.load(folder / f"scores.{shard}.npy") for shard in (0, 1)]) for folder in results)
     assert len(one) == 2 * 10 * 4
     np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-6)
 
 
-def test_rerankings_are_those_of_one_process(results):
+def test_rerankings_equal_one_process(results):
     one, two = (read_ranking(folder / "reranked.parquet") for folder in results)
     assert one.passages.lengths.tolist() == [5] * 9
     np.testing.assert_array_equal(two.passages.values, one.passages.values)
@@ -121,7 +121,7 @@ def test_rerankings_are_those_of_one_process(results):
     assert all((np.diff(scores) <= 0).all() for _, _, scores in one)
 
 
-def test_no_part_of_a_rank_is_left_behind(results):
+def test_no_partial_file_of_a_rank_is_left(results):
     assert not [path for folder in results for path in folder.glob("*.rank[0-9]") if path.suffix != ".pt"]
 
 
@@ -130,7 +130,7 @@ def test_a_rank_without_queries_to_validate_waits_for_the_other(results):
     assert one == two > 0
 
 
-def test_each_rank_draws_its_dropout_from_a_seed_of_its_own(results):
+def test_each_rank_draws_its_dropout_from_its_own_seed(results):
     seeds = [json.loads((results[1] / f"seed.rank{rank}.json").read_text()) for rank in (0, 1)]
     assert seeds == [42, 43]
 
@@ -138,10 +138,10 @@ def test_each_rank_draws_its_dropout_from_a_seed_of_its_own(results):
 def test_a_whole_training_logs_what_one_process_logs(results):
     one, two = ([json.loads(line) for line in (f / "trained/train.jsonl").read_text().splitlines()] for f in results)
     assert [line["step"] for line in two] == [line["step"] for line in one] == [1, 2, 2, 3, 4, 4, 4]
-    for mine, theirs in zip(two, one, strict=True):
-        if "validation" in mine:
-            assert mine["validation"] == pytest.approx(theirs["validation"])
-            assert 0 < mine["validation"]["MRR@10"] < 1
-        elif "loss" in mine:
-            assert mine["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+    for line, reference in zip(two, one, strict=True):
+        if "validation" in line:
+            assert line["validation"] == pytest.approx(reference["validation"])
+            assert 0 < line["validation"]["MRR@10"] < 1
+        elif "loss" in line:
+            assert line["loss"] == pytest.approx(reference["loss"], rel=1e-4)
     assert two[-1]["best_step"] == one[-1]["best_step"]

@@ -44,7 +44,7 @@ def test_every_row_of_the_gpu_benchmark_is_measured(monkeypatch, capsys):
     assert len(cells) == 18 and not [row for row in cells if "failed" in row[1]]
 
 
-def test_a_row_of_the_gpu_benchmark_that_fails_costs_no_other_and_is_remembered(monkeypatch, capsys):
+def test_a_failing_row_of_the_gpu_benchmark_is_recorded_and_stops_no_other(monkeypatch, capsys):
     monkeypatch.setattr(gpu, "failed", [])
     gpu.attempt("fine", lambda: ["1"])
     gpu.attempt("odd", lambda: [1 / 0])
@@ -66,7 +66,7 @@ def test_peers_are_measured_with_the_same_vectors(monkeypatch, capsys):
 @pytest.mark.parametrize(
     "arguments", [("train", 1, "plain"), ("train", 2, "gradient cache of 32"), ("encode", 3, "dense")]
 )
-def test_memory_is_the_peak_of_a_process(monkeypatch, capsys, arguments):
+def test_memory_is_the_peak_of_the_process(monkeypatch, capsys, arguments):
     run(monkeypatch, memory, *arguments)
     assert int(capsys.readouterr().out.splitlines()[-1]) > 100
 
@@ -124,9 +124,9 @@ def test_a_step_of_ours_and_of_a_peer_take_the_same_batch(monkeypatch, capsys, t
 
 
 def in_this_process(command: str, folder: Path, environment: dict[str, str], grows: Path) -> dict[str, float]:
-    """Run a command of the workflow as `processes.run_measured` does, without a start of Python and its imports."""
+    """Run a command of the workflow like `processes.run_measured`, but in this process, without new imports."""
     words = shlex.split(command.removeprefix("set -euo pipefail; "))
-    # What `led_pipeline.jobs.launch` starts takes the place of its process.
+    # `led_pipeline.jobs.launch` replaces its process by the one that it starts.
     start, end = words.index("--" if "led_pipeline.jobs.launch" in words else "-m") + 1, words.index(">")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -134,7 +134,7 @@ def in_this_process(command: str, folder: Path, environment: dict[str, str], gro
     return dict.fromkeys(("wall_s", "cpu_s", "anonymous", "mapped", "disk_peak"), 1)
 
 
-def test_every_step_but_javas_runs_on_a_synthetic_collection(monkeypatch, capsys, tmp_path):
+def test_every_step_without_java_runs_on_a_synthetic_collection(monkeypatch, capsys, tmp_path):
     plan, planned = scale.planned_commands, []
 
     def once(*arguments):  # one dry run, since the commands are the same for every size

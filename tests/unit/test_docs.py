@@ -41,7 +41,7 @@ def test_every_relative_link_and_anchor_exists(name):
         assert not anchor or anchor in anchors(file), f"{name}: {target}"
 
 
-def test_code_comments_and_messages_name_pages_that_exist():
+def test_pages_mentioned_in_code_comments_and_messages_exist():
     for name in TRACKED:
         if Path(name).suffix in {".py", ".smk", ".yaml", ".toml", ".sh", ".md"} and (ROOT / name).is_file():
             for page in re.findall(r"(?<![\w/.])docs/[\w./-]*\.md\b", (ROOT / name).read_text(encoding="utf-8")):
@@ -68,7 +68,7 @@ def test_the_picture_of_the_rooms_has_every_room_above_what_it_imports():
 
 
 @pytest.mark.parametrize("name", [name for name in TRACKED if name.endswith(".svg")])
-def test_a_picture_needs_nothing_from_elsewhere(name):
+def test_pictures_load_no_other_files(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     assert ElementTree.fromstring(text).find(f"{SVG}title") is not None
     assert "href" not in text and "@import" not in text and "url(http" not in text
@@ -87,7 +87,7 @@ def test_hooks_and_continuous_integration_call_targets_of_the_makefile(name):
         assert yaml.safe_load(text)
 
 
-def test_the_forms_for_issues_have_unique_fields():
+def test_issue_forms_have_unique_fields():
     for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"):
         form = yaml.safe_load(path.read_text(encoding="utf-8"))
         fields = [field["id"] for field in form.get("body", []) if "id" in field]

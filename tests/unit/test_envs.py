@@ -77,7 +77,7 @@ def test_constraints_repeat_every_pin(name):
     assert {package: constraints.get(package) for package in pins(name)} == pins(name)
 
 
-def test_constraints_hold_whatever_the_lists_bring_in_and_nothing_else():
+def test_constraints_pin_exactly_the_packages_of_the_lists():
     names = [package for name in LISTS if name != "gpu.txt" for package in pins(name)]
     required = dependencies(names)
     constraints = pins("constraints.txt").keys()
@@ -108,7 +108,7 @@ def test_every_pin_has_digests_in_one_list():
     assert lists["cpu"] == pins("cpu.txt") and all(name.startswith(CUDA) for name in lists["cuda"] | lists["gpu"])
 
 
-def test_what_tests_need_alone_is_in_a_list_of_its_own():
+def test_packages_for_tests_only_have_their_own_list():
     only_tests = dependencies(list(pins("test.txt"))) - dependencies([*pins("requirements.txt"), *pins("cpu.txt")])
     assert locked("test").keys() == only_tests
 

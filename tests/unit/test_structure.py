@@ -1,4 +1,4 @@
-"""The shape of the source: who may import whom, and how long a module or a function may be."""
+"""The shape of the source: permitted imports, and the length of modules and functions."""
 
 import ast
 import subprocess
@@ -16,8 +16,8 @@ MODULES = {
     if path.name != "__init__.py"
 }
 
-# Room (a folder, or a module beside them) -> the rooms that it may import. None imports, by whatever way, one that
-# imports it.
+# Room (a folder or a module of the root) -> the rooms that it may import. Imports never form a cycle, not even
+# through other rooms.
 MAY_IMPORT = {
     "columns": [],
     "files": [],
@@ -64,14 +64,14 @@ def room(module: str) -> str:
 
 def imports(path: Path) -> set[str]:
     """Return the modules of the package that a file imports, anywhere in it."""
-    found = set()
+    imported = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}:{node.lineno}: a relative import"
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    names = {name.removeprefix("led_pipeline.") for name in found if name.startswith("led_pipeline.")}
+            imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    names = {name.removeprefix("led_pipeline.") for name in imported if name.startswith("led_pipeline.")}
     return names & MODULES.keys()
 
 
@@ -81,25 +81,25 @@ def test_imports_point_one_way(module):
         assert room(name) == room(module) or room(name) in MAY_IMPORT[room(module)], f"{module} imports {name}"
 
 
-def test_no_module_imports_itself_by_way_of_others():
+def test_no_module_imports_itself_through_others():
     TopologicalSorter({module: imports(path) for module, path in MODULES.items()}).prepare()
     TopologicalSorter(MAY_IMPORT).prepare()
 
 
-def test_the_root_has_few_modules_and_every_room_says_what_it_is():
+def test_the_root_has_few_modules_and_every_room_has_a_docstring():
     assert len(list(PACKAGE.glob("*.py"))) <= 7
     for name in {room(module) for module in MODULES if "." in module}:
         text = ast.get_docstring(ast.parse((PACKAGE / name.replace(".", "/") / "__init__.py").read_text()))
         assert text and len(text.splitlines()) <= 4, name
 
 
-def test_the_tests_have_the_rooms_of_the_package():
+def test_the_folders_of_the_tests_mirror_the_package():
     tests = {path.relative_to(TESTS).parent.as_posix().replace("/", ".") for path in TESTS.rglob("test_*.py")} - {""}
     assert tests - {"."} <= MAY_IMPORT.keys()
 
 
 @pytest.mark.parametrize("name", WITHOUT_TORCH)
-def test_what_only_plans_or_counts_does_not_wait_for_torch(name):
+def test_planning_and_counting_do_not_import_torch(name):
     modules = [f"led_pipeline.{module}" for module in MODULES if room(module) == name and module not in WITH_TORCH]
     code = f"import sys, {', '.join(modules)}; print('torch' in sys.modules, 'snakemake' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -113,7 +113,7 @@ WITHOUT_NAMESPACE = ("files", "jobs", "pretrained", "fetch", "search", "cli", "v
 @pytest.mark.parametrize("module", [name for name in MODULES if room(name) in WITHOUT_NAMESPACE])
 def test_only_main_sees_an_argparse_namespace(module):
     tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
-    namespaces = set()  # names of the variables that hold one
+    namespaces = set()  # names of variables that hold a Namespace
     for node in ast.walk(tree):
         if isinstance(node, ast.arg) and node.annotation is not None:
             assert "Namespace" not in ast.unparse(node.annotation), f"{module}:{node.lineno}: a Namespace as parameter"

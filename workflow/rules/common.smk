@@ -1,4 +1,4 @@
-"""What the rules share: the checked recipe, where its files are, and what only Snakemake knows."""
+"""Shared by the rules: the checked recipe, the paths of its files, and functions that need Snakemake."""
 
 import os
 import re
@@ -15,11 +15,12 @@ if odd := [character for character in (os.pathsep, "{", "}") if character in SOU
         f"{workflow.basedir}: the workflow cannot be in a folder with '{odd[0]}' in its path, which PYTHONPATH or Snakemake"
         " reads in a way of its own; move or rename the folder (data and results may have any name)"
     )
-# Jobs find the package in a conda environment, too, which holds only what it depends on. Snakemake takes PYTHONPATH
-# away from such jobs, so it is set inside of them. No job but those in preflight.smk asks a model hub for anything:
-# compute nodes often have no internet. PYTHONUTF8: the locale of a job may know ASCII only (LC_ALL=C), its texts and
-# paths need not. torch looks for compiled code beside Snakemake's own files, not in a folder of /tmp that anybody can make
-# first. First of all, a job's shell becomes one that ends with this Snakemake, which formats the prefix once.
+# The prefix of every job's shell. First, tied.sh makes the shell end together with this Snakemake. PYTHONPATH: jobs in
+# a conda environment, which has only the dependencies, find the package too; Snakemake drops the variable for them, so
+# the prefix sets it. Only the jobs in preflight.smk contact a model hub, since compute nodes often have no internet.
+# PYTHONUTF8: a job's locale may be ASCII only (LC_ALL=C), but its texts and paths need not be. torch caches compiled
+# code beside Snakemake's own files, not in a folder of /tmp that another user could create first. Snakemake formats the
+# prefix once, so braces are doubled.
 TIE = os.path.join(workflow.basedir, "workflow", "scripts", "tied.sh")
 FIRST, TIED = (
     text.replace("{", "{{").replace("}", "}}")
@@ -45,7 +46,7 @@ from led_pipeline.versions import VERSIONS
 
 
 def speaking(function, *values):
-    """What a function returns; what the user gave wrong ends the run with a sentence, not a traceback."""
+    """Call a function; a user's mistake ends the run with an error message, not a traceback."""
     try:
         return function(*values)
     except InputError as error:
@@ -56,7 +57,7 @@ def checked_recipe():
     for path in workflow.configfiles:
         for fault in repeated_keys(Path(path)):
             raise InputError(fault)
-    # The user's code that a finished stage learned with may have been moved since.
+    # User code of a finished stage may have been moved since its training.
     quiet = not workflow.is_main_process
     return load_recipe(config, trained=lambda dataset: trained_in(Layout.of(dataset).root), quiet=quiet)
 
@@ -64,7 +65,7 @@ def checked_recipe():
 RECIPE = speaking(checked_recipe)
 DATASET = RECIPE.dataset
 LAYOUT = Layout.of(DATASET.name)
-# Not for the Snakemakes that a run starts for its jobs.
+# Only in the main process, not in the Snakemakes that a run starts for its jobs.
 RUN = Run(LAYOUT.root) if workflow.is_main_process else None
 ENV = "../../envs/led.yaml"
 # The files that come with the workflow.
@@ -83,7 +84,7 @@ FILES = needs.Files(RECIPE, LAYOUT, HUB, TOKENIZERS)
 
 
 def any_of(names):
-    """A wildcard pattern that matches exactly these names (nothing, where there are none)."""
+    """Return a wildcard pattern that matches exactly these names; without names, it matches nothing."""
     return "|".join(names) or "(?!)"
 
 
@@ -97,25 +98,25 @@ wildcard_constraints:
     model=any_of(map(re.escape, HUB_MODELS)),
 
 
-# What most jobs ask for: `resources: **CPU`. Jobs on GPUs say what they ask for one by one.
+# Resources of most jobs: `resources: **CPU`. Rules that use GPUs list their resources one by one.
 CPU = {"mem_mb": RECIPE.resources.cpu.mem_mb, "runtime": RECIPE.resources.cpu.runtime_min}
 
 
 def version(step):
-    """A step's number. Snakemake compares the values of all params as one set, so the name keeps it from others."""
+    """Return a step's version. Its name comes first, since Snakemake compares all params of a rule as one set."""
     return f"{step} {VERSIONS[step]}"
 
 
 def training(field):
-    """What a training asks for; a stage's own `resources` come before those of all trainings."""
+    """Return a function that gives a resource of a training; a stage's `resources` override those of all trainings."""
     return lambda wildcards: getattr(RECIPE.training(wildcards.stage), field)
 
 
 def across_nodes(several, one=None):
-    """A resource of trainings on several nodes, a function of what they ask for; `one` does it for one node.
+    """Return a resource of trainings: `several` computes it on several nodes, `one` on one node.
 
-    With the resource `mpi` the SLURM executor leaves srun to the command. GPUs are then asked for by node (gres), since
-    SLURM deals a job's total out unevenly, and `tasks` must not become tasks per GPU.
+    With the resource `mpi` the SLURM executor leaves srun to the command. GPUs are then requested per node (gres),
+    since SLURM distributes a job's total unevenly, and `tasks` must not become tasks per GPU.
     """
 
     def resource(wildcards):
@@ -126,5 +127,5 @@ def across_nodes(several, one=None):
 
 
 def gpus_of_a_node(wildcards, resources):
-    """GPUs that a training takes on each node; a function of `resources`, so a change re-runs nothing."""
+    """Return the GPUs per node of a training; it takes `resources`, so that a change re-runs nothing."""
     return option("--gpu", resources.gpu if resources.nodes == 1 else RECIPE.training(wildcards.stage).gpu)

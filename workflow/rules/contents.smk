@@ -1,4 +1,4 @@
-"""Params that re-run a rule where something that the user names was replaced, whatever its date."""
+"""Params that re-run a rule if the content of a user's file or model changes, whatever its date."""
 
 from led_pipeline.data.contents import Contents
 from led_pipeline.fetch.sources import read_source
@@ -8,14 +8,14 @@ CONTENTS = Contents(LAYOUT.contents)
 
 
 def content_of(path):
-    """The bytes of a file of the user's in place of its path and date; its ending may say how to read them."""
+    """Return a digest of a user's file and its suffixes, which may determine how it is read."""
     return CONTENTS.file(path) + "".join(Path(path).suffixes)
 
 
 def content(**parts):
-    """What is in the parts, each a function without arguments.
+    """Return the content of the parts, each a function without arguments.
 
-    It is compared where runs are planned, on the machine that starts them; jobs elsewhere need not read anything.
+    Only the machine that plans a run compares it; jobs on other machines read nothing.
     """
     if workflow.exec_mode != ExecMode.DEFAULT:
         return ""
@@ -26,25 +26,25 @@ def content(**parts):
 
 
 def content_of_files(**names):
-    """`content` of files in the user's folder; others are inputs of the rule, since a rule makes them."""
+    """Return `content` of files in the user's folder; other files are inputs of the rule."""
     users = {name: file for name, file in names.items() if file and DATASET.source == "folder"}
     return content(**{name: lambda file=file: content_of(FILES.source(file)) for name, file in users.items()})
 
 
 def content_of_model(name, without=()):
-    """What a name means: a stage, a model of the hub, or what a local folder holds."""
+    """Return the name of a stage or of a hub model, or a digest of a local folder."""
     if not name or name in RECIPE.stages or name in HUB:
         return name
     return CONTENTS.folder(name, without)
 
 
 def content_of_tokenizer(name):
-    """The same of a tokenizer: weights beside it do not count."""
+    """Return `content_of_model` of a tokenizer, without the weights in its folder."""
     return content_of_model(name, hub.WEIGHTS)
 
 
 def content_of_stage(step):
-    """All that a model is made of besides the outputs of other rules."""
+    """Return a function that gives the content of everything a model depends on, except outputs of other rules."""
     return lambda wildcards: content(
         settings=lambda: RECIPE.settings(step, wildcards.stage, content_of),
         init=lambda: content_of_model(RECIPE.stages[wildcards.stage].init),
@@ -54,6 +54,6 @@ def content_of_stage(step):
 
 
 def published_file(wildcards):
-    """Which published file a name means: by its checksum, or else by where it is; a mirror changes neither."""
+    """Identify a published file by its checksum or else its first URL; a mirror changes neither."""
     entry = speaking(read_source, Path(SOURCES), wildcards.file)
     return arguments.as_json({"published": entry.checksums or entry.url[0], "member": entry.member})

@@ -2,7 +2,7 @@
 
 
 rule run_file:
-    """A ranking as a TREC run, with the published ids and strictly decreasing scores."""
+    """Write a ranking as a TREC run, with the published ids and strictly decreasing scores."""
     input:
         ranking=LAYOUT.ranking("{system}", "{split}"),
         queries=LAYOUT.queries("{split}"),
@@ -26,7 +26,7 @@ rule run_file:
 
 
 rule measure:
-    """Measures of one run, as means over the queries of the qrels and per query; of a lexicon stage FLOPS, too."""
+    """Measure one run, as means over the queries of the qrels and per query; lexicon stages also get FLOPS."""
     input:
         unpack(lambda wildcards: FILES.sparse_vectors(wildcards.system, wildcards.split)),
         run=LAYOUT.run("{system}", "{split}"),

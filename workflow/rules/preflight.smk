@@ -1,11 +1,11 @@
-"""Before the run: whether this machine can do it, and what has to come from a model hub. Both are local rules."""
+"""Before the run: check this machine, and fetch models from a hub. Both are local rules."""
 
 
 rule preflight:
-    """Estimate the recipe and check this machine: a run that cannot end well ends here, in seconds."""
+    """Estimate the recipe and check this machine, so that a run that cannot succeed ends within seconds."""
     output:
-        # A check that fails leaves the file of an earlier one: without it, all that was made since would be made again.
-        # Where there is none, Snakemake would say that it cannot be restored.
+        # `update` keeps the earlier file if the check fails; without it, all dependents would run again. If there is no
+        # earlier file, Snakemake would complain that it cannot restore it.
         update(LAYOUT.preflight) if os.path.exists(LAYOUT.preflight) else LAYOUT.preflight,
     log:
         LAYOUT.log("preflight"),
@@ -14,7 +14,7 @@ rule preflight:
     conda:
         ENV
     params:
-        # What a function makes from `output` does not re-run a rule when it changes.
+        # A function of `output`: changes of its value do not re-run the rule.
         arguments=preflight_arguments,
     shell:
         "HF_HUB_OFFLINE=$HUB_OFFLINE python -m led_pipeline.plan.preflight {params.arguments} --out {output:q}"
@@ -22,7 +22,7 @@ rule preflight:
 
 
 rule fetch_model:
-    """Bring a model or a tokenizer from the hub into the results, from where every later job reads it."""
+    """Fetch a model or a tokenizer from the hub into the results, where all later jobs read it."""
     input:
         ancient(LAYOUT.preflight),
     output:

@@ -5,7 +5,7 @@ import json
 from led_pipeline.files.digests import digest
 from led_pipeline.recipe.settings import Running
 
-# Stages in the order of the config. Facts of a machine and the gate change no result, and so do not re-run the report.
+# Stages in the order of the config. Settings of the machine and the gate change no result, so they are left out.
 RESOLVED_RECIPE = RECIPE.model_dump(
     mode="json",
     exclude={
@@ -18,7 +18,7 @@ RESOLVED_RECIPE = RECIPE.model_dump(
 
 
 rule resolved_recipe:
-    """The recipe as it was used, for the report and for whoever repeats the run."""
+    """Write the resolved recipe, for the report and for repeating the run."""
     output:
         LAYOUT.resolved_recipe,
     log:
@@ -27,7 +27,7 @@ rule resolved_recipe:
     conda:
         ENV
     params:
-        # A function, since Snakemake would take the field names of a template for wildcards.
+        # A function, since Snakemake would read the field names of a template as wildcards.
         recipe=lambda wildcards: json.dumps(RESOLVED_RECIPE),
     script:
         "../scripts/resolved_recipe.py"
@@ -60,7 +60,7 @@ rule report:
 
 
 rule gate:
-    """Stop where a result is below the published one that it reproduces; only if the recipe asks for it."""
+    """Fail if a result is below the published one that it reproduces; only if the recipe enables the gate."""
     input:
         LAYOUT.metrics,
     output:

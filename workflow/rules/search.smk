@@ -137,7 +137,7 @@ rule dense_search:
 if DATASET.shards > 1:
 
     rule join_ranking:
-        """The rankings of the training queries' shards as one."""
+        """Join the rankings of the shards of the training queries."""
         input:
             FILES.train_ranking_parts("{system}"),
         output:

@@ -1,4 +1,4 @@
-"""What a run does before its first job: look at what killed runs have left, and check the machine again."""
+"""Before the first job of a run: remove leftovers of killed runs, and check the machine again."""
 
 import subprocess
 
@@ -6,7 +6,7 @@ from snakemake.settings.types import DeploymentMethod
 
 
 def preflight_arguments(wildcards=None, output=None):
-    """The recipe, where its files are, what jobs run with (local, slurm), and what `--resources gpu=N` leaves to a job."""
+    """Return options: recipe, paths of its files, executor (local, slurm), and the GPU limit of `--resources gpu=N`."""
     limit = getattr(workflow.resource_settings.resources.get("gpu"), "value", None)
     executor = workflow.executor_plugin.name if workflow.executor_plugin else "local"
     options = ["--recipe", RECIPE.model_dump_json(exclude={"defaults"}), "--results", LAYOUT.root]
@@ -15,15 +15,15 @@ def preflight_arguments(wildcards=None, output=None):
 
 
 def begin():
-    """Say what computes the jobs, and remove what killed ones have left; Snakemake holds its lock by now."""
+    """Record the executor, and remove leftovers of killed jobs; Snakemake holds its lock by now."""
     if RUN:
         RUN.started(workflow.executor_plugin.name)
 
 
 def check_again():
-    """The preflight of a run that goes on: the rule made its file long ago, perhaps on another machine."""
+    """Repeat the preflight of a continued run: its rule may have run long ago, or on another machine."""
     in_conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-    # Where jobs have an environment of their own, only the rule can look.
+    # If jobs run in a conda environment, only the rule can check it.
     if in_conda or not os.path.exists(LAYOUT.preflight):
         return
     path = os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))

@@ -1,8 +1,8 @@
-"""Models: made from the collection, trained, or taken over as they are."""
+"""Models: made from the collection, trained, or imported unchanged."""
 
 
 rule pretrain:
-    """Make a vocabulary and a small BERT from the collection, where no model hub is at hand."""
+    """Make a vocabulary and a small BERT from the collection, without a model hub."""
     input:
         LAYOUT.passages,
     output:
@@ -26,7 +26,7 @@ rule pretrain:
 
 
 rule import_model:
-    """Take a published or local model over as a stage, without training it."""
+    """Import a published or local model as a stage, without training it."""
     input:
         init=lambda wildcards: FILES.model_inputs(RECIPE.stages[wildcards.stage].init),
         query_init=lambda wildcards: FILES.model_inputs(needs.query_init_of(RECIPE, wildcards.stage)),
@@ -43,7 +43,7 @@ rule import_model:
     resources:
         **CPU,
     params:
-        # Functions of `output`, so that a path alone re-runs nothing; `content` does.
+        # Functions of `output`, so that a new path re-runs nothing; new content does (`content`).
         init=lambda wildcards, output: arguments.init(FILES, wildcards.stage),
         query_init=lambda wildcards, output: arguments.query_init(FILES, wildcards.stage),
         tokenizer=lambda wildcards, output: option("--tokenizer", FILES.model(RECIPE.tokenizer_of(wildcards.stage))),
@@ -57,7 +57,7 @@ rule import_model:
 
 
 rule train:
-    """Train one stage; a training that was interrupted goes on from its last checkpoint."""
+    """Train one stage; an interrupted training resumes from its last checkpoint."""
     input:
         unpack(lambda wildcards: FILES.validation(wildcards.stage)),
         unpack(lambda wildcards: {f"vectors_of_{name}": v for name, v in FILES.batch_vectors(wildcards.stage).items()}),
@@ -86,7 +86,7 @@ rule train:
         tasks=across_nodes(lambda resources: resources.nodes),
         tasks_per_gpu=across_nodes(lambda resources: 0),
     params:
-        # Functions of `output`, so that a path alone re-runs nothing; `content` does.
+        # Functions of `output`, so that a new path re-runs nothing; new content does (`content`).
         init=lambda wildcards, output: arguments.init(FILES, wildcards.stage),
         query_init=lambda wildcards, output: arguments.query_init(FILES, wildcards.stage),
         tokenizer=lambda wildcards, output: option("--tokenizer", FILES.model(RECIPE.tokenizer_of(wildcards.stage))),
@@ -95,7 +95,7 @@ rule train:
         validation=lambda wildcards: arguments.validation(FILES, wildcards.stage),
         vectors=lambda wildcards: arguments.teacher_vectors(FILES, wildcards.stage),
         checkpoints=lambda wildcards: option("--checkpoints", LAYOUT.checkpoints(wildcards.stage)),
-        # What a function makes from `threads` or `output` does not re-run a rule when it changes.
+        # Functions of `threads` or `output`: changes of their values do not re-run the rule.
         running=lambda wildcards, threads: option("--running", arguments.as_json(RECIPE.running(wildcards.stage))),
         gpu=gpus_of_a_node,
         version=version("train"),

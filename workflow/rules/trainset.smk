@@ -1,8 +1,8 @@
-"""What a stage trains on: pools of negatives, drawn examples, teachers' scores."""
+"""Training data of a stage: pools of negatives, drawn examples, teachers' scores."""
 
 
 rule pool:
-    """What one system ranked best for each training query, without the judged passages."""
+    """Keep the best passages of one system for each training query, without the judged ones."""
     input:
         ranking=LAYOUT.ranking("{system}", "train"),
         queries=LAYOUT.queries("train"),
@@ -32,7 +32,7 @@ rule pool:
 
 
 rule store_scores:
-    """A score file as a ranking of the training queries, to take negatives from and to learn from."""
+    """Convert a score file to a ranking of the training queries, for negatives and for teachers."""
     input:
         file=lambda wildcards: FILES.source_inputs(DATASET.scores[wildcards.system].file),
         queries=LAYOUT.queries("train"),
@@ -58,7 +58,7 @@ rule store_scores:
 
 
 rule published_pool:
-    """Negatives that somebody published for the training queries, or `qrels`: the judged passages with their grades."""
+    """Make a pool of published negatives, or for `qrels` of the judged passages with their grades."""
     input:
         negatives=lambda wildcards: (
             [] if wildcards.system == QRELS else FILES.source_inputs(DATASET.negatives[wildcards.system])
@@ -124,7 +124,7 @@ rule draw:
 
 
 rule score_with_vectors:
-    """A retriever's scores of the drawn passages, from the vectors that mining has made already."""
+    """Score the drawn passages with a retriever, from the vectors of its mining."""
     input:
         pairs=LAYOUT.drawn("{stage}"),
         queries=lambda wildcards: FILES.query_vectors(wildcards.system, "train"),
@@ -148,7 +148,7 @@ rule score_with_vectors:
 
 
 rule score_with_ranker:
-    """A ranker's scores of the drawn passages: one inference pass over exactly the pairs of the trainset."""
+    """Score the drawn passages with a ranker: one inference pass over the pairs of the trainset."""
     input:
         model=LAYOUT.model("{system}"),
         pairs=LAYOUT.drawn("{stage}"),
@@ -178,7 +178,7 @@ rule score_with_ranker:
 
 
 rule score_with_stored:
-    """The scores that a file has of the drawn passages, or the grades of the judgements."""
+    """Look up the scores of the drawn passages in a score file, or their grades in the qrels."""
     input:
         pairs=LAYOUT.drawn("{stage}"),
         ranking=lambda wildcards: FILES.stored_scores(wildcards.system),
@@ -203,7 +203,7 @@ rule score_with_stored:
 
 
 rule trainset:
-    """Join the drawn examples and the teachers' scores: all that the stage trains on."""
+    """Join the drawn examples and the teachers' scores."""
     input:
         unpack(lambda wildcards: FILES.score_columns(wildcards.stage)),
         drawn=LAYOUT.drawn("{stage}"),

@@ -1,6 +1,7 @@
-# The first words of every job's shell (shell.prefix in common.smk): . tied.sh PYTHON SNAKEMAKE
-# The shell starts itself again, in the same process, as one that ends with the process SNAKEMAKE: from the command that
-# it got or, where that was too long for a command, from the script that it runs. Its Python programs end with it.
+# Every job's shell starts with this file (shell.prefix in common.smk): . tied.sh PYTHON SNAKEMAKE
+# The shell restarts itself in the same process, now tied to the process SNAKEMAKE: it ends when that one ends. It
+# restarts from its command or, if Snakemake wrote a long command to a script, from the script. Its Python programs end
+# with it.
 if [ -n "${BASH_VERSION-}" ]; then
   led_tie=${BASH_SOURCE[0]%/workflow/scripts/*}/src/led_pipeline/jobs/processes.py led_python=$1
   if [ "${LED_PARENT-}" != $$ ]; then
@@ -8,5 +9,5 @@ if [ -n "${BASH_VERSION-}" ]; then
   fi
   python() { "$led_python" -I -S "$led_tie" "$BASHPID" python "$@"; }
 fi
-# SLURM sends SIGTERM to every process of a job, and a training then keeps a checkpoint: its shell must not end before it.
+# SLURM sends SIGTERM to every process of a job; the shell must wait while a training saves its checkpoint.
 trap : TERM

@@ -117,7 +117,7 @@ def test_a_window_moves_through_one_order_and_wraps():
     assert window(10, 4, 0, seed=3, query=9).tolist() != drawn[0]
 
 
-def test_a_window_goes_round_where_candidates_are_few():
+def test_a_window_wraps_around_few_candidates():
     first, second = (window(3, 4, epoch, seed=3, query=8).tolist() for epoch in (0, 1))
     assert set(first) == {0, 1, 2} and first[3] == first[0] and second[0] == first[1]
 
@@ -152,7 +152,7 @@ def test_one_random_positive_of_each_query_is_taken_in_every_epoch(tmp_path, poo
 
 
 @pytest.mark.parametrize("at_once", [16_384, 1])
-def test_grades_and_score_files_say_what_is_positive(tmp_path, monkeypatch, at_once):
+def test_grades_and_score_files_determine_the_positives(tmp_path, monkeypatch, at_once):
     """By the command: q0's p3 is judged too low, its p6 scores high enough, and p6 is no negative then."""
     monkeypatch.setattr(module, "QUERIES", at_once)
     monkeypatch.chdir(tmp_path)

@@ -69,7 +69,7 @@ def published(source: Path) -> set[str]:
     return {path.name for path in source.parent.joinpath("prepared").glob("*")}
 
 
-def test_passages_stand_in_file_order_with_their_provenance(source, passages):
+def test_passages_keep_the_file_order_and_have_provenance(source, passages):
     rows, record = passages("--skip")
     assert rows == [
         {"id": "p1", "title": "", "text": "one"},
@@ -92,7 +92,7 @@ def test_titles_are_joined_by_id_in_any_order(source, passages, order):
     assert [Path(entry["path"]).name for entry in record["inputs"]] == ["collection.tsv", "titles.tsv"]
 
 
-def test_passages_that_say_the_same_have_one_number(source, passages):
+def test_passages_with_the_same_text_share_a_number(source, passages):
     (source / "collection.tsv").write_text("p1\tone  two\np2\tone two \np3\tOne two\np4\tone two\n")
     (source / "titles.tsv").write_text("p4\tone\n")
     passages("--titles", source / "titles.tsv")
@@ -184,7 +184,7 @@ def test_a_beir_corpus_brings_its_titles(source, passages):
         passages("--titles", source / "titles.tsv", form="beir", name="corpus.jsonl")
 
 
-def test_a_split_keeps_the_judged_queries_in_file_order_and_tells_what_it_leaves_out(split, capsys):
+def test_a_split_keeps_judged_queries_in_file_order_and_counts_the_others(split, capsys):
     queries, qrels, record = split("--skip")
     assert queries == [("q2", "second"), ("q3", "third"), ("q4", "fourth")]
     assert qrels == "q2\t0\tp3\t0\nq2\t0\tp1\t2\nq3\t0\tp2\t0\nq4\t0\tp1\t1\n"
@@ -253,7 +253,7 @@ def test_the_queries_of_a_split_have_defects_too(source, split):
     assert published(source) == before
 
 
-def test_a_split_of_which_nothing_is_left_is_an_error(source, split):
+def test_an_empty_split_is_an_error(source, split):
     before = published(source)
     (source / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\n")
     with pytest.raises(InputError, match=r"qrels\.tsv: no query of .*queries\.tsv is left"):
@@ -299,7 +299,7 @@ def test_passages_of_many_batches_keep_their_order_and_are_found_in_every_row_gr
     assert tables.rows_of(table, set()) == {}
 
 
-def test_a_bad_line_is_one_sentence_on_stderr_and_exit_status_2(source, monkeypatch, capsys):
+def test_a_bad_line_is_one_error_on_stderr_and_exit_status_2(source, monkeypatch, capsys):
     (source / "c.tsv").write_text("p1\n")
     path, words = source / "c.tsv", "passages --format msmarco --out x --provenance y --collection"
     monkeypatch.chdir(source)
@@ -312,7 +312,7 @@ def test_a_bad_line_is_one_sentence_on_stderr_and_exit_status_2(source, monkeypa
 TWICE = "It\u00e2\u0080\u0099s the caf\u00c3\u00a9"  # "It's the café" with a curly apostrophe, read as Latin-1
 
 
-def test_text_that_was_encoded_twice_is_repaired_and_counted_where_asked(source, passages):
+def test_text_that_was_encoded_twice_is_repaired_and_counted_on_request(source, passages):
     (source / "collection.tsv").write_text(f"p1\t{TWICE} in Zürich\np2\tplain\np3\tZürich &amp; “quotes” ﬁne\n")
     (source / "titles.tsv").write_text(f"p1\t{TWICE}\n")
     rows, record = passages("--titles", source / "titles.tsv", "--repair-encoding")
@@ -323,14 +323,14 @@ def test_text_that_was_encoded_twice_is_repaired_and_counted_where_asked(source,
     assert record["repair_encoding"].startswith("ftfy ")
 
 
-def test_text_that_was_encoded_twice_stays_unless_asked(source, passages):
+def test_text_that_was_encoded_twice_stays_by_default(source, passages):
     (source / "collection.tsv").write_text(f"p1\t{TWICE}\n")
     rows, record = passages()
     assert rows[0]["text"] == TWICE
     assert "passages_repaired" not in record["counts"] and record["repair_encoding"] is None
 
 
-def test_queries_are_repaired_and_counted_where_asked(source, split):
+def test_queries_are_repaired_and_counted_on_request(source, split):
     (source / "queries.tsv").write_text(f"q2\t{TWICE}\nq3\tplain\nq4\tZürich\n")
     queries, _, record = split("--repair-encoding")
     assert dict(queries) == {"q2": "It’s the café", "q3": "plain", "q4": "Zürich"}
@@ -339,7 +339,7 @@ def test_queries_are_repaired_and_counted_where_asked(source, split):
     assert dict(queries)["q2"] == TWICE and "queries_repaired" not in record["counts"]
 
 
-def test_the_title_file_stands_in_the_provenance_by_name_and_hash(source, passages):
+def test_the_provenance_has_name_and_hash_of_the_title_file(source, passages):
     (source / "variant.tsv").write_text("p1\tA title\n")
     _, record = passages("--titles", source / "variant.tsv")
     sha256 = hashlib.sha256(b"p1\tA title\n").hexdigest()

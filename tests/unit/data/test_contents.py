@@ -1,4 +1,4 @@
-"""Contents: a file is known by what is in it, whatever its date, and is read again only when it may have changed."""
+"""Contents: files are compared by content, not by date, and are read again only if they may have changed."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from led_pipeline.files.reading import read_json
 
 @pytest.fixture
 def reads(monkeypatch):
-    """The paths whose bytes are read."""
+    """Record the paths whose bytes are read."""
     paths, real = [], module._digest
     monkeypatch.setattr(module, "_digest", lambda path: (paths.append(str(path)), real(path))[1])
     return paths
@@ -22,7 +22,7 @@ def reads(monkeypatch):
 
 @pytest.fixture
 def settled(monkeypatch):
-    """Files of this test are old enough for their dates to be trusted."""
+    """Make the files of this test old enough for their dates to be trusted."""
     monkeypatch.setattr(module, "SETTLED_NS", -1)
 
 
@@ -30,7 +30,7 @@ def sha(text):
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def test_a_file_is_read_once_and_known_in_the_next_run(tmp_path, reads, settled):
+def test_a_file_is_read_once_and_remembered_in_the_next_run(tmp_path, reads, settled):
     path, notes = tmp_path / "collection.tsv", tmp_path / "provenance" / "contents.json"
     path.write_text("1\ttext\n")
     for _ in range(3):
@@ -38,7 +38,7 @@ def test_a_file_is_read_once_and_known_in_the_next_run(tmp_path, reads, settled)
     assert reads == [str(path)]
 
 
-def test_a_file_of_the_same_size_and_date_or_an_older_one_is_another(tmp_path, reads, settled):
+def test_a_replaced_file_is_noticed_despite_an_equal_or_older_date(tmp_path, reads, settled):
     path, notes = tmp_path / "collection.tsv", tmp_path / "contents.json"
     path.write_text("old")
     times = path.stat()
@@ -72,7 +72,7 @@ def test_a_file_that_has_just_changed_is_read_again_next_time(tmp_path, reads):
     assert len(reads) == 2
 
 
-def test_a_file_that_is_gone_is_as_it_was_and_one_that_never_was_is_named(tmp_path):
+def test_a_deleted_file_keeps_its_digest_and_an_unknown_one_is_an_error(tmp_path):
     path, notes = tmp_path / "own.py", tmp_path / "contents.json"
     path.write_text("def f(): ...")
     before = Contents(notes).file(path)
@@ -82,14 +82,14 @@ def test_a_file_that_is_gone_is_as_it_was_and_one_that_never_was_is_named(tmp_pa
         Contents(notes).file(tmp_path / "never.tsv")
 
 
-def test_what_is_no_regular_file_is_not_read(tmp_path):
+def test_only_regular_files_are_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path, "/dev/zero"):
         with pytest.raises(InputError, match="no regular file"):
             Contents(tmp_path / "contents.json").file(path)
 
 
-def test_a_member_of_an_archive_is_itself_not_the_archive(tmp_path, settled):
+def test_an_archive_member_has_its_own_digest(tmp_path, settled):
     path, notes = tmp_path / "beir.zip", tmp_path / "contents.json"
 
     def write(**members):
@@ -128,7 +128,7 @@ def test_a_folder_changes_with_any_file_by_name_or_content_and_not_with_a_hidden
     assert len({before[0], weights, whole()}) == 3
 
 
-def test_a_folder_that_is_gone_is_as_it_was(tmp_path):
+def test_a_deleted_folder_keeps_its_digest(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").touch()
     contents = Contents(tmp_path / "contents.json")

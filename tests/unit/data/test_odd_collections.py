@@ -1,4 +1,4 @@
-"""Collections as they are: an archive in BEIR's packaging whose queries are passages and whose qrels are too many."""
+"""Real collections: a BEIR archive whose queries are passages and whose qrels name missing texts."""
 
 import json
 import sys
@@ -54,7 +54,7 @@ def prepare(folder, *skip: str, form="beir", name="test", more=()) -> dict:
     return json.loads((folder / f"{name}.json").read_text())
 
 
-def test_judgements_of_missing_texts_are_named_or_skipped_and_counted(arguana):
+def test_judgements_of_missing_texts_are_errors_or_skipped_and_counted(arguana):
     with pytest.raises(InputError, match=r"test\.tsv:4: passage 'test-lost-con02b' is judged.*qrel_without_passage"):
         prepare(arguana)
     record = prepare(arguana, "qrel_without_passage", "qrel_without_query")
@@ -73,7 +73,7 @@ def ranked(folder, order: list[list[int]]):
 
 
 @pytest.mark.parametrize(("exclude", "mrr"), [(False, (1 / 2 + 1 / 3) / 2), (True, (1 + 1 / 2) / 2)])
-def test_a_querys_own_passage_is_no_result(arguana, exclude, mrr):
+def test_a_querys_own_passage_is_left_out_of_its_results(arguana, exclude, mrr):
     prepare(arguana, "qrel_without_passage", "qrel_without_query")
     ranking = ranked(arguana, [[0, 1, 2], [0, 2, 3]])  # rows of NAMES; query 0 is passage 0, query 1 is passage 2
     ids = PassageIds.read(arguana / "p.parquet", np.arange(4, dtype=np.int32))
@@ -85,7 +85,7 @@ def test_a_querys_own_passage_is_no_result(arguana, exclude, mrr):
 
 
 @pytest.mark.parametrize(("option", "expected"), [([], [[0, 2], [0, 2]]), (["--drop-same-id"], [[2], [0]])])
-def test_a_querys_own_passage_is_no_negative(arguana, option, expected):
+def test_a_querys_own_passage_is_left_out_of_its_negatives(arguana, option, expected):
     prepare(arguana, "qrel_without_passage", "qrel_without_query")
     ranked(arguana, [[0, 1, 2], [0, 2, 3]])
     files = ("--ranking", "r.parquet", "--queries", "test.parquet", "--passages", "p.parquet", "--qrels", "test.qrels")
@@ -105,7 +105,7 @@ def test_samples_of_a_split_are_disjoint_and_the_rest_is_kept():
     assert sample(names[::-1], 10, seed=3) == dev != sample(names, 10, seed=4)
 
 
-def test_the_commands_hold_the_sample_out_of_the_split_it_is_taken_of(arguana):
+def test_the_commands_remove_a_sample_from_its_source_split(arguana):
     skip = "qrel_without_passage", "qrel_without_query"
     prepare(arguana, *skip, name="dev", more=("--positive", "--limit", "1", "--seed", "5"))
     record = prepare(arguana, *skip, name="train", more=("--positive", "--held-out", "1", "--seed", "5"))

@@ -1,4 +1,4 @@
-"""Texts that are not what their reader takes them for: headers, quotes, other encodings, ids that only look alike."""
+"""Misleading texts: headers, quotes, other encodings, ids that only look alike."""
 
 import bz2
 import gzip
@@ -64,7 +64,7 @@ OTHERS += ["a\tb", "acid\tdocument", "paid\tcontent", "id\ta text of words"]
 
 
 @pytest.mark.parametrize("line", NAMES + FIRST + OTHERS)
-def test_a_line_of_column_names_is_a_header_and_no_other(line):
+def test_only_a_line_of_column_names_is_a_header(line):
     columns = line.split("\t")
     assert is_header(columns, 1) is (line not in OTHERS)
     assert is_header(columns, 2) is (line in NAMES)  # where files were joined, only what nothing else can be
@@ -84,7 +84,7 @@ def test_a_header_never_becomes_a_passage_a_query_or_a_title(tmp_path, passages,
 
 
 @pytest.mark.parametrize("header", ["qid\tpid\tscore", "query_id\tpositive\tnegative\tmargin"])
-def test_a_header_of_a_score_file_is_named(tmp_path, header):
+def test_error_names_the_header_of_a_score_file(tmp_path, header):
     columns = header.count("\t") - 1
     (tmp_path / "s.tsv").write_text(f"{header}\nq1" + "".join(f"\tp{i}" for i in range(columns)) + "\t1.5\n")
     with pytest.raises(InputError, match=r"s\.tsv:1: the line reads .*names of columns, expected"):
@@ -106,18 +106,18 @@ def test_a_header_of_a_score_file_is_named(tmp_path, header):
         ("1", '""', False),
     ],
 )
-def test_quotes_of_csv_are_told_from_those_of_a_text(identifier, text, expected):
+def test_quotes_of_csv_are_distinguished_from_quotes_in_a_text(identifier, text, expected):
     assert is_quoted(identifier, text) is expected
 
 
-def test_quoted_lines_are_read_as_they_are_and_said(tmp_path, passages, capsys):
+def test_quoted_lines_are_read_literally_with_a_note(tmp_path, passages, capsys):
     rows, record = passages('p1\t"a ""quoted"" word"\np2\t"own"\n')
     assert rows == [("p1", '"a ""quoted"" word"'), ("p2", '"own"')]
     assert record["noted"] == {str(tmp_path / "c.tsv"): {"quoted_field": 1}}
     assert 'c.tsv: 1 line(s) quoted as CSV ("" for ")' in capsys.readouterr().out
 
 
-def test_a_quoted_text_with_a_line_break_is_named_as_such(passages):
+def test_error_explains_a_quoted_text_with_a_line_break(passages):
     with pytest.raises(InputError, match=r"c\.tsv:2: 1 column\(s\).*; line 1 opens a quote, write a text without"):
         passages('p1\t"first line\nsecond line"\n')
 
@@ -136,12 +136,12 @@ def test_a_quoted_text_with_a_line_break_is_named_as_such(passages):
         ("utf-32-be", "UTF-32BE"),
     ],
 )
-def test_other_encodings_are_named_with_what_converts_it(passages, encoding, name):
+def test_error_names_another_encoding_and_how_to_convert_it(passages, encoding, name):
     with pytest.raises(InputError, match=rf"c\.tsv: {name} text, expected UTF-8.*`iconv -f {name} -t UTF-8 c\.tsv"):
         passages("p1\tone\np2\tzwei für Ärzte\n".encode(encoding), "bad_utf8")
 
 
-def test_packed_data_under_a_plain_name_is_named_with_what_to_do(passages):
+def test_error_says_how_to_name_or_unpack_compressed_data(passages):
     packed = {
         "bzip2": bz2.compress(b"p1\tone\n"),
         "xz": lzma.compress(b"p1\tone\n"),
@@ -156,7 +156,7 @@ def test_packed_data_under_a_plain_name_is_named_with_what_to_do(passages):
     assert passages("PAR1\tone\nBZh\ttwo\n")[0] == [("PAR1", "one"), ("BZh", "two")]
 
 
-def test_a_byte_order_mark_where_files_were_joined_is_dropped_and_said(tmp_path, split):
+def test_a_byte_order_mark_inside_a_file_is_dropped_with_a_note(tmp_path, split):
     qrels, record = split("p1\tone\n\ufeffp2\ttwo\n", "q1 0 p1 1\n\ufeffq2 0 p2 1\n")
     assert qrels == "q1\t0\tp1\t1\nq2\t0\tp2\t1\n"
     assert record["noted"] == {str(tmp_path / "r.tsv"): {"byte_order_mark": 1}}
@@ -184,12 +184,12 @@ def test_a_byte_order_mark_where_files_were_joined_is_dropped_and_said(tmp_path,
         ("p2", "p1", "passage 'p1' is judged but not in the collection, expected its text there"),
     ],
 )
-def test_an_id_that_only_looks_like_another_is_spelled(split, passage, judged, message):
+def test_error_spells_out_ids_that_look_alike(split, passage, judged, message):
     with pytest.raises(InputError, match=message):
         split(f"{passage}\tone\n", f"q1 0 {judged} 1\n")
 
 
-def test_an_id_of_a_query_is_spelled_too_and_noted_where_it_is_skipped(tmp_path, split):
+def test_look_alike_ids_of_queries_are_spelled_out_and_noted_if_skipped(tmp_path, split):
     texts, qrels = "p1\tone\n", "q\u0301 0 p1 1\nq1\ufeff 0 p1 1\nq2 0 p1 1\n"
     with pytest.raises(
         InputError, match=r"query 'q1\\ufeff' \(U\+0071 U\+0031 U\+FEFF\) is judged but not among the queries, where"
@@ -199,7 +199,7 @@ def test_an_id_of_a_query_is_spelled_too_and_noted_where_it_is_skipped(tmp_path,
     assert record["noted"] == {str(tmp_path / "r.tsv"): {"look_alike": 1}}
 
 
-def test_queries_of_a_file_that_are_none_of_ours_are_counted(tmp_path, capsys):
+def test_unknown_queries_of_a_file_are_counted(tmp_path, capsys):
     write_strings(tmp_path / "p.parquet", [{"id": ["p"]}], ["id"])
     write_strings(tmp_path / "q.parquet", [{"id": ["1", "q2"]}], ["id"])
     (tmp_path / "n.tsv").write_text("1\tp\n1.0\tp\nq3\tp\nq3\tp\nQ2\tp\n")
@@ -209,7 +209,7 @@ def test_queries_of_a_file_that_are_none_of_ours_are_counted(tmp_path, capsys):
     assert note in capsys.readouterr().out
 
 
-def test_an_id_of_a_published_negative_is_spelled_too(tmp_path):
+def test_look_alike_ids_of_published_negatives_are_spelled_out(tmp_path):
     write_strings(tmp_path / "p.parquet", [{"id": ["e\u0301"]}], ["id"])
     write_strings(tmp_path / "q.parquet", [{"id": ["q1"]}], ["id"])
     (tmp_path / "n.tsv").write_text("q1\t\u00e9\n")
@@ -219,7 +219,7 @@ def test_an_id_of_a_published_negative_is_spelled_too(tmp_path):
         list(pools.published(tmp_path / "n.tsv", tmp_path / "q.parquet", tmp_path / "p.parquet", tmp_path))
 
 
-def test_ids_are_compared_by_what_is_seen_of_them():
+def test_ids_look_alike_if_their_visible_characters_agree():
     others = ["x", "A\u00adB", "ﬁn", "straße", "\uff30\uff11"]  # a soft hyphen, a ligature, full width
     pairs = {"ab": "A\u00adB", "FIN": "ﬁn", "strasse": "straße", "p1": "\uff30\uff11"}
     assert look_alikes(["ab", "FIN", "strasse", "p1", "y"], others) == pairs
@@ -244,12 +244,12 @@ def test_titles_of_another_collection_are_an_error(passages):
 
 
 @pytest.mark.parametrize("text", ["", " \u00a0", "\x00", "\x01\x02", "\u200b", "\u00ad\ufeff", "\u2028\x85\t"])
-def test_a_text_of_what_is_not_seen_is_blank(text):
+def test_a_text_of_invisible_characters_is_blank(text):
     assert is_blank(text) and not is_blank(f"{text}.")
 
 
 @pytest.mark.parametrize("text", ["?", "\u0e01", "क़", "\U0001f600", "\ufffd"])
-def test_a_text_with_anything_to_see_is_not(text):
+def test_a_text_with_a_visible_character_is_not_blank(text):
     assert not is_blank(text)
 
 
@@ -261,7 +261,7 @@ def test_a_passage_of_control_characters_is_an_empty_text(tmp_path, passages):
     assert record["skipped"] == {str(tmp_path / "c.tsv"): {"empty_text": 2}}
 
 
-def test_a_template_that_leaves_nothing_is_an_empty_text(tmp_path, passages):
+def test_a_template_without_visible_output_is_an_empty_text(tmp_path, passages):
     template = Template("{title}", "empty")
     with pytest.raises(
         InputError, match=r"c\.tsv:2: the text of 'p2' is empty, expected some text after dataset\.templ"

@@ -1,4 +1,4 @@
-"""The order of an epoch's examples: no batch holds a query twice where that is possible."""
+"""The order of an epoch's examples: no batch holds a query twice if that can be avoided."""
 
 from collections import Counter
 
@@ -47,7 +47,7 @@ def test_a_plain_shuffle_would_repeat_queries_and_the_repeats_are_counted():
 
 
 @pytest.mark.parametrize(("counts", "size", "least"), [([9] + [1] * 7, 4, 4), ([5], 4, 2), ([3, 1], 64, 1)])
-def test_where_a_query_has_more_examples_than_there_are_batches_some_hold_it_twice(counts, size, least):
+def test_a_query_with_more_examples_than_batches_repeats_in_some_batches(counts, size, least):
     queries = np.repeat(np.arange(len(counts)), counts)
     order = shuffled(queries, size, np.random.default_rng(1))
     assert sorted(order.tolist()) == list(range(len(queries)))
@@ -60,7 +60,7 @@ def test_queries_with_one_example_each_are_shuffled():
 
 
 def test_every_example_comes_to_every_place_of_an_epoch():
-    """The share of two queries' examples in one batch is that of a shuffle of the others."""
+    """Two queries' examples share a batch as often as in a plain shuffle."""
     queries, random = np.repeat(np.arange(12), 2), np.random.default_rng(4)
     first, together = Counter(), 0
     for _ in range(3_000):

@@ -49,7 +49,7 @@ def test_the_depth_counts_what_is_left():
     assert unjudged(np.array([9, 3, 5, 7, 1]), {9, 5}, 2).tolist() == [1, 3]
 
 
-def test_without_judgements_all_stay():
+def test_without_judgements_every_passage_stays():
     assert unjudged(np.array([4, 2]), (), 5).tolist() == [0, 1]
 
 
@@ -84,7 +84,7 @@ def test_published_negatives_come_in_row_order_with_falling_scores(dataset, monk
     assert rankings == [(1, [3, 0], [0.0, -1.0]), (4, [7, 2], [0.0, -1.0])]
 
 
-def test_a_published_passage_that_is_not_in_the_collection_is_named(dataset):
+def test_error_names_a_published_passage_outside_the_collection(dataset):
     (dataset / "negatives.tsv").write_text("q1\tp1,p2\nq4\tp7,p10\nq5\tp1\n")
     queries, passages = dataset / "queries.parquet", dataset / "passages.parquet"
     with pytest.raises(InputError, match=r"negatives\.tsv: passage 'p10' of query 'q4' is not in"):
@@ -115,7 +115,7 @@ def test_the_command_makes_the_same_pool_of_a_ranking_and_of_published_lists(dat
 
 
 @pytest.mark.parametrize("kind", ["ranking", "published"])
-def test_copies_of_a_positive_are_no_candidates_and_are_counted(dataset, monkeypatch, kind):
+def test_copies_of_a_positive_are_left_out_of_the_pool_and_counted(dataset, monkeypatch, kind):
     """Query q0 judges p3 relevant and p9 not, q2 both; p5 and p1 copy p3, p7 copies p9, and p2 copies p4."""
     texts = ["a", "x y", "c", "x  y", "c", "x y", "d", "z", "e", "z"]
     tiny.save_passages(dataset / "passages.parquet", 10, texts)

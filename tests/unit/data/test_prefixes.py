@@ -85,8 +85,8 @@ def test_a_prefix_that_leaves_no_room_is_refused(folder):
         stores(folder, (6, 16))
 
 
-def test_a_training_reads_its_prefixes_and_leaves_them_with_the_model(tmp_path, monkeypatch):
-    """What the training's own stores give, and what the next stage or encode reads in led.json."""
+def test_a_training_reads_its_prefixes_and_saves_them_with_the_model(tmp_path, monkeypatch):
+    """The stores of the training have the prefixes, and led.json keeps them for the next stage and for encode."""
     tiny.save_dataset(tmp_path)
     stores = []
     monkeypatch.setattr(train, "with_prefixes", lambda *args: stores.append(with_prefixes(*args)) or stores[-1])

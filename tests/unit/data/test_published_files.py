@@ -1,4 +1,4 @@
-"""Every published file that a shipped recipe reads, made up small with its known oddities, through all preparation.
+"""Small imitations of every published file that a shipped recipe reads, with its known oddities, through preparation.
 
 docs/reference/downloads.md lists the oddities of each file.
 """
@@ -90,7 +90,7 @@ def made_up() -> dict[str, bytes]:
 
 
 def archive(members: dict[str, bytes]) -> bytes:
-    """A tar.gz as macOS writes it: ./ before each name, and before each file one of its attributes."""
+    """Return a tar.gz as macOS writes it: ./ before each name, and a file of attributes before each file."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for name, body in members.items():
@@ -124,7 +124,7 @@ def source(tmp_path_factory) -> Path:
 
 
 def prepare(recipe: Recipe, source: Path, out: Path) -> dict[str, dict]:
-    """Prepare what a recipe's dataset names, as its rules do, and return the provenances."""
+    """Prepare a recipe's dataset like the rules do, and return the provenances."""
     dataset, passages = recipe.dataset, out / "passages.parquet"
     shared = (dataset.format, dataset.skip)
     texts = {name: getattr(dataset.templates, name) for name in ("passage", "query")}
@@ -174,7 +174,7 @@ def test_a_shipped_recipe_is_prepared_from_ms_marcos_files_as_they_are(source, t
     assert not any(each["skipped"] for each in record.values())
 
 
-def test_tevatrons_titles_are_those_of_rocketqa(source, tmp_path):
+def test_tevatrons_titles_equal_rocketqas(source, tmp_path):
     recipe = load_recipe(changed(RECIPES["config.yaml"], {"dataset.titles": "titles.tevatron.jsonl.gz"}))
     record = prepare(recipe, source, tmp_path)["passages"]["counts"]
     assert (record["titles_of_a_dash"], record["titles_without_passage"], record["passages_without_title"]) == (1, 0, 4)
@@ -249,7 +249,7 @@ def test_the_beir_recipe_is_prepared_from_beirs_files_as_they_are(beir, tmp_path
 
 
 @pytest.mark.parametrize("kind", ["empty_text", "qrel_without_passage"])
-def test_what_the_beir_recipe_skips_stops_another_one(beir, tmp_path, kind):
+def test_defects_that_the_beir_recipe_skips_are_errors_elsewhere(beir, tmp_path, kind):
     dataset = {
         **RECIPES["recipes/beir.yaml"]["dataset"],
         "skip": [k for k in ("empty_text", "qrel_without_passage") if k != kind],
@@ -258,7 +258,7 @@ def test_what_the_beir_recipe_skips_stops_another_one(beir, tmp_path, kind):
         prepare(load_recipe(RECIPES["recipes/beir.yaml"] | {"dataset": dataset}), beir, tmp_path)
 
 
-def test_a_set_of_sets_is_read_from_its_one_archive(tmp_path):
+def test_one_of_several_datasets_in_an_archive_is_read(tmp_path):
     """CQADupStack's archive holds twelve datasets, a folder each."""
     with zipfile.ZipFile(tmp_path / "cqadupstack.zip", "w") as packed:
         for name in ("android", "english"):

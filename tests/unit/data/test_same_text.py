@@ -1,4 +1,4 @@
-"""Which passages say the same, and which negatives of a batch are positives: compared with plain loops."""
+"""Passages with the same text, and positives among the negatives of a batch, against plain loops."""
 
 import numpy as np
 import pytest
@@ -8,14 +8,14 @@ from led_pipeline.data.same_text import contents, first_rows, positives_elsewher
 from led_pipeline.data.tables import Ragged
 
 
-def test_texts_are_the_same_up_to_white_space_and_only_up_to_that():
+def test_only_white_space_is_ignored_when_texts_are_compared():
     same = contents(["A title", " A\ttitle\n"], ["some  text ", "some\u00a0text"])
     assert same[0] == same[1]
     pairs = [("", "a b"), ("a", "b"), ("", "A b"), ("", "a b."), ("", "ab"), ("a b", "")]
     assert len(set(contents(*zip(*pairs, strict=True)))) == len(pairs), "a title is no part of the text"
 
 
-def test_a_number_of_a_text_is_the_same_on_every_machine():
+def test_the_number_of_a_text_is_the_same_on_every_machine():
     assert contents(["t"], ["x"]) == [-5532535695614986032]  # what b2sum -l 64 prints of "t\nx", read little-endian
 
 
@@ -27,7 +27,7 @@ def test_a_copy_has_the_first_row_with_its_text(tmp_path):
 
 
 def by_hand(texts: list[list[int]], positives: list[list[int]]) -> list[list[bool]]:
-    """Look at every query and every passage of the batch, one by one."""
+    """Find the positives in a batch by a loop over all queries and passages."""
     passages = [(row, place, text) for row, group in enumerate(texts) for place, text in enumerate(group)]
     return [
         [text in texts_of_query and not (row == query and place == 0) for row, place, text in passages]
@@ -36,7 +36,7 @@ def by_hand(texts: list[list[int]], positives: list[list[int]]) -> list[list[boo
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_positives_elsewhere_in_a_batch_are_those_of_a_plain_loop(seed):
+def test_positives_elsewhere_in_a_batch_equal_a_plain_loop(seed):
     random = np.random.default_rng(seed)
     queries, count = random.integers(1, 7), random.integers(1, 5)
     texts = random.integers(0, 12, (queries, count))
@@ -46,7 +46,7 @@ def test_positives_elsewhere_in_a_batch_are_those_of_a_plain_loop(seed):
     assert not mask[np.arange(queries), np.arange(queries) * count].any()
 
 
-def test_two_lists_are_told_apart_by_what_is_read_of_them(tmp_path):
+def test_two_lists_differ_only_if_their_cut_texts_do(tmp_path):
     tiny.save_tokenizer(tmp_path / "tokenizer")
     texts = ["a b c", "A b  c", "a b d", "a b", "a b c e"]
     columns = {"title": [""] * len(texts), "text": texts}

@@ -73,7 +73,7 @@ def test_a_trainsets_scores_are_looked_up_in_its_order(folder, shards):
 
 
 def test_a_positive_without_a_score_takes_the_highest_of_its_query(folder, capsys):
-    """Also one that is not among the drawn passages."""
+    """The highest score may belong to a passage that was not drawn."""
     drawn(folder, (0, [6, 9, 5]), (2, [7, 1, 0]), (2, [4, 1, 0]))
     assert scores_of(folder, of_ranking(folder / "cross.parquet")) == [2.0, -1.5, 0.5, 8.0, 3.0, 3.0, 8.0, 3.0, 3.0]
     assert "2 positives without a score got their query's highest" in capsys.readouterr().out
@@ -86,14 +86,14 @@ def test_a_negative_without_a_score_is_refused_with_advice(folder, example):
         scores_of(folder, of_ranking(folder / "cross.parquet"))
 
 
-def test_labels_are_the_grades_and_0_where_nobody_judged(folder):
+def test_labels_are_grades_and_0_for_unjudged_passages(folder):
     drawn(folder, (0, [6, 3, 9]), (2, [4, 6, 3]), (1, [6, 3, 4]))
     lookup = of_qrels(folder / "train.qrels", folder / "q.parquet", folder / "p.parquet")
     assert scores_of(folder, lookup, "train.qrels") == [3, 1, 0, 2, 0, 0, 0, 0, 0]
 
 
-def test_only_scored_negatives_are_drawn_where_that_is_asked_for(folder):
-    """The whole way by the commands: a pool with unscored passages, a trainset, and its scores."""
+def test_only_scored_draws_scored_negatives_only(folder):
+    """Run the commands: a pool with unscored passages, a trainset, and its scores."""
     pool = {"q0": {"p1": 5, "p5": 4, "p2": 3, "p9": 2}, "q2": {"p8": 1}}
     (folder / "pool.json").write_text(json.dumps(pool))
     command(folder, scores, "store", file="pool.json", queries="q.parquet", passages="p.parquet", out="pool.parquet")
@@ -111,7 +111,7 @@ def test_only_scored_negatives_are_drawn_where_that_is_asked_for(folder):
 
 
 def test_gpls_pairs_are_negatives_and_a_teacher_of_their_margins(folder):
-    """The whole way by the commands: scores, a pool, a trainset, and the loss of a student with the same margins."""
+    """Run the commands: scores, a pool, a trainset, and the loss of a student with the same margins."""
     pairs = "q2\tp4\tp1\t5.0\nq0\tp3\tp5\t1.5\nq2\tp4\tp0\t-2.0\nq0\tp6\tp5\t4.5\nq0\tp3\tp9\t3.5\n"
     (folder / "gpl.tsv").write_text(pairs)
     files = {"queries": "q.parquet", "passages": "p.parquet"}

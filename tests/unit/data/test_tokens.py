@@ -187,7 +187,7 @@ def test_ids_are_16_bits_wide_up_to_65536_entries(tmp_path, size, dtype):
     assert store.texts([0], 8).ids.tolist() == [2, 5, size - 1, 3]
 
 
-def test_a_tokenizer_without_special_tokens_is_named_with_what_it_lacks(tmp_path):
+def test_error_names_the_special_tokens_that_a_tokenizer_lacks(tmp_path):
     backend = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "a": 2}, unk_token="[UNK]"))
     plain = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]")
     plain.save_pretrained(tmp_path / "plain")

@@ -65,7 +65,7 @@ def test_every_candidate_is_drawn_equally_often():
 
 
 def test_entries_are_drawn_and_not_passages():
-    """A passage that is twice in the list can be drawn twice, and is drawn more often."""
+    """A passage that occurs twice in the list can be drawn twice, and is drawn more often."""
     random = np.random.default_rng(0)
     entries = np.array([8, 8, 1, 2])
     draws = [entries[draw(len(entries), 2, random)].tolist() for _ in range(3_000)]
@@ -111,7 +111,7 @@ def test_deduplication_keeps_the_first_occurrence(two_pools):
     assert by_query(Candidates(two_pools[::-1], 10, deduplicate=True).read(0, 3)) == [[3, 6, 1, 2, 4], [5], [7, 8]]
 
 
-def test_how_many_queries_are_read_at_once_changes_no_trainset(tmp_path, monkeypatch):
+def test_the_number_of_queries_read_at_once_changes_no_trainset(tmp_path, monkeypatch):
     drawn(tmp_path / "all.arrow")
     monkeypatch.setattr(candidates_module, "QUERIES", 1)
     monkeypatch.setattr(tables, "RANKING_GROUP", 2)
@@ -210,7 +210,7 @@ def test_the_manifest_counts_the_positives_among_the_negatives_of_the_batches(tm
     assert (manifest["batch_size"], manifest["batches_with_a_query_twice"]) == (3, 0)
 
 
-def test_a_batch_that_no_epoch_fills_holds_the_epoch_and_says_so(tmp_path, capsys):
+def test_a_batch_larger_than_an_epoch_holds_the_epoch_with_a_note(tmp_path, capsys):
     drawn(tmp_path / "t.arrow", batch_size=64)
     manifest = read_json(tmp_path / "t.json")
     assert (manifest["batch_size"], manifest["queries_in_batches"], manifest["epochs"]) == (5, 10, 2)
@@ -335,7 +335,7 @@ def test_positives_have_some_grade_or_their_querys_highest(tmp_path, from_grade,
     assert [tuple(pair) for pair in pairs.tolist()] == expected
 
 
-def test_a_copy_of_a_positive_is_no_candidate_from_the_judgements_either(tmp_path, monkeypatch):
+def test_copies_of_a_positive_are_left_out_of_judged_candidates_too(tmp_path, monkeypatch):
     """Grades 3, 2 and 0 for p1, p2 and p3 of q0, for which only the highest is positive; p3 and p6 copy p1."""
     monkeypatch.chdir(tmp_path)
     tiny.save_passages("p.parquet", 10, ["a", "same", "b", " same", "c", "d", "same"])
@@ -400,7 +400,7 @@ def test_the_commands_draw_and_join(two_pools, tmp_path, monkeypatch):
         ("{", r"--settings: "),
     ],
 )
-def test_settings_that_a_step_cannot_use_are_sentences(monkeypatch, text, sentence):
+def test_settings_that_a_step_cannot_use_are_short_errors(monkeypatch, text, sentence):
     inputs = [part for name in ("queries", "passages", "qrels", "pools", "out") for part in (f"--{name}", "x")]
     monkeypatch.setattr(sys, "argv", ["trainset", "draw", *inputs, "--settings", text])
     with pytest.raises(InputError, match=sentence):

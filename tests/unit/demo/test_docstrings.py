@@ -197,7 +197,7 @@ def test_only_a_sentence_with_enough_other_words_after_it_is_kept(query, passage
     assert defect(query, passage) == reason
 
 
-def test_a_query_stands_once_and_the_public_name_keeps_it():
+def test_a_repeated_query_is_kept_once_for_the_public_name():
     dropped = Counter()
     pairs = [pair("a._b.c", passage="one " * 20), pair("a.b.c.d", "SORT the given  list of numbers")]
     assert distinct(pairs, dropped) == [pairs[1]]
@@ -213,7 +213,7 @@ def test_a_passage_that_repeats_half_of_an_earlier_one_is_dropped():
     assert dropped == {"same or similar rest": 2}
 
 
-def test_a_name_stands_once():
+def test_a_repeated_name_is_kept_once():
     dropped = Counter()
     assert len(distinct([pair("a"), pair("a", "Another question", "word " * 12)], dropped)) == 1
     assert dropped == {"name occurs twice": 1}
@@ -240,7 +240,7 @@ def test_removing_a_pair_that_was_not_drawn_changes_nothing():
     assert sample([p for p in pairs if p != left], 20, 5, seed=1) == (drawn, dev)
 
 
-def test_asking_for_more_than_there_is_says_how_many_there_are(roots, tmp_path):
+def test_drawing_too_many_pairs_is_an_error_with_the_available_number(roots, tmp_path):
     with pytest.raises(InputError, match="--passages 5: only 4 docstrings are usable"):
         build(roots, passages=5, dev_queries=1, seed=0, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

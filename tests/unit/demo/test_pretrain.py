@@ -83,7 +83,7 @@ def test_one_text_in_two_codings_has_one_spelling():
     "text", ["中文句子没有标点", "ประเทศไทยมีเมืองหลวงชื่อกรุงเทพ", "ភាសាខ្មែរគ្មានដកឃ្លា", "မြန်မာဘာသာ", "かぎをさがしている"]
 )
 def test_long_text_without_blanks_keeps_all_its_letters(text):
-    """Also marks stay with their letters, wherever a long run is cut."""
+    """Marks stay with their letters wherever a long run of text is cut."""
     tokenizer = train_tokenizer([text * 60, text], 300)
     for count in (1, 7, 60):
         pieces = tokenizer.tokenize(text * count)
@@ -121,7 +121,7 @@ def test_passages_that_do_not_differ_are_an_error():
 
 
 def test_few_different_passages_have_no_vectors_of_noise():
-    """Two dimensions are there to be found; the others must not give a vector to what no passage holds."""
+    """The texts have two dimensions; the others must not give vectors to tokens that no passage holds."""
     few = ["apple pear", "iron zinc", "flute drum"] * 30
     tokenizer = train_tokenizer(few, 300)
     counts = count_matrix(tokenizer, iter(few), len(tokenizer))
@@ -134,13 +134,13 @@ def test_few_different_passages_have_no_vectors_of_noise():
 
 
 def test_the_vocabulary_is_the_same_every_time():
-    """The trainer's own order is not: it differs from call to call."""
+    """The order of the trainer itself differs from call to call."""
     first, *others = (train_tokenizer(iter(texts()), 80).get_vocab() for _ in range(4))
     assert len(first) == 80 and [first[token] for token in SPECIAL] == [0, 1, 2, 3, 4]
     assert all(other == first for other in others)
 
 
-def test_special_tokens_stand_around_texts_and_pairs():
+def test_special_tokens_surround_texts_and_pairs():
     tokenizer = train_tokenizer(iter(["ab ba"] * 20), 300)
     pair = tokenizer("ab", "ba", return_token_type_ids=True)
     assert tokenizer.decode(pair["input_ids"]) == "[CLS] ab [SEP] ba [SEP]"
@@ -148,7 +148,7 @@ def test_special_tokens_stand_around_texts_and_pairs():
     assert tokenizer.decode(tokenizer("ab")["input_ids"]) == "[CLS] ab [SEP]"
 
 
-def test_other_libraries_tell_the_texts_of_a_pair_apart_as_our_rankers_do(pretrained):
+def test_other_libraries_separate_the_texts_of_a_pair_as_our_rankers_do(pretrained):
     pair = AutoTokenizer.from_pretrained(pretrained)("the pear", "the plum of iron")
     assert pair["token_type_ids"] == [0] * 4 + [1] * 5
 
@@ -161,7 +161,7 @@ def test_counts_are_those_of_each_text():
     assert counts.sum() == 4
 
 
-def test_words_of_a_topic_lie_together_and_rare_ones_are_longer():
+def test_words_of_a_topic_have_similar_vectors_and_rare_ones_longer_vectors():
     tokenizer = train_tokenizer(iter(texts()), 300)
     vectors = lsa_embeddings(count_matrix(tokenizer, iter(texts()), len(tokenizer)), 3, seed=0)
     norms = np.linalg.norm(vectors, axis=1)

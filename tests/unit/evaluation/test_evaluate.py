@@ -86,7 +86,7 @@ def test_a_query_judged_below_the_cut_counts_0_and_keeps_its_ndcg():
     assert (means["MRR@10"], means["recall@50"], means["hit@50"], means["nDCG@10"]) == (0.5, 0.5, 0.5, 1.0)
 
 
-def test_a_tie_is_broken_by_passage_id_highest_first():
+def test_ties_are_broken_by_passage_id_highest_first():
     assert values(["a", "b"], {"b": 1}, scores=[1.0, 1.0])["MRR@10"] == 1.0
     assert values(["a", "b"], {"a": 1}, scores=[1.0, 1.0])["MRR@10"] == 0.5
     assert values(["9", "10"], {"10": 1}, scores=[1.0, 1.0])["MRR@10"] == 0.5  # ids are strings: "9" is above "10"
@@ -197,7 +197,7 @@ def test_many_queries_are_exchanged_in_several_blocks():
     assert test.p_randomisation == pytest.approx(2 * stats.norm.sf(abs(z)), abs=0.05) and test.p_randomisation > 0.15
 
 
-def test_of_one_query_nothing_is_known():
+def test_one_query_gives_no_significance():
     test = compare(table([0.5]), table([0.25]), "MRR@10")
     assert (test.p_randomisation, test.p_t, test.wins) == (1.0, None, 1)
 
@@ -284,6 +284,6 @@ def test_evaluation_and_report_do_not_import_torch():
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
-def test_a_ranking_of_100_passages_tells_no_recall_at_1000():
+def test_measures_are_limited_to_the_depth_of_the_ranking():
     assert within(100) == ["MRR@10", "nDCG@10", "recall@50", "recall@100", "hit@50", "hit@100"]
     assert within(1000) == list(MEASURES)

@@ -36,7 +36,7 @@ def test_a_result_within_its_tolerance_or_above_passes():
     ]
 
 
-def test_a_result_below_is_named_with_measure_expected_value_and_tolerance():
+def test_a_result_below_fails_with_measure_expected_value_and_tolerance():
     with pytest.raises(InputError) as error:
         check(metrics([row("led", 39.6), row("lex", 37.0)], led=0.3900, lex=0.37))
     text = str(error.value)

@@ -44,7 +44,7 @@ def test_flops_are_the_mean_number_of_terms_that_pairs_share(tmp_path, monkeypat
     assert sparsity(files[0], files[1:]) == pytest.approx(expected)
 
 
-def test_without_queries_nothing_is_said(tmp_path):
+def test_sparsity_without_queries_is_none(tmp_path):
     empty, one = save(tmp_path / "q.arrow", []), save(tmp_path / "p.arrow", [[1]])
     assert set(sparsity(empty, [one]).values()) == {None}
 

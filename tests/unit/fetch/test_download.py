@@ -174,7 +174,7 @@ def test_a_mirror_that_is_no_url_is_an_error_that_names_the_variable(places, tmp
 
 
 @pytest.mark.parametrize("url", ["ftp://localhost/q.tsv", "localhost/q.tsv", "https://"])
-def test_a_url_that_cannot_work_is_named_and_not_tried_again(places, tmp_path, url):
+def test_error_names_an_invalid_url_without_another_attempt(places, tmp_path, url):
     with pytest.raises(InputError, match=f"\n  {url}: (Invalid|Missing)"):
         obtain(entry(QRELS, url), replace(places, patience=Patience()), tmp_path / "out")
 
@@ -208,7 +208,7 @@ def test_progress_shows_the_bytes_the_rate_and_the_time_left():
 
 
 @pytest.mark.parametrize("member", [None, "data/one"])
-def test_a_file_put_there_by_hand_is_used_without_the_network(server, places, tmp_path, member):
+def test_a_file_placed_by_hand_is_used_without_the_network(server, places, tmp_path, member):
     body = tar_gz(one=b"first") if member else QRELS
     (tmp_path / "archives").mkdir()
     (tmp_path / "archives" / "by-hand").write_bytes(body)
@@ -217,7 +217,7 @@ def test_a_file_put_there_by_hand_is_used_without_the_network(server, places, tm
     assert server.requested_paths == []
 
 
-def test_a_wrong_file_put_there_by_hand_is_named_and_kept(server, places, tmp_path):
+def test_a_wrong_file_placed_by_hand_is_an_error_and_kept(server, places, tmp_path):
     places.archives.mkdir()
     (places.archives / "q.tsv").write_bytes(b"half of it")
     with pytest.raises(InputError, match=r"q\.tsv: expected 29 bytes, got 10; delete it"):
@@ -226,7 +226,7 @@ def test_a_wrong_file_put_there_by_hand_is_named_and_kept(server, places, tmp_pa
     assert visible(tmp_path) == ["q.tsv"]
 
 
-def test_a_missing_member_is_named_with_what_the_archive_holds(tmp_path):
+def test_error_lists_the_archives_members_if_one_is_missing(tmp_path):
     (tmp_path / "all.tar.gz").write_bytes(tar_gz(one=b"first", two=b"second"))
     with pytest.raises(InputError, match=r"expected a file 'data/three' inside, found \./data/one, \./data/two"):
         extract(tmp_path / "all.tar.gz", "data/three", tmp_path / "out")

@@ -58,7 +58,7 @@ def test_a_model_is_copied_with_its_commit_and_loads_without_a_network(model, tm
     torch.testing.assert_close(fetched.state_dict(), original.state_dict(), rtol=0, atol=0)
 
 
-def test_a_tokenizer_comes_without_weights_and_a_pytorch_file_does_where_there_is_no_other(model, tmp_path):
+def test_a_tokenizer_is_fetched_without_weights_and_a_pytorch_file_only_if_no_other_exists(model, tmp_path):
     old = tmp_path / "old"
     old.mkdir()
     for path in model.iterdir():
@@ -105,7 +105,7 @@ def test_the_cache_of_an_earlier_download_is_enough(model, tmp_path):
         ("not a name", "neither a local folder nor a possible hub id"),
     ],
 )
-def test_a_refusal_of_the_hub_is_one_sentence_with_key_and_id(model, tmp_path, name, expected):
+def test_a_refusal_of_the_hub_is_one_error_with_key_and_id(model, tmp_path, name, expected):
     (tmp_path / "empty").mkdir()
     models = {NAME: model, "org/gated": model, "org/empty": tmp_path / "empty"}
     with serve(models, gated={"org/gated"}) as endpoint:
@@ -117,7 +117,7 @@ def test_a_refusal_of_the_hub_is_one_sentence_with_key_and_id(model, tmp_path, n
     assert not (tmp_path / "out").exists()
 
 
-def test_without_a_network_and_a_cache_the_command_that_fills_it_is_named(tmp_path):
+def test_without_network_and_cache_the_error_gives_the_command_that_fills_it(tmp_path):
     for settings, reason in (({}, "Connection refused"), ({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set")):
         answer = fetch(tmp_path / "out", "--weights", home=tmp_path, endpoint=GONE, **settings)
         assert answer.returncode == 2
@@ -139,11 +139,11 @@ def test_names_that_are_neither_stages_nor_folders_come_from_the_hub(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["/models/x", "./x", "../x", "~/x", "a/b/c"])
-def test_a_path_is_no_hub_id_even_if_it_does_not_exist(name):
+def test_a_missing_path_is_not_taken_for_a_hub_id(name):
     assert hub.is_local(name)
 
 
-def test_ids_that_differ_have_folders_that_differ():
+def test_different_ids_have_different_folders():
     names = ["a/b", "a-b", "a_b", "a/b@main", "a/b@v1", "b"]
     assert len({hub.slug(name) for name in names}) == len(names)
     assert not any("/" in hub.slug(name) for name in names)

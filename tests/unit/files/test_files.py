@@ -55,7 +55,7 @@ def on_a_small_disk(body, tmp_path):
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(writer, tmp_path):
+def test_a_full_disk_is_one_error_and_leaves_no_file(writer, tmp_path):
     answer = on_a_small_disk(WRITERS[writer], tmp_path)
     assert answer.returncode == 2, answer.stderr
     assert answer.stdout == "", "what was written is removed"
@@ -63,14 +63,14 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(writer, tmp_path):
     assert "needed and 1.0 MB were free" in answer.stderr and "make room on that disk" in answer.stderr
 
 
-def test_a_full_disk_is_one_sentence_where_a_library_writes_in_place(tmp_path):
+def test_a_full_disk_is_one_error_if_a_library_writes_in_place(tmp_path):
     answer = on_a_small_disk("with naming_a_full_disk(path): save_file({'x': big}, path)", tmp_path)
     assert answer.returncode == 2, answer.stderr
     assert answer.stderr.startswith(f"error: {tmp_path}/out: more than 1.0 MB are needed and 1.0 MB were free")
     assert answer.stderr.count("\n") == 1 and "make room on that disk" in answer.stderr
 
 
-def test_a_limit_on_the_size_of_files_is_one_sentence_too(tmp_path):
+def test_a_limit_on_the_size_of_files_is_one_error_too(tmp_path):
     program = PROGRAM.format(body=WRITERS["text"])
     answer = subprocess.run(
         ["sh", "-c", f'ulimit -f 1000; {sys.executable} -c "$1" {tmp_path}', "sh", program],
@@ -81,13 +81,13 @@ def test_a_limit_on_the_size_of_files_is_one_sentence_too(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_room_for_a_known_size_nothing_is_started(tmp_path):
+def test_nothing_starts_without_room_for_a_known_size(tmp_path):
     expected = pytest.raises(InputError, match=r"out: 1,000,000\.0 TB are needed and .* \(nothing was written\)")
     with expected, atomic(tmp_path / "out", needs=10**18):
         raise AssertionError("the block was entered")
 
 
-def test_another_error_stays_what_it_is(tmp_path):
+def test_other_errors_pass_unchanged(tmp_path):
     with pytest.raises(ZeroDivisionError), atomic(tmp_path / "out") as temporary:
         temporary.write_text("half")
         _ = 1 / 0

@@ -50,14 +50,14 @@ from led_pipeline.report.log import read_train_log
         (UnicodeDecodeError("utf-8", b"ab\xff", 2, 3, "bad"), "a.txt:7: byte 3, 0xff, is not UTF-8, expected text"),
     ],
 )
-def test_a_library_s_error_about_a_file_becomes_a_sentence(error, says):
+def test_a_library_s_error_about_a_file_becomes_a_short_error(error, says):
     with pytest.raises(InputError) as caught, reading("a.txt", "text", 7):
         raise error
     assert str(caught.value) == says
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), AttributeError("x"), ValueError("x")])
-def test_a_bug_of_ours_is_not_blamed_on_the_file(error):
+def test_our_own_bug_is_not_blamed_on_the_file(error):
     with pytest.raises(type(error)), reading("a.txt"):
         raise error
     with pytest.raises(InputError), reading("a.txt", also=(type(error),)):
@@ -136,7 +136,7 @@ def cut(path: Path) -> Path:
     return path
 
 
-def test_damaged_tables_are_named(tmp_path):
+def test_error_names_a_damaged_table(tmp_path):
     write_strings(tmp_path / "a.parquet", [{"id": ["p1", "p2"]}], ["id"])
     write_matrix(tmp_path / "a.npy", np.ones((30, 2), dtype=np.float32))
     write_arrow(tmp_path / "a.arrow", {"text": Ragged.from_rows([np.arange(3)], np.int32)})
@@ -153,7 +153,7 @@ def test_damaged_tables_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["qid\tMRR@10\nq1\tx\n", "qid\tMRR@10\nq1\t1\t2\n", "qid\tMRR@10\nq\xff\t1\n"])
-def test_damaged_measures_are_named(tmp_path, text):
+def test_error_names_damaged_measures(tmp_path, text):
     (tmp_path / "a.tsv").write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError, match=r"a\.tsv: .*measure the run again"):
         read_per_query(tmp_path / "a.tsv")
@@ -171,13 +171,13 @@ def test_damaged_measures_are_named(tmp_path, text):
         '{"step": 1, "step": 2}',
     ],
 )
-def test_a_damaged_training_log_is_named_with_its_line(tmp_path, line):
+def test_error_names_the_line_of_a_damaged_training_log(tmp_path, line):
     (tmp_path / "train.jsonl").write_text('{"step": 1, "loss": 0.5}\n' + line + "\n")
     with pytest.raises(InputError, match=r"train\.jsonl:2: .*train the stage again"):
         read_train_log(tmp_path / "train.jsonl")
 
 
-def test_a_file_of_user_code_that_cannot_be_parsed_is_named(tmp_path):
+def test_error_names_user_code_that_cannot_be_parsed(tmp_path):
     for content in (b"x = '\0'\n", b"# caf\xe9\n", b"x = " + b"(" * 10_000, b"x = [1,\n"):
         (tmp_path / "own.py").write_bytes(content)
         assert "own.py" in user_code.fault(f"{tmp_path / 'own.py'}:loss")

@@ -37,14 +37,14 @@ def doubled(times: int) -> str:
         ("a: 1\n---\nb: 2\n", r"a\.yaml:2: .*another document"),
     ],
 )
-def test_yaml_that_cannot_be_read_is_named_with_its_line(tmp_path, text, says):
+def test_error_names_the_line_of_malformed_yaml(tmp_path, text, says):
     path = tmp_path / "a.yaml"
     path.write_text(text)
     with pytest.raises(InputError, match=says):
         read_yaml(path)
 
 
-def test_bytes_that_are_not_utf8_and_pipes_are_named(tmp_path):
+def test_error_names_files_that_are_not_utf8_and_pipes(tmp_path):
     (tmp_path / "a.yaml").write_bytes("a: café".encode("latin-1"))
     with pytest.raises(InputError, match=r"a\.yaml: byte 7, 0xe9, is not UTF-8"):
         read_yaml(tmp_path / "a.yaml")

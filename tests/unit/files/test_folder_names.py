@@ -24,12 +24,12 @@ ODD = [
 
 
 @pytest.mark.parametrize("name", ORDINARY)
-def test_an_ordinary_name_has_the_folder_it_always_had(name):
+def test_an_ordinary_name_keeps_its_folder(name):
     assert (of_hub(name), of_tokenizer(name, ["pretrain"], local=False)) == ORDINARY[name]
 
 
 @pytest.mark.parametrize("folder_of", [of_hub, lambda name: of_tokenizer(name, ["pretrain", "a_b"], local=False)])
-def test_names_that_differ_have_folders_that_differ_and_can_be_made_anywhere(folder_of, tmp_path):
+def test_different_names_have_different_portable_folders(folder_of, tmp_path):
     folders = {name: folder_of(name) for name in ODD}
     assert len(set(folders.values())) == len(ODD)
     for name, folder in folders.items():
@@ -37,7 +37,7 @@ def test_names_that_differ_have_folders_that_differ_and_can_be_made_anywhere(fol
     folder_names.check({name: folder for name, folder in folders.items() if name != "Pretrain"})
 
 
-def test_a_folder_of_the_users_never_has_the_name_of_a_stage_or_of_another_folder():
+def test_a_local_tokenizers_folder_never_collides_with_a_stage_or_another_folder():
     stages = ["pretrain", "models_a"]
     assert of_tokenizer("pretrain", stages, local=False) == "pretrain"
     paths = ["./pretrain", "../pretrain", "Pretrain", "models/a", "models_a/", "models/A", "模型", "模型/模型"]
@@ -46,13 +46,13 @@ def test_a_folder_of_the_users_never_has_the_name_of_a_stage_or_of_another_folde
     assert folders["models/a"].startswith("models_a+"), "the folder name shows which folder it is"
 
 
-def test_one_folder_spelt_in_several_ways_is_one(tmp_path, monkeypatch):
+def test_spellings_of_the_same_path_share_a_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     spellings = ["models/a", "./models/a", "models//a/", "models/../models/a", str(tmp_path / "models" / "a")]
     assert len({of_tokenizer(name, [], local=True) for name in spellings}) == 1
 
 
-def test_a_stage_and_a_hub_id_that_would_share_a_folder_do_not():
+def test_a_stage_and_a_hub_id_never_share_a_folder():
     assert (
         of_tokenizer("org/name", ["Org_Name"], local=False) != of_tokenizer("org/name", [], local=False) == "org_name"
     )

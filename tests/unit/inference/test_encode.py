@@ -29,25 +29,25 @@ def one_by_one(model, store) -> np.ndarray:
 
 @pytest.mark.parametrize("budget", [20, 45, 8_192])
 @pytest.mark.parametrize("family", ["dense", "lexicon"])
-def test_rows_are_those_of_each_text_alone_in_the_given_order(folder, monkeypatch, family, budget):
+def test_rows_equal_each_text_encoded_alone_in_the_given_order(folder, monkeypatch, family, budget):
     monkeypatch.setitem(batches.TOKENS_PER_BATCH, "cpu", budget)
     model, store = tiny.start(folder / family, tiny.settings(family)).eval(), TokenStore([folder / "passages.arrow"])
     assert store.lengths(ROWS, 20).tolist() == [7, 20, 12, 20, 20, 9, 16]
     expected = one_by_one(model, store)
     if family == "dense":
-        found = encode.dense_rows(model, store, ROWS, 20, CPU)
-        assert found.dtype == np.float16
+        actual = encode.dense_rows(model, store, ROWS, 20, CPU)
+        assert actual.dtype == np.float16
     else:
         rows = encode.sparse_rows(model, store, ROWS, 20, CPU)
-        found = np.zeros(expected.shape)
+        actual = np.zeros(expected.shape)
         for i in range(len(ROWS)):
             assert (np.diff(rows["terms"][i].astype(int)) > 0).all() and (rows["weights"][i] > 0).all()
-            found[i, rows["terms"][i]] = rows["weights"][i]
-    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-3 if family == "dense" else 1e-5)
+            actual[i, rows["terms"][i]] = rows["weights"][i]
+    np.testing.assert_allclose(actual, expected, rtol=2e-3, atol=1e-3 if family == "dense" else 1e-5)
 
 
-def test_terms_beyond_the_tokenizers_vocabulary_stay_what_they_are(folder):
-    """A model with 65,536 entries and 4 more, of which padded embeddings make some; 16 bits would wrap around."""
+def test_terms_beyond_the_tokenizers_vocabulary_are_kept(folder):
+    """A model with 65,540 entries, for example through padded embeddings; 16 bits would wrap around."""
 
     class Padded(torch.nn.Module):
         def forward(self, texts) -> torch.Tensor:
@@ -61,7 +61,7 @@ def test_terms_beyond_the_tokenizers_vocabulary_stay_what_they_are(folder):
 
 @pytest.mark.parametrize("side", ["query", "passage"])
 def test_the_command_encodes_without_dropout_and_cuts_each_side_at_its_length(folder, tmp_path, monkeypatch, side):
-    """Also a model that arrives in training mode, as one of the user's classes may."""
+    """Even if the model arrives in training mode, as a user's class may."""
     settings, length = tiny.settings("dense"), {"query": 8, "passage": 20}[side]
     tiny.backbone("dense", hidden_dropout_prob=0.5).save_pretrained(tmp_path / "model")
     model, store = tiny.start(tmp_path / "model", settings).eval(), TokenStore([folder / "passages.arrow"])
@@ -110,14 +110,14 @@ def test_a_model_reads_passages_without_a_title_as_it_was_trained_to(folder, tmp
 def dense_matrix(vectors, width: int) -> np.ndarray:
     if not isinstance(vectors, dict):
         return vectors.astype(np.float64)
-    found = np.zeros((len(vectors["terms"]), width))
-    for i in range(len(found)):
-        found[i, vectors["terms"][i]] = vectors["weights"][i]
-    return found
+    matrix = np.zeros((len(vectors["terms"]), width))
+    for i in range(len(matrix)):
+        matrix[i, vectors["terms"][i]] = vectors["weights"][i]
+    return matrix
 
 
 @pytest.mark.parametrize("family", ["dense", "lexicon"])
-def test_in_bf16_vectors_differ_a_little_and_the_nearest_stay_the_nearest(folder, family):
+def test_bf16_vectors_keep_their_nearest_neighbours(folder, family):
     run = encode.dense_rows if family == "dense" else encode.sparse_rows
     model, store = tiny.start(folder / family, tiny.settings(family)).eval(), TokenStore([folder / "passages.arrow"])
     width = model.backbone.config.vocab_size
@@ -128,7 +128,7 @@ def test_in_bf16_vectors_differ_a_little_and_the_nearest_stay_the_nearest(folder
     np.testing.assert_array_equal(full, plain)  # on a processor
     difference = np.linalg.norm(half - full, axis=1) / np.linalg.norm(full, axis=1)
     assert 1e-4 < difference.max() < 0.02  # bf16 has 8 bits
-    # Every vector is nearest to itself, and its nearest other one stays that where two are not nearly as near.
+    # Every vector is nearest to itself; its nearest neighbour stays the same unless two are almost equally near.
     across, within = (np.linalg.norm(one[:, None] - full[None], axis=2) for one in (half, full))
     assert (across.argmin(axis=1) == np.arange(30)).all()
     for distances in (across, within):
@@ -147,12 +147,12 @@ def test_no_rows_give_an_empty_file_that_joins(folder, tmp_path, family):
         encode.write_vectors(run(model, store, np.array(rows, dtype=np.int64), 20, CPU), store.vocabulary, part)
     whole = tmp_path / ("whole.npy" if family == "dense" else "whole.arrow")
     encode.join_parts(parts, family == "lexicon", whole)
-    found = np.load(whole) if family == "dense" else encode.read_arrow(whole)[0]["terms"]
-    assert len(found) == 2
+    joined = np.load(whole) if family == "dense" else encode.read_arrow(whole)[0]["terms"]
+    assert len(joined) == 2
     assert not parts[0].exists()
 
 
-def test_a_model_that_has_diverged_is_named(folder, tmp_path):
+def test_error_names_a_diverged_model(folder, tmp_path):
     with pytest.raises(
         InputError, match=r"1 of the 2 values .* not finite in float16 .* it has diverged, train it again"
     ):
@@ -163,6 +163,6 @@ def test_a_model_that_has_diverged_is_named(folder, tmp_path):
 @pytest.mark.parametrize(
     ("value", "advice"), [(np.inf, "normalize: true"), (np.nan, "it is damaged or of another kind")]
 )
-def test_an_imported_model_has_not_diverged(tmp_path, value, advice):
+def test_an_imported_model_does_not_count_as_diverged(tmp_path, value, advice):
     with pytest.raises(InputError, match=f"imported as it is .*{advice}[,;] .*name another model"):
         encode.write_vectors(np.array([[1.0, value]], dtype=np.float16), 57, tmp_path / "v.npy", trained=False)

@@ -74,7 +74,7 @@ def test_a_job_waits_for_all_its_devices_and_holds_none_of_them_meanwhile(tmp_pa
     assert sorted(lines(waiting)[1][0]) == ["a", "b"]
 
 
-def test_a_killed_process_gives_its_devices_back(tmp_path, monkeypatch):
+def test_a_killed_process_releases_its_devices(tmp_path, monkeypatch):
     monkeypatch.setattr(launch, "POLL_S", 0.01)
     process = hold(tmp_path, 2, "a,b", 60)
     process.stdout.readline()
@@ -85,7 +85,7 @@ def test_a_killed_process_gives_its_devices_back(tmp_path, monkeypatch):
     assert time.monotonic() - started < 5
 
 
-def test_more_devices_than_there_are_is_an_error_and_no_endless_wait(tmp_path):
+def test_too_many_devices_are_an_error_and_not_an_endless_wait(tmp_path):
     with pytest.raises(InputError, match=r"asks for 3 GPUs and 2 are visible; lower resources\.\*\.gpu"):
         launch.lease(3, ["0", "1"], tmp_path)
 
@@ -97,7 +97,7 @@ def test_the_visible_devices_are_those_that_the_environment_names(monkeypatch):
     assert launch.visible_devices() == []
 
 
-def test_without_a_list_the_driver_is_asked_how_many_there_are(tmp_path, monkeypatch):
+def test_without_a_list_the_driver_reports_the_number_of_devices(tmp_path, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert launch.visible_devices() == [], "no driver, no devices"
@@ -212,7 +212,7 @@ def test_a_running_job_holds_its_devices_until_it_ends(run, tmp_path, monkeypatc
     assert launch._try_lock(folder / "gpu-5.lock") is not None
 
 
-def test_too_many_gpus_are_one_sentence(run):
+def test_too_many_gpus_are_a_short_error(run):
     status, _, text = run("--gpu", "2", "--", "probe", "0", devices="5")
     assert status == 2
     assert text.startswith("error: this job asks for 2 GPUs and 1 are visible;") and "Traceback" not in text
@@ -231,7 +231,7 @@ def test_several_nodes_start_the_launcher_once_on_each(run, tmp_path, monkeypatc
     assert text.splitlines()[1:] == [*options, *again, "--threads", "16", "--", "probe", "x y"]
 
 
-def test_several_nodes_without_slurm_are_one_sentence(run, monkeypatch):
+def test_several_nodes_without_slurm_are_a_short_error(run, monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     status, _, text = run("--nodes", "2", "--gpu", "8", "--", "probe")
     assert status == 2

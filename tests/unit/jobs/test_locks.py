@@ -33,7 +33,7 @@ def end(process: subprocess.Popen) -> None:
     process.communicate()
 
 
-def test_a_lock_is_free_when_the_last_of_its_group_has_ended_and_no_sooner(tmp_path):
+def test_a_lock_is_free_once_the_last_process_of_its_group_has_ended(tmp_path):
     path = tmp_path / "lock"
     first = holder(path)
     assert first.stdout.readline() == "held\n"
@@ -46,7 +46,7 @@ def test_a_lock_is_free_when_the_last_of_its_group_has_ended_and_no_sooner(tmp_p
     assert locks.take_for_group(file)
 
 
-def test_the_second_waits_for_the_first_and_prints_that(tmp_path):
+def test_a_second_process_waits_for_the_first_and_prints_that(tmp_path):
     first = holder(tmp_path / "lock")
     assert first.stdout.readline() == "held\n"
     second = holder(tmp_path / "lock")
@@ -57,7 +57,7 @@ def test_the_second_waits_for_the_first_and_prints_that(tmp_path):
     end(second)
 
 
-def test_waiting_too_long_is_one_sentence(tmp_path, monkeypatch):
+def test_waiting_too_long_is_an_error(tmp_path, monkeypatch):
     first = holder(tmp_path / "lock")
     assert first.stdout.readline() == "held\n"
     with pytest.raises(InputError, match=r"lock: somebody writes here for 0 s; end it or wait for it, then rerun"):
@@ -109,7 +109,7 @@ def test_a_lock_file_is_never_emptied(tmp_path):
     assert (folder / "gpu-0.lock").read_text() == "something"
 
 
-def test_the_folder_of_the_locks_is_this_user_s_alone(tmp_path, monkeypatch):
+def test_the_folder_of_the_locks_is_private_to_the_user(tmp_path, monkeypatch):
     folder = tmp_path / "led-gpus"
     os.close(locks.private_folder(folder))
     assert folder.stat().st_mode & 0o777 == 0o700

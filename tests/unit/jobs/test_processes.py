@@ -70,7 +70,7 @@ def job(tmp_path: Path, tail: str = "") -> tuple[subprocess.Popen, list[int]]:
 
 @linux
 @pytest.mark.parametrize("tail", ["", "; true"])
-def test_killing_the_one_that_starts_jobs_ends_their_shells_commands_and_programs(tmp_path, tail):
+def test_killing_snakemake_ends_the_shells_commands_and_programs_of_its_jobs(tmp_path, tail):
     process, numbers = job(tmp_path, tail)
     assert all(map(lives, numbers))
     process.kill()
@@ -92,7 +92,7 @@ def test_a_shell_that_is_tied_runs_its_command_once_and_passes_its_status_on(tmp
     command = "echo \"one 'two' $((1 + 2))\"; exit 7"
     answer = subprocess.run(tie + command, shell=True, executable="/bin/bash", capture_output=True, text=True)
     assert (answer.returncode, answer.stdout, answer.stderr) == (7, "one 'two' 3\n", "")
-    script = tmp_path / "script.sh"  # what Snakemake makes of a long command
+    script = tmp_path / "script.sh"  # how Snakemake runs a long command
     script.write_text(tie + command)
     answer = subprocess.run(
         f'"/bin/bash" "{script}"', shell=True, executable="/bin/bash", capture_output=True, text=True
@@ -100,7 +100,7 @@ def test_a_shell_that_is_tied_runs_its_command_once_and_passes_its_status_on(tmp
     assert (answer.returncode, answer.stdout, answer.stderr) == (7, "one 'two' 3\n", "")
 
 
-def test_sigterm_to_all_processes_of_a_job_leaves_its_command_the_time_to_end_well(tmp_path):
+def test_a_command_may_finish_cleanly_after_sigterm_to_all_processes_of_its_job(tmp_path):
     tie = f". {ROOT / 'workflow/scripts/tied.sh'} {sys.executable} {os.getpid()}; set -euo pipefail; "
     code = (
         "import signal, sys, time; from led_pipeline.jobs.processes import end_with_parent; end_with_parent()\n"
@@ -127,7 +127,7 @@ def test_a_process_whose_parent_has_ended_already_does_not_start(tmp_path):
 
 
 @linux
-def test_a_command_that_somebody_starts_by_hand_outlives_the_shell(tmp_path):
+def test_a_command_started_by_hand_outlives_the_shell(tmp_path):
     script = tmp_path / "command.py"
     script.write_text(COMMAND)
     starter = subprocess.Popen(
@@ -164,7 +164,7 @@ def test_a_command_is_tied_before_it_has_imported_anything(tmp_path):
     assert ended([int(number)]) == []
 
 
-def test_a_program_that_is_not_there_is_one_line():
+def test_a_missing_program_is_a_one_line_error():
     answer = subprocess.run(processes.tied(["no-such-program"]), capture_output=True, text=True)
     assert answer.returncode == 1 and answer.stderr == "no-such-program: No such file or directory\n"
 

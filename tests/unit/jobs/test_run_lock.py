@@ -105,7 +105,7 @@ def changed(state: Path, **values) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
-def test_a_run_of_another_machine_cannot_be_checked_and_keeps_its_lock(state, capsys):
+def test_a_run_on_another_machine_keeps_its_lock(state, capsys):
     killed(ROOT, "local")
     changed(state, host="other", boot="other", machine="other")
     Run(ROOT)

@@ -48,7 +48,7 @@ def flat(lengths=LENGTHS, types: bool = False) -> PackedBatch:
     return tiny.unpadded(ids, mask, (ids % 2) * mask if types else None)
 
 
-def test_texts_stand_longest_first_and_their_rows_come_back_in_the_given_order():
+def test_texts_are_packed_longest_first_and_rows_return_in_input_order():
     batch = Batch(np.array([2, 7, 3, 2, 8, 9, 3, 2, 3]), np.array([3, 4, 2]), np.array([0, 1, 1, 0, 0, 1, 1, 0, 1]))
     texts = to_packed_batch(batch, CPU)
     assert texts.ids_N.tolist() == [2, 8, 9, 3, 2, 7, 3, 2, 3]
@@ -60,7 +60,7 @@ def test_texts_stand_longest_first_and_their_rows_come_back_in_the_given_order()
     assert flat().runs == [(2, 12), (1, 9), (2, 5), (1, 3), (2, 2)]
 
 
-def test_parts_are_texts_of_their_own():
+def test_parts_of_a_batch_equal_separate_batches():
     texts = flat(types=True)
     parts = list(texts.parts(3))
     assert [part.runs for part in parts] == [[(2, 12), (1, 9)], [(2, 5), (1, 3)], [(2, 2)]]
@@ -70,29 +70,31 @@ def test_parts_are_texts_of_their_own():
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(texts, name))
 
 
-def same(found: torch.Tensor, expected: torch.Tensor, model: nn.Module, tolerance: float) -> None:
+def same(actual: torch.Tensor, expected: torch.Tensor, model: nn.Module, tolerance: float) -> None:
     """Compare values, and the gradients of all parameters."""
-    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
     upstream = torch.randn(expected.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float32)
     parameters = [p for p in model.parameters() if p.requires_grad]
     gradients = [
         torch.autograd.grad((value.float() * upstream).sum(), parameters, allow_unused=True)
-        for value in (found, expected)
+        for value in (actual, expected)
     ]
-    for mine, plain in zip(*gradients, strict=True):
-        if plain is not None:
-            torch.testing.assert_close(mine, plain, rtol=tolerance, atol=tolerance * max(1, plain.abs().max().item()))
+    for gradient, reference in zip(*gradients, strict=True):
+        if reference is not None:
+            torch.testing.assert_close(
+                gradient, reference, rtol=tolerance, atol=tolerance * max(1, reference.abs().max().item())
+            )
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_hidden_states_and_gradients_are_those_of_the_padded_way(name):
+def test_hidden_states_and_gradients_equal_the_padded_computation(name):
     model, texts = MODELS[name](), flat()
     backbone.use_attention_within_texts(model)
     same(hidden_states(model, texts), padded_hidden_states(model, texts), model, 1e-5)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_hidden_states_are_those_of_each_text_alone(name):
+def test_hidden_states_equal_those_of_each_text_alone(name):
     model, (ids, mask) = MODELS[name](), tiny.batch(LENGTHS, seed=1)
     backbone.use_attention_within_texts(model)
     order = sorted(range(len(LENGTHS)), key=lambda i: -LENGTHS[i])
@@ -101,12 +103,12 @@ def test_hidden_states_are_those_of_each_text_alone(name):
         torch.testing.assert_close(hidden_states(model, tiny.unpadded(ids, mask)), alone, rtol=1e-5, atol=1e-5)
 
 
-def test_bfloat16_is_close_to_the_padded_way():
+def test_bfloat16_is_close_to_the_padded_computation():
     model, texts = tiny.backbone("dense"), flat()
     backbone.use_attention_within_texts(model)
     with torch.autocast("cpu", torch.bfloat16):
-        found, expected = hidden_states(model, texts), padded_hidden_states(model, texts)
-    error = (found - expected).norm() / expected.norm()
+        actual, expected = hidden_states(model, texts), padded_hidden_states(model, texts)
+    error = (actual - expected).norm() / expected.norm()
     assert error < 1e-2  # an element of bfloat16 has an error of 4e-3
 
 
@@ -132,8 +134,8 @@ def test_attention_dropout_acts_in_training():
 @pytest.mark.parametrize("types", [0, 2])
 def test_a_ranker_scores_pairs_as_transformers_does(types):
     model, (ids, mask) = tiny.backbone("ranker", type_vocab_size=types or 1), tiny.batch(LENGTHS, seed=1)
-    given = {"token_type_ids": (ids % 2) * mask} if types else {}
-    expected = model(input_ids=ids, attention_mask=mask, **given).logits[:, 0]
+    type_ids = {"token_type_ids": (ids % 2) * mask} if types else {}
+    expected = model(input_ids=ids, attention_mask=mask, **type_ids).logits[:, 0]
     same(Ranker(model)(flat(types=True)), expected, model, 1e-5)
 
 
@@ -144,7 +146,7 @@ def test_a_saved_configuration_does_not_name_our_attention():
     assert backbone.ATTENTION not in model.config.to_json_string()
 
 
-def test_the_kernel_for_gpus_takes_the_arguments_it_is_given():
+def test_the_gpu_kernel_accepts_our_arguments():
     names = [argument.name for argument in torch.ops.aten._flash_attention_forward.default._schema.arguments]
     assert names[:11] == [
         "query", "key", "value", "cum_seq_q", "cum_seq_k", "max_q", "max_k", "dropout_p", "is_causal",
@@ -154,12 +156,12 @@ def test_the_kernel_for_gpus_takes_the_arguments_it_is_given():
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_on_a_gpu_vectors_are_those_of_the_padded_way(dtype):
+def test_vectors_on_a_gpu_equal_the_padded_computation(dtype):
     device = torch.device("cuda")
     model = DenseEncoder(tiny.backbone("dense", hidden_size=64)).to(device)
     lengths = np.random.default_rng(0).integers(2, 60, 100)
     ids = np.random.default_rng(1).integers(5, 50, lengths.sum())
     texts = to_packed_batch(Batch(ids, lengths), device)
     with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
-        found, expected = hidden_states(model.backbone, texts), padded_hidden_states(model.backbone, texts)
-    same(found, expected, model, 1e-5 if dtype == torch.float32 else 2e-2)
+        actual, expected = hidden_states(model.backbone, texts), padded_hidden_states(model.backbone, texts)
+    same(actual, expected, model, 1e-5 if dtype == torch.float32 else 2e-2)

@@ -1,4 +1,4 @@
-"""Retrievers that represent queries in another way than passages: untied encoders, pruned weights, heads."""
+"""Retrievers that encode queries and passages differently: untied encoders, pruned weights, heads."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def batch(*lengths: int, seed: int = 0) -> Batch:
 
 
 @pytest.mark.parametrize("lengths", [[3, 9, 2, 5, 9, 4], [9, 8, 7, 6, 5, 4], [2, 3, 4, 5, 6, 7], [4, 4, 4, 4, 4, 4]])
-def test_the_texts_of_one_side_are_those_of_its_numbers(lengths):
+def test_a_part_of_a_batch_equals_a_batch_of_that_side_alone(lengths):
     queries, passages = batch(*lengths[:2], seed=1), batch(*lengths[2:], seed=2)
     both = to_packed_batch(queries.followed_by(passages), CPU)
     for part, side in ((both.between(0, 2), queries), (both.between(2, 6), passages)):
@@ -62,7 +62,7 @@ def test_the_texts_of_one_side_are_those_of_its_numbers(lengths):
 # --- pruning
 
 
-def test_top_k_keeps_the_highest_weights_and_the_ratio_what_is_more_than_its_share():
+def test_top_k_keeps_the_highest_weights_and_the_ratio_drops_small_ones():
     weights = torch.tensor([[0.5, 2.0, 0.0, 1.0, 1.5], [0.0, 0.0, 0.0, 0.0, 0.0]])
     assert Pruning(top_k=2)(weights).tolist() == [[0, 2, 0, 0, 1.5], [0] * 5]
     assert Pruning(ratio=0.5)(weights).tolist() == [[0, 2, 0, 0, 1.5], [0] * 5], "1.0 is not more than half of 2.0"
@@ -71,24 +71,24 @@ def test_top_k_keeps_the_highest_weights_and_the_ratio_what_is_more_than_its_sha
     assert torch.equal(Pruning(top_k=9)(weights), weights)
 
 
-def test_top_k_keeps_what_sorting_keeps():
+def test_top_k_equals_sorting():
     weights = torch.rand(4, 30, generator=torch.Generator().manual_seed(0))
     expected = np.where(weights.numpy() >= np.sort(weights.numpy())[:, -7:-6], weights.numpy(), 0)
     np.testing.assert_array_equal(Pruning(top_k=7)(weights), expected)
 
 
-def test_what_is_pruned_gets_no_gradient_and_what_is_kept_gets_its_own():
+def test_pruned_weights_get_no_gradient():
     weights = torch.tensor([[0.5, 2.0, 1.0]], requires_grad=True)
     (Pruning(top_k=2)(weights) * torch.tensor([3.0, 5.0, 7.0])).sum().backward()
     assert weights.grad.tolist() == [[0.0, 5.0, 7.0]]
 
 
-def test_each_side_is_pruned_by_its_own_number_in_training_and_when_texts_are_encoded(folder, tmp_path):
+def test_each_side_has_its_own_top_k_in_training_and_encoding(folder, tmp_path):
     model, settings = loaded(folder, "lexicon", top_k_queries=2, top_k_passages=5)
     queries, passages = batch(9, 7, 8, seed=1), batch(12, 9, seed=2)
     with torch.no_grad():
-        found = modules.Retriever(model)(to_packed_batch(queries.followed_by(passages), CPU), [3, 2])
-    assert [(vectors > 0).sum(dim=1).tolist() for vectors in found] == [[2, 2, 2], [5, 5]]
+        sides = modules.Retriever(model)(to_packed_batch(queries.followed_by(passages), CPU), [3, 2])
+    assert [(vectors > 0).sum(dim=1).tolist() for vectors in sides] == [[2, 2, 2], [5, 5]]
     again, store = (
         saved(model, settings, folder, tmp_path / "model").eval(),
         encode.TokenStore([folder / "passages.arrow"]),
@@ -102,7 +102,7 @@ def test_each_side_is_pruned_by_its_own_number_in_training_and_when_texts_are_en
 
 
 @pytest.mark.parametrize("family", ["dense", "lexicon"])
-def test_an_untied_model_begins_with_two_equal_encoders_or_with_the_named_one(folder, family):
+def test_an_untied_model_starts_from_two_equal_encoders_or_from_query_init(folder, family):
     texts = to_packed_batch(batch(9, 5, 7), CPU)
     plain = loaded(folder, family)[0](texts)
     model = loaded(folder, family, untied=True)[0]
@@ -115,7 +115,7 @@ def test_an_untied_model_begins_with_two_equal_encoders_or_with_the_named_one(fo
 
 
 @pytest.mark.parametrize("family", ["dense", "lexicon"])
-def test_both_encoders_learn_are_saved_and_stay_apart(folder, tmp_path, family):
+def test_both_encoders_learn_and_are_saved_separately(folder, tmp_path, family):
     settings = tiny.settings(family, untied=True, max_steps=3, batch_size=4)
     train.train(tiny.training(folder, settings, tmp_path / "model"))
     model, texts = saved_model.load(tmp_path / "model")[0].eval(), to_packed_batch(batch(9, 5, 7), CPU)
@@ -129,10 +129,10 @@ def test_both_encoders_learn_are_saved_and_stay_apart(folder, tmp_path, family):
         tiny.start(tmp_path / "model", tiny.import_settings(family))
 
 
-def test_a_batch_of_both_sides_gives_what_each_side_alone_gives_also_in_chunks(folder):
+def test_a_batch_of_both_sides_equals_each_side_alone_even_in_chunks(folder):
     settings = tiny.settings("dense", untied=True)
     queries, passages = batch(3, 9, seed=1), batch(5, 12, 2, 7, seed=2)
-    found = {}
+    gradients = {}
     for name, cut in (("whole", None), ("chunks", 2)):
         model = tiny.start(folder / "dense", settings, query_init=str(folder / "other"))
         vectors = modules.trainable(model, tiny.changed(settings, gradient_cache=cut))(
@@ -145,16 +145,16 @@ def test_a_batch_of_both_sides_gives_what_each_side_alone_gives_also_in_chunks(f
             vectors[2], model.encode(to_packed_batch(passages, CPU), "passage"), rtol=1e-5, atol=1e-6
         )
         sum(part.square().sum() for part in vectors).backward()
-        found[name] = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-    assert {name.partition(".")[0] for name in found["whole"]} == {"query", "passage"}
-    for name, gradient in found["whole"].items():
-        torch.testing.assert_close(found["chunks"][name], gradient, rtol=1e-4, atol=1e-5, msg=name)
+        gradients[name] = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    assert {name.partition(".")[0] for name in gradients["whole"]} == {"query", "passage"}
+    for name, gradient in gradients["whole"].items():
+        torch.testing.assert_close(gradients["chunks"][name], gradient, rtol=1e-4, atol=1e-5, msg=name)
 
 
 # --- heads
 
 
-def test_a_head_projects_the_pooled_vector_and_comes_back_with_the_model(folder, tmp_path):
+def test_a_head_projects_the_pooled_vector_and_is_saved_with_the_model(folder, tmp_path):
     model, settings = loaded(folder, "dense", head=5, pooling="mean", normalize=True)
     texts = to_packed_batch(batch(9, 5, 7), CPU)
     pooled = loaded(folder, "dense", pooling="mean")[0](texts)
@@ -169,7 +169,7 @@ def test_a_head_projects_the_pooled_vector_and_comes_back_with_the_model(folder,
         tiny.start(tmp_path / "model", tiny.import_settings("dense"))
 
 
-def test_a_head_begins_from_the_seed_alone(folder):
+def test_initial_weights_of_a_head_depend_on_the_seed_alone(folder):
     heads = []
     for seed, other in ((1, 7), (1, 8), (2, 7)):
         torch.manual_seed(other)
@@ -177,7 +177,7 @@ def test_a_head_begins_from_the_seed_alone(folder):
     assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
 
 
-def test_a_plain_retriever_has_no_sides(folder):
+def test_a_plain_retriever_is_not_a_bi_encoder(folder):
     assert not isinstance(loaded(folder, "dense")[0], BiEncoder) and not isinstance(
         loaded(folder, "lexicon")[0], BiEncoder
     )
@@ -189,8 +189,8 @@ def test_validation_scores_queries_and_passages_each_with_their_own_encoder(fold
     stores = [encode.TokenStore([folder / f"{name}.arrow"]) for name in ("queries", "passages")]
     rest = {"ranking": None, "grades": {}, "sample": None, "depth": 9, "measure": "MRR@10", "settings": settings}
     reranking = Reranking(*stores, **rest, accelerator=Accelerator(cpu=True))
-    found = reranking._dot_products(model, np.array([3, 3, 0]), np.array([1, 29, 29]))
-    for (query, passage), score in zip(((3, 1), (3, 29), (0, 29)), found, strict=True):
+    scores = reranking._dot_products(model, np.array([3, 3, 0]), np.array([1, 29, 29]))
+    for (query, passage), score in zip(((3, 1), (3, 29), (0, 29)), scores, strict=True):
         left = model.encode(to_packed_batch(stores[0].texts([query], 8), CPU), "query")
         right = model.encode(to_packed_batch(stores[1].texts([passage], 20), CPU), "passage")
         assert score == pytest.approx((left @ right.T).item(), rel=1e-4)

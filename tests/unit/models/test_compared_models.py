@@ -1,4 +1,4 @@
-"""What models make of texts equals what transformers, sentence-transformers and peft make of the same strings."""
+"""Vectors and scores of models equal those of transformers, sentence-transformers and peft for the same strings."""
 
 import sys
 from pathlib import Path
@@ -22,18 +22,18 @@ COMPARED = compare_models.comparisons()
 
 
 @pytest.mark.parametrize("compared", COMPARED, ids=lambda c: f"{c.term} - {c.reference}")
-def test_a_model_gives_what_it_is_compared_with(compared):
+def test_a_model_equals_its_reference_implementation(compared):
     assert compared.difference(CASES) < 5e-6
     first, second = (torch.as_tensor(compared.ours(case)) for case in CASES[:2])
     assert first.any() and not torch.equal(first, second), "other texts give something else"
 
 
-def test_texts_of_a_batch_are_of_many_lengths_and_some_are_cut():
+def test_compared_batches_have_texts_of_many_lengths_and_cut_texts():
     lengths = [len(text.split()) for case in CASES for text in case.texts]
     assert min(lengths) == 1 and max(lengths) > compare_models.LENGTH and len(set(lengths)) > 15
 
 
-def test_every_pooling_of_every_type_of_model_is_compared_and_the_page_lists_all():
+def test_every_pooling_of_every_model_type_is_compared_and_on_the_page():
     terms = {compared.term for compared in COMPARED}
     assert FIRST_POSITION.keys() <= set(ENCODERS)
     assert {f"{name}, {pooling}" for name in (*ENCODERS, *BARE) for pooling in compare_models.poolings(name)} <= terms

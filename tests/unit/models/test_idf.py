@@ -29,8 +29,8 @@ def folder(tmp_path_factory):
 
 
 def settings(folder, **changes):
-    own = {"query_encoder": "idf", "idf": str(folder / "table.json"), "flops_queries": 0.0}
-    return tiny.settings("lexicon", **own | changes)
+    defaults = {"query_encoder": "idf", "idf": str(folder / "table.json"), "flops_queries": 0.0}
+    return tiny.settings("lexicon", **defaults | changes)
 
 
 def load(folder, chosen):
@@ -38,7 +38,7 @@ def load(folder, chosen):
 
 
 @pytest.mark.parametrize("table", [False, True])
-def test_a_query_is_what_sentence_transformers_makes_of_its_tokens(folder, table):
+def test_a_query_vector_equals_sentence_transformers(folder, table):
     from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding
 
     tokenizer, texts = tiny.save_tokenizer(folder / "tokenizer"), ["a b a", "abc zz", "cab b ~", ""]
@@ -46,18 +46,18 @@ def test_a_query_is_what_sentence_transformers_makes_of_its_tokens(folder, table
     chosen = settings(folder) if table else settings(folder, query_encoder="bag_of_words", idf=None)
     model = load(folder, chosen)
     weights = idf.read_table(folder / "table.json", tokenizer, len(tiny.VOCABULARY)) if table else None
-    theirs = SparseStaticEmbedding(tokenizer, weights, frozen=True)
-    expected = theirs(theirs.preprocess(texts))["sentence_embedding"]
+    peer = SparseStaticEmbedding(tokenizer, weights, frozen=True)
+    expected = peer(peer.preprocess(texts))["sentence_embedding"]
     expected[:, SPECIAL] = 0  # [UNK] counts there
     rows = encode.sparse_rows(encoder_of(model, "query"), store, np.arange(4), 20, torch.device("cpu"))
-    found = np.zeros(expected.shape, dtype=np.float32)
+    actual = np.zeros(expected.shape, dtype=np.float32)
     for i in range(4):
-        found[i, rows["terms"][i]] = rows["weights"][i]
-    np.testing.assert_allclose(found, expected, rtol=0, atol=0)
-    assert found[0].any() and not found[3].any()
+        actual[i, rows["terms"][i]] = rows["weights"][i]
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=0)
+    assert actual[0].any() and not actual[3].any()
 
 
-def test_what_a_table_does_not_list_weighs_one_and_special_tokens_nothing(folder):
+def test_unlisted_tokens_weigh_1_and_special_tokens_0(folder):
     model = load(folder, settings(folder))
     names = dict(zip(tiny.VOCABULARY, model.query.final_V.tolist(), strict=True))
     assert (names["a"], names["b"], names["##c"], names["d"]) == (3.5, 0.25, 7.0, 1.0)
@@ -73,19 +73,19 @@ def test_a_table_of_the_collection_counts_passages_not_occurrences(folder, tmp_p
         assert weights[token].item() == pytest.approx(math.log(1 + (3 - df + 0.5) / (df + 0.5)), rel=1e-6)
 
 
-def test_a_table_of_the_collection_is_brute_force_over_random_passages(folder):
+def test_a_table_of_the_collection_equals_brute_force(folder):
     store = TokenStore([folder / "passages.arrow"])
-    found = idf.document_frequencies(store, len(tiny.VOCABULARY))
+    frequencies = idf.document_frequencies(store, len(tiny.VOCABULARY))
     for token in range(5, len(tiny.VOCABULARY)):
-        assert found[token] == sum(token in store.texts([row], 500).ids for row in range(len(store)))
-    assert found[5:].any()
+        assert frequencies[token] == sum(token in store.texts([row], 500).ids for row in range(len(store)))
+    assert frequencies[5:].any()
 
 
 def test_a_fixed_table_stays_and_a_trained_one_learns_at_its_own_rate(folder, tmp_path):
     changes = {"max_steps": 2, "learning_rate": 1e-6, "warmup_fraction": 0.0, "idf_trained": True}
     tables = {}
-    for name, own in (("fixed", {"idf_trained": False}), ("slow", {}), ("fast", {"idf_learning_rate": 0.1})):
-        chosen = settings(folder, **changes | own)
+    for name, overrides in (("fixed", {"idf_trained": False}), ("slow", {}), ("fast", {"idf_learning_rate": 0.1})):
+        chosen = settings(folder, **changes | overrides)
         train.train(tiny.training(folder, chosen, tmp_path / name))
         tables[name] = read_json(tmp_path / name / "idf.json")
     assert {token: tables["fixed"][token] for token in ("a", "b", "##c")} == {"a": 3.5, "b": 0.25, "##c": 7.0}
@@ -97,7 +97,7 @@ def test_a_fixed_table_stays_and_a_trained_one_learns_at_its_own_rate(folder, tm
     np.testing.assert_array_equal(again.query.final_V.tolist(), np.float32(expected))
 
 
-def test_a_stage_takes_the_table_of_the_stage_it_starts_from(folder, tmp_path):
+def test_a_stage_inherits_the_table_of_its_initial_stage(folder, tmp_path):
     chosen = settings(folder, idf="collection")
     (tmp_path / "model").mkdir()
     first = load(folder, chosen)
@@ -116,12 +116,12 @@ def test_a_stage_takes_the_table_of_the_stage_it_starts_from(folder, tmp_path):
         ('{"a": NaN}', "the weight of 'a' is nan, expected a finite number"),
     ],
 )
-def test_a_table_that_is_none_is_named(folder, tmp_path, text, sentence):
+def test_error_names_an_invalid_table(folder, tmp_path, text, sentence):
     (tmp_path / "t.json").write_text(text)
     with pytest.raises(InputError, match=sentence):
         load(folder, settings(folder, idf=str(tmp_path / "t.json")))
 
 
-def test_a_table_that_is_not_there_is_named(folder):
+def test_error_names_a_missing_table(folder):
     with pytest.raises(InputError, match=r"idf: no file '.*lexicon/idf\.json'"):
         load(folder, settings(folder, idf=None))

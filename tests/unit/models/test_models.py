@@ -15,7 +15,7 @@ from led_pipeline.models.ranker import Ranker
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 @pytest.mark.parametrize("normalize", [False, True])
-def test_dense_vectors_are_those_of_sentence_transformers(pooling, normalize):
+def test_dense_vectors_equal_sentence_transformers(pooling, normalize):
     from sentence_transformers.base.modules import Normalize
     from sentence_transformers.sentence_transformer.modules import Pooling
 
@@ -79,10 +79,10 @@ def test_a_text_of_special_tokens_alone_has_no_weight():
 
 
 def weights_by_hand(logits_BTV: torch.Tensor, counts_BT: torch.Tensor) -> np.ndarray:
-    found = np.zeros((logits_BTV.shape[0], logits_BTV.shape[2]))
+    weights = np.zeros((logits_BTV.shape[0], logits_BTV.shape[2]))
     for text, position in counts_BT.nonzero().tolist():
-        found[text] = np.maximum(found[text], np.log1p(np.maximum(logits_BTV[text, position].double().numpy(), 0)))
-    return found
+        weights[text] = np.maximum(weights[text], np.log1p(np.maximum(logits_BTV[text, position].double().numpy(), 0)))
+    return weights
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -103,7 +103,7 @@ def test_a_mask_that_does_not_fit_the_logits_is_refused():
         term_weights(torch.zeros(2, 4, 5), torch.ones(2, 3, dtype=torch.bool))
 
 
-def test_weights_with_special_tokens_are_those_of_sentence_transformers():
+def test_weights_with_special_tokens_equal_sentence_transformers():
     from sentence_transformers.sparse_encoder.modules import SpladePooling
 
     backbone, (ids, mask) = tiny.backbone("lexicon"), tiny.batch()

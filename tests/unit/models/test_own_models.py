@@ -53,7 +53,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_trained_model_takes_its_pooling_along(folder):
+def test_a_trained_model_keeps_the_users_pooling(folder):
     settings = tiny.settings("dense", pooling=f"{folder}/code/mine.py:second", max_steps=2)
     train.train(tiny.training(folder, settings, folder / "model"))
     shutil.rmtree(folder / "code")
@@ -63,7 +63,7 @@ def test_a_trained_model_takes_its_pooling_along(folder):
     torch.testing.assert_close(model(tiny.unpadded(ids, mask)), hidden[:, 1], rtol=1e-5, atol=1e-5)
 
 
-def test_a_trained_model_takes_its_encoder_along_with_what_it_learned(folder):
+def test_a_trained_model_keeps_the_users_encoder_and_its_weights(folder):
     value = f"{folder}/code/mine.py:Scaled"
     settings = tiny.settings("dense", encoder=value, max_steps=2, learning_rate=1e-2)
     train.train(tiny.training(folder, settings, folder / "model"))
@@ -88,13 +88,13 @@ def test_a_trained_model_takes_its_encoder_along_with_what_it_learned(folder):
         ({"encoder": "{}/code/mine.py:Lost"}, r"encoder: .*mine\.py:Lost is not a torch module that keeps"),
     ],
 )
-def test_code_that_cannot_be_used_is_named(folder, changes, sentence):
+def test_error_names_user_code_that_cannot_be_used(folder, changes, sentence):
     changes = {key: value.format(folder) for key, value in changes.items()}
     with pytest.raises(InputError, match=sentence):
         tiny.start(folder / "dense", tiny.import_settings("dense", **changes))
 
 
-def test_a_pooling_that_does_not_give_one_vector_per_text_is_named(folder):
+def test_error_names_a_pooling_that_does_not_return_one_vector_per_text(folder):
     model = tiny.start(folder / "dense", tiny.settings("dense", pooling=f"{folder}/code/mine.py:too_short"))
     with pytest.raises(InputError, match=r"pooling: too_short returned \(1, 16\), expected .* \(5, 16\)"):
         model(tiny.unpadded(*tiny.batch()))

@@ -38,14 +38,14 @@ def test_chunks_change_neither_values_nor_gradients(monkeypatch, bias, elements,
         torch.testing.assert_close(a.grad, e.grad, rtol=1e-5, atol=1e-5)
 
 
-def test_gradients_are_those_of_finite_differences():
+def test_gradients_equal_finite_differences():
     random = torch.Generator().manual_seed(5)
     hidden, weight, bias = (torch.randn(s, generator=random, dtype=torch.float64) for s in ((8, 4), (9, 4), (9,)))
     inputs = [t.requires_grad_() for t in (hidden, weight, bias)]
     assert torch.autograd.gradcheck(lambda h, w, b: max_pooled_logits(h, w, b, [4, 2, 2]), inputs)
 
 
-def test_without_tokens_the_lowest_float_stands_for_no_logit():
+def test_a_text_without_tokens_gets_the_lowest_float():
     assert (max_pooled_logits(*highest_input())[4] == torch.finfo(torch.float32).min).all()
 
 
@@ -68,6 +68,6 @@ def bfloat16_errors(function) -> list[float]:
     return [((a - e).norm() / e.norm()).item() for a, e in pairs]
 
 
-def test_bfloat16_autocast_costs_no_more_accuracy_than_plain_logits_do():
+def test_bfloat16_autocast_is_as_accurate_as_with_plain_logits():
     for mine, plain in zip(bfloat16_errors(max_pooled_logits), bfloat16_errors(plain_highest), strict=True):
         assert mine < 1.1 * plain + 1e-4

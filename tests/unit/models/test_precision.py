@@ -1,4 +1,4 @@
-"""A ranker's head computes in float32 wherever the rest of it is computed in half precision."""
+"""A ranker's head computes in float32 even if the rest computes in half precision."""
 
 import pytest
 import tiny
@@ -33,7 +33,7 @@ def ranker(name: str) -> torch.nn.Module:
 
 @pytest.mark.parametrize("name", [*KINDS, "t5"])
 def test_400_pairs_have_400_scores_under_autocast(name):
-    """With a head in bf16 they had a few dozen, and all others were ties."""
+    """With a head in bf16 there were a few dozen different scores, and the rest were ties."""
     ids, mask = tiny.batch([12] * 400)
     texts, model = tiny.unpadded(ids, mask, (mask.cumsum(dim=1) > 5).long()), ranker(name)
     with torch.no_grad():

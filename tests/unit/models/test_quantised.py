@@ -1,4 +1,4 @@
-"""Adapters beside weights in 4 or 8 bits: what learns, what is exported, and that a killed training goes on."""
+"""Adapters on weights in 4 or 8 bits: the trained parameters, the export, and a killed training that resumes."""
 
 import pytest
 import tiny
@@ -15,7 +15,7 @@ bitsandbytes = pytest.importorskip("bitsandbytes")
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "targets": None}
 BITS = ["4bit", "8bit"]
 PLAIN = {"dense": AutoModel, "lexicon": AutoModelForMaskedLM, "ranker": AutoModelForSequenceClassification}
-MERGED = {"query.weight", "value.weight"}  # what peft's choice for BERT stands beside
+MERGED = {"query.weight", "value.weight"}  # peft's default targets in BERT
 HEAD = {"pooler.dense.weight", "pooler.dense.bias", "classifier.weight", "classifier.bias"}
 
 
@@ -33,16 +33,14 @@ def settings(family: str, bits: str, **changes):
 
 
 def few_bits(model: torch.nn.Module, bits: str) -> list[torch.nn.Module]:
-    """Return the linear layers whose weights are quantised."""
+    """Return the quantised linear layers."""
     kind = {"4bit": bitsandbytes.nn.Linear4bit, "8bit": bitsandbytes.nn.Linear8bitLt}[bits]
     return [module for module in model.modules() if type(module) is kind]
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 @pytest.mark.parametrize("bits", BITS)
-def test_what_is_exported_is_the_model_of_init_in_float32_plus_the_adapters(
-    folder, tmp_path, monkeypatch, family, bits
-):
+def test_the_export_is_the_float32_initial_model_plus_adapters(folder, tmp_path, monkeypatch, family, bits):
     trained, save = [], train.save
     monkeypatch.setattr(train, "save", lambda model, *rest: trained.append(model) or save(model, *rest))
     train.train(tiny.training(folder, settings(family, bits), tmp_path / "model"))
@@ -68,7 +66,7 @@ def test_what_is_exported_is_the_model_of_init_in_float32_plus_the_adapters(
 
 
 @pytest.mark.parametrize("bits", BITS)
-def test_few_bits_give_nearly_the_vectors_of_the_plain_model(folder, bits):
+def test_quantised_vectors_are_close_to_those_of_the_plain_model(folder, bits):
     texts = tiny.unpadded(*tiny.batch())
     with torch.no_grad():
         plain = tiny.start(folder / "dense", tiny.settings("dense")).eval()(texts)
@@ -79,7 +77,7 @@ def test_few_bits_give_nearly_the_vectors_of_the_plain_model(folder, bits):
 
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("changes", [{}, {"gradient_checkpointing": True, "gradient_cache": 5}])
-def test_a_killed_training_ends_as_one_that_never_stopped(folder, tmp_path, monkeypatch, bits, changes):
+def test_a_killed_quantised_training_ends_with_the_same_result(folder, tmp_path, monkeypatch, bits, changes):
     def dying(*arguments):
         if arguments[-1] == 2:
             raise KeyboardInterrupt
@@ -100,7 +98,7 @@ def test_a_killed_training_ends_as_one_that_never_stopped(folder, tmp_path, monk
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
-def test_products_have_the_stages_precision_and_adapters_are_float32(folder, family):
+def test_products_use_the_stages_precision_and_adapters_are_float32(folder, family):
     model = tiny.start(folder / family, settings(family, "4bit", precision="bf16"))
     layers = few_bits(model, "4bit")
     assert {layer.compute_dtype for layer in layers} == {torch.bfloat16}

@@ -34,19 +34,19 @@ def altered(model: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
-def test_a_saved_model_comes_back_with_its_settings(initial, family):
+def test_a_saved_model_loads_with_its_settings(initial, family):
     folder, save = initial
     settings = tiny.settings(family)
     source = save(tiny.backbone(family, seed=1))
     model = altered(tiny.start(source, settings))
     (folder / "model").mkdir()
     saved_model.save(model, settings, folder / "tokenizer", folder / "model")
-    again, kept = saved_model.load(folder / "model")
-    assert kept == MODEL[family](**settings.model_dump(include=set(MODEL[family].model_fields)))
+    again, stored = saved_model.load(folder / "model")
+    assert stored == MODEL[family](**settings.model_dump(include=set(MODEL[family].model_fields)))
     written = read_json(folder / "model/led.json")
-    assert written == kept.model_dump(mode="json") and list(written) == list(MODEL[family].model_fields)
-    for (name, mine), (_, theirs) in zip(model.named_parameters(), again.named_parameters(), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=0, atol=0, msg=name)
+    assert written == stored.model_dump(mode="json") and list(written) == list(MODEL[family].model_fields)
+    for (name, value), (_, loaded) in zip(model.named_parameters(), again.named_parameters(), strict=True):
+        torch.testing.assert_close(value, loaded, rtol=0, atol=0, msg=name)
     ids, mask = tiny.batch()
     texts = tiny.unpadded(ids, mask, mask if family == "ranker" else None)
     torch.testing.assert_close(model.eval()(texts), again.eval()(texts), rtol=0, atol=0)
@@ -54,7 +54,7 @@ def test_a_saved_model_comes_back_with_its_settings(initial, family):
 
 @pytest.mark.parametrize("activation", ["log1p", "log1p_twice", None])
 def test_a_saved_lexicon_model_keeps_its_activation(initial, activation):
-    """None: a folder that was made before there was a choice."""
+    """None: a folder from before the activation was a setting."""
     folder, save = initial
     settings = tiny.settings("lexicon", **({"activation": activation} if activation else {}))
     model = tiny.start(save(tiny.backbone("lexicon")), settings)
@@ -93,7 +93,7 @@ def test_a_saved_tokenizer_reads_like_the_original(initial):
     assert AutoTokenizer.from_pretrained(folder / "model")(text)["input_ids"] == original
 
 
-def test_a_folder_without_led_json_and_a_model_that_is_nowhere_are_named(initial):
+def test_error_names_a_folder_without_led_json_or_an_unknown_model(initial):
     folder, save = initial
     with pytest.raises(InputError, match=r"initial: no led\.json here"):
         saved_model.load(save(tiny.backbone("dense")))
@@ -109,7 +109,7 @@ def test_a_folder_without_led_json_and_a_model_that_is_nowhere_are_named(initial
         ({"family": "dens"}, r"led.json: family: expected one of .* ranker, got 'dens' \(did you mean dense\?\)"),
     ],
 )
-def test_faults_in_led_json_are_named(initial, changes, sentence):
+def test_errors_name_faults_in_led_json(initial, changes, sentence):
     folder, save = initial
     settings = tiny.settings("dense")
     (folder / "model").mkdir()

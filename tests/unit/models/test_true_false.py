@@ -22,9 +22,9 @@ TITLES, TEXTS = ["", "t u", "v"], ["e f", "g", "h i j k l"]
 
 
 def settings(**changes):
-    asked = {"scoring": "true_false", "template": "Query: {query} Document: {passage} Relevant:"}
-    asked |= {"true_word": "true", "false_word": "false", "ranking_loss": "bce", "ranking_margin": 1.0}
-    return tiny.settings("ranker", **asked | changes)
+    defaults = {"scoring": "true_false", "template": "Query: {query} Document: {passage} Relevant:"}
+    defaults |= {"true_word": "true", "false_word": "false", "ranking_loss": "bce", "ranking_margin": 1.0}
+    return tiny.settings("ranker", **defaults | changes)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def expected(folder, text: str) -> float:
     return (true - false).item()
 
 
-def test_a_score_is_that_of_the_written_out_question(folder):
+def test_a_score_equals_that_of_the_written_out_prompt(folder):
     model = tiny.start(folder / "ranker", settings(), folder / "tokenizer").eval()
     rows = np.array([0, 1, 2, 2], dtype=np.int32), np.array([1, 2, 0, 2], dtype=np.int32)
     scores = batches.score(model, *stores(folder), rows, settings(), CPU)
@@ -75,10 +75,10 @@ def test_each_text_is_cut_to_its_own_length_and_the_template_never(folder):
 
 
 @pytest.mark.parametrize("loss", ["softmax", "bce", "margin", "soft_margin"])
-def test_such_a_ranker_learns_and_comes_back(folder, tmp_path, loss):
+def test_a_true_false_ranker_trains_and_loads_again(folder, tmp_path, loss):
     train.train(tiny.training(folder, settings(max_steps=2, ranking_loss=loss), tmp_path / "model"))
-    model, kept = saved_model.load(tmp_path / "model")
-    assert kept.scoring == "true_false"
+    model, stored = saved_model.load(tmp_path / "model")
+    assert stored.scoring == "true_false"
     first = tiny.start(folder / "ranker", settings(), folder / "tokenizer")
     batch = pairs(stores(folder)[0], np.array([0]), 8, stores(folder)[1], np.array([0]), 20)
     with torch.no_grad():
@@ -95,7 +95,7 @@ def test_such_a_ranker_learns_and_comes_back(folder, tmp_path, loss):
         ({"true_word": "true false"}, "true_word: it is cut into 2 tokens, expected a word that is one token"),
     ],
 )
-def test_a_question_that_cannot_be_asked_is_named(folder, changes, sentence):
+def test_error_names_a_prompt_that_cannot_be_used(folder, changes, sentence):
     with pytest.raises(InputError, match=sentence):
         tiny.start(folder / "ranker", settings(**changes), folder / "tokenizer")
 
@@ -114,7 +114,7 @@ def test_softmax_and_bce_are_their_formulas_and_bce_is_the_cross_entropy_of_the_
     torch.testing.assert_close(ranker_losses.softmax(SCORES), -SCORES.log_softmax(dim=1)[:, 0].mean())
 
 
-def test_margins_are_torchs_over_each_positive_and_negative():
+def test_margins_equal_torchs_over_each_positive_and_negative():
     positive, negative = SCORES[:, :1].expand(-1, 2).reshape(-1), SCORES[:, 1:].reshape(-1)
     ones = torch.ones(4)
     for gap in (0.5, 1.0):

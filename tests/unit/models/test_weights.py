@@ -46,7 +46,7 @@ def t5() -> nn.Module:
 
 
 def bare(count: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ids and mask of texts of 9, 2, 5 and 12 tokens, none of them special."""
+    """Return ids and mask of texts of 9, 2, 5 and 12 tokens, without special tokens."""
     ids, mask = tiny.batch([9, 2, 5, 12][:count])
     return (ids % 25 + 3) * mask, mask
 
@@ -75,7 +75,7 @@ def pooled(model: nn.Module, ids: torch.Tensor, mask: torch.Tensor, pooling: str
     ],
     ids=["bert", "roberta", "distilbert", "t5", "gpt2", "llama"],
 )
-def test_vectors_are_those_of_transformers_pooled_by_sentence_transformers(make, pooling):
+def test_vectors_equal_transformers_pooled_by_sentence_transformers(make, pooling):
     model, (ids, mask) = make(), bare()
     with torch.no_grad():
         expected = pooled(model, ids, mask, pooling)
@@ -85,7 +85,7 @@ def test_vectors_are_those_of_transformers_pooled_by_sentence_transformers(make,
 
 
 @pytest.mark.parametrize("decoder", ["encoder", "first_decoder_token"])
-def test_of_a_t5_the_encoder_or_the_first_decoder_token_is_read(tmp_path, decoder):
+def test_a_t5_is_read_at_its_encoder_or_first_decoder_token(tmp_path, decoder):
     t5().save_pretrained(tmp_path / "t5")
     tiny.save_bare_tokenizer(tmp_path / "tokenizer")
     pooling = "mean" if decoder == "encoder" else "cls"
@@ -105,7 +105,7 @@ def test_of_a_t5_the_encoder_or_the_first_decoder_token_is_read(tmp_path, decode
         torch.testing.assert_close(again(tiny.unpadded(ids, mask)), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_a_part_that_a_model_lacks_is_named(tmp_path):
+def test_error_names_the_part_that_a_model_lacks(tmp_path):
     tiny.backbone("dense").save_pretrained(tmp_path / "bert")
     BartModel(BartConfig(**IDS, **BART)).save_pretrained(tmp_path / "bart")
     with pytest.raises(InputError, match=r"encoder_decoder: '.*bert' is a bert model and has no decoder"):
@@ -124,14 +124,14 @@ def test_a_decoder_model_learns_from_texts_that_end_with_eos(tmp_path):
         tiny.save_store(tmp_path / f"{name}.arrow", tmp_path / "tokenizer", {"text": tiny.texts(count, 25)})
     settings = tiny.settings("dense", pooling="last", append_eos=True, untied=True, max_steps=2)
     train.train(tiny.training(tmp_path, settings, tmp_path / "model"))
-    model, kept = saved_model.load(tmp_path / "model")
-    store = TokenStore.for_stage([tmp_path / "queries.arrow"], kept)
+    model, stored = saved_model.load(tmp_path / "model")
+    store = TokenStore.for_stage([tmp_path / "queries.arrow"], stored)
     assert all(store.texts([row], 8).ids[-1] == 1 for row in range(10))
     with torch.no_grad():
-        found = model.eval().encode(to_packed_batch(store.texts([3], 8), CPU), "query")
+        actual = model.eval().encode(to_packed_batch(store.texts([3], 8), CPU), "query")
         plain = AutoModel.from_pretrained(tmp_path / "model/query").eval()
         expected = plain(torch.from_numpy(store.texts([3], 8).ids).unsqueeze(0)).last_hidden_state[:, -1]
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
 
 
 # --- adapters
@@ -167,9 +167,9 @@ def test_an_adapter_is_exported_as_the_plain_model_that_peft_merges(folder, fami
     saved_model.save(model, settings, folder / "tokenizer", folder / "model")
 
     base = PLAIN[family].from_pretrained(folder / family, **({"num_labels": 1} if family == "ranker" else {}))
-    theirs = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, lora_dropout=0.0))
-    stir(theirs)
-    expected = theirs.merge_and_unload().state_dict()
+    peer = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, lora_dropout=0.0))
+    stir(peer)
+    expected = peer.merge_and_unload().state_dict()
     exported = PLAIN[family].from_pretrained(folder / "model").state_dict()
     assert exported.keys() == expected.keys()
     for name, value in expected.items():
@@ -199,7 +199,7 @@ def test_a_ranker_learns_its_classifier_beside_the_adapters(folder):
     assert {name.split(".")[1] for name in others if "pooler" not in name} == {"classifier"}
 
 
-def test_a_trained_adapter_gives_a_plain_folder_that_encodes_as_the_training_ended(folder):
+def test_a_trained_adapter_is_exported_as_a_plain_model_with_the_same_vectors(folder):
     settings = tiny.settings("lexicon", lora=LORA, untied=True, max_steps=3, learning_rate=1e-2)
     train.train(tiny.training(folder, settings, folder / "model"))
     model = saved_model.load(folder / "model")[0]
@@ -213,8 +213,8 @@ def test_a_trained_adapter_gives_a_plain_folder_that_encodes_as_the_training_end
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 @pytest.mark.parametrize(("dropout", "chunk"), [(0.3, None), (0.0, 7)])
 def test_gradient_checkpointing_reaches_the_adapters_and_changes_no_gradient(folder, family, dropout, chunk):
-    """A chunk of the gradient cache draws its own dropout, so the two are compared without any."""
-    objective, found = objectives.ranker_loss if family == "ranker" else objectives.retriever_loss, []
+    """Every chunk of the gradient cache draws its own dropout, so the cached case has none."""
+    objective, gradients = objectives.ranker_loss if family == "ranker" else objectives.retriever_loss, []
     for changes in ({}, {"gradient_checkpointing": True, "gradient_cache": chunk}):
         settings = tiny.settings(family, lora=LORA | {"dropout": dropout}, **changes)
         data = objectives.TrainingData.read(
@@ -225,14 +225,14 @@ def test_gradient_checkpointing_reaches_the_adapters_and_changes_no_gradient(fol
         module = modules.trainable(encoder, settings).double().train()
         torch.manual_seed(1)
         objective(module, data, np.arange(4), slice(0, 4), settings, CPU).total.backward()
-        found.append({name: p.grad for name, p in encoder.named_parameters() if p.requires_grad})
-    assert sum("lora_" in name for name in found[1]) == 8, "two matrices beside two weights of each of two layers"
-    for name, value in found[1].items():
+        gradients.append({name: p.grad for name, p in encoder.named_parameters() if p.requires_grad})
+    assert sum("lora_" in name for name in gradients[1]) == 8, "two matrices beside two weights of each of two layers"
+    for name, value in gradients[1].items():
         assert value is not None and value.any(), name
-        torch.testing.assert_close(value, found[0][name], rtol=1e-6, atol=1e-12, msg=name)
+        torch.testing.assert_close(value, gradients[0][name], rtol=1e-6, atol=1e-12, msg=name)
 
 
-def test_targets_that_a_model_lacks_are_named_with_those_it_has(folder):
+def test_error_lists_the_targets_that_a_model_has(folder):
     with pytest.raises(InputError, match=r"lora\.targets: \['q_proj'\] does not fit a bert model.* dense, key, query"):
         tiny.start(folder / "dense", tiny.settings("dense", lora=LORA | {"targets": ["q_proj"]}))
     tiny.lexicon_backbone("distilbert").save_pretrained(folder / "distilbert")
@@ -251,7 +251,7 @@ def test_targets_that_a_model_lacks_are_named_with_those_it_has(folder):
         ),
     ],
 )
-def test_a_package_that_is_not_installed_is_named_with_the_command(tmp_path, monkeypatch, package, changes, sentence):
+def test_error_gives_the_command_that_installs_a_missing_package(tmp_path, monkeypatch, package, changes, sentence):
     tiny.backbone("dense").save_pretrained(tmp_path / "dense")
     real = importlib.util.find_spec
     for module in (weights, adapters):
@@ -267,14 +267,14 @@ def test_eos_is_never_cut_off_and_counts_in_the_length(tmp_path):
     tiny.save_bare_tokenizer(tmp_path / "tokenizer")
     columns = {"title": ["a b c", "", "a"], "text": ["d e f g", "h i", ""]}
     tiny.save_store(tmp_path / "p.arrow", tmp_path / "tokenizer", columns)
-    known = {name: i for i, name in enumerate(["<pad>", "</s>", "<unk>", *tiny.LETTERS])}
+    vocabulary = {name: i for i, name in enumerate(["<pad>", "</s>", "<unk>", *tiny.LETTERS])}
 
     def read(append: bool, length: int) -> list[str]:
         settings = tiny.import_settings("dense", append_eos=append, pooling="last")
         store = TokenStore.for_stage([tmp_path / "p.arrow"], settings)
         batch = store.texts([0, 1, 2], length)
         assert batch.lengths.tolist() == store.lengths([0, 1, 2], length).tolist()
-        names = np.array([*known])[batch.ids]
+        names = np.array([*vocabulary])[batch.ids]
         return [" ".join(part) for part in np.split(names, np.cumsum(batch.lengths)[:-1])]
 
     assert read(False, 20) == ["a b c d e f g", "h i", "a"]
@@ -289,7 +289,7 @@ def test_eos_is_never_cut_off_and_counts_in_the_length(tmp_path):
     [("<s> $A", False), ("<s> $A </s>", True), ("$A </s>", True), ("$A", False)],
     ids=["llama", "both", "t5", "gpt2"],
 )
-def test_texts_begin_and_end_as_the_tokenizer_itself_puts_them_together(tmp_path, template, append):
+def test_texts_begin_and_end_as_the_tokenizer_builds_them(tmp_path, template, append):
     fast = tiny.save_bare_tokenizer(tmp_path, ["<s>"])
     fast.add_special_tokens({"bos_token": "<s>"})
     special = [(token, fast.convert_tokens_to_ids(token)) for token in ("<s>", "</s>")]
@@ -302,20 +302,20 @@ def test_texts_begin_and_end_as_the_tokenizer_itself_puts_them_together(tmp_path
     batch = store.texts(range(4), 5)
     expected = fast(texts, truncation=True, max_length=5)["input_ids"]
     assert batch.lengths.tolist() == store.lengths(range(4), 5).tolist()
-    found = [part.tolist() for part in np.split(batch.ids, np.cumsum(batch.lengths)[:-1])]
-    assert found == [ids or [fast.eos_token_id] for ids in expected], "a text without any token becomes its end token"
+    actual = [part.tolist() for part in np.split(batch.ids, np.cumsum(batch.lengths)[:-1])]
+    assert actual == [ids or [fast.eos_token_id] for ids in expected], "a text without any token becomes its end token"
     prefixed = with_prefix(store, "query", str(tmp_path), settings).texts([0], 8).ids.tolist()
     assert prefixed == fast("x y a b c")["input_ids"]
 
 
-def test_the_first_word_is_no_summary_of_a_text(tmp_path):
+def test_cls_pooling_needs_a_tokenizer_with_a_first_token(tmp_path):
     tiny.save_bare_tokenizer(tmp_path)
     tiny.save_store(tmp_path / "p.arrow", tmp_path, {"text": ["a"]})
     with pytest.raises(InputError, match=r"pooling: cls .* text's first word; write pooling: mean"):
         TokenStore.for_stage([tmp_path / "p.arrow"], tiny.import_settings("dense", pooling="cls"))
 
 
-def test_append_eos_and_families_that_do_not_fit_a_tokenizer_are_named(tmp_path):
+def test_error_names_append_eos_or_a_family_that_does_not_fit_the_tokenizer(tmp_path):
     tiny.save_tokenizer(tmp_path / "bert")
     tiny.save_bare_tokenizer(tmp_path / "bare")
     for name in ("bert", "bare"):

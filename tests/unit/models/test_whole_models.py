@@ -1,4 +1,4 @@
-"""Every weight of a model comes from its file, or is a new head of a stage that trains it, or is named in an error."""
+"""Every weight of a model comes from its file or is a new head of a trained stage; anything else is an error."""
 
 import json
 from pathlib import Path
@@ -55,8 +55,8 @@ def load(source: str, family: str, trained: bool = False, query_init: str | None
 
 
 def same(first: nn.Module, second: nn.Module) -> bool:
-    theirs = second.state_dict()
-    return all(torch.equal(value, theirs[name]) for name, value in first.state_dict().items())
+    expected = second.state_dict()
+    return all(torch.equal(value, expected[name]) for name, value in first.state_dict().items())
 
 
 # --- prefixes
@@ -66,16 +66,16 @@ PREFIXES = ["module.", "_orig_mod.module.", "model.", "encoder.", "lm_q.", "bert
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-def test_a_prefix_of_a_wrapper_is_taken_away_and_said(tmp_path, prefix):
+def test_a_wrappers_prefix_is_removed_with_a_note(tmp_path, prefix):
     plain = load(saved(tmp_path / "plain", "dense"), "dense")
     model = load(saved(tmp_path / "wrapped", "dense", lambda name: prefix + name), "dense")
     assert same(plain, model)
-    said = saved_model.origins(model)
-    # transformers itself knows the name under which a model with a head holds its body
-    assert said == [] if prefix == "bert." else f"'{prefix}' is taken away from the names" in said[0]
+    notes = saved_model.origins(model)
+    # transformers itself strips the name of the body in a model with a head
+    assert notes == [] if prefix == "bert." else f"'{prefix}' is taken away from the names" in notes[0]
 
 
-def test_what_is_written_of_a_wrapped_model_is_a_plain_one(tmp_path):
+def test_a_wrapped_model_is_saved_as_a_plain_one(tmp_path):
     plain = load(saved(tmp_path / "plain", "dense"), "dense")
     model = load(saved(tmp_path / "wrapped", "dense", lambda name: f"module.bert.{name}"), "dense")
     tiny.save_tokenizer(tmp_path / "tokenizer")
@@ -86,12 +86,12 @@ def test_what_is_written_of_a_wrapped_model_is_a_plain_one(tmp_path):
 
 
 @pytest.mark.parametrize("family", ["lexicon", "ranker"])
-def test_a_prefix_before_a_body_with_a_head_is_taken_away_too(tmp_path, family):
+def test_a_prefix_before_a_body_with_a_head_is_removed_too(tmp_path, family):
     plain = load(saved(tmp_path / "plain", family), family)
     assert same(plain, load(saved(tmp_path / "wrapped", family, lambda name: f"module.{name}"), family))
 
 
-def test_two_models_in_one_file_are_named(tmp_path):
+def test_error_names_two_models_in_one_file(tmp_path):
     tiny.backbone("dense").save_pretrained(tmp_path)
     tensors = load_file(tmp_path / FILE)
     both = {f"{side}.{name}": value.clone() for side in ("lm_q", "lm_p") for name, value in tensors.items()}
@@ -103,7 +103,7 @@ def test_two_models_in_one_file_are_named(tmp_path):
 # --- tensors that are not there, or too many
 
 
-def test_a_tensor_that_the_file_lacks_is_named_with_those_it_holds(tmp_path):
+def test_error_names_a_missing_tensor_and_those_in_the_file(tmp_path):
     source = saved(tmp_path, "dense", lambda name: name.replace("layer.1.output", "layer.1.exit"))
     with pytest.raises(InputError) as error:
         load(source, "dense", trained=True)
@@ -112,7 +112,7 @@ def test_a_tensor_that_the_file_lacks_is_named_with_those_it_holds(tmp_path):
     assert "encoder.layer.1.output.LayerNorm.bias" in sentence and "encoder.layer.1.exit.LayerNorm.bias" in sentence
 
 
-def test_the_tensors_of_a_body_that_the_config_does_not_have_are_named(tmp_path):
+def test_error_names_tensors_that_the_config_does_not_have(tmp_path):
     source = saved(tmp_path, "dense")
     config = read_json(tmp_path / "config.json")
     (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 1}))
@@ -120,7 +120,7 @@ def test_the_tensors_of_a_body_that_the_config_does_not_have_are_named(tmp_path)
         load(source, "dense", trained=True)
 
 
-def test_a_shape_that_the_config_does_not_have_is_named(tmp_path):
+def test_error_names_a_shape_that_differs_from_the_config(tmp_path):
     source = saved(tmp_path, "dense")
     config = read_json(tmp_path / "config.json")
     (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": 60}))
@@ -135,7 +135,7 @@ def test_a_projection_that_would_be_left_out_is_an_error_unless_the_stage_is_tra
     assert "1 tensors are not used: projection" in saved_model.origins(load(source, "dense", trained=True))[0]
 
 
-def test_the_heads_of_other_tasks_are_left_out_and_said(tmp_path):
+def test_heads_of_other_tasks_are_dropped_with_a_note(tmp_path):
     source = saved(tmp_path, "lexicon", lambda name: name, **{"cls.seq_relationship.weight": torch.zeros(2, 16)})
     assert "6 tensors are not used: cls.predictions.bias" in saved_model.origins(load(source, "dense"))[0]
 
@@ -156,18 +156,18 @@ def test_the_heads_of_other_tasks_are_left_out_and_said(tmp_path):
     ],
     ids=["distilbert", "roberta", "untied", "gpt2", "llama", "t5"],
 )
-def test_tied_heads_and_heads_that_are_not_needed_lack_nothing(tmp_path, make, family, changes):
+def test_models_with_tied_or_unneeded_heads_are_complete(tmp_path, make, family, changes):
     model = tiny.fill(make())
     model.save_pretrained(tmp_path)
     loaded = load(str(tmp_path), family, **changes)
     assert loaded.backbone.origin.new == []
-    theirs = {**model.state_dict(), **model.base_model.state_dict()}
+    expected = {**model.state_dict(), **model.base_model.state_dict()}
     for name, value in loaded.backbone.state_dict().items():
-        assert torch.equal(value, theirs.get(name, theirs.get(f"encoder.{name}", value))), name
+        assert torch.equal(value, expected.get(name, expected.get(f"encoder.{name}", value))), name
 
 
 def test_a_model_without_a_pooler_is_imported_alike_every_time(tmp_path):
-    """A masked language model has none; a dense stage computes nothing with it."""
+    """A masked language model has no pooler; a dense stage does not use one."""
     source = saved(tmp_path / "mlm", "lexicon")
     models = [load(source, "dense", trained=trained) for trained in (False, True)]
     assert models[0].backbone.origin.new == [] and same(*models)
@@ -177,7 +177,7 @@ def test_a_model_without_a_pooler_is_imported_alike_every_time(tmp_path):
 # --- new heads
 
 
-def test_a_ranker_is_imported_with_its_classifier_or_not_at_all(tmp_path):
+def test_a_ranker_without_its_classifier_is_not_imported(tmp_path):
     source = saved(tmp_path, "dense")
     with pytest.raises(InputError, match=r"lack 2 .*SequenceClassification needs \(classifier\.bias, classifier\."):
         load(source, "ranker")
@@ -197,7 +197,7 @@ def test_the_head_of_another_number_of_labels_is_replaced_only_where_it_is_train
     }
 
 
-def test_a_lexicon_model_has_its_head_or_is_told_to_begin_one(tmp_path):
+def test_a_lexicon_stage_without_a_masked_lm_head_needs_new_head(tmp_path):
     source = saved(tmp_path, "dense")
     with pytest.raises(InputError, match=r"BertForMaskedLM needs .*that was saved with its masked-LM head$"):
         load(source, "lexicon")
@@ -221,7 +221,7 @@ def test_a_lexicon_model_has_its_head_or_is_told_to_begin_one(tmp_path):
         ({"family": "ranker", "init": "led", "negatives": ["bm25"]}, None),
     ],
 )
-def test_a_stage_without_the_head_is_named_before_any_job(stage, fault):
+def test_error_names_a_stage_without_a_head_before_any_job(stage, fault):
     config = changed(RECIPES["demo.yaml"], {"stages.mine": stage})
     if fault is None:
         assert load_recipe(config).stages["mine"].init == "led"
@@ -230,21 +230,21 @@ def test_a_stage_without_the_head_is_named_before_any_job(stage, fault):
         load_recipe(config)
 
 
-def test_a_projection_is_begun_only_where_it_is_trained(tmp_path):
+def test_a_projection_starts_at_random_only_if_it_is_trained(tmp_path):
     source = saved(tmp_path, "dense")
     with pytest.raises(InputError, match=r"head: '.*' has no linear head \(head\.safetensors\), and train: false"):
         load(source, "dense", head=4)
     assert load(source, "dense", trained=True, head=4).backbone.origin.new == ["head.safetensors: weight"]
 
 
-def test_a_query_encoder_of_its_own_is_checked_as_well(tmp_path):
+def test_a_separate_query_encoder_is_checked_as_well(tmp_path):
     source = saved(tmp_path / "whole", "dense")
     damaged = saved(tmp_path / "damaged", "dense", lambda name: None if "layer.1.output.dense" in name else name)
     with pytest.raises(InputError, match=r"damaged/model\.safetensors: its weights lack 2"):
         load(source, "dense", untied=True, query_init=damaged)
 
 
-def test_a_training_says_what_began_at_random_and_keeps_it_beside_the_weights(tmp_path, capsys):
+def test_a_training_records_which_weights_started_at_random(tmp_path, capsys):
     tiny.save_dataset(tmp_path)
     saved(tmp_path / "ranker", "dense")
     settings = tiny.settings("ranker", max_steps=1)
@@ -274,7 +274,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_positions_are_those_with_which_a_model_still_computes(name):
+def test_maximal_positions_are_those_that_a_model_can_compute(name):
     model, most = MODELS[name][0]().eval(), MODELS[name][1]
     assert limits.positions(model) == most
     with torch.no_grad():
@@ -283,7 +283,7 @@ def test_positions_are_those_with_which_a_model_still_computes(name):
             model(input_ids=torch.full((1, most + 1), 5))
 
 
-def test_relative_positions_have_no_end_and_rotary_ones_that_of_the_config():
+def test_relative_positions_are_unlimited_and_rotary_ones_limited_by_the_config():
     assert limits.positions(T5EncoderModel(T5Config(**IDS, **T5))) is None
     assert limits.positions(LlamaForCausalLM(LlamaConfig(**LLAMA, **IDS, max_position_embeddings=40)).model) == 40
 
@@ -298,7 +298,7 @@ def test_relative_positions_have_no_end_and_rotary_ones_that_of_the_config():
         ("ranker", (16, 50), r"query_length \+ passage_length: 66 tokens do not fit .*; write at most 65"),
     ],
 )
-def test_lengths_beyond_the_positions_are_named(tmp_path, family, lengths, sentence):
+def test_error_names_lengths_beyond_the_positions(tmp_path, family, lengths, sentence):
     changes = dict(zip(("query_length", "passage_length"), lengths, strict=True))
     model, settings = load(saved(tmp_path, family), family, **changes), tiny.import_settings(family, **changes)
     if sentence is None:
@@ -308,7 +308,7 @@ def test_lengths_beyond_the_positions_are_named(tmp_path, family, lengths, sente
         limits.check_lengths(model, settings, shared=1)
 
 
-def test_a_training_ends_at_once_where_texts_do_not_fit(tmp_path):
+def test_a_training_ends_at_once_if_texts_do_not_fit(tmp_path):
     tiny.save_dataset(tmp_path)
     settings = tiny.settings("dense", passage_length=65)
     with pytest.raises(InputError, match="passage_length: 65 tokens do not fit into the 64 positions"):
@@ -321,7 +321,7 @@ def test_a_training_ends_at_once_where_texts_do_not_fit(tmp_path):
 
 
 @pytest.mark.parametrize("make", [MODELS["gpt2"][0], lambda: BertModel(BertConfig(**tiny.BERT, is_decoder=True))])
-def test_the_first_token_of_a_decoder_is_no_vector_of_a_text(tmp_path, make):
+def test_cls_pooling_of_a_decoder_is_an_error(tmp_path, make):
     tiny.fill(make()).save_pretrained(tmp_path)
     with pytest.raises(InputError, match=r"pooling: '.*' is a decoder .* write pooling: last, .* or pooling: mean"):
         load(str(tmp_path), "dense")

@@ -1,4 +1,4 @@
-"""What would prevent a run, and what `led plan` prints and returns."""
+"""The checks before a run, and the output and exit status of `led plan`."""
 
 import os
 import re
@@ -37,11 +37,11 @@ def devices(config, where):
     return list(checks.devices(recipe, where, estimate(recipe, where.results, limit=where.limit)))
 
 
-def levels(found):
-    return [finding.level for finding in found]
+def levels(findings):
+    return [finding.level for finding in findings]
 
 
-def test_more_gpus_than_there_are_is_fatal_and_says_how_to_mend_it(tmp_path):
+def test_too_many_gpus_are_fatal_with_advice(tmp_path):
     (finding,) = devices(PAPER, site(tmp_path, gpus=[BIG, BIG]))
     assert finding.level == "fatal"
     assert "resources.train.gpu asks for 8 and 2 are visible" in finding.text and "--resources gpu=2" in finding.text
@@ -53,12 +53,12 @@ def test_more_gpus_than_there_are_is_fatal_and_says_how_to_mend_it(tmp_path):
 def test_a_batch_that_no_epoch_fills_is_a_note(tmp_path):
     few = changed(DEMO, {"dataset.docstrings.passages": 5_005, "stages.led.batch_size": 5})
     recipe, where = load_recipe(few), site(tmp_path)
-    found = list(checks.batches(recipe, where, estimate(recipe, where.results)))
-    assert levels(found) == ["note"] * 5, "led's batch is what an epoch has"
+    findings = list(checks.batches(recipe, where, estimate(recipe, where.results)))
+    assert levels(findings) == ["note"] * 5, "led's batch is what an epoch has"
     text = (
         "stages.den_warmup.batch_size: 64 is more than the 5 examples of an epoch (dataset.docstrings), so batches hold"
     )
-    assert found[0].text == f"{text} 5"
+    assert findings[0].text == f"{text} 5"
     assert not list(checks.batches(load_recipe(DEMO), where, estimate(load_recipe(DEMO), where.results)))
 
 
@@ -75,21 +75,23 @@ def test_on_a_submit_node_the_gpus_are_a_note(tmp_path, monkeypatch):
 
 
 def test_a_limit_that_does_not_divide_a_batch_is_fatal(tmp_path):
-    found = devices(PAPER, site(tmp_path, gpus=[BIG] * 3, limit=3))
-    assert "stages.den_warmup.batch_size: 16 queries cannot be split evenly over the 3 GPUs" in found[0].text
-    assert levels(found)[:4] == ["fatal"] * 4 and found[-1].level == "ok", "48 queries of the lexicon stages divide"
+    findings = devices(PAPER, site(tmp_path, gpus=[BIG] * 3, limit=3))
+    assert "stages.den_warmup.batch_size: 16 queries cannot be split evenly over the 3 GPUs" in findings[0].text
+    assert levels(findings)[:4] == ["fatal"] * 4 and findings[-1].level == "ok", (
+        "48 queries of the lexicon stages divide"
+    )
 
 
-def test_a_gpu_that_is_too_small_for_a_stage_is_named_with_the_stage(tmp_path):
-    found = devices(PAPER, site(tmp_path, gpus=[Gpu("Tesla T4", 4 * 2**30)] * 8))
-    assert "stage led takes about" in " ".join(f.text for f in found if f.level == "note")
+def test_a_note_names_a_gpu_that_is_too_small_and_its_stage(tmp_path):
+    findings = devices(PAPER, site(tmp_path, gpus=[Gpu("Tesla T4", 4 * 2**30)] * 8))
+    assert "stage led takes about" in " ".join(f.text for f in findings if f.level == "note")
 
 
-def test_gpus_are_those_that_jobs_may_use(tmp_path, monkeypatch):
+def test_only_gpus_that_jobs_may_use_are_counted(tmp_path, monkeypatch):
     program = tmp_path / "nvidia-smi"
     rows = "\n".join(f"{i}, GPU-{i}{i}, NVIDIA A100, 81920" for i in range(4))
-    listed = "echo x; " * 4
-    program.write_text(f"#!/bin/sh\ncase $1 in --list-gpus) {listed};; *) echo '{rows}';; esac\n")
+    list_gpus = "echo x; " * 4
+    program.write_text(f"#!/bin/sh\ncase $1 in --list-gpus) {list_gpus};; *) echo '{rows}';; esac\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -98,7 +100,7 @@ def test_gpus_are_those_that_jobs_may_use(tmp_path, monkeypatch):
     assert machine.gpus() == [Gpu("NVIDIA A100", 80 * 2**30), Gpu("", None)]
 
 
-def test_faiss_for_the_processor_does_not_search_what_a_gpu_should(tmp_path, monkeypatch):
+def test_cpu_faiss_is_fatal_if_searches_use_a_gpu(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "python", lambda _: (0, "1.15.1 0 0"))
     assert levels(look(checks.faiss, PAPER, site(tmp_path))) == ["fatal"]
     assert levels(look(checks.faiss, PAPER, site(tmp_path, elsewhere=True))) == ["note"]
@@ -108,7 +110,7 @@ def test_faiss_for_the_processor_does_not_search_what_a_gpu_should(tmp_path, mon
     assert finding.level == "fatal" and "No module named 'faiss'" in finding.text and "envs/cpu.txt" in finding.text
 
 
-def test_torch_without_cuda_is_found_where_gpus_are_asked_for(tmp_path, monkeypatch):
+def test_torch_without_cuda_is_reported_if_gpus_are_requested(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "python", lambda _: (0, "2.13.0+cpu None False"))
     (finding,) = look(checks.torch, PAPER, site(tmp_path, gpus=[BIG] * 8))
     assert finding.level == "fatal" and "2.13.0+cpu None" in finding.text
@@ -124,50 +126,50 @@ def test_an_old_java_is_fatal(monkeypatch):
     assert next((f.level, f.subject) for f in checks.java()) == ("fatal", "Java")
 
 
-def test_a_disk_that_is_too_small_is_fatal_and_what_lies_there_already_counts(tmp_path):
+def test_a_disk_that_is_too_small_is_fatal_and_existing_results_count(tmp_path):
     where = site(tmp_path)
-    made = estimate(load_recipe(PAPER), where.results)
+    forecast = estimate(load_recipe(PAPER), where.results)
     folder = tmp_path / "results"
-    text = next(checks.disk(where, made)).text
+    text = next(checks.disk(where, forecast)).text
     assert str(tmp_path) in text and "still to be written" in text
     (folder / "x").mkdir(parents=True)
     with (folder / "x" / "vectors").open("wb") as file:
-        file.truncate(round(made.peak))  # a sparse file of that size
-    finding = next(checks.disk(where, made))
+        file.truncate(round(forecast.peak))  # a sparse file of that size
+    finding = next(checks.disk(where, forecast))
     assert finding.level == "ok" and "about 0 kB still" in finding.text
 
 
-def test_what_a_killed_job_left_is_no_work_done_and_half_a_download_is(tmp_path):
+def test_leftovers_of_killed_jobs_do_not_count_as_done_and_partial_downloads_do(tmp_path):
     where = site(tmp_path)
-    made = estimate(load_recipe(PAPER), where.results)
+    forecast = estimate(load_recipe(PAPER), where.results)
     for name in (".model.1a2b3c4d.part/x", "index/.bm25.abc/docs", "source/.archives/collection.tar.gz.part"):
         path = where.results / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
-            file.truncate(round(made.peak / 4))
-    text = next(checks.disk(where, made)).text
-    assert f"about {size(checks.assumptions.DISK_RESERVE * 0.75 * made.peak)} still" in text
+            file.truncate(round(forecast.peak / 4))
+    text = next(checks.disk(where, forecast)).text
+    assert f"about {size(checks.assumptions.DISK_RESERVE * 0.75 * forecast.peak)} still" in text
 
 
-def test_files_that_a_recipe_names_are_looked_for_all_at_once(tmp_path):
+def test_all_missing_files_of_a_recipe_are_reported_at_once(tmp_path):
     dataset = {"name": "own", "source": "folder", "folder": str(tmp_path), "splits": {"train": {}, "dev": {}}}
     config = DEMO | {"dataset": dataset}
     (tmp_path / "collection.tsv").touch()
-    found = look(checks.files, config, site(tmp_path))
-    assert {Path(f.text.split(":")[0]).name for f in found} == {
+    findings = look(checks.files, config, site(tmp_path))
+    assert {Path(f.text.split(":")[0]).name for f in findings} == {
         "queries.train.tsv",
         "qrels.train.tsv",
         "queries.dev.tsv",
         "qrels.dev.tsv",
     }
-    assert set(levels(found)) == {"fatal"}
+    assert set(levels(findings)) == {"fatal"}
     config = changed(PAPER, {"dataset.titles": "titels.tsv"})
     (finding,) = look(checks.files, config, site(tmp_path))
     assert finding.level == "fatal" and "did you mean titles.tsv?" in finding.text
     assert levels(look(checks.files, PAPER, site(tmp_path))) == ["ok"]
 
 
-def test_a_gate_needs_a_number_that_is_not_unverified(tmp_path):
+def test_a_gate_needs_a_verified_number(tmp_path):
     assert look(checks.gate, PAPER, site(tmp_path)) == []
     assert levels(look(checks.gate, changed(PAPER, {"evaluation.gate": True}), site(tmp_path))) == ["ok"]
     assert levels(look(checks.gate, changed(DEMO, {"evaluation.gate": True}), site(tmp_path))) == ["fatal"]
@@ -199,7 +201,7 @@ def test_led_plan_prints_stages_jobs_disk_and_checks(tmp_path):
         assert part in answer.stdout
 
 
-def test_led_plan_says_all_at_once_and_fails(tmp_path):
+def test_led_plan_reports_all_faults_at_once_and_fails(tmp_path):
     answer = led("plan", "--configfile", FOLDER / "config.yaml", folder=tmp_path)
     assert answer.returncode == 1
     fatal = [line for line in answer.stdout.splitlines() if line.startswith("fatal")]
@@ -219,7 +221,7 @@ def test_led_plan_says_all_at_once_and_fails(tmp_path):
         ("sede: 1\n", "error: recipe: dataset: this key is required"),
     ],
 )
-def test_a_config_that_is_none_is_one_sentence(tmp_path, text, sentence):
+def test_an_unreadable_config_is_a_short_error(tmp_path, text, sentence):
     if text is not None:
         (tmp_path / "recipe.yaml").write_text(text)
     answer = led("plan", "--configfile", "recipe.yaml", folder=tmp_path)

@@ -1,4 +1,4 @@
-"""The plan: sizes, counts and bytes against small cases by hand, and what the checks say."""
+"""The plan: sizes, counts and bytes against small cases by hand."""
 
 import gzip
 import json
@@ -31,7 +31,7 @@ def test_the_weights_of_a_masked_language_model_are_counted_exactly():
     assert Shape.from_config(config.to_dict()).parameters == sum(p.numel() for p in with_head.parameters())
 
 
-def test_distilberts_own_names_are_read():
+def test_config_keys_of_distilbert_are_read():
     shape = Shape.from_config(DistilBertConfig().to_dict())
     assert (shape.layers, shape.hidden, shape.intermediate, shape.heads) == (6, 768, 3072, 12)
     assert shape.is_known and not Shape().is_known
@@ -45,7 +45,7 @@ def test_work_per_token_is_two_and_six_flops_a_weight():
     assert shape.inference_flops(has_head=True) == 2 * 256 + 2 * (16 + 400)
 
 
-def test_a_stage_has_the_size_of_what_it_starts_from_in_the_end(tmp_path):
+def test_a_stage_has_the_size_of_the_model_that_its_chain_starts_from(tmp_path):
     assert root(PAPER, "led_rt") == "Luyu/co-condenser-marco" and root(DEMO, "led") == "pretrain"
     assert shape_of(DEMO, "led", NOWHERE).hidden == 128
     folder = tmp_path / "hub" / "Luyu--co-condenser-marco"
@@ -78,7 +78,7 @@ def test_a_folder_is_counted_from_the_sizes_of_its_files(tmp_path):
     assert load.text_bytes == 46 - assumptions.ID_BYTES
 
 
-def test_what_is_prepared_already_is_counted_exactly(tmp_path):
+def test_prepared_files_are_counted_exactly(tmp_path):
     folder = tmp_path / "prepared"
     folder.mkdir()
     inputs = [{"path": "collection.tsv", "bytes": 5_000}]
@@ -129,14 +129,14 @@ SHAPE = Shape(hidden=64, layers=2, heads=2, intermediate=128, vocabulary=1_000, 
 MODELS = {name: StageModel(stage, SHAPE) for name, stage in SMALL.stages.items()}
 
 
-def by_folder(found, transient=False):
+def by_folder(files, transient=False):
     sizes = Counter()
-    for artefact in found:
+    for artefact in files:
         sizes[artefact.folder] += artefact.bytes * (artefact.transient == transient)
     return sizes
 
 
-def test_bytes_are_what_the_formats_say():
+def test_bytes_follow_from_the_formats():
     sizes = by_folder(artefacts(SMALL, LOAD, MODELS))
     # query, epoch, passages, their texts, a positive's text and three offsets; drawn once more when the scores are
     # joined; led has scores of one teacher
@@ -152,13 +152,13 @@ def test_bytes_are_what_the_formats_say():
     assert sizes["tokens"] == 1_000 * (2 * 100 + 16) + (50 + 10) * (2 * 37 / 4.5 + 8)
     assert sizes["models"] == 3 * 4 * SHAPE.parameters
     assert not sizes["checkpoints"] and not sizes["source"] and not sizes["hub"]
-    kept = by_folder(artefacts(SMALL, LOAD, MODELS, checkpointed=["led"]))
-    assert kept["checkpoints"] == 12 * SHAPE.parameters
+    checkpointed_sizes = by_folder(artefacts(SMALL, LOAD, MODELS, checkpointed=["led"]))
+    assert checkpointed_sizes["checkpoints"] == 12 * SHAPE.parameters
 
 
 def test_the_largest_transient_file_counts_once_at_the_peak():
-    found = [Artefact("a", "x", 10), Artefact("b", "x", 5, True), Artefact("c", "y", 7, True), Artefact("d", "y", 1)]
-    assert peak(found) == (18, 11)
+    files = [Artefact("a", "x", 10), Artefact("b", "x", 5, True), Artefact("c", "y", 7, True), Artefact("d", "y", 1)]
+    assert peak(files) == (18, 11)
 
 
 def test_hours_follow_from_steps_tokens_and_weights():
@@ -200,7 +200,7 @@ DEMO_OF_THEN = {
 def test_the_estimate_of_the_demo_is_near_what_it_wrote():
     """Bytes under results/demo of a finished run, by du -b: 2 cores, Python 3.11.7, commit 91c78f7.
 
-    Trainsets have two more columns since, which are added to what was written then.
+    Trainsets have gained two columns since; their bytes are added here.
     """
     wrote = {
         "index": 4_448_000,
@@ -216,7 +216,7 @@ def test_the_estimate_of_the_demo_is_near_what_it_wrote():
     }
     config = changed(RECIPES["demo.yaml"], DEMO_OF_THEN | {"evaluation.compare": [["led", "den_continue"]]})
     del config["stages"]["den_mixed"]
-    made = estimate(load_recipe(config), NOWHERE)
-    for folder, size in made.by_folder().items():
+    forecast = estimate(load_recipe(config), NOWHERE)
+    for folder, size in forecast.by_folder().items():
         assert size == pytest.approx(wrote[folder], rel=0.65), folder
-    assert made.remains == pytest.approx(sum(wrote.values()), rel=0.15)
+    assert forecast.remains == pytest.approx(sum(wrote.values()), rel=0.15)

@@ -1,4 +1,4 @@
-"""The plan of stages whose model is more than one BERT: weights counted by transformers and peft, bytes by hand."""
+"""The plan of models beyond a single BERT, against weight counts of transformers and peft and bytes by hand."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -87,7 +87,7 @@ BERT = BertConfig(**tiny.BERT)
 
 
 @pytest.mark.parametrize(
-    ("config", "made", "stage"),
+    ("config", "model_class", "stage"),
     [
         (GPT2, GPT2Model, {"family": "dense"}),
         (LLAMA, LlamaModel, {"family": "dense"}),
@@ -100,15 +100,15 @@ BERT = BertConfig(**tiny.BERT)
         (T5_GATED, T5ForConditionalGeneration, TRUE_FALSE),
     ],
 )
-def test_weights_are_as_many_as_transformers_makes(config, made, stage):
+def test_weight_counts_equal_transformers(config, model_class, stage):
     model = model_of(config, **stage)
-    assert (model.parameters, model.is_known) == (count(made(config)), True)
+    assert (model.parameters, model.is_known) == (count(model_class(config)), True)
     assert model.trained == model.parameters and model.held_bytes == 4 * model.parameters
 
 
 @pytest.mark.parametrize("targets", [None, ["q_proj", "k_proj", "v_proj", "o_proj", "down_proj", "up_proj"]])
 @pytest.mark.parametrize(
-    ("config", "made"),
+    ("config", "model_class"),
     [
         (BERT, BertModel),
         (DistilBertConfig(dim=32, n_layers=2, n_heads=4, hidden_dim=64, vocab_size=97), DistilBertModel),
@@ -119,18 +119,18 @@ def test_weights_are_as_many_as_transformers_makes(config, made, stage):
         (T5_GATED, T5Model),
     ],
 )
-def test_adapters_are_as_many_as_peft_makes(config, made, targets):
+def test_adapter_counts_equal_peft(config, model_class, targets):
     if config.model_type == "distilbert" or (targets and config not in (LLAMA, MISTRAL)):  # peft asks for names
         targets = {"bert": ["key", "attention.output.dense"], "distilbert": ["lin1"], "gpt2": ["c_proj"]}.get(
             config.model_type, ["o", "wo", "wi_0"]
         )
-    backbone = made(config)
+    backbone = model_class(config)
     inject_adapter_in_model(LoraConfig(r=3, target_modules=targets), backbone)
     adapted = sum(p.numel() for p in backbone.parameters() if p.requires_grad)
     assert Shape.from_config(config.to_dict()).adapters(3, targets) == adapted > 0
 
 
-def test_a_heads_and_two_encoders_weights_are_written_and_learned():
+def test_weights_of_a_head_and_of_two_encoders_are_counted():
     one, plain = count(BertModel(BERT)), model_of(BERT, family="dense")
     assert plain.parameters == pytest.approx(one, rel=0.1)  # counted with a masked-LM head
     untied = model_of(BERT, family="dense", untied=True, head=5)
@@ -163,14 +163,14 @@ def test_seven_billion_weights_of_a_mistral():
     assert (shape.stored_bytes, shape.padded) == (2, True)
 
 
-def test_what_a_layer_keeps_for_the_gradient_is_34_bytes_a_unit_in_bert():
+def test_a_bert_layer_keeps_34_bytes_per_unit_for_the_gradient():
     shape = Shape(hidden=64, layers=2, heads=4, intermediate=256)
     assert shape.activations(10, 8, half=True, checkpointing=False) == 10 * 2 * (34 * 64 + 5 * 4 * 8)
     assert shape.activations(10, 8, half=False, checkpointing=False) == 20 * 2 * (34 * 64 + 5 * 4 * 8)
     assert shape.activations(10, 8, half=True, checkpointing=True) == 10 * (34 * 64 + 5 * 4 * 8 + 2 * 2 * 64)
 
 
-def test_types_of_models_that_are_computed_without_padding_are_those_of_the_backbone():
+def test_model_types_without_padding_equal_those_of_the_backbone():
     assert set(WITHOUT_PADDING) == set(FIRST_POSITION)
 
 
@@ -181,8 +181,8 @@ QUERY, PASSAGE = 37 / 4.5 + 2, 100 + 3  # mean tokens
 
 
 def bytes_of(recipe: Recipe, folder: str) -> float:
-    found = artefacts(recipe, LOAD, stage_models(recipe, NOWHERE))
-    return sum(a.bytes for a in found if a.folder == folder and not a.transient)
+    files = artefacts(recipe, LOAD, stage_models(recipe, NOWHERE))
+    return sum(a.bytes for a in files if a.folder == folder and not a.transient)
 
 
 def cost(recipe: Recipe):
@@ -214,7 +214,7 @@ def test_queries_without_a_model_cost_nothing_and_have_few_terms():
     assert trained[0] - trained[1] == pytest.approx(cpu_hours(10 * 4 * QUERY * shape.training_flops("lexicon")))
 
 
-def test_a_query_encoder_of_its_own_works_on_queries_only():
+def test_a_separate_query_encoder_encodes_queries_only():
     recipe = recipe_of(BERT, family="dense", untied=True, query_init=saved(GPT2), max_steps=10)
     model = StageModel.of(recipe, "s", NOWHERE)
     assert (root(recipe, "s"), root(recipe, "s", queries=True)) == (saved(BERT), saved(GPT2))
@@ -237,11 +237,11 @@ def test_prefixes_and_a_question_make_texts_longer():
     prefixed = recipe_of(BERT, family="dense", query_prefix="x" * 9, query_length=11, passage_prefix="x" * 45)
     flops = 2 * (1_000 * (PASSAGE + 10) + 10 * 11) * StageModel.of(prefixed, "s", NOWHERE).shape.body
     assert cost(prefixed).hours["encode"] == pytest.approx(cpu_hours(flops))
-    asked = recipe_of(T5_PLAIN, **TRUE_FALSE, rerank={"depth": 5})
+    true_false = recipe_of(T5_PLAIN, **TRUE_FALSE, rerank={"depth": 5})
     # of a T5 the encoder and, per token, the keys and values of the decoder's two layers
     body = 3 * (4 * 32 * 16 + 2 * 32 * 64) + 2 * 2 * 32 * 16
     tokens = QUERY + PASSAGE + tokens_of("Query: {query} Document: {passage} Relevant:")
-    assert cost(asked).hours["score"] == pytest.approx(cpu_hours(10 * 5 * tokens * 2 * body))
+    assert cost(true_false).hours["score"] == pytest.approx(cpu_hours(10 * 5 * tokens * 2 * body))
 
 
 def test_an_epoch_with_one_positive_per_query_has_an_example_of_every_query():
@@ -249,9 +249,9 @@ def test_an_epoch_with_one_positive_per_query_has_an_example_of_every_query():
     steps = []
     for kind in ("all", "one"):
         recipe = recipe_of(BERT, family="dense", positives_per_epoch=kind, validation=False, epochs=2)
-        made = Computer(recipe, load, stage_models(recipe, NOWHERE), Speed()).all()["s"].hours["train"]
+        hours = Computer(recipe, load, stage_models(recipe, NOWHERE), Speed()).all()["s"].hours["train"]
         flops = 4 * (4 * PASSAGE + QUERY) * 6 * StageModel.of(recipe, "s", NOWHERE).shape.body
-        steps.append(made / (cpu_hours(flops) + assumptions.STEP_OVERHEAD_S / 3600))
+        steps.append(hours / (cpu_hours(flops) + assumptions.STEP_OVERHEAD_S / 3600))
     assert steps == [pytest.approx(2 * 20), pytest.approx(2 * 13)]  # 80 pairs or 50 queries by 4
 
 
@@ -259,8 +259,8 @@ def test_a_hub_model_that_only_queries_start_from_is_planned(tmp_path):
     folder = tmp_path / "hub" / "org--queries"
     folder.mkdir(parents=True)
     GPT2.save_pretrained(folder)
-    made = estimate(recipe_of(BERT, family="dense", untied=True, query_init="org/queries"), tmp_path)
-    assert made.by_folder()["hub"] == 4 * count(GPT2Model(GPT2)) + assumptions.TOKENIZER_BYTES
+    forecast = estimate(recipe_of(BERT, family="dense", untied=True, query_init="org/queries"), tmp_path)
+    assert forecast.by_folder()["hub"] == 4 * count(GPT2Model(GPT2)) + assumptions.TOKENIZER_BYTES
 
 
 def test_a_teacher_of_the_whole_batch_needs_its_vectors_of_the_training_queries():
@@ -270,6 +270,6 @@ def test_a_teacher_of_the_whole_batch_needs_its_vectors_of_the_training_queries(
     stages["s"] = recipe.stages["s"].model_dump() | {"teachers": teachers}
     taught = load_recipe(recipe.model_dump() | {"stages": stages})
     assert bytes_of(taught, "vectors") == 2 * BERT.hidden_size * (1_000 + 10) + 2 * 4 * (1_000 + 10 + 50)
-    own = load_recipe(recipe.model_dump() | {"stages": stages | {"s": stages["s"] | {"teachers": [
+    own_group = load_recipe(recipe.model_dump() | {"stages": stages | {"s": stages["s"] | {"teachers": [
         {"stage": "t", "loss": "kl"}]}}})  # fmt: skip
-    assert bytes_of(own, "trainsets") > bytes_of(taught, "trainsets") == bytes_of(recipe, "trainsets")
+    assert bytes_of(own_group, "trainsets") > bytes_of(taught, "trainsets") == bytes_of(recipe, "trainsets")

@@ -50,7 +50,7 @@ def read(
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-def test_a_decoder_reads_prefix_and_text_as_tokenised_apart_and_one_end_token(folder, length):
+def test_a_decoder_tokenises_prefix_and_text_separately_with_one_end_token(folder, length):
     tokenizer, encoded = read(folder, "decoder", length, PREFIX, append_eos=True)
     prefix = tokenizer(PREFIX.rstrip(" "), add_special_tokens=False)["input_ids"]
     room = length - len(prefix) - 2
@@ -70,7 +70,7 @@ def test_roberta_reads_one_token_at_each_end_and_the_prefix_behind_the_first(fol
             assert tokenizer.decode(ids[1:-1], clean_up_tokenization_spaces=False) == whole, text
 
 
-def test_the_first_word_behind_a_prefix_is_that_of_a_texts_beginning(folder):
+def test_the_first_word_after_a_prefix_is_tokenised_as_at_the_start_of_a_text(folder):
     """Tokenised together, the space would belong to the word; so the trailing space of a prefix is removed."""
     tokenizer, encoded = read(folder, "decoder", 64, "query: ")
     words = tokenizer.convert_ids_to_tokens(encoded[4])
@@ -111,7 +111,7 @@ def test_roberta_reads_two_separators_between_title_and_text_and_between_query_a
     assert [list(i) for i in np.split(both.ids, both.starts[1:])] == expected
 
 
-def test_a_pair_for_a_t5_like_ranker_has_the_end_token_of_neither_text(folder):
+def test_a_pair_for_a_t5_like_ranker_has_no_end_token_inside(folder):
     store = TokenStore.for_stage([folder / "decoder.arrow"], tiny.import_settings("ranker", scoring="true_false"))
     tokenizer = AutoTokenizer.from_pretrained(folder / "decoder")
     batch = pairs(store, np.array([0]), 16, store, np.array([1]), 32)

@@ -108,7 +108,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("damage", DAMAGED)
-def test_a_damaged_model_is_named_with_its_file(folder, damage):
+def test_error_names_the_file_of_a_damaged_model(folder, damage):
     change, sentence = DAMAGED[damage]
     change(folder)
     with pytest.raises(InputError, match=sentence) as error:
@@ -131,7 +131,7 @@ TOKENIZERS = {
 
 
 @pytest.mark.parametrize("damage", TOKENIZERS)
-def test_a_damaged_tokenizer_is_named_with_its_file(folder, damage):
+def test_error_names_the_file_of_a_damaged_tokenizer(folder, damage):
     change, sentence = TOKENIZERS[damage]
     change(folder)
     with pytest.raises(InputError, match=sentence):

@@ -1,4 +1,4 @@
-"""What the rules put on command lines: quoted, and nothing where there is nothing to say."""
+"""Options that rules put on command lines: quoted, and left out if the recipe does not set them."""
 
 import shlex
 
@@ -35,7 +35,7 @@ def test_training_queries_have_a_relevant_passage_and_samples_do_not_overlap():
     }
 
 
-def test_templates_and_excluded_passages_are_said_only_if_the_recipe_does():
+def test_template_and_exclusion_options_appear_only_if_the_recipe_sets_them():
     both = {"dataset.templates": {"passage": "{title} {text}"}, "dataset.exclude_query_id": True}
     recipe = load_recipe(changed(CONFIG, both))
     assert arguments.template(recipe.dataset, "passage") == "--template '{title} {text}' --missing error"
@@ -44,12 +44,12 @@ def test_templates_and_excluded_passages_are_said_only_if_the_recipe_does():
     assert arguments.hits(recipe, "dev.top50") == "--hits 51" and arguments.hits(RECIPE, "dev.top50") == "--hits 50"
 
 
-def test_a_shard_of_the_queries_is_named_and_whole_splits_are_not():
+def test_only_sharded_queries_get_a_shard_option():
     assert arguments.query_shard(RECIPE, "train.1") == "--shard 1 --shards 2"
     assert arguments.query_shard(RECIPE, "dev") == arguments.query_shard(RECIPE, "dev.top50") == ""
 
 
-def test_where_a_stage_starts_is_said_for_both_encoders():
+def test_init_options_cover_both_encoders():
     assert arguments.init(FILES, "led") == "--init r/models/den"
     assert arguments.query_init(FILES, "led") == "--query-init r/hub/org--model@v1"
     assert arguments.query_init(FILES, "den") == arguments.query_init(FILES, "ranker") == ""
@@ -80,7 +80,7 @@ def test_scores_from_elsewhere_are_a_ranking_or_the_judgements():
     assert arguments.transform(scaled.dataset.scores["cross"]) == "--scale 2.0 --offset -1.0"
 
 
-def test_precision_and_sparsity_are_said_of_the_systems_that_have_them():
+def test_precision_and_sparsity_options_appear_for_the_systems_that_have_them():
     bf16 = load_recipe(changed(CONFIG, {"stages.led.inference_precision": "bf16"}))
     assert arguments.inference_precision(bf16, "led") == "--precision bf16"
     assert arguments.inference_precision(bf16, "den") == ""

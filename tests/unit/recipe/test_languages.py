@@ -1,4 +1,4 @@
-"""Languages other than English: what BM25 makes of them, and what a recipe may say about them."""
+"""Languages other than English: BM25's rankings, and the valid settings of a recipe."""
 
 import re
 import unicodedata
@@ -37,7 +37,7 @@ def recipe(language, **others):
 @pytest.mark.java
 @pytest.mark.parametrize("language", SCRIPTS)
 def test_bm25_ranks_a_querys_passage_first_in_every_script(language, tmp_path):
-    """Russian queries are in the plural, Arabic passages have articles, so that only their analysers match them."""
+    """Russian queries are plurals and Arabic passages have articles, so only the right analysers match them."""
     texts, query_texts = SCRIPTS[language].collection(PASSAGES, QUERIES)
     passages, queries = write(tmp_path / "p", texts, title=""), write(tmp_path / "q", query_texts)
     analysis = ANALYSES.get(language, language)
@@ -48,8 +48,8 @@ def test_bm25_ranks_a_querys_passage_first_in_every_script(language, tmp_path):
 
 
 @pytest.mark.java
-def test_the_codes_are_those_of_the_jar():
-    """Anserini takes any other code for English, without a word."""
+def test_language_codes_equal_those_of_the_jar():
+    """Anserini silently takes any other code for English."""
     with zipfile.ZipFile(find_jar()) as jar:
         analysers = jar.read("io/anserini/analysis/AnalyzerMap$1.class")
         indexing = jar.read("io/anserini/index/IndexCollection.class")
@@ -61,7 +61,7 @@ def test_the_codes_are_those_of_the_jar():
     assert NODE_ANALYZERS.keys() < {*CODES}
 
 
-def test_another_languages_code_is_an_error_that_says_what_serves_it():
+def test_an_unsupported_language_is_an_error_with_an_alternative():
     for language, sentence in {
         "tha": r"\(did you mean th\?\), got 'tha'",
         "vi": "none serves other languages",
@@ -96,7 +96,7 @@ def test_bigrams_are_pairs_of_letters_with_their_marks(text, terms):
 
 
 @pytest.mark.parametrize("language", ["th", "ja", "zh", "hi"])
-def test_the_default_is_refused_where_it_would_leave_texts_in_one_piece(language, tmp_path):
+def test_the_default_analyser_is_refused_for_scripts_without_blanks(language, tmp_path):
     passages = write(tmp_path / "p", SCRIPTS[language].collection(20, 1)[0], title="")
     if language == "th":
         with pytest.raises(InputError, match=r"100% of the letters .* set bm25\.language: bigrams"):

@@ -10,7 +10,7 @@ from led_pipeline.recipe.layout import VECTOR_SUFFIX, Layout
 from led_pipeline.recipe.stages import FAMILIES
 
 LAYOUT = Layout.of("demo")
-# What a finished run leaves: published as docs/architecture.md lists it, and what scripts of users rely on.
+# The files of a finished run, as docs/architecture.md lists them; users' scripts rely on them.
 PATHS = {
     "results/demo/preflight.json": LAYOUT.preflight,
     "results/demo/provenance/contents.json": LAYOUT.contents,

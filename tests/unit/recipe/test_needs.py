@@ -59,7 +59,7 @@ BY_RANKER = other(validation={"system": "ranker", "depth": 9}, stages__lex__vali
 # --- edges
 
 
-def test_every_kind_of_edge_is_there_once():
+def test_every_kind_of_edge_appears_once():
     assert needs.edges(RECIPE, "base") == []
     assert needs.edges(RECIPE, "lex") == [
         Edge("base", "init"),
@@ -143,7 +143,7 @@ def test_a_name_is_a_stage_a_model_of_the_hub_or_a_path():
     assert [FILES.model_inputs(name) for name in ("den", "./folder", None)] == [["r/models/den"], [], []]
 
 
-def test_files_of_the_dataset_are_waited_for_unless_they_are_the_users():
+def test_rules_wait_for_dataset_files_unless_they_are_the_users():
     assert FILES.source_inputs("n.tsv") == ["r/source/n.tsv"] and FILES.source_inputs(None) == []
     users = other(dataset__source="folder", dataset__folder="./my data/")
     assert users.source("n.tsv") == "./my data/n.tsv" and users.source_inputs("n.tsv") == []
@@ -201,7 +201,7 @@ def test_a_table_of_query_weights_may_be_counted_in_the_collection():
     assert FILES.idf_passages("lex") == FILES.idf_passages("den") == []
 
 
-def test_rankings_that_others_are_made_from():
+def test_other_steps_find_the_paths_of_rankings():
     assert FILES.candidates("ranker", "dev") == "r/rankings/den.dev.parquet"
     assert FILES.train_ranking_parts("den") == ["r/rankings/den.train.0.parquet", "r/rankings/den.train.1.parquet"]
     assert FILES.evaluations() == [
@@ -226,7 +226,7 @@ def test_the_plan_adds_up_the_same_edges():
     assert demand.query_vectors == {(s, "test") for s in ("lex", "den", "led")} | {("lex", "train"), ("den", "train")}
 
 
-def test_what_a_ranker_re_ranks_is_ranked_on_the_same_split():
+def test_a_ranker_re_ranks_a_ranking_of_the_same_split():
     demand = Demand.of(BY_RANKER)
     assert {("ranker", "dev"), ("den", "dev")} <= demand.rankings and not demand.validation
 

@@ -33,7 +33,7 @@ def test_a_function_is_loaded_from_its_file(file):
         ("mine", "def mine(:\n", ":1: not valid Python"),
     ],
 )
-def test_what_is_missing_is_named_without_running_the_file(tmp_path, name, text, sentence):
+def test_error_names_a_missing_function_without_running_the_file(tmp_path, name, text, sentence):
     path = tmp_path / "f.py"
     if text:
         path.write_text(f"{text}\nraise SystemExit\n")
@@ -42,7 +42,7 @@ def test_what_is_missing_is_named_without_running_the_file(tmp_path, name, text,
         user_code.load(f"{path}:{name}")
 
 
-def test_a_file_that_cannot_be_run_says_why(tmp_path):
+def test_error_says_why_a_user_file_cannot_run(tmp_path):
     path = tmp_path / "f.py"
     path.write_text("import no_such_package\n\n\ndef mine(): ...\n")
     with pytest.raises(InputError, match=r"f.py: it cannot be run \(ModuleNotFoundError: .*no_such_package"):
@@ -57,7 +57,7 @@ def test_the_files_of_a_training_are_those_of_its_teachers_and_its_extra_loss():
     assert user_files.files(DenseTraining(**training, teachers=teachers[:1])) == []
 
 
-def test_settings_may_name_the_content_of_user_files_in_place_of_their_paths():
+def test_paths_of_user_files_can_be_replaced_by_their_content():
     teachers = [{"stage": "lex", "loss": "kl", "weight": 2}, {"stage": "den", "loss": "a/b.py:f"}]
     settings = DenseTraining(family="dense", seed=7, teachers=teachers, extra_loss="c d.py:g", encoder="e.py:E")
     renamed = user_files.renamed(settings, str.upper)

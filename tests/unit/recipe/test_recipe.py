@@ -1,4 +1,4 @@
-"""The recipe: what config files may say, what is said about a mistake, and what the graph of stages is."""
+"""The recipe: valid config files, errors about mistakes, and the graph of stages."""
 
 import copy
 import json
@@ -273,21 +273,21 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("changes", "sentence"), MISTAKES)
-def test_a_mistake_is_named_in_one_sentence(changes, sentence):
+def test_error_names_a_mistake(changes, sentence):
     sentences = faults(changed(SMALL, changes))
     assert any(line.startswith(sentence) for line in sentences), sentences
     assert len(sentences) == len(set(sentences)), "no sentence occurs twice"
 
 
 @pytest.mark.parametrize("key", ["dataset", "stages", "dataset.name", "dataset.source", "dataset.splits"])
-def test_a_missing_key_is_named(key):
+def test_error_names_a_missing_key(key):
     config = copy.deepcopy(SMALL)
     *path, last = key.split(".")
     del (config[path[0]] if path else config)[last]
     assert faults(config) == [f"{key}: this key is required"]
 
 
-def test_a_stage_without_family_or_init_is_told_so():
+def test_a_stage_without_family_or_init_is_an_error():
     assert faults(changed(SMALL, {"stages.led": {}})) == [
         "stages.led.family: this key is required (pretrain, dense, lexicon or ranker)"
     ]
@@ -295,7 +295,7 @@ def test_a_stage_without_family_or_init_is_told_so():
 
 
 @pytest.mark.parametrize("config", [None, [], "led", 3])
-def test_a_config_that_is_no_mapping_is_told_so(config):
+def test_a_config_that_is_not_a_mapping_is_an_error(config):
     assert faults(config) == [f"expected a mapping of keys to values, got {config!r}"]
 
 
@@ -308,7 +308,7 @@ def test_every_fault_is_reported_at_once():
     assert len(faults(config)) == 4
 
 
-def test_a_wrong_default_is_one_fault_and_a_stage_of_its_own_another():
+def test_wrong_defaults_and_wrong_stage_keys_are_separate_faults():
     config = changed(SMALL, {"defaults.epochs": "two", "stages.den.epochs": "five"})
     assert [fault.split(":")[0] for fault in faults(config)] == ["defaults.epochs", "stages.den.epochs"]
 
@@ -320,7 +320,7 @@ def test_docstrings_make_two_splits_only():
     ]
 
 
-def test_a_key_that_stands_twice_in_a_file_is_named_with_both_lines(tmp_path):
+def test_error_names_both_lines_of_a_duplicate_key(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text("seed: 1\nstages:\n  led: {init: a}\n  lex: [{x: 1, x: 2}]\n  led: {init: b}\nother: {led: 1}\n")
     assert sorted(repeated_keys(file)) == [
@@ -330,7 +330,7 @@ def test_a_key_that_stands_twice_in_a_file_is_named_with_both_lines(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "led\n", "a: &x {b: 1}\nc: {<<: *x, b: 2}\n"])
-def test_a_key_that_overrides_a_merged_one_does_not_stand_twice(tmp_path, text):
+def test_a_key_that_overrides_a_merged_one_is_not_a_duplicate(tmp_path, text):
     file = tmp_path / "config.yaml"
     file.write_text(text)
     assert list(repeated_keys(file)) == []
@@ -339,7 +339,7 @@ def test_a_key_that_overrides_a_merged_one_does_not_stand_twice(tmp_path, text):
 # --- the graph of stages
 
 
-def test_defaults_reach_the_families_that_know_them_and_a_stage_may_say_otherwise():
+def test_defaults_reach_the_families_that_have_them_and_a_stage_may_override_them():
     stages = load_recipe(SMALL).stages
     assert {name: stage.epochs for name, stage in stages.items() if name != "base"} == {
         "led": 2,
@@ -367,7 +367,7 @@ def test_a_stage_needs_all_systems_of_its_teachers_by_scores_or_by_vectors():
     assert needs.teachers(recipe, "led", in_batch=True) == ["lex", "den"]
 
 
-def test_a_loss_of_the_users_own_is_a_setting_like_any_other(tmp_path):
+def test_a_user_loss_is_a_setting_like_any_other(tmp_path):
     (tmp_path / "own.py").write_text("def f(student, teacher): ...\n")
     teachers = [{"stage": "lex", "loss": f"{tmp_path}/own.py:f"}]
     recipe = load_recipe(changed(SMALL, {"stages.led.teachers": teachers}))
@@ -443,8 +443,8 @@ def test_a_key_belongs_to_one_group_of_settings():
         assert len(keys) == len(set(keys)) and set(keys) <= family.model_fields.keys()
 
 
-def test_every_step_reads_what_it_always_read(request):
-    """Snakemake compares these texts: another one re-runs a step in everybody's results."""
+def test_every_step_reads_the_same_settings_as_before(request):
+    """Snakemake compares these texts: any change re-runs a step in everybody's results."""
     read = {
         f"{name}: {stage}, {step}": fingerprint(recipe.settings(step, stage))
         for name, recipe in ((name, load_recipe(config)) for name, config in sorted(RECIPES.items()))
@@ -511,7 +511,7 @@ def test_a_score_file_is_a_system_and_a_teacher_and_so_are_the_grades():
         ({"stages.lex.positive_from": "best"}, "stages.lex.positive_from: expected a grade of at least 1, or highest"),
     ],
 )
-def test_a_mistake_about_scores_is_named(changes, sentence):
+def test_error_names_a_mistake_about_scores(changes, sentence):
     with pytest.raises(InputError) as error:
         load_recipe(changed(SMALL, SCORED | changes))
     assert sentence in str(error.value)
@@ -537,14 +537,14 @@ def test_a_split_may_be_a_sample_of_another_ones_queries():
         ({"sample_of": "train", "limit": 5, "qrels": "x"}, "dataset.splits.dev.qrels: the files are those of 'train'"),
     ],
 )
-def test_a_mistake_about_a_sampled_split_is_named(dev, sentence):
+def test_error_names_a_mistake_about_a_sampled_split(dev, sentence):
     assert any(fault.startswith(sentence) for fault in faults(changed(SMALL, {"dataset.splits.dev": dev})))
 
 
 # --- sources of negatives and positives
 
 
-def test_negatives_may_say_which_passages_of_a_system():
+def test_negatives_may_select_passages_of_a_system():
     sources = ["bm25", {"system": "den", "min_score": 0.5, "skip": 10, "random": 30}, {"system": "den", "last": 5}]
     recipe = load_recipe(changed(SMALL, {"stages.led.negatives": sources}))
     assert recipe.stages["led"].negative_systems == ["bm25", "den", "den"]
@@ -563,7 +563,7 @@ def test_negatives_may_say_which_passages_of_a_system():
         ("a b", "stages.led.negatives[0]: string should match pattern"),
     ],
 )
-def test_a_mistake_about_negatives_is_named(source, sentence):
+def test_error_names_a_mistake_about_negatives(source, sentence):
     (fault,) = faults(changed(SMALL, {"stages.led.negatives": [source]}))
     assert fault.startswith(sentence)
 
@@ -574,7 +574,7 @@ def test_further_positives_need_a_score_file():
     assert fault == "stages.led.more_positives.scores: no file 'cros' (did you mean cross?)"
 
 
-def test_words_of_the_previous_version_mean_the_same_and_are_noted(capsys):
+def test_key_names_of_the_previous_version_work_with_a_note(capsys):
     negatives = ["bm25", "labels", {"system": "labels", "max_score": 3}]
     teachers = [{"stage": "labels", "loss": "kl"}, {"stages": ["lex", "labels"], "loss": "kl"}]
     old = {"validation": {"system": "judged"}, "stages.led.negatives": negatives, "stages.led.teachers": teachers}
@@ -619,14 +619,14 @@ def test_opensearch_bounds_what_a_search_returns():
         load_recipe(changed(RECIPES["config.yaml"], node | {"evaluation.depth": 20_000}))
 
 
-def test_how_passages_without_a_title_are_read_belongs_to_a_model():
+def test_a_model_keeps_how_passages_without_a_title_are_read():
     for changes, expected in ({}, "text"), ({"defaults.untitled": "empty_title"}, "empty_title"):
         recipe = load_recipe(changed(PAPER, changes))
         assert recipe.settings("train", "led")["untitled"] == expected
         assert recipe.settings("import", "ranker")["untitled"] == expected
 
 
-def test_code_that_a_finished_stage_learned_with_may_be_gone(tmp_path):
+def test_user_code_of_a_finished_stage_may_be_missing(tmp_path):
     config = changed(SMALL, {"stages.led.extra_loss": str(tmp_path / "gone.py:f")})
     (sentence,) = faults(config)
     assert "stages.led.extra_loss: no file" in sentence

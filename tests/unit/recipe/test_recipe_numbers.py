@@ -75,7 +75,7 @@ RANKER = {"scoring": "true_false", "true_word": "yes", "false_word": "yes"}
         ("stages.ranker", RANKER, ".false_word: 'yes' is true_word, too, so that every passage would score 0"),
     ],
 )
-def test_a_number_that_no_training_can_use_is_named(key, value, sentence):
+def test_error_names_a_number_that_no_training_can_use(key, value, sentence):
     stage = key.startswith("stages.") and isinstance(value, dict)
     config = changed(SMALL, {f"{key}.{name}": v for name, v in value.items()} if stage else {key: value})
     if sentence is None:

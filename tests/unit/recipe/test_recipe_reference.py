@@ -1,4 +1,4 @@
-"""The reference page and the schema say what the models and the docstrings below the keys say."""
+"""The reference page and the schema agree with the models and the docstrings of their keys."""
 
 import json
 import subprocess
@@ -41,7 +41,7 @@ def test_the_page_in_docs_is_what_led_reference_prints():
     assert PAGE.read_text(encoding="utf-8") == printed, "led reference > docs/reference/recipe.md"
 
 
-def test_every_key_stands_on_the_page():
+def test_every_key_is_on_the_page():
     keys = {key for family in FAMILIES.values() for key in family.model_fields} - {"family"}
     keys |= set(Recipe.model_fields)
     rows = {line.split("`")[1] for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")}
@@ -63,7 +63,7 @@ def test_the_meaning_of_a_key_is_its_docstring():
     assert "| `long` | int ≥ 1 or null | `null` | The first line of a long meaning and its second one. |" in text
 
 
-def test_a_key_without_a_docstring_is_named():
+def test_error_names_a_key_without_a_docstring():
     with pytest.raises(InputError, match=r"Silent\.silent has no docstring"):
         reference.section_text({Silent: ["mine"]})
 

@@ -60,7 +60,7 @@ def config(**changes):
 # --- the picture of the stages
 
 
-def test_a_node_stands_right_of_all_it_needs():
+def test_a_node_is_drawn_right_of_its_inputs():
     layout = lay_out("abcd", [("a", "b"), ("b", "c"), ("a", "c"), ("a", "d")], dict.fromkeys("abcd", 10.0), 4, 2)
     assert layout.layer == {"a": 0, "b": 1, "c": 2, "d": 1}
     assert layout.routes["a", "c"] == ["a", ("a", "c", 1), "c"]
@@ -80,17 +80,17 @@ def test_places_are_the_nearest_that_keep_their_distance():
     assert spread([5.0, 1.0, 0.0], [0.0, 4.0, 8.0]) == pytest.approx([-2.0, 2.0, 6.0])  # mean of 5, -3, -8
 
 
-def test_what_a_stage_takes_from_others_is_an_edge_and_a_hub_model_is_none():
-    found = {(e.source, e.target, e.kind) for e in graph.links(load_recipe(config()))}
-    assert {edge for edge in found if edge[1] == "led"} == {
+def test_inputs_from_other_stages_are_edges_and_hub_models_are_not():
+    edges = {(e.source, e.target, e.kind) for e in graph.links(load_recipe(config()))}
+    assert {edge for edge in edges if edge[1] == "led"} == {
         ("den_warmup", "led", "init"),
         ("den_warmup", "led", "negatives"),
         ("lex_warmup", "led", "negatives"),
         ("lex_continue", "led", "negatives"),
         ("lex_continue", "led", "teacher"),
     }
-    assert {edge for edge in found if edge[1] == "ranker"} == {("bm25", "ranker", "candidates")}
-    assert not any("/" in source for source, _, _ in found)
+    assert {edge for edge in edges if edge[1] == "ranker"} == {("bm25", "ranker", "candidates")}
+    assert not any("/" in source for source, _, _ in edges)
 
 
 def bezier(path):
@@ -130,7 +130,7 @@ def test_lines_that_meet_at_a_box_have_ports_of_their_own():
 # --- training logs and curves
 
 
-def test_a_long_title_leaves_room_for_the_value_and_is_whole_under_the_pointer():
+def test_a_long_title_is_shortened_and_complete_in_the_tooltip():
     drawn = chart("kl_dense_teacher_sparse_teacher_batch", {1: 2.0, 2: 1.5}, 2)
     assert "<title>kl_dense_teacher_sparse_teacher_batch</title>" in drawn
     assert ">kl_dense_teacher_sparse…<" in drawn and ">kl_dense_teacher_sparse_teacher_batch</text>" not in drawn
@@ -173,7 +173,7 @@ def test_a_loss_that_is_not_a_number_is_missing_and_not_zero(tmp_path):
 
 
 @pytest.mark.parametrize("line", ['{"step": 2', "[1]", '{"loss": 1.0}'])
-def test_a_broken_log_line_is_named(tmp_path, line):
+def test_error_names_a_broken_log_line(tmp_path, line):
     with pytest.raises(InputError, match=r"train\.jsonl:2: "):
         log_of(tmp_path, '{"step": 1, "loss": 1.0}', line)
 
@@ -191,7 +191,7 @@ def test_a_curve_is_drawn_from_where_it_enters_the_range():
     assert entered([(1, 9.0)], 0.0, 2.0) == [(1, 9.0)]
 
 
-def test_every_point_of_a_chart_lies_in_its_frame():
+def test_every_point_of_a_chart_is_inside_its_frame():
     drawing = str(chart("loss", {step: 1e6 / step**3 for step in range(1, 300)}, 299, smooth=True))
     height = float(re.search(r'viewBox="0 0 \d+ (\d+)"', drawing).group(1))
     points = [
@@ -229,19 +229,19 @@ def test_our_value_is_compared_in_the_printed_units():
     assert rows_of(splits_with(led={"MRR@10": 0.30}))["LED"]["values"]["dev"]["MRR@10"]["within"] is False
 
 
-def test_the_nearer_of_recall_and_hit_is_held_against_a_published_recall():
+def test_a_published_recall_is_compared_with_the_nearer_of_recall_and_hit():
     cell = rows_of(splits_with(led={"recall@50": 0.85, "hit@50": 0.869}))["LED"]["values"]["dev"]["R@50"]
     assert cell["difference"] == pytest.approx(0.3)
     assert cell["within"] is True
 
 
-def test_unverified_numbers_are_marked_and_nothing_is_held_against_them():
+def test_unverified_numbers_are_marked_and_not_compared():
     row = rows_of(splits_with(led_rt={"MRR@10": 0.402}))["LED (w/ RT)"]
     assert (row["verified"], row["source"]) == ("unverified", None)
     assert [cell["within"] for cell in row["values"]["dev"].values()] == [None] * 3
 
 
-def test_another_kind_of_system_is_only_near_and_a_missing_one_has_no_value():
+def test_a_related_system_is_compared_without_verdict_and_a_missing_one_has_no_value():
     rows = rows_of(splits_with(den_continue={"MRR@10": 0.382}, led=None))
     near = rows["coCondenser"]["values"]["dev"]["MRR@10"]
     assert near["difference"] == pytest.approx(0.0)
@@ -260,7 +260,7 @@ def test_a_published_row_without_a_source_must_say_that_it_is_unverified():
         Published.model_validate(section)
 
 
-def test_other_datasets_have_no_published_numbers_and_a_broken_file_is_named(tmp_path):
+def test_other_datasets_have_no_published_numbers_and_a_broken_file_is_an_error(tmp_path):
     assert load_published(PUBLISHED, "docstrings") is None
     path = tmp_path / "p.yaml"
     path.write_text("x:\n  systems: []\n  measures: {}\n  source: {}\n")
@@ -268,9 +268,9 @@ def test_other_datasets_have_no_published_numbers_and_a_broken_file_is_named(tmp
         load_published(path, "x")
 
 
-def test_every_published_row_measures_something_that_we_measure():
+def test_every_published_measure_is_one_of_ours():
     published = load_published(PUBLISHED, "msmarco")
-    assert {name for meant in published.measures.values() for name in meant.ours} <= set(MEASURES)
+    assert {name for entry in published.measures.values() for name in entry.ours} <= set(MEASURES)
     led = next(row for row in published.systems if row.system == "LED")
     assert led.values["dev"] == {"MRR@10": 39.6, "R@50": 86.6, "R@1k": 98.3}
     assert led.verified == "second-hand"
@@ -350,11 +350,11 @@ class Checker(HTMLParser):
         self.open, self.loads, self.classes, self.text = [], [], [], []
 
     def handle_starttag(self, tag, attributes):
-        named = dict(attributes)
-        self.loads += [value for key in ("src", "srcset", "data") if (value := named.get(key))]
-        self.loads += [named.get("href")] if tag in ("link", "use", "image") else []
+        values = dict(attributes)
+        self.loads += [value for key in ("src", "srcset", "data") if (value := values.get(key))]
+        self.loads += [values.get("href")] if tag in ("link", "use", "image") else []
         self.loads += [tag] if tag in ("script", "iframe", "object") else []
-        self.classes += (named.get("class") or "").split()
+        self.classes += (values.get("class") or "").split()
         if tag not in self.VOID:
             self.open.append(tag)
 
@@ -366,8 +366,8 @@ class Checker(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A small run: four queries, BM25 and LED evaluated, the other stages not."""
+def finished_run(tmp_path_factory):
+    """Write a small run, four queries with only BM25 and LED evaluated, and its report; return its folder."""
     folder = tmp_path_factory.mktemp("run")
     results = folder / "results"
     prepared = results / "prepared"
@@ -413,9 +413,9 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(made):
+def page(finished_run):
     checker = Checker()
-    content = (made / "out.html").read_text(encoding="utf-8")
+    content = (finished_run / "out.html").read_text(encoding="utf-8")
     checker.feed(content)
     checker.content = content
     return checker
@@ -441,9 +441,9 @@ def test_the_page_shows_every_section_of_a_finished_run(page):
     assert "not finished" in page.content
 
 
-def test_side_by_side_shows_what_the_run_files_have(made):
-    """Queries are passages here: the one with a query's id is left out of the runs."""
-    results, evaluation = made / "results", {"depth": 1, "side_by_side": ["led", "bm25"]}
+def test_side_by_side_shows_the_passages_of_the_run_files(finished_run):
+    """Queries are passages here: runs leave out the passage with the query's id."""
+    results, evaluation = finished_run / "results", {"depth": 1, "side_by_side": ["led", "bm25"]}
     excluded = config(evaluation=evaluation)
     excluded["dataset"]["exclude_query_id"] = True
     excluded["stages"] = STAGES | {"ranker": STAGES["ranker"] | {"rerank": {"depth": 1}}}
@@ -455,15 +455,17 @@ def test_side_by_side_shows_what_the_run_files_have(made):
         values = {qid: {"nDCG@10": 0.5} for qid in renamed["id"]}
         patch.setattr(examples, "read_per_query", lambda path: values)
         patch.setattr(examples, "load_qrels", lambda path: {qid: {"p1": 1} for qid in renamed["id"]})
-        shown = examples.examples(load_recipe(excluded), results)
-    found = {e["qid"]: [([p["pid"] for p in s["passages"]], s["first_relevant"]) for s in e["sides"]] for e in shown}
-    assert found["p0"] == [(["p1"], 1), (["p1"], 1)]
-    assert found["20"] == [(["p0"], None), (["p1"], 1)]
-    assert found["p4"] == [(["p3"], None), ([], None)]
+        entries = examples.examples(load_recipe(excluded), results)
+    rankings = {
+        e["qid"]: [([p["pid"] for p in s["passages"]], s["first_relevant"]) for s in e["sides"]] for e in entries
+    }
+    assert rankings["p0"] == [(["p1"], 1), (["p1"], 1)]
+    assert rankings["20"] == [(["p0"], None), (["p1"], 1)]
+    assert rankings["p4"] == [(["p3"], None), ([], None)]
 
 
-def test_stages_that_were_trained_with_other_versions_are_said(made):
-    results, recipe = made / "results", load_recipe(config())
+def test_stages_trained_with_other_versions_are_listed(finished_run):
+    results, recipe = finished_run / "results", load_recipe(config())
     folder = results / "models" / "led_rt"
     folder.mkdir(parents=True)
     write_json(folder / "software.json", installed() | {"torch": "1.13.1"})
@@ -471,8 +473,8 @@ def test_stages_that_were_trained_with_other_versions_are_said(made):
     assert set(data.software(recipe, results)["packages"]) >= {"torch", "transformers", "numpy", "pyserini"}
 
 
-def test_numbers_are_those_of_the_evaluation_and_missing_ones_are_none(made):
-    metrics = json.loads((made / "out.json").read_text())
+def test_numbers_come_from_the_evaluation_and_missing_ones_are_none(finished_run):
+    metrics = json.loads((finished_run / "out.json").read_text())
     systems = metrics["splits"]["dev"]["systems"]
     assert list(systems) == ["bm25", *STAGES]
     assert systems["led"]["measures"]["MRR@10"] == pytest.approx((1 + 1 / 2 + 1 + 1 / 2) / 4)
@@ -487,8 +489,8 @@ def test_numbers_are_those_of_the_evaluation_and_missing_ones_are_none(made):
     assert metrics["settings"]["led"]["tokenizer"] == "bert-base-uncased"
 
 
-def test_the_text_table_lists_systems_in_order_with_dashes_and_ends_with_the_comparisons(made):
-    text = (made / "out.text").read_text()
+def test_the_text_table_lists_systems_in_order_with_dashes_and_ends_with_the_comparisons(finished_run):
+    text = (finished_run / "out.text").read_text()
     lines = text.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("system"))
     table = [line.split() for line in lines[start + 2 : start + 10]]

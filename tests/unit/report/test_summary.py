@@ -1,4 +1,4 @@
-"""The summary of several runs: means over datasets, capped recall, and what is said where something is missing."""
+"""The summary of several runs: means over datasets, capped recall, and errors about missing files."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ def test_capped_recall_divides_by_what_the_cut_lets_through():
 
 
 def finished(root, name, runs, qrels, splits=("test",), depth=1_000, sparsity=None):
-    """Write what a finished run leaves behind: its recipe, qrels and measures; return its folder."""
+    """Write the recipe, qrels and measures of a finished run; return its folder."""
     folder = root / name
     stages = {system: {"family": "dense"} for system in runs if system != "bm25"} | {"base": {"family": "pretrain"}}
     recipe = {
@@ -86,7 +86,7 @@ def test_the_command_prints_tables_and_writes_the_numbers(runs, tmp_path):
         (lambda runs: (runs[1] / "eval" / "led.test.json").unlink() or runs, r"led\.test\.json: no such file"),
     ],
 )
-def test_what_is_missing_is_named(runs, change, message):
+def test_errors_name_missing_files(runs, change, message):
     with pytest.raises(InputError, match=message):
         summary(change(runs))
 

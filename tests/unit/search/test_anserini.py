@@ -60,7 +60,7 @@ def test_a_run_is_read_as_rows_and_an_empty_one_as_none(tmp_path):
         assert [len(column) for column in anserini._read_run(file)] == [0, 0, 0]
 
 
-def test_an_index_of_something_else_is_an_error(tmp_path):
+def test_a_folder_that_is_not_an_index_is_an_error(tmp_path):
     passages = write_texts(tmp_path / "passages.parquet", ["a", "b"], title="")
     with pytest.raises(InputError, match=r"not an index of this pipeline, it has no note\.json"):
         bm25_search(tmp_path, passages, passages, 0.9, 0.4, 10, 1)
@@ -131,7 +131,7 @@ def test_bm25_ranks_as_its_formula_with_ties_by_row(tmp_path, monkeypatch):
         ("\U0001f600" * 10, "passage 'id 1' has 22 characters with its title"),  # two UTF-16 units each
     ],
 )
-def test_a_passage_that_anserini_cannot_read_is_named_before_an_index_is_built(tmp_path, monkeypatch, text, message):
+def test_error_names_an_unreadable_passage_before_an_index_is_built(tmp_path, monkeypatch, text, message):
     monkeypatch.setattr(anserini, "LONGEST_TEXT", 20)
     monkeypatch.setattr(anserini, "run_java", lambda *_: pytest.fail("Java was started"))
     passages = write_texts(tmp_path / "passages.parquet", ["b" * 18, text], title=" " if text[0] == "\x00" else "t")

@@ -40,7 +40,7 @@ def test_a_query_without_terms_has_no_hits_and_depth_may_exceed_the_collection()
     assert [(p.tolist(), s.tolist()) for _, p, s in exact_sparse(queries, passages, 100)] == [([], []), ([0], [1.0])]
 
 
-def test_large_impacts_rank_by_their_exact_sums():
+def test_large_impacts_rank_by_exact_sums():
     """float16 cannot represent 2,049, nor a sum of float32 products 16,777,217."""
     impacts = [[2_048, 1], [2_049, 1], [4_096, 4_097]]
     rows = Ragged.from_rows([np.array([0, 1])] * 3, np.uint16), Ragged.from_rows(impacts, np.uint16)

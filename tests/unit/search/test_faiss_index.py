@@ -129,7 +129,7 @@ def test_a_tie_longer_than_the_requested_hits_is_followed_to_its_end(monkeypatch
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_value_that_is_not_finite_is_named_by_shard_and_row(tmp_path, small_blocks, value):
+def test_error_gives_shard_and_row_of_a_value_that_is_not_finite(tmp_path, small_blocks, value):
     passages = np.ones((200, 4))
     passages[150, 2] = value
     shards = save_shards(tmp_path, passages, 30)

@@ -35,7 +35,7 @@ def test_a_range_of_rows_keeps_their_borders():
 
 
 @pytest.mark.parametrize("weight", [-0.1, np.nan, np.inf])
-def test_a_weight_that_cannot_be_indexed_is_named_with_its_row(weight):
+def test_error_names_the_row_of_a_weight_that_cannot_be_indexed(weight):
     with pytest.raises(InputError, match=r"v.arrow: row 3: weight"):
         quantise(sparse({1: 1.0}, {2: 1.0}, {}, {3: 1.0, 4: weight}), 100, 2, 4, Path("v.arrow"))
 

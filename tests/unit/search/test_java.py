@@ -1,4 +1,4 @@
-"""Java and the Anserini jar: which ones are used, and how a failure is noticed."""
+"""Java and the Anserini jar: which ones are used, and how failures are detected."""
 
 import hashlib
 import sys

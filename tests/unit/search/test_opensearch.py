@@ -160,14 +160,14 @@ def test_an_index_that_the_node_has_lost_or_recreated_is_not_searched(node, coll
         searched(collection, 5)
 
 
-def test_a_document_that_the_node_refuses_is_named(node, collection):
+def test_error_names_a_document_that_the_node_refuses(node, collection):
     node.refuse_document = "17"
     with pytest.raises(InputError, match=r"refused document 17: .*failed to parse field"):
         impacts(collection)
     assert not (collection / "index").exists()
 
 
-def test_a_weight_that_is_nan_is_named(node, collection):
+def test_error_names_a_weight_that_is_nan(node, collection):
     broken = np.zeros((30, 40))
     broken[21, 3] = np.nan
     path = save(collection / "p.arrow", broken)
@@ -181,7 +181,7 @@ def test_more_hits_than_a_node_returns_are_refused(node, collection):
         searched(collection, 10_001)
 
 
-def test_without_a_node_the_address_is_named_and_no_password(monkeypatch):
+def test_error_names_the_address_of_a_missing_node_without_the_password(monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -215,7 +215,7 @@ def test_a_missing_package_says_how_to_install_it(monkeypatch):
         client.connect()
 
 
-def test_the_command_line_is_that_of_anserini(node, collection):
+def test_the_command_line_equals_anserinis(node, collection):
     def call(*arguments):
         command = [sys.executable, "-m", "led_pipeline.search.opensearch", *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True)

@@ -21,12 +21,12 @@ def test_scores_and_rows_come_back_from_keys():
     np.testing.assert_array_equal(got_rows, rows)
 
 
-def test_best_of_fewer_than_k_is_all_of_them():
+def test_fewer_than_k_hits_are_all_kept():
     assert best(np.array([3, 1], dtype=np.uint64), 5).tolist() == [3, 1]
     assert sorted(best(np.array([3, 1, 2], dtype=np.uint64), 2).tolist()) == [1, 2]
 
 
-def test_padding_is_no_hit():
+def test_padding_is_not_a_hit():
     keys = np.array([[NONE, pack(np.float32([2]), np.array([6]))[0]], [NONE, NONE]])
     ranking = to_ranking(keys)
     assert [(q, p.tolist(), s.tolist()) for q, p, s in ranking] == [(0, [6], [2.0]), (1, [], [])]

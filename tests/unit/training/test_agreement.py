@@ -7,7 +7,7 @@ from accelerate import Accelerator
 from led_pipeline.training.agreement import Agreement
 
 
-def test_sigterm_is_noted_and_fatal_again_afterwards():
+def test_sigterm_requests_a_stop_and_its_handler_is_restored():
     before = signal.getsignal(signal.SIGTERM)
     with Agreement(Accelerator(cpu=True)) as everyone:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -17,7 +17,7 @@ def test_sigterm_is_noted_and_fatal_again_afterwards():
 
 
 @pytest.mark.parametrize("early", [True, False])
-def test_where_nothing_is_left_to_save_sigterm_ends_the_process_at_once(early):
+def test_sigterm_ends_the_process_at_once_if_nothing_is_left_to_save(early):
     with Agreement(Accelerator(cpu=True)) as everyone, pytest.raises(SystemExit, match="stopped at step 8"):
         if early:
             os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Every loss equals a plain loop over its formula and what sentence-transformers defines alike."""
+"""Every loss equals a plain loop over its formula and, if there is one, the loss of sentence-transformers."""
 
 import sys
 from pathlib import Path
@@ -20,13 +20,13 @@ COMPARED = compare_losses.comparisons()
 
 
 @pytest.mark.parametrize("compared", COMPARED, ids=lambda c: f"{c.term} - {c.reference}")
-def test_a_loss_equals_what_it_is_compared_with(compared):
+def test_a_loss_equals_its_reference_implementation(compared):
     assert compared.difference(compare_losses.CASES) < 1e-6
     values = [torch.as_tensor(compared.ours(case)) for case in compare_losses.CASES[:2]]
     assert (values[0] != values[1]).any(), "other numbers give another value"
 
 
-def test_every_loss_that_a_recipe_may_name_is_compared_and_the_page_lists_all():
+def test_every_loss_of_a_recipe_is_compared_and_on_the_page():
     terms = {compared.term.partition(",")[0] for compared in COMPARED}
     assert losses.DISTILLATION.keys() <= terms
     assert {f"ranking_loss {name}" for name in get_args(Ranker.model_fields["ranking_loss"].annotation)} <= terms

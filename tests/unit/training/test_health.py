@@ -32,7 +32,7 @@ def test_signs_carry_no_gradient_and_are_all_known():
 
 
 @pytest.mark.parametrize("values", [HEALTHY, LEXICON, {"loss": 0.0}])
-def test_a_healthy_training_goes_on_without_a_word(values):
+def test_a_healthy_training_gets_no_warning(values):
     assert health.fault(values) is None
     assert not list(health.warnings(values))
 
@@ -69,7 +69,7 @@ def test_a_healthy_training_goes_on_without_a_word(values):
         ),
     ],
 )
-def test_what_cannot_recover_stops_the_training_with_advice(values, reason):
+def test_a_training_that_cannot_recover_stops_with_advice(values, reason):
     assert reason in health.fault(values)
 
 
@@ -85,13 +85,13 @@ def test_what_cannot_recover_stops_the_training_with_advice(values, reason):
         (HEALTHY | {"score_spread": 5e-3}, "score_spread", "score nearly the same (spread 0.005)"),
     ],
 )
-def test_what_is_on_its_way_there_is_a_warning(values, sign, sentence):
+def test_a_drifting_training_gets_a_warning(values, sign, sentence):
     assert health.fault(values) is None
-    ((found, text),) = health.warnings(values)
-    assert found == sign and sentence in text
+    ((name, text),) = health.warnings(values)
+    assert name == sign and sentence in text
 
 
-def test_what_no_model_could_tell_apart_or_fill_is_no_sign():
+def test_identical_candidates_and_texts_without_tokens_do_not_count_as_signs():
     scores, tells = torch.tensor([[1.0, 1.0], [2.0, 5.0]]), np.array([False, True])
     assert health.score_signs(scores, tells)["score_spread"].item() == 3.0, "of the second query alone"
     assert set(health.score_signs(scores, np.array([False, False]))) == {"largest_score"}
@@ -107,7 +107,7 @@ DEAD = [LEXICON | {"empty_queries": 1.0}, HEALTHY | {"score_spread": 0.0}]
 
 @pytest.mark.parametrize("values", DEAD)
 @pytest.mark.parametrize(("batch_size", "steps"), [(1, 16), (6, 3), (16, 1), (500, 1)])
-def test_one_odd_query_is_no_dead_model_and_many_in_a_row_are(values, batch_size, steps):
+def test_one_odd_query_does_not_stop_a_training_but_many_in_a_row_do(values, batch_size, steps):
     doubt = health.Doubt(batch_size)
     for _ in range(steps - 1):
         assert doubt.fault(values) is None
@@ -120,12 +120,12 @@ def test_one_odd_query_is_no_dead_model_and_many_in_a_row_are(values, batch_size
 @pytest.mark.parametrize(
     "values", [HEALTHY | {"loss": math.nan}, HEALTHY | {"largest_score": 3e6}, DEAD[0] | {"loss": math.inf}]
 )
-def test_what_is_certain_stops_a_training_of_any_batch_at_once(values):
+def test_a_certain_fault_stops_a_training_at_once(values):
     assert health.Doubt(1).fault(values)
 
 
-def test_a_regulariser_that_is_too_strong_empties_the_vectors_and_is_found():
-    """A head of 30 terms under nothing but the FLOPS regulariser and a pull downwards."""
+def test_a_too_strong_regulariser_is_detected_by_its_empty_vectors():
+    """Train a head of 30 terms with only the FLOPS regulariser and a pull downwards."""
     head = nn.Linear(4, 30)
     texts = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
     optimizer = torch.optim.SGD(head.parameters(), lr=0.5)

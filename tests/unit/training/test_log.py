@@ -32,7 +32,7 @@ from led_pipeline.training.modules import Retriever
         ("AMD Instinct MI300X", None),
     ],
 )
-def test_the_peak_is_that_of_the_device_or_not_known(device, peak):
+def test_peak_flops_are_known_for_listed_devices_only(device, peak):
     assert peak_tflops(device) == peak
 
 
@@ -54,12 +54,12 @@ def clock(monkeypatch):
 @pytest.fixture
 def watched(tmp_path, clock) -> TrainingLog:
     (tmp_path / "led").mkdir()
-    found = TrainingLog(
+    training_log = TrainingLog(
         tmp_path / "led" / "train.jsonl", Accelerator(cpu=True), nn.Linear(10, 100), steps=20, batch_size=4
     )
-    found.peak = 6e7
-    found.start(step=0, validated=0, seconds=7.0)
-    return found
+    training_log.peak = 6e7
+    training_log.start(step=0, validated=0, seconds=7.0)
+    return training_log
 
 
 def test_a_line_of_the_log_has_losses_health_and_the_speed_since_the_line_before(watched, clock, capsys):
@@ -81,14 +81,14 @@ def test_a_line_of_the_log_has_losses_health_and_the_speed_since_the_line_before
     }
     assert second["speed"]["tokens_per_s"] == 25_000 and second["seconds"] == 1027
     assert second["loss"] == 1.5 and second["rank_lex"] == 0.25 and second["health"] == {"largest_score": 3.0}
-    said = capsys.readouterr()
-    assert said.out == "" and "\r" not in said.err
-    assert said.err.splitlines()[0] == (
+    captured = capsys.readouterr()
+    assert captured.out == "" and "\r" not in captured.err
+    assert captured.err.splitlines()[0] == (
         "led: step 5 of 20: loss 1.5 (rank_lex 0.25), 2 queries/s, 25,000 tokens/s, 250% of peak, 50:30 left"
     )
 
 
-def test_a_resumed_training_counts_from_where_it_was(watched, clock):
+def test_a_resumed_training_continues_its_counts(watched, clock):
     watched.start(step=10, validated=0, seconds=30.0)
     clock.now += 5
     watched.count(11, tokens=0)
@@ -97,18 +97,20 @@ def test_a_resumed_training_counts_from_where_it_was(watched, clock):
     assert line["seconds"] == 35 and line["speed"] == {"seconds_left": 45.0, "queries_per_s": 0.8}
 
 
-def test_on_a_terminal_there_is_a_bar(tmp_path, monkeypatch, capsys):
+def test_a_terminal_shows_a_progress_bar(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(log.sys.stderr, "isatty", lambda: True, raising=False)
-    shown = TrainingLog(tmp_path / "led" / "train.jsonl", Accelerator(cpu=True), nn.Linear(1, 1), steps=2, batch_size=1)
+    training_log = TrainingLog(
+        tmp_path / "led" / "train.jsonl", Accelerator(cpu=True), nn.Linear(1, 1), steps=2, batch_size=1
+    )
     (tmp_path / "led").mkdir()
-    shown.start(step=0, validated=0, seconds=0)
-    shown.count(1, tokens=3)
-    shown.losses({"loss": 1.5}, {}, learning_rate=0.1)
-    shown.finish(None)
+    training_log.start(step=0, validated=0, seconds=0)
+    training_log.count(1, tokens=3)
+    training_log.losses({"loss": 1.5}, {}, learning_rate=0.1)
+    training_log.finish(None)
     assert "led:  50%" in capsys.readouterr().err
 
 
-def test_lines_that_a_resumed_training_writes_again_are_cut(tmp_path):
+def test_a_resumed_training_cuts_the_log_lines_that_it_writes_again(tmp_path):
     path = tmp_path / "train.jsonl"
     lines = [{"step": 2}, {"step": 2, "validation": {}}, {"step": 4}, {"step": 4, "validation": {}}, {"step": 5}]
     path.write_text("".join(json.dumps(line) + "\n" for line in [*lines, {"step": 4, "finished": True}]) + '{"step"')
@@ -116,23 +118,23 @@ def test_lines_that_a_resumed_training_writes_again_are_cut(tmp_path):
     assert [json.loads(line) for line in path.read_text().splitlines()] == lines[:3]
 
 
-def test_a_training_writes_what_tensorboard_shows(tmp_path):
+def test_tensorboard_shows_the_losses_of_a_training(tmp_path):
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     tiny.save_dataset(tmp_path)
     running = RunningSettings(tracking=["tensorboard"])
     train.train(tiny.training(tmp_path, tiny.settings("lexicon", max_steps=3), tmp_path / "lex", running=running))
     (events,) = (tmp_path / "lex.checkpoints").glob("*/events.out.tfevents.*")
-    shown = event_accumulator.EventAccumulator(str(events))
-    shown.Reload()
+    accumulator = event_accumulator.EventAccumulator(str(events))
+    accumulator.Reload()
     assert {"loss", "contrastive", "flops_queries", "learning_rate", "tokens_per_s", *SIGNS} <= set(
-        shown.Tags()["scalars"]
+        accumulator.Tags()["scalars"]
     )
     log = [json.loads(line) for line in (tmp_path / "lex/train.jsonl").read_text().splitlines()]
-    losses = [(event.step, event.value) for event in shown.Scalars("loss")]
+    losses = [(event.step, event.value) for event in accumulator.Scalars("loss")]
     assert losses == [(line["step"], pytest.approx(line["loss"])) for line in log if "loss" in line]
 
 
-def test_a_tracker_that_is_not_installed_is_named_before_anything_is_loaded(tmp_path, monkeypatch):
+def test_error_names_a_missing_tracker_before_anything_is_loaded(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "is_wandb_available", lambda: False)
     running = RunningSettings(tracking=["wandb"])
     training = tiny.training(tmp_path, tiny.settings("dense"), tmp_path / "led", running=running)

@@ -34,7 +34,7 @@ def step_loss(model: nn.Module, step: int) -> StepLoss:
 
 
 class Killed(Exception):
-    """Stands for the end of the process."""
+    """Raised where a kill would end the process."""
 
 
 def killed_at(step: int):
@@ -50,10 +50,10 @@ class Steps:
     """`step_loss` that remembers its steps."""
 
     def __init__(self):
-        self.seen = []
+        self.numbers = []
 
     def __call__(self, model, step):
-        self.seen.append(step)
+        self.numbers.append(step)
         return step_loss(model, step)
 
 
@@ -102,14 +102,14 @@ def test_the_rate_rises_over_the_warmup_and_then_falls_to_the_last_update(steps,
 
 
 @pytest.mark.parametrize("name", tiny.MASKED_LANGUAGE_MODELS)
-def test_matrices_decay_and_biases_and_normalisations_do_not(name):
+def test_weight_decay_applies_to_matrices_but_not_to_biases_and_normalisations(name):
     model = tiny.lexicon_backbone(name)
     decaying, others = optimizer_for(model, PLAN).param_groups
     assert (decaying["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    found = [sorted(names[id(p)] for p in group["params"]) for group in (decaying, others)]
+    groups = [sorted(names[id(p)] for p in group["params"]) for group in (decaying, others)]
     free = [n for n in names.values() if n.endswith("bias") or "norm" in n.lower()]
-    assert found == [sorted(set(names.values()) - set(free)), sorted(free)]
+    assert groups == [sorted(set(names.values()) - set(free)), sorted(free)]
     if name == "distilbert":
         assert any("sa_layer_norm.weight" in n for n in free) and "vocab_layer_norm.weight" in free
 
@@ -137,8 +137,8 @@ def test_training_is_adamw_with_clipping_and_the_schedule(run):
         norm = nn.utils.clip_grad_norm_(plain.parameters(), 0.5)
         assert norm > 0.5
         optimizer.step()
-    for mine, theirs in zip(model.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+    for trained, expected in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(trained, expected, rtol=1e-5, atol=1e-6)
 
 
 # --- interruption
@@ -170,16 +170,16 @@ def test_a_training_killed_twice_ends_with_the_same_bits(run):
     assert_equal(resumed, whole.state_dict())
 
 
-def test_a_training_killed_before_its_first_checkpoint_starts_anew_with_a_new_log(run, tmp_path):
+def test_a_training_killed_before_its_first_checkpoint_starts_over_with_a_new_log(run, tmp_path):
     with pytest.raises(Killed):
         run(network(), killed_at(5))
     steps = Steps()
     run(network(), steps)
-    assert steps.seen == list(range(12))
+    assert steps.numbers == list(range(12))
     assert [line["step"] for line in log_lines(tmp_path / "checkpoints")] == [*range(1, 13), 12]
 
 
-def test_a_training_killed_while_it_saves_resumes_from_the_state_before(run, monkeypatch):
+def test_a_training_killed_while_it_saves_resumes_from_the_previous_checkpoint(run, monkeypatch):
     plan, whole, write_json = replace(PLAN, checkpoint_min=2.5), network(), checkpoints.write_json
     run(whole, plan=plan, folder="whole")
 
@@ -194,11 +194,11 @@ def test_a_training_killed_while_it_saves_resumes_from_the_state_before(run, mon
     monkeypatch.setattr(checkpoints, "write_json", write_json)
     resumed, steps = network(seed=5), Steps()
     run(resumed, steps, plan)
-    assert steps.seen == list(range(3, 12))
+    assert steps.numbers == list(range(3, 12))
     assert_equal(resumed, whole.state_dict())
 
 
-def test_a_second_training_of_the_stage_waits_and_then_says_so(run, tmp_path, monkeypatch):
+def test_a_second_training_of_the_stage_waits_and_then_fails(run, tmp_path, monkeypatch):
     (tmp_path / "checkpoints").mkdir()
     holding = "import sys; from pathlib import Path; from led_pipeline.jobs import locks; "
     holding += "locks.wait_for(Path(sys.argv[1]), '', 0); print('held', flush=True); sys.stdin.read()"
@@ -215,7 +215,7 @@ def test_a_second_training_of_the_stage_waits_and_then_says_so(run, tmp_path, mo
     assert first.returncode == 0 and log_lines(tmp_path / "checkpoints")[-1]["step"] == PLAN.steps
 
 
-def test_half_a_state_makes_room_as_soon_as_the_training_goes_on(run, tmp_path, monkeypatch):
+def test_an_incomplete_checkpoint_is_removed_on_resume(run, tmp_path, monkeypatch):
     plan = replace(PLAN, checkpoint_min=2.5)
 
     def failing(accelerator, folder):
@@ -235,17 +235,17 @@ def test_half_a_state_makes_room_as_soon_as_the_training_goes_on(run, tmp_path, 
     assert [path.name for path in states.glob("state.*")] == ["state.3"]
 
 
-def test_another_owner_starts_anew(run, tmp_path):
+def test_a_checkpoint_of_another_owner_is_not_resumed(run, tmp_path):
     plan = replace(PLAN, checkpoint_min=0.5)
     with pytest.raises(Killed):
         run(network(), killed_at(7), plan)
     steps = Steps()
     run(network(), steps, plan, owner="somebody else")
-    assert steps.seen == list(range(12))
+    assert steps.numbers == list(range(12))
     assert [path.name for path in (tmp_path / "checkpoints").glob("state.*")] == ["state.11"]
 
 
-def test_half_a_line_that_a_kill_left_behind_is_dropped(run, tmp_path):
+def test_an_incomplete_last_log_line_is_dropped(run, tmp_path):
     plan = replace(PLAN, checkpoint_min=0.5)
     with pytest.raises(Killed):
         run(network(), killed_at(7), plan)
@@ -262,11 +262,11 @@ class Scripted:
     """A measure with given values; it remembers the weights it was asked about."""
 
     def __init__(self, *values: float):
-        self.values, self.seen = list(values), []
+        self.values, self.states = list(values), []
 
     def __call__(self, model: nn.Module) -> float:
         assert not model.training
-        self.seen.append({name: value.clone() for name, value in model.state_dict().items()})
+        self.states.append({name: value.clone() for name, value in model.state_dict().items()})
         return self.values.pop(0)
 
 
@@ -274,38 +274,38 @@ def test_the_weights_of_the_best_step_are_kept(run, tmp_path):
     validate, model = Scripted(0.1, 0.5, 0.3, 0.4), network()
     result = run(model, plan=replace(PLAN, validate_every=3), validate=validate)
     assert (result.best_step, result.steps) == (6, 12)
-    assert_equal(model, validate.seen[1])
+    assert_equal(model, validate.states[1])
     lines = log_lines(tmp_path / "checkpoints")
     measured = {line["step"]: line["validation"]["MRR@10"] for line in lines if "validation" in line}
     assert measured == {3: 0.1, 6: 0.5, 9: 0.3, 12: 0.4}
     assert lines[-1] == {"step": 12, "finished": True, "steps": 12, "best_step": 6, "seconds": 720.0}
 
 
-def test_of_equal_values_the_first_is_kept(run):
+def test_the_first_of_equal_best_steps_is_kept(run):
     validate, model = Scripted(0.2, 0.5, 0.5, 0.5), network()
     assert run(model, plan=replace(PLAN, validate_every=3), validate=validate).best_step == 6
-    assert_equal(model, validate.seen[1])
+    assert_equal(model, validate.states[1])
 
 
 def test_the_untrained_model_is_not_eligible_and_the_last_step_always_is(run):
     validate, model = Scripted(0.0, 0.7), network()
     assert run(model, plan=replace(PLAN, validate_every=7), validate=validate).best_step == 12
-    assert len(validate.seen) == 2  # steps 7 and 12
-    assert_equal(model, validate.seen[1])
+    assert len(validate.states) == 2  # steps 7 and 12
+    assert_equal(model, validate.states[1])
 
 
 def test_without_validation_the_last_step_is_kept(run):
     model, validate = network(), Scripted(0.1, 0.2)
     assert run(model).best_step is None
     run(network(), plan=replace(PLAN, validate_every=7), validate=validate, folder="other")
-    assert_equal(model, validate.seen[1])
+    assert_equal(model, validate.states[1])
 
 
 def test_the_last_step_is_kept_where_the_recipe_says_so(run):
     validate, model = Scripted(0.1, 0.5, 0.3, 0.4), network()
     result = run(model, plan=replace(PLAN, validate_every=3, keep="last"), validate=validate)
     assert result.best_step is None
-    assert_equal(model, validate.seen[3])
+    assert_equal(model, validate.states[3])
 
 
 def test_the_best_step_survives_an_interruption(run):
@@ -314,17 +314,17 @@ def test_the_best_step_survives_an_interruption(run):
         run(network(), killed_at(8), plan, validate)
     model = network(seed=5)
     assert run(model, plan=plan, validate=Scripted(0.3, 0.4)).best_step == 3
-    assert_equal(model, validate.seen[0])
+    assert_equal(model, validate.states[0])
 
 
-def test_a_best_step_that_only_the_killed_process_found_does_not_count(run):
-    """On a GPU a repeated step need not give the same bits."""
+def test_a_best_step_after_the_last_checkpoint_is_forgotten_after_a_kill(run):
+    """A repeated step may differ in bits on a GPU, so measures of the killed process do not count."""
     plan, validate = replace(PLAN, validate_every=3, checkpoint_min=4.5), Scripted(0.5, 0.9)
     with pytest.raises(Killed):
         run(network(), killed_at(7), plan, validate)  # checkpoint at step 5, step 6 measured once
     model = network(seed=5)
     assert run(model, plan=plan, validate=Scripted(0.3, 0.4, 0.2)).best_step == 3
-    assert_equal(model, validate.seen[0])
+    assert_equal(model, validate.states[0])
 
 
 # --- what can go wrong
@@ -348,7 +348,7 @@ def test_a_loss_that_is_not_finite_stops_the_training_with_its_step(run, value):
         ("largest_score", 1e7, r"step 5: scores have exploded, the largest is 1e\+07"),
     ],
 )
-def test_a_sick_training_stops_at_the_next_line_of_the_log(run, sign, value, reason):
+def test_an_unhealthy_training_stops_at_the_next_log_line(run, sign, value, reason):
     def sick(model, step):
         return replace(step_loss(model, step), signs={sign: torch.tensor(value if step >= 3 else 0.1)})
 
@@ -356,17 +356,19 @@ def test_a_sick_training_stops_at_the_next_line_of_the_log(run, sign, value, rea
         run(network(), sick, replace(PLAN, log_every=5, batch_size=16))
 
 
-def test_a_warning_is_said_once(run, capsys):
+def test_a_warning_is_printed_once(run, capsys):
     def drifting(model, step):
         return replace(step_loss(model, step), signs={"largest_score": torch.tensor(2e4)})
 
     run(network(), drifting)
-    said = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
-    assert said == [said[0]] and "warning: step 2: the largest score is 2e+04; if it grows further" in said[0]
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert (
+        warnings == [warnings[0]] and "warning: step 2: the largest score is 2e+04; if it grows further" in warnings[0]
+    )
 
 
-def test_no_checkpoint_is_kept_of_a_training_that_has_gone_wrong(run, tmp_path):
-    """The log is far away, but a state of weights that are not numbers would be the end of every retry."""
+def test_a_diverged_training_saves_no_checkpoint(run, tmp_path):
+    """The next log line is far away, but a checkpoint with NaN weights would break every retry."""
 
     def diverging(model, step):
         loss = step_loss(model, step)
@@ -377,15 +379,17 @@ def test_no_checkpoint_is_kept_of_a_training_that_has_gone_wrong(run, tmp_path):
     assert [path.name for path in (tmp_path / "checkpoints").glob("state.*")] == ["state.3"]
 
 
-def test_checkpoints_come_by_steps_too_and_change_no_bit(run, tmp_path, monkeypatch):
-    kept, save = [], Checkpoints.save
-    monkeypatch.setattr(Checkpoints, "save", lambda self, progress: (kept.append(progress.step), save(self, progress)))
+def test_checkpoints_by_steps_change_no_bit(run, tmp_path, monkeypatch):
+    saved_steps, save = [], Checkpoints.save
+    monkeypatch.setattr(
+        Checkpoints, "save", lambda self, progress: (saved_steps.append(progress.step), save(self, progress))
+    )
     whole = network()
     run(whole, folder="whole")
-    assert kept == []
+    assert saved_steps == []
     often = network()
     run(often, plan=replace(PLAN, checkpoint_steps=5, checkpoint_min=3.5))
-    assert kept == [4, 5, 9, 10]
+    assert saved_steps == [4, 5, 9, 10]
     assert_equal(often, whole.state_dict())
 
 
@@ -415,7 +419,7 @@ def overflowing(stop=None):
     return loss
 
 
-def test_a_step_that_the_loss_scaler_skips_takes_no_step_of_the_schedule(run, monkeypatch, scalers):
+def test_a_step_skipped_by_the_loss_scaler_does_not_advance_the_schedule(run, monkeypatch, scalers):
     rates = []
     monkeypatch.setattr(loop, "learning_rate", lambda *a: rates.append(learning_rate(*a)) or rates[-1])
     run(network(), overflowing(), replace(PLAN, log_every=100))
@@ -423,7 +427,7 @@ def test_a_step_that_the_loss_scaler_skips_takes_no_step_of_the_schedule(run, mo
     assert rates[::2] == [learning_rate(update, PLAN) for update in (0, 1, 2, 3, 4, 4, 5, 6, 7, 8, 9, 10)]
 
 
-def test_the_loss_scaler_goes_on_where_it_was(run, scalers):
+def test_the_loss_scaler_resumes_its_state(run, scalers):
     plan, whole = replace(PLAN, checkpoint_steps=3, log_every=100), network()
     run(whole, overflowing(), plan, folder="whole")
     with pytest.raises(Killed):

@@ -94,7 +94,7 @@ def test_rank_is_zero_when_the_student_orders_like_the_teacher():
     assert losses.rank(TEACHER * 0.1 + 5, TEACHER).item() == 0.0
 
 
-def test_rank_knows_only_the_order_of_the_teacher():
+def test_rank_depends_only_on_the_order_of_the_teacher():
     expected = losses.rank(STUDENT, TEACHER)
     for monotone in (lambda t: t**3, lambda t: t.exp(), lambda t: 100 * t - 7):
         torch.testing.assert_close(losses.rank(STUDENT, monotone(TEACHER)), expected, rtol=0, atol=0)
@@ -112,7 +112,7 @@ def test_rank_keeps_ties_of_the_teacher_in_list_order():
 
 
 @pytest.mark.parametrize("columns", [7, 1])
-def test_rank_without_any_pair_is_zero_and_so_is_its_gradient(columns):
+def test_rank_and_its_gradient_are_zero_without_pairs(columns):
     student = STUDENT[:, :columns].clone().requires_grad_()
     loss = losses.rank(student, TEACHER[:, :columns], min_confidence=1e6)
     loss.backward()
@@ -236,7 +236,7 @@ def test_a_stanza_picks_its_objective_options_and_columns(name, with_positive):
 
 
 @pytest.mark.parametrize("name", losses.DISTILLATION)
-def test_no_gradient_is_asked_of_a_stored_teacher_and_the_student_gets_a_finite_one(name):
+def test_a_stored_teacher_needs_no_gradient_and_the_students_is_finite(name):
     student = STUDENT.clone().requires_grad_()
     losses.DISTILLATION[name](student, TEACHER).backward()
     assert student.grad.isfinite().all() and student.grad.any()
@@ -260,7 +260,7 @@ COLUMNS = [QUERIES, *PASSAGES.unbind(1)]
 
 
 @pytest.fixture(scope="module")
-def theirs():
+def peer():
     from sentence_transformers.sentence_transformer import losses as dense
     from sentence_transformers.sparse_encoder import losses as sparse
     from sentence_transformers.util import dot_score
@@ -268,28 +268,28 @@ def theirs():
     return SimpleNamespace(dense=dense, sparse=sparse, dot_score=dot_score)
 
 
-def test_margin_mse_is_that_of_sentence_transformers(theirs):
+def test_margin_mse_equals_sentence_transformers(peer):
     close(
         losses.margin_mse(OWN, GOLD),
-        theirs.dense.MarginMSELoss(None).compute_loss_from_embeddings(COLUMNS, GOLD).item(),
+        peer.dense.MarginMSELoss(None).compute_loss_from_embeddings(COLUMNS, GOLD).item(),
     )
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
-def test_kl_is_that_of_sentence_transformers(theirs, temperature):
-    loss = theirs.dense.DistillKLDivLoss(None, temperature=temperature)
+def test_kl_equals_sentence_transformers(peer, temperature):
+    loss = peer.dense.DistillKLDivLoss(None, temperature=temperature)
     expected = loss.compute_loss_from_embeddings(COLUMNS, GOLD).item()
     close(losses.kl(OWN, GOLD, temperature=temperature), expected)
 
 
-def test_flops_is_that_of_sentence_transformers(theirs):
+def test_flops_equals_sentence_transformers(peer):
     weights = QUERIES.relu()
-    close(losses.flops(weights), theirs.sparse.FlopsLoss(None).compute_loss_from_embeddings(weights).item())
+    close(losses.flops(weights), peer.sparse.FlopsLoss(None).compute_loss_from_embeddings(weights).item())
 
 
 @pytest.mark.parametrize("scale", [1.0, 20.0])
-def test_contrastive_over_the_batch_is_that_of_sentence_transformers(theirs, scale):
-    loss = theirs.dense.MultipleNegativesRankingLoss(None, scale=scale, similarity_fct=theirs.dot_score)
+def test_contrastive_over_the_batch_equals_sentence_transformers(peer, scale):
+    loss = peer.dense.MultipleNegativesRankingLoss(None, scale=scale, similarity_fct=peer.dot_score)
     expected = loss.compute_loss_from_embeddings(COLUMNS, None).item()
     in_batch = scale * QUERIES @ PASSAGES.flatten(0, 1).T
     close(losses.contrastive(in_batch, torch.arange(B) * C), expected)
@@ -307,11 +307,11 @@ def scores_of(seed: int) -> torch.Tensor:
 
 
 def rest(scores: torch.Tensor) -> list[torch.Tensor]:
-    """Return each query's candidates that count, as a batch of one query."""
+    """Return each query's unmasked candidates, as a batch of one query."""
     return [row[~masked].unsqueeze(0) for row, masked in zip(scores, MASKED, strict=True)]
 
 
-WEIGHTS = {  # what a query's own value counts in that of the batch
+WEIGHTS = {  # weight of a query's own value in that of the batch
     "rank": lambda n: n * (n - 1) / 2,
     "margin_mse": lambda n: n - 1,
     "margin_mse_pairs": lambda n: n * n,
@@ -320,7 +320,7 @@ WEIGHTS = {  # what a query's own value counts in that of the batch
 
 
 @pytest.mark.parametrize("name", losses.DISTILLATION)
-def test_a_distillation_is_that_of_the_candidates_that_count(name):
+def test_distillation_ignores_masked_candidates(name):
     student, teacher = scores_of(1), scores_of(2)
     values, weights = [], []
     for mine, stored in zip(rest(student), rest(teacher), strict=True):
@@ -334,7 +334,7 @@ def test_a_distillation_is_that_of_the_candidates_that_count(name):
 
 
 @pytest.mark.parametrize("name", [*losses.DISTILLATION, "contrastive", "dual"])
-def test_no_gradient_reaches_a_candidate_that_does_not_count(name):
+def test_masked_candidates_get_no_gradient(name):
     student = scores_of(1).requires_grad_()
     if name == "contrastive":
         losses.contrastive(student, torch.zeros(4, dtype=torch.long), MASKED).backward()
@@ -346,7 +346,7 @@ def test_no_gradient_reaches_a_candidate_that_does_not_count(name):
     assert student.grad[~MASKED].any()
 
 
-def test_contrastive_and_dual_are_those_of_the_candidates_that_count():
+def test_contrastive_and_dual_ignore_masked_candidates():
     first, second = scores_of(1), scores_of(2)
     positives = torch.zeros(4, dtype=torch.long)
     alone = [losses.contrastive(row, positives[:1]).item() for row in rest(first)]
@@ -355,7 +355,7 @@ def test_contrastive_and_dual_are_those_of_the_candidates_that_count():
     assert losses.dual(first, second, MASKED).item() == pytest.approx(sum(alone) / 4, rel=1e-5)
 
 
-def test_scores_are_brought_to_0_1_among_the_candidates_that_count():
+def test_scores_are_normalised_over_unmasked_candidates():
     systems = [scores_of(1), scores_of(2)]
     mixed = losses.ensemble(systems, [1.0, 2.0], normalize=True, scale=5.0, masked=MASKED)
     for i, rows in enumerate(zip(*map(rest, systems), strict=True)):
@@ -363,18 +363,18 @@ def test_scores_are_brought_to_0_1_among_the_candidates_that_count():
         torch.testing.assert_close(mixed[i][~MASKED[i]], expected)
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_a_loss_of_the_users_is_told_what_does_not_count_if_it_asks(told):
-    seen = []
+@pytest.mark.parametrize("accepts_mask", [True, False])
+def test_a_user_loss_gets_the_mask_if_it_takes_one(accepts_mask):
+    received = []
 
     def asking(student, teacher, masked):
-        seen.append(masked)
+        received.append(masked)
         return student.mean()
 
     def plain(student, teacher):
-        seen.append(student)
+        received.append(student)
         return student.mean()
 
     teacher = Teacher(stage="lex", loss="file.py:f", with_positive=False)
-    losses.distil(scores_of(1), scores_of(2), teacher, asking if told else plain, MASKED)
-    assert torch.equal(seen[0], MASKED[:, 1:] if told else scores_of(1)[:, 1:])
+    losses.distil(scores_of(1), scores_of(2), teacher, asking if accepts_mask else plain, MASKED)
+    assert torch.equal(received[0], MASKED[:, 1:] if accepts_mask else scores_of(1)[:, 1:])

@@ -1,4 +1,4 @@
-"""The sum of a stage's terms: which candidates, which teachers, which regularisers, at which step."""
+"""The sum of a stage's terms: candidates, teachers, regularisers and their schedule."""
 
 import json
 import math
@@ -61,7 +61,7 @@ def vectors_of(family: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def loss_of(data, step=0, family="dense", **changes):
-    """Return the loss, its terms, and the scores of all queries with all passages, for vectors that are given."""
+    """Return the loss, its terms, and the scores of all queries and passages, for fixed vectors."""
     settings = tiny.settings(family, **changes)
     if family == "ranker":
         scores = torch.randn(B * C, generator=torch.Generator().manual_seed(9))
@@ -78,14 +78,14 @@ def cross_entropy(scores: list[float], positive: int = 0) -> float:
 
 
 def candidates(row: list, query: int, among: str) -> list:
-    """Return the entries of a query's candidates, its positive first, found one by one."""
-    found = [row[query * C]]
+    """Return a query's candidates from its row, the positive first, by a plain loop."""
+    entries = [row[query * C]]
     for j in [*range(query * C, B * C), *range(query * C)]:
         others_positive = j % C == 0
         is_own = j // C == query
         if j != query * C and (is_own if among == "own" else not (others_positive and among == "batch_negatives")):
-            found.append(row[j])
-    return found
+            entries.append(row[j])
+    return entries
 
 
 # --- candidates
@@ -99,7 +99,7 @@ def test_the_candidates_of_two_queries_with_two_passages_each():
 
 @pytest.mark.parametrize("family", ["dense", "lexicon"])
 @pytest.mark.parametrize("among", ["batch", "batch_negatives", "own"])
-def test_the_contrastive_loss_takes_the_named_candidates(data, family, among):
+def test_the_contrastive_loss_uses_the_configured_candidates(data, family, among):
     _, terms, scores = loss_of(data, family=family, contrastive_candidates=among, temperature=0.5)
     expected = [cross_entropy([2 * s for s in candidates(row, i, among)]) for i, row in enumerate(scores)]
     assert terms["contrastive"].item() == pytest.approx(sum(expected) / B, rel=1e-5)
@@ -120,29 +120,29 @@ def crowded(data):
 
 
 def stays(data, query: int, column: int) -> bool:
-    """Look one passage up: the query's own positive, or no positive of the query at all."""
+    """Return whether a passage is the query's own positive, or no positive of the query at all."""
     text = data.trainset.texts[ROWS[column // C]][column % C]
     return column == query * C or text not in data.trainset.positives[ROWS[query]]
 
 
 def counting(data, row: list, query: int, among: str) -> list:
-    """Return the entries of a query's candidates without its positives, its own one first."""
+    """Return a query's candidates without its other positives, its own positive first."""
     columns = candidates(list(range(B * C)), query, among)
     return [row[column] for column in columns if among == "own" or stays(data, query, column)]
 
 
 @pytest.mark.parametrize("family", ["dense", "lexicon"])
 @pytest.mark.parametrize("among", ["batch", "batch_negatives", "own"])
-def test_a_querys_positives_are_none_of_its_negatives_in_a_batch(crowded, family, among):
+def test_other_positives_of_a_query_are_masked_in_the_batch(crowded, family, among):
     changes = {"contrastive_candidates": among, "mask_positives": True}
     _, terms, scores = loss_of(crowded, family=family, **changes)
     expected = [cross_entropy(counting(crowded, row, i, among)) for i, row in enumerate(scores)]
     assert terms["contrastive"].item() == pytest.approx(sum(expected) / B, rel=1e-5)
-    there = sum(not stays(crowded, query, column) for query in range(B) for column in range(B * C))
-    assert terms["masked"].item() == there > 10
+    masked = sum(not stays(crowded, query, column) for query in range(B) for column in range(B * C))
+    assert terms["masked"].item() == masked > 10
 
 
-def test_as_in_the_original_they_are_negatives_where_the_recipe_says_so(crowded, data):
+def test_without_masking_other_positives_of_a_query_are_negatives(crowded, data):
     _, terms, _ = loss_of(crowded, mask_positives=False)
     _, expected, _ = loss_of(data)
     assert terms["contrastive"].item() == expected["contrastive"].item() and "masked" not in terms
@@ -150,14 +150,14 @@ def test_as_in_the_original_they_are_negatives_where_the_recipe_says_so(crowded,
 
 @pytest.mark.parametrize("loss", losses.DISTILLATION)
 @pytest.mark.parametrize("among", ["batch", "batch_negatives"])
-def test_nor_does_a_teacher_over_the_batch_see_them(crowded, teacher_scores, loss, among):
+def test_teachers_over_the_batch_skip_masked_positives(crowded, teacher_scores, loss, among):
     teacher = {"stage": None, "stages": ["den", "lex"], "scale": 5.0, "loss": loss, "candidates": among}
     teachers = [tiny.TEACHER | teacher]
     _, terms, scores = loss_of(crowded, teachers=teachers, mask_positives=True)
     values, weights = [], []
     for i in range(B):
-        own = [min_max(counting(crowded, teacher_scores[name][i].tolist(), i, among)) for name in ("den", "lex")]
-        mixed = [5 * (a + b) / 2 for a, b in zip(*own, strict=True)]
+        normalised = [min_max(counting(crowded, teacher_scores[name][i].tolist(), i, among)) for name in ("den", "lex")]
+        mixed = [5 * (a + b) / 2 for a, b in zip(*normalised, strict=True)]
         student = counting(crowded, scores[i], i, among)
         n, alone = len(student), losses.DISTILLATION[loss]
         values.append(alone(torch.tensor([student]), torch.tensor([mixed])).item())
@@ -167,13 +167,13 @@ def test_nor_does_a_teacher_over_the_batch_see_them(crowded, teacher_scores, los
     assert terms[f"{loss}_den_lex_{among}"].item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_trainset_that_does_not_name_them_is_refused(data):
+def test_a_trainset_without_text_numbers_cannot_mask_positives(data):
     older = replace(data, trainset=replace(data.trainset, texts=None))
     with pytest.raises(InputError, match=r"no column 'texts', by which mask_positives .* draw it again"):
         loss_of(older, mask_positives=True)
 
 
-def test_an_extra_loss_is_told_of_them(crowded, folder):
+def test_an_extra_loss_gets_the_masked_positives(crowded, folder):
     changes = {"extra_loss": f"{folder}/own.py:told", "mask_positives": True}
     _, terms, _ = loss_of(crowded, **changes)
     assert terms["told"].item() == terms["masked"].item() > 0
@@ -188,8 +188,8 @@ def min_max(row: list[float]) -> list[float]:
 
 @pytest.fixture(scope="module")
 def teacher_scores(folder, data):
-    """Return every system's scores of the batch's queries with its passages, from the files alone."""
-    found = {}
+    """Return every system's scores of the batch's queries and passages, read straight from the files."""
+    scores = {}
     for name, (queries, *passages) in tiny.save_vectors(folder).items():
         matrices = []
         for path in (queries, *passages):
@@ -202,13 +202,13 @@ def teacher_scores(folder, data):
                     matrix[i, columns["terms"][i]] = columns["weights"][i]
                 matrices.append(matrix)
         rows = data.passages_of(ROWS).ravel()
-        found[name] = matrices[0][data.trainset.query[ROWS]] @ np.concatenate(matrices[1:])[rows].T
-    return found
+        scores[name] = matrices[0][data.trainset.query[ROWS]] @ np.concatenate(matrices[1:])[rows].T
+    return scores
 
 
 @pytest.mark.parametrize("loss", ["kl", "margin_mse", "margin_mse_pairs"])
 @pytest.mark.parametrize("among", ["batch", "batch_negatives"])
-def test_several_systems_teach_as_one_over_the_batch_from_their_vectors(data, teacher_scores, loss, among):
+def test_a_teacher_of_several_systems_scores_the_batch_from_their_vectors(data, teacher_scores, loss, among):
     teacher = {"stage": None, "stages": ["den", "lex"], "weights": [1.0, 3.0], "scale": 30.0}
     teacher = tiny.TEACHER | teacher | {"loss": loss, "candidates": among, "weight": 0.3}
     total, terms, scores = loss_of(data, teachers=[teacher], contrastive_weight=0.0)
@@ -223,7 +223,7 @@ def test_several_systems_teach_as_one_over_the_batch_from_their_vectors(data, te
     assert total == pytest.approx(0.3 * expected, rel=1e-4)
 
 
-def test_several_systems_teach_as_one_over_the_own_group_from_the_trainset(data, teacher_scores):
+def test_a_teacher_of_several_systems_scores_the_own_group_from_the_trainset(data, teacher_scores):
     first = data.trainset.scores["lex"]
     second = Ragged(-0.2 * first.values + np.arange(len(first.values)) % 3, first.offsets)
     trainset = data.trainset.with_scores({"den": second})
@@ -239,7 +239,7 @@ def test_several_systems_teach_as_one_over_the_own_group_from_the_trainset(data,
 
 @pytest.mark.parametrize("offset", [0.0, 1.0])
 @pytest.mark.parametrize("among", ["batch", "batch_negatives"])
-def test_graded_labels_of_other_queries_passages_are_0_whatever_is_added_to_the_own_ones(data, among, offset):
+def test_graded_labels_of_other_queries_passages_are_0_whatever_the_own_offset(data, among, offset):
     stored = data.trainset.scores["lex"]
     grades = (np.arange(len(stored.values)) % 4).astype(np.float32)
     trainset = data.trainset.with_scores({"labels": Ragged(grades, stored.offsets)})
@@ -265,8 +265,8 @@ def test_a_teachers_scores_are_normalised_and_then_scaled(data, normalize, scale
     for i, row in enumerate(ROWS):
         stored = data.trainset.scores["lex"][row].tolist()
         stored = [scale * t for t in (min_max(stored) if normalize else stored)]
-        own = candidates(scores[i], i, "own")
-        errors += [((own[0] - s) - (stored[0] - t)) ** 2 for s, t in zip(own[1:], stored[1:], strict=True)]
+        group = candidates(scores[i], i, "own")
+        errors += [((group[0] - s) - (stored[0] - t)) ** 2 for s, t in zip(group[1:], stored[1:], strict=True)]
     assert terms["margin_mse_lex"].item() == pytest.approx(sum(errors) / len(errors), rel=1e-4)
 
 
@@ -295,14 +295,14 @@ def test_the_weights_of_the_regularisers_grow_quadratically_with_the_steps(data,
     assert total == pytest.approx(expected, rel=1e-5)
 
 
-def test_without_warm_up_the_regularisers_have_their_whole_weight(data):
+def test_regularisers_have_full_weight_without_warm_up(data):
     total, terms, _ = loss_of(data, 0, "lexicon", **LAMBDAS)
     expected = terms["contrastive"] + sum(weight * terms[name] for name, weight in LAMBDAS.items())
     assert total == pytest.approx(expected.item(), rel=1e-5)
     assert "anti_zero" not in terms
 
 
-def test_l1_and_anti_zero_are_those_of_the_batchs_weights(data):
+def test_l1_and_anti_zero_follow_their_formulas(data):
     queries, passages = (side.tolist() for side in vectors_of("lexicon"))
     _, terms, _ = loss_of(data, 0, "lexicon", **LAMBDAS, anti_zero=1.0)
     assert terms["l1_queries"].item() == pytest.approx(sum(map(sum, queries)) / B, rel=1e-5)
@@ -313,7 +313,7 @@ def test_l1_and_anti_zero_are_those_of_the_batchs_weights(data):
 
 @pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize("threshold", [None, 5])
-def test_flops_of_passages_leaves_out_short_ones_and_may_go_by_their_place(data, grouped, threshold):
+def test_passage_flops_can_skip_short_texts_and_group_by_place(data, grouped, threshold):
     _, terms, _ = loss_of(data, 0, "lexicon", flops_threshold=threshold, flops_grouped=grouped)
     queries, passages = (side.tolist() for side in vectors_of("lexicon"))
     counted = [p if sum(w > 0 for w in p) > (threshold or -1) else [0.0] * 12 for p in passages]
@@ -336,7 +336,7 @@ def test_a_training_warms_up_its_regularisers_step_by_step(folder, tmp_path, war
         assert line["health"]["terms_per_passage"] > 0
 
 
-def test_a_resumed_training_goes_on_with_the_warm_up(folder, tmp_path, monkeypatch):
+def test_a_resumed_training_continues_the_warm_up(folder, tmp_path, monkeypatch):
     settings = tiny.settings("lexicon", max_steps=4, regulariser_warmup=6, flops_passages=0.5)
     train.train(tiny.training(folder, settings, tmp_path / "whole"))
     killed = tiny.training(folder, settings, tmp_path / "killed", running=RunningSettings(checkpoint_steps=1))
@@ -359,23 +359,23 @@ def test_a_resumed_training_goes_on_with_the_warm_up(folder, tmp_path, monkeypat
 # --- losses from the user's file
 
 
-def test_a_teachers_loss_may_be_a_function_of_the_users(folder, data):
+def test_a_teachers_loss_may_be_a_user_function(folder, data):
     teacher = tiny.TEACHER | {"stage": "lex", "loss": f"{folder}/own.py:doubled", "weight": 0.5, "scale": 3.0}
     total, terms, scores = loss_of(data, teachers=[teacher], contrastive_weight=0.0)
     stored = [[3 * t for t in data.trainset.scores["lex"][row]] for row in ROWS]
-    own = [candidates(row, i, "own") for i, row in enumerate(scores)]
-    expected = 2 * np.abs(np.array(own) - np.array(stored)).mean()
+    groups = [candidates(row, i, "own") for i, row in enumerate(scores)]
+    expected = 2 * np.abs(np.array(groups) - np.array(stored)).mean()
     assert terms["doubled_lex"].item() == pytest.approx(expected, rel=1e-4)
     assert total == pytest.approx(0.5 * expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("family", ["dense", "lexicon", "ranker"])
-def test_an_extra_loss_of_the_users_sees_the_batch_and_the_step(folder, data, family):
+def test_an_extra_user_loss_gets_the_batch_and_the_step(folder, data, family):
     changes = {"extra_loss": f"{folder}/own.py:spread", "extra_loss_weight": 0.25}
     total, terms, scores = loss_of(data, 2, family, **changes)
     without, _, _ = loss_of(data, 2, family)
-    own = scores if family == "ranker" else [candidates(row, i, "own") for i, row in enumerate(scores)]
-    expected = np.std(own, ddof=1) + 2
+    groups = scores if family == "ranker" else [candidates(row, i, "own") for i, row in enumerate(scores)]
+    expected = np.std(groups, ddof=1) + 2
     assert terms["spread"].item() == pytest.approx(expected, rel=1e-4)
     assert total - without == pytest.approx(0.25 * expected, rel=1e-3)
 
@@ -386,20 +386,20 @@ def test_an_extra_loss_of_a_retriever_gets_all_vectors_and_scores(folder, data):
     assert terms["vectors"].item() == pytest.approx((queries.sum() + passages.sum()).item() / (B * B * C), rel=1e-4)
 
 
-def test_a_loss_that_is_no_scalar_is_named(folder, data):
+def test_error_names_a_loss_that_is_not_a_scalar(folder, data):
     teacher = tiny.TEACHER | {"stage": "lex", "loss": f"{folder}/own.py:by_query"}
     with pytest.raises(InputError, match=r"own.py:by_query: .* returned a tensor of shape \(4,\)"):
         loss_of(data, teachers=[teacher])
 
 
-def test_an_edited_file_of_the_users_and_other_vectors_make_another_training(folder, tmp_path):
-    (own := tmp_path / "own.py").write_text(OWN_FILE)
-    settings = tiny.settings("dense", extra_loss=f"{own}:spread")
+def test_edited_user_code_or_other_vectors_change_the_fingerprint(folder, tmp_path):
+    (user_file := tmp_path / "own.py").write_text(OWN_FILE)
+    settings = tiny.settings("dense", extra_loss=f"{user_file}:spread")
     vectors = tiny.save_vectors(folder)["den"]
     training = tiny.training(folder, settings, tmp_path / "model", teacher_vectors={"den": vectors})
     before = training.fingerprint(1)
     assert training.fingerprint(1) == before
-    own.write_text(OWN_FILE + "\n")
+    user_file.write_text(OWN_FILE + "\n")
     edited = training.fingerprint(1)
     fewer = replace(training, teacher_vectors={"den": vectors[:-1]})
     assert len({before, edited, fewer.fingerprint(1)}) == 3

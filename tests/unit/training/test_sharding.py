@@ -1,6 +1,6 @@
-"""Configuration files of accelerate: what is taken of them, and what is said about those that cannot be followed.
+"""Configuration files of accelerate: the settings that are used, and errors about unsupported ones.
 
-That sharded trainings learn what others do is tested in tests/ranks/test_sharded_ranks.py.
+tests/ranks/test_sharded_ranks.py tests that sharded trainings learn the same as others.
 """
 
 import json
@@ -36,14 +36,14 @@ def example():
 
 @pytest.fixture
 def variables(monkeypatch):
-    """Keep what is set of the environment from other tests."""
+    """Restore the environment after a test."""
     monkeypatch.setattr(os, "environ", dict(os.environ))
     return os.environ
 
 
-def test_the_variables_of_the_example_file_are_those_of_accelerate(tmp_path, example):
-    found = sharding.environment(str(FSDP))
-    assert found.items() >= {
+def test_environment_variables_of_the_example_file_equal_accelerates(tmp_path, example):
+    actual = sharding.environment(str(FSDP))
+    assert actual.items() >= {
         "ACCELERATE_USE_FSDP": "true",
         "FSDP_VERSION": "2",
         "FSDP_RESHARD_AFTER_FORWARD": "true",
@@ -51,17 +51,17 @@ def test_the_variables_of_the_example_file_are_those_of_accelerate(tmp_path, exa
         "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT",
         "FSDP_OFFLOAD_PARAMS": "false",
     }.items()  # fmt: skip
-    said = example | {"mixed_precision": "fp16", "num_processes": 7, "num_machines": 3, "gpu_ids": "0,1"}
-    said["fsdp_config"] |= {"fsdp_cpu_ram_efficient_loading": True}
-    assert sharding.environment(written(tmp_path / "more.yaml", said)) == found
+    config = example | {"mixed_precision": "fp16", "num_processes": 7, "num_machines": 3, "gpu_ids": "0,1"}
+    config["fsdp_config"] |= {"fsdp_cpu_ram_efficient_loading": True}
+    assert sharding.environment(written(tmp_path / "more.yaml", config)) == actual
 
 
-def test_the_variables_for_deepspeed_are_those_of_accelerate(tmp_path):
-    found = sharding.environment(written(tmp_path / "zero.yaml", ZERO))
-    assert found.items() >= {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"}.items()
+def test_environment_variables_for_deepspeed_equal_accelerates(tmp_path):
+    actual = sharding.environment(written(tmp_path / "zero.yaml", ZERO))
+    assert actual.items() >= {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"}.items()
 
 
-def test_without_a_file_nothing_is_set(variables):
+def test_no_environment_variable_is_set_without_a_file(variables):
     before = dict(variables)
     accelerator = sharding.accelerator_of(None, 1.0)
     assert not sharding.is_sharded(accelerator) and variables == before
@@ -78,7 +78,7 @@ def test_without_a_file_nothing_is_set(variables):
         ({"fsdp_config": "none"}, "fsdp_config: expected a mapping of keys"),
     ],
 )  # fmt: skip
-def test_a_file_that_cannot_be_followed_is_named_with_its_key(tmp_path, example, changes, sentence):
+def test_error_names_the_unsupported_key_of_an_accelerate_file(tmp_path, example, changes, sentence):
     path = written(tmp_path / "a.yaml", example, **changes)
     with pytest.raises(InputError) as error:
         sharding.environment(path)
@@ -94,12 +94,12 @@ def test_a_file_that_cannot_be_followed_is_named_with_its_key(tmp_path, example,
 )
 def test_a_deepspeed_file_may_not_configure_the_optimizer(tmp_path, inner, sentence):
     (tmp_path / "zero.json").write_text(json.dumps({"zero_optimization": {"stage": 2}} | inner))
-    said = ZERO | {"deepspeed_config": {"deepspeed_config_file": str(tmp_path / "zero.json")}}
+    config = ZERO | {"deepspeed_config": {"deepspeed_config_file": str(tmp_path / "zero.json")}}
     with pytest.raises(InputError, match=sentence):
-        accelerate_file.read(written(tmp_path / "a.yaml", said))
+        accelerate_file.read(written(tmp_path / "a.yaml", config))
 
 
-def test_a_file_that_is_missing_or_no_yaml_is_named_with_its_line(tmp_path):
+def test_error_names_a_missing_or_malformed_accelerate_file(tmp_path):
     with pytest.raises(InputError, match=r"no file 'no\.yaml' here"):
         accelerate_file.read("no.yaml")
     (tmp_path / "a.yaml").write_text("distributed_type: FSDP\nfsdp_config: {\n")
@@ -107,19 +107,19 @@ def test_a_file_that_is_missing_or_no_yaml_is_named_with_its_line(tmp_path):
         accelerate_file.read(str(tmp_path / "a.yaml"))
 
 
-def test_what_accelerate_does_not_know_is_said_in_its_words(tmp_path, example):
+def test_accelerates_own_message_is_passed_on(tmp_path, example):
     with pytest.raises(InputError, match=r"accelerate cannot follow this file \(.*shards"):
         sharding.environment(written(tmp_path / "a.yaml", example, shards=4))
 
 
-def test_deepspeed_that_is_missing_is_named(tmp_path, variables, monkeypatch):
+def test_error_names_a_missing_deepspeed(tmp_path, variables, monkeypatch):
     monkeypatch.setattr(sharding, "is_deepspeed_available", lambda: False)
     with pytest.raises(InputError, match=r"zero\.yaml: it asks for DeepSpeed, which is not installed; pip install"):
         sharding.accelerator_of(written(tmp_path / "zero.yaml", ZERO), 1.0)
 
 
 @pytest.mark.usefixtures("variables")
-def test_a_machine_without_gpus_is_named():
+def test_error_says_that_a_machine_has_no_gpu():
     with pytest.raises(InputError, match=r"fsdp\.yaml: weights are sharded over GPUs, and there is none here"):
         sharding.accelerator_of(str(FSDP), 1.0)
 
@@ -127,20 +127,20 @@ def test_a_machine_without_gpus_is_named():
 @pytest.mark.parametrize(
     ("name", "layer"), [("bert", "BertLayer"), ("distilbert", "TransformerBlock"), ("t5", "T5Block")]
 )
-def test_layers_are_found_and_embeddings_are_no_shard(variables, name, layer):
+def test_transformer_layers_are_sharded_and_embeddings_are_not(variables, name, layer):
     variables |= sharding.environment(str(FSDP))
     t5 = {"d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 2, "num_heads": 2}
     model = T5EncoderModel(T5Config(**t5)) if name == "t5" else tiny.lexicon_backbone(name)
     plugin = FullyShardedDataParallelPlugin()
     sharding._name_layers(plugin, model)
     assert plugin.transformer_cls_names_to_wrap == [layer]
-    for given, reason in ((type(model).__name__, "it holds the embeddings of"), ("GPT2Block", "no such class in")):
-        names = [given]
+    for class_name, reason in ((type(model).__name__, "it holds the embeddings of"), ("GPT2Block", "no such class in")):
+        names = [class_name]
         with pytest.raises(InputError, match=f"{names[0]}: {reason} this model, whose layers are {layer};"):
             sharding._name_layers(FullyShardedDataParallelPlugin(transformer_cls_names_to_wrap=names), model)
 
 
-def test_a_state_on_disk_belongs_to_its_kind_of_sharding(tmp_path, example):
+def test_a_checkpoint_is_resumed_only_with_the_same_kind_of_sharding(tmp_path, example):
     tiny.save_dataset(tmp_path)
     full = written(tmp_path / "full.yaml", example, fsdp_config__fsdp_state_dict_type="FULL_STATE_DICT")
     other = written(tmp_path / "other.yaml", example, fsdp_config__fsdp_reshard_after_forward=False)
@@ -153,7 +153,7 @@ def test_a_state_on_disk_belongs_to_its_kind_of_sharding(tmp_path, example):
     assert plain == tiny.training(tmp_path, tiny.settings("dense"), tmp_path).fingerprint(2)
 
 
-def test_a_recipe_hands_the_file_to_its_trainings_and_to_nothing_else():
+def test_only_trainings_get_the_accelerate_file():
     plain, sharded = load_recipe(RECIPES["config.yaml"]), load_recipe(changed(RECIPES["config.yaml"], GPUS))
     assert sharded.running("led") == plain.running("led") | {"accelerate": str(FSDP)}
     assert sharded.settings("train", "led") == plain.settings("train", "led")
@@ -179,7 +179,7 @@ def test_a_recipe_hands_the_file_to_its_trainings_and_to_nothing_else():
         ),
     ],
 )
-def test_a_recipe_that_cannot_be_sharded_is_named_with_its_key(changes, sentence):
+def test_error_names_the_key_that_cannot_be_sharded(changes, sentence):
     with pytest.raises(InputError) as error:
         load_recipe(changed(RECIPES["config.yaml"], GPUS | changes))
     lines = str(error.value).splitlines()

@@ -45,7 +45,7 @@ def test_scores_are_dot_products_of_all_queries_with_all_passages(tmp_path, suff
 
 
 @pytest.mark.parametrize("suffix", ["npy", "arrow"])
-def test_a_batch_may_need_no_row_of_a_file(tmp_path, suffix):
+def test_a_batch_may_use_no_row_of_a_file(tmp_path, suffix):
     scores = stored(tmp_path, suffix).scores(np.array([1]), np.array([14, 15]))
     np.testing.assert_allclose(scores, [QUERIES[1] @ PASSAGES[14:16].T], rtol=1e-2, atol=1e-2)
 
@@ -54,7 +54,7 @@ def test_a_batch_may_need_no_row_of_a_file(tmp_path, suffix):
     ("queries", "passages", "sentence"),
     [([6], [0], "a teacher has 6 query vectors, but the trainset names query row 6"), ([0], [20], "has 20 passage ")],
 )
-def test_a_row_without_a_vector_is_named(tmp_path, queries, passages, sentence):
+def test_error_names_a_row_without_a_vector(tmp_path, queries, passages, sentence):
     with pytest.raises(InputError, match=sentence):
         stored(tmp_path, "npy").scores(np.array(queries), np.array(passages))
 

@@ -69,12 +69,12 @@ def test_a_retrievers_loss_is_the_sum_of_its_weighted_terms(folder, data, family
     all_passages = vectors(encoder, data.passages, passages.ravel(), 20)
     temperature = settings.temperature
     scores = [[(q @ p).item() / temperature for p in all_passages] for q in queries]
-    own = torch.tensor([row[4 * i : 4 * i + 4] for i, row in enumerate(scores)])
+    groups = torch.tensor([row[4 * i : 4 * i + 4] for i, row in enumerate(scores)])
     teacher = torch.from_numpy(np.stack([data.trainset.scores["lex"][row] for row in ROWS]))
     expected = {
         "contrastive": sum(cross_entropy(row, 4 * i) for i, row in enumerate(scores)) / 4,
-        "rank_lex": losses.rank(own[:, 1:], teacher[:, 1:]).item(),
-        "kl_lex": losses.kl(own, teacher, temperature=3.0).item(),
+        "rank_lex": losses.rank(groups[:, 1:], teacher[:, 1:]).item(),
+        "kl_lex": losses.kl(groups, teacher, temperature=3.0).item(),
     }
     total = 0.7 * expected["contrastive"] + 1.2 * expected["rank_lex"] + 1.5 * expected["kl_lex"]
     if family == "lexicon":
@@ -108,29 +108,29 @@ def gradients_of(folder, data, settings, module) -> dict[str, torch.Tensor]:
 
 
 def test_a_gradient_cache_computes_again_with_the_same_dropout(folder, data, monkeypatch):
-    settings, found = tiny.settings("dense", gradient_cache=6), []
-    for kept in (False, True):
+    settings, gradients = tiny.settings("dense", gradient_cache=6), []
+    for keep_activations in (False, True):
         encoder = tiny.start(folder / "dense", settings)
         for module in encoder.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.3
-        if kept:
+        if keep_activations:
             monkeypatch.setattr(modules, "checkpoint", lambda encoder, part, use_reentrant: encoder(part))
-        found.append(gradients_of(folder, data, settings, trainable(encoder, settings).train()))
-    for name, value in found[1].items():
-        torch.testing.assert_close(found[0][name], value, rtol=1e-5, atol=1e-7, msg=name)
+        gradients.append(gradients_of(folder, data, settings, trainable(encoder, settings).train()))
+    for name, value in gradients[1].items():
+        torch.testing.assert_close(gradients[0][name], value, rtol=1e-5, atol=1e-7, msg=name)
 
 
 @pytest.mark.parametrize("family", ["dense", "lexicon"])
 @pytest.mark.parametrize("chunk", [None, 7])
 def test_gradient_checkpointing_changes_no_gradient(folder, data, family, chunk):
-    found = []
+    gradients = []
     for changes in ({}, {"gradient_checkpointing": True, "gradient_cache": chunk}):
         settings = tiny.settings(family, teachers=[RANK], **changes)
         module = trainable(tiny.start(folder / family, settings), settings).double().train()
-        found.append(gradients_of(folder, data, settings, module))
-    for mine, value in zip(found[1].values(), found[0].values(), strict=True):
-        torch.testing.assert_close(mine, value, rtol=1e-6, atol=1e-9)
+        gradients.append(gradients_of(folder, data, settings, module))
+    for gradient, value in zip(gradients[1].values(), gradients[0].values(), strict=True):
+        torch.testing.assert_close(gradient, value, rtol=1e-6, atol=1e-9)
 
 
 @torch.no_grad()
@@ -156,7 +156,7 @@ def test_dual_regularisation_averages_two_passes_and_adds_their_divergence(folde
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_a_gradient_cache_gives_the_gradients_of_the_whole_batch_from_chunks(folder, data, family):
-    found, sizes = {}, []
+    tensors, sizes = {}, []
     for chunk in (None, 3):
         settings = tiny.settings(family, teachers=[KL], gradient_cache=chunk)
         encoder = tiny.start(folder / family, settings)
@@ -164,16 +164,16 @@ def test_a_gradient_cache_gives_the_gradients_of_the_whole_batch_from_chunks(fol
         objective = objectives.ranker_loss if family == "ranker" else objectives.retriever_loss
         loss = objective(trainable(encoder, settings), data, ROWS, slice(0, 4), settings, CPU).total
         loss.backward()
-        found[chunk] = [loss, *(p.grad for p in encoder.parameters() if p.grad is not None)]
+        tensors[chunk] = [loss, *(p.grad for p in encoder.parameters() if p.grad is not None)]
     assert {size for chunk, size in sizes if chunk is None} == {16 if family == "ranker" else 20}
     assert {size for chunk, size in sizes if chunk} == {3, 1 if family == "ranker" else 2}, "three at a time"
     assert len([chunk for chunk, _ in sizes if chunk]) == 2 * (6 if family == "ranker" else 7), "each twice"
-    for cached, whole in zip(found[3], found[None], strict=True):
+    for cached, whole in zip(tensors[3], tensors[None], strict=True):
         torch.testing.assert_close(cached, whole, rtol=1e-4, atol=1e-6)
 
 
 class Bf16(torch.nn.Module):
-    """A retriever as accelerate prepares it: its forward pass autocasts, what it returns has been kept."""
+    """A retriever as accelerate prepares it, with autocast in its forward pass; it keeps its outputs."""
 
     def __init__(self, module):
         super().__init__()
@@ -192,12 +192,12 @@ def test_similarities_and_losses_are_float32_whatever_the_autocast_type(folder, 
     encoder = tiny.start(folder / family, settings)
     model = Bf16(encoder if family == "ranker" else Retriever(encoder))
     module, name = (ranker_losses, "ranking") if family == "ranker" else (losses, "contrastive")
-    seen, compute = [], getattr(module, name)
-    monkeypatch.setattr(module, name, lambda scores, *others: (seen.append(scores), compute(scores, *others))[1])
+    captured, compute = [], getattr(module, name)
+    monkeypatch.setattr(module, name, lambda scores, *others: (captured.append(scores), compute(scores, *others))[1])
     objective = objectives.ranker_loss if family == "ranker" else objectives.retriever_loss
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=around):
         loss = objective(model, data, ROWS, slice(0, 4), settings, CPU)
-    (scores,) = seen
+    (scores,) = captured
     assert {tensor.dtype for tensor in (scores, loss.total, *loss.terms.values())} == {torch.float32}
     if family == "ranker":
         expected = model.outputs.view(4, 4)
@@ -244,7 +244,7 @@ def test_a_trained_stage_is_a_checkpoint_with_its_log_and_settings(folder, tmp_p
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_a_seed_decides_the_bits_of_a_training(folder, tmp_path, family):
-    """Dropout is on, so another seed gives other weights."""
+    """Dropout is on, so another seed must give other weights."""
     tiny.backbone(family, hidden_dropout_prob=0.2).save_pretrained(tmp_path / "initial")
     for name, seed in (("a", 42), ("b", 42), ("c", 43)):
         settings = tiny.settings(family, max_steps=3, seed=seed)
@@ -264,7 +264,7 @@ def positives_first(model, data) -> float:
 
 
 @pytest.mark.parametrize("family", ["dense", "lexicon"])
-def test_a_training_learns_what_it_is_shown(tmp_path, family):
+def test_a_training_learns_to_rank_its_positives_first(tmp_path, family):
     tiny.save_dataset(tmp_path, epochs=20)
     settings = tiny.settings(family, learning_rate=0.01, epochs=20)
     train.train(tiny.training(tmp_path, settings, tmp_path / "model"))
@@ -282,7 +282,7 @@ DATA_FILES = ["trainset.arrow", "queries.arrow", "passages.arrow", "ranking", "d
 
 @pytest.fixture
 def fingerprinted(tmp_path) -> Training:
-    """Return a training whose files hold a word each."""
+    """Return a training whose files each contain one word."""
     for name in MODEL_FILES:
         (tmp_path / name).parent.mkdir()
     for name in MODEL_FILES + DATA_FILES:
@@ -333,19 +333,19 @@ def train_on(folder: Path, family: str, passages: list[str], queries: list[str],
 
 
 @pytest.mark.parametrize("family", ["dense", "ranker"])
-def test_a_negative_that_reads_like_the_positive_is_no_dead_model(tmp_path, family):
+def test_a_negative_with_the_text_of_the_positive_stops_no_training(tmp_path, family):
     log = train_on(tmp_path, family, ["a b c", "A b c", "d e f"], ["a b", "d e"], [[0, 1], [2, 0]])
     assert [("score_spread" in line["health"]) for line in log if "loss" in line] == [False, True] * 2
 
 
-def test_a_query_without_a_token_is_no_dead_model(tmp_path):
+def test_a_query_without_tokens_stops_no_training(tmp_path):
     log = train_on(tmp_path, "lexicon", ["a b c", "d e f"], ["a b", " "], [[0, 1], [1, 0]])
     assert [("empty_queries" in line["health"]) for line in log if "loss" in line] == [True, False] * 2
 
 
-@pytest.mark.parametrize(("asked", "examples", "processes", "size"), [(64, 5, 1, 5), (64, 6, 2, 6), (4, 100, 4, 4)])
-def test_a_batch_holds_no_more_than_an_epoch(asked, examples, processes, size):
-    assert train.batch_size(asked, examples, processes) == size
+@pytest.mark.parametrize(("requested", "examples", "processes", "size"), [(64, 5, 1, 5), (64, 6, 2, 6), (4, 100, 4, 4)])
+def test_a_batch_holds_no_more_than_an_epoch(requested, examples, processes, size):
+    assert train.batch_size(requested, examples, processes) == size
 
 
 def test_an_epoch_that_the_processes_cannot_share_is_an_error_with_the_numbers():

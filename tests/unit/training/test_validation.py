@@ -89,8 +89,8 @@ def test_mrr_reranks_the_candidates_of_the_first_queries(dataset, monkeypatch, f
         relevant = {int(passages[query])} | ({29} if query == 3 else set())
         scores = {p: score_of(model, settings, stores, query, p) for p in passages[:DEPTH].tolist()}
         ranked = sorted(scores, key=scores.get, reverse=True)  # stable: a tie stays as it was ranked
-        found = [rank for rank, p in enumerate(ranked[:10], 1) if p in relevant]
-        total += 1 / found[0] if found else 0.0
+        ranks = [rank for rank, p in enumerate(ranked[:10], 1) if p in relevant]
+        total += 1 / ranks[0] if ranks else 0.0
         counted += 1
     assert reranking(folder, settings, queries).mean(model) == pytest.approx(total / counted)
     assert total > 0
@@ -106,7 +106,7 @@ def test_mrr_reranks_the_candidates_of_the_first_queries(dataset, monkeypatch, f
         ([], []),
     ],
 )
-def test_ids_are_ordered_as_numbers_where_all_are(ids, order):
+def test_ids_sort_as_numbers_if_all_are_numbers(ids, order):
     assert by_id(ids).tolist() == order
 
 
@@ -159,11 +159,12 @@ def test_a_querys_own_passage_can_be_left_out_before_the_candidates_are_counted(
     settings = tiny.settings(family)
     model = tiny.start(folder / family, settings)
     ids = read_column(folder / "passages.parquet", "id")
-    own: dict[int, int] = {}  # one of the first candidates, or of the judged ones the positive; of each query another
+    # One of the first candidates, or the positive among the judged passages; a different one for each query.
+    own_passage: dict[int, int] = {}
     for query, passages, _ in ranked:
         rows = passages[:DEPTH] if ranking else passages[[query, 0]]
-        own[query] = next(int(row) for row in rows if row not in own.values())
-    names = [ids[own[query]] if query in own else "none" for query in range(10)]
+        own_passage[query] = next(int(row) for row in rows if row not in own_passage.values())
+    names = [ids[own_passage[query]] if query in own_passage else "none" for query in range(10)]
     write_strings(folder / "renamed.parquet", [{"id": names}], ["id"])
     lines = [line.split("\t") for line in (folder / "dev.qrels").read_text().splitlines()]
     by_name = dict(zip(read_column(folder / "queries.parquet", "id"), names, strict=True))
@@ -173,18 +174,19 @@ def test_a_querys_own_passage_can_be_left_out_before_the_candidates_are_counted(
     for query, passages, _ in ranked:
         relevant = {int(passages[query])} | ({29} if query == 3 else set())
         pool = passages.tolist() if ranking else sorted({*relevant, int(passages[0])})
-        scores = {p: score_of(model, settings, stores, query, p) for p in [p for p in pool if p != own[query]][:DEPTH]}
+        pool = [p for p in pool if p != own_passage[query]][:DEPTH]
+        scores = {p: score_of(model, settings, stores, query, p) for p in pool}
         best = sorted(scores, key=scores.get, reverse=True)
         expected += next((1 / rank for rank, p in enumerate(best[:10], 1) if p in relevant), 0.0) / 9
     names = {"queries": "renamed.parquet", "qrels": "renamed.qrels"}
-    made = reranking(folder, settings, 9, ranking, names, exclude_query_id=True)
-    assert made.mean(model) == pytest.approx(expected)
+    validation = reranking(folder, settings, 9, ranking, names, exclude_query_id=True)
+    assert validation.mean(model) == pytest.approx(expected)
     assert expected != pytest.approx(reranking(folder, settings, 9, ranking, names).mean(model))
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 @torch.no_grad()
-def test_the_judged_passages_alone_can_be_ranked_by_another_measure(dataset, family):
+def test_validation_can_rank_only_judged_passages_by_another_measure(dataset, family):
     folder, ranking = dataset
     settings = tiny.settings(family)
     model = tiny.start(folder / family, settings)
@@ -195,8 +197,8 @@ def test_the_judged_passages_alone_can_be_ranked_by_another_measure(dataset, fam
         scores = {p: score_of(model, settings, stores, query, p) for p in sorted(grades)}
         ranked = sorted(scores, key=scores.get, reverse=True)
         gains = [[grades[p] for p in ranked], sorted(grades.values(), reverse=True)]
-        found, ideal = (sum(g / math.log2(rank + 1) for rank, g in enumerate(side, 1)) for side in gains)
-        expected.append(found / ideal)
+        gain, ideal = (sum(g / math.log2(rank + 1) for rank, g in enumerate(side, 1)) for side in gains)
+        expected.append(gain / ideal)
     judged = reranking(folder, settings, 5, ranking=None, measure="nDCG@10")
     assert judged.mean(model) == pytest.approx(np.mean(expected))
     assert min(expected) < 1

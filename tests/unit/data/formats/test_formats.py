@@ -53,7 +53,7 @@ def test_beir_qrels_have_three_columns_under_their_header(tmp_path):
         ),
     ],
 )
-def test_a_bad_judgement_is_named(tmp_path, content, message):
+def test_error_names_a_bad_judgement(tmp_path, content, message):
     (tmp_path / "qrels").write_text(content)
     with pytest.raises(InputError, match="qrels" + message):
         load_qrels(tmp_path / "qrels")
@@ -195,7 +195,7 @@ def test_an_empty_run_has_no_queries(tmp_path):
         ("q Q0 a 1 1 x\nr Q0 a 1 1 x\nq Q0 b 2 1 x\n", ":3: query 'q' comes again"),
     ],
 )
-def test_a_bad_run_is_named(tmp_path, content, message):
+def test_error_names_a_bad_run_line(tmp_path, content, message):
     (tmp_path / "x.trec").write_text(content)
     with pytest.raises(InputError, match=r"x\.trec" + message):
         list(read_run(tmp_path / "x.trec"))
@@ -224,7 +224,7 @@ def test_negatives_come_as_triples_whose_positives_are_ignored(tmp_path):
         ("qid\tnegatives\n1\t2,3\n", ":1: the line reads 'qid TAB negatives'"),
     ],
 )
-def test_bad_negatives_are_named(tmp_path, content, message):
+def test_error_names_bad_negatives(tmp_path, content, message):
     (tmp_path / "n.tsv").write_text(content)
     with pytest.raises(InputError, match=r"n\.tsv" + message):
         list(read_negatives(tmp_path / "n.tsv"))

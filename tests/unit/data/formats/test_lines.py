@@ -23,7 +23,7 @@ def write(path: Path, content: bytes) -> Path:
 @pytest.mark.parametrize(
     "content", [b"1\ta\n2\tb\n", b"1\ta\r\n2\tb\r\n", b"\xef\xbb\xbf1\ta\n2\tb", b"1\ta\n2\tb\n\r\n\n"]
 )
-def test_line_ends_byte_order_mark_and_blank_lines_at_the_end_do_not_show(tmp_path, content):
+def test_line_ends_byte_order_mark_and_trailing_blank_lines_are_removed(tmp_path, content):
     assert lines_of(write(tmp_path / "c.tsv", content)) == [(1, "1\ta"), (2, "2\tb")]
 
 
@@ -58,7 +58,7 @@ def test_a_gzip_file_without_magic_bytes_or_the_right_checksum_is_an_error(tmp_p
 
 
 @pytest.mark.parametrize("name", ["none.tsv", "none.tsv.gz", "."])
-def test_a_file_that_cannot_be_opened_is_named(tmp_path, name):
+def test_error_names_a_file_that_cannot_be_opened(tmp_path, name):
     with pytest.raises(InputError, match=r"(No such file|Is a directory).*check the file names"):
         lines_of(tmp_path / name)
 
@@ -70,7 +70,7 @@ def test_a_blank_line_before_the_end_is_malformed(tmp_path):
         lines_of(write(tmp_path / "c.tsv", b"1\ta\n\n\n2\tb\n"))
 
 
-def test_bytes_that_are_not_utf8_are_named_by_position_and_the_key_that_skips_them(tmp_path):
+def test_error_gives_position_of_invalid_utf8_and_the_key_that_skips_it(tmp_path):
     path = write(tmp_path / "c.tsv", b"1\ta\n2\tcaf\xe9\n3\tc\n")
     with pytest.raises(InputError, match=r"c\.tsv:2: byte 6 .* 0xe9, is not UTF-8.*dataset\.skip: \[bad_utf8\]"):
         lines_of(path)
@@ -80,7 +80,7 @@ def test_bytes_that_are_not_utf8_are_named_by_position_and_the_key_that_skips_th
     problems.check()
 
 
-def test_one_error_tells_the_first_problem_and_counts_the_others():
+def test_an_error_names_the_first_problem_and_counts_the_others():
     problems = Problems(["bad_utf8"])
     problems.add("bad_utf8", "a.tsv", 1, "skipped")
     problems.add("empty_text", "a.tsv", 4, "no text, expected some")
@@ -95,7 +95,7 @@ def test_one_error_tells_the_first_problem_and_counts_the_others():
     )
 
 
-def test_a_lone_problem_names_no_others_and_a_malformed_line_no_key_to_skip_it():
+def test_an_error_mentions_other_problems_and_a_skip_key_only_if_there_are_any():
     problems = Problems()
     problems.add(MALFORMED, "b.tsv", 1, "1 column, expected 2")
     with pytest.raises(InputError) as caught:

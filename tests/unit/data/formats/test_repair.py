@@ -11,24 +11,24 @@ def twice(text: str, read_as: str) -> str:
     return text.encode().decode(read_as, errors="replace")
 
 
-def test_what_was_read_as_latin_1_comes_back():
+def test_text_read_as_latin_1_is_repaired():
     assert repaired(twice(RIGHT, "latin-1")) == RIGHT
 
 
 @pytest.mark.parametrize("text", ["café", "It’s", "5 €", "naïve – really…", "Zürich", "20°C", "½ cup", "5 µm"])
-def test_what_was_read_as_windows_1252_comes_back(text):
+def test_text_read_as_windows_1252_is_repaired(text):
     assert repaired(twice(text, "cp1252")) == text
 
 
-def test_right_places_beside_wrong_ones_stay():
+def test_correct_characters_beside_wrong_ones_stay():
     assert repaired(f"Zürich, {twice('café’s', 'latin-1')} and José") == "Zürich, café’s and José"
 
 
 @pytest.mark.parametrize("text", [RIGHT, "plain", "&amp; &lt;b&gt;", "ﬁne “quotes”", "e\u0301", "Ｗｉｄｅ", "Weiß & Ø"])
-def test_what_was_not_encoded_twice_stays(text):
+def test_text_that_was_encoded_once_stays(text):
     assert repaired(text) == text
 
 
 @pytest.mark.parametrize("text", ["x â€\ufffd y", twice("\u00a0", "latin-1")])
-def test_what_has_lost_a_byte_or_would_become_blank_stays(text):
+def test_text_that_lost_a_byte_or_would_become_blank_stays(text):
     assert repaired(text) == text

@@ -209,7 +209,7 @@ def test_a_pickle_that_is_cut_off_is_refused(tmp_path, keep):
         ("a.parquet", "text", "expected a Parquet file with the columns query, passage, score"),
     ],
 )
-def test_a_fault_is_named(tmp_path, name, content, sentence):
+def test_error_names_the_fault_in_a_score_file(tmp_path, name, content, sentence):
     with pytest.raises(InputError, match=sentence):
         list(read_scores(write(tmp_path / name, content)))
 

@@ -43,7 +43,7 @@ def test_a_zstd_file_that_is_cut_off_is_refused(tmp_path):
         lines(path)
 
 
-def test_what_is_no_zstd_file_is_refused(tmp_path):
+def test_a_file_that_is_not_zstd_is_refused(tmp_path):
     (tmp_path / "a.zst").write_text("plain text\n")
     with pytest.raises(InputError, match="zstd stream is damaged"):
         lines(tmp_path / "a.zst")
@@ -62,13 +62,13 @@ def test_a_gzip_member_is_decompressed(tmp_path):
     assert lines(tmp_path / "a.zip" / "queries.tsv.gz") == ["1\tone"]
 
 
-def test_a_missing_member_is_named_with_those_there_are(tmp_path):
+def test_error_lists_the_members_of_an_archive(tmp_path):
     path = write_zip(tmp_path / "a.zip", arguana__corpus_jsonl="x\n")
     with pytest.raises(InputError, match=r"a\.zip: no member 'qrels/dev\.tsv'.*there are arguana/corpus\.jsonl"):
         open_bytes(path / "qrels" / "dev.tsv")
 
 
-def test_what_is_no_archive_is_refused(tmp_path):
+def test_a_file_that_is_not_an_archive_is_refused(tmp_path):
     (tmp_path / "a.zip").write_text("text")
     with pytest.raises(InputError, match=r"a\.zip/corpus\.jsonl: File is not a zip file, expected a complete archive"):
         open_bytes(tmp_path / "a.zip" / "corpus.jsonl")

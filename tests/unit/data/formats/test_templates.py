@@ -25,7 +25,7 @@ def test_a_template_puts_fields_into_a_text(template, text):
 
 
 @pytest.mark.parametrize("field", ["abstract", "meta.editor", "title.name", "none"])
-def test_a_missing_field_is_an_error_or_empty_as_the_setting_says(field):
+def test_a_missing_field_is_an_error_or_empty_depending_on_the_setting(field):
     record = RECORD | {"none": None}
     with pytest.raises(MissingFieldError, match=rf"no field '{field}'.*the record has _id, title.*missing: empty"):
         Template(f"{{{field}}} {{text}}").render(record)
@@ -33,7 +33,7 @@ def test_a_missing_field_is_an_error_or_empty_as_the_setting_says(field):
 
 
 @pytest.mark.parametrize("value", [["a"], {"a": 1}, True])
-def test_a_field_that_is_no_text_is_an_error_in_any_case(value):
+def test_a_field_that_is_not_text_is_always_an_error(value):
     with pytest.raises(MissingFieldError, match=r"field 'tags' is .*expected text or a number"):
         Template("{tags}", missing="empty").render({"tags": value})
 

@@ -32,7 +32,7 @@ def test_tsv_texts_keep_their_characters_and_have_no_title(tmp_path):
         ("1\t\u00a0 \n", ":1: the text of '1' is empty"),
     ],
 )
-def test_a_bad_tsv_line_is_named(tmp_path, content, message):
+def test_error_names_a_bad_tsv_line(tmp_path, content, message):
     with pytest.raises(InputError, match=r"c\.tsv" + message):
         read_all(read_tsv, tmp_path / "c.tsv", content)
 
@@ -87,7 +87,7 @@ def test_a_corpus_has_optional_titles_and_ignores_other_keys(tmp_path):
         ('{"_id": "a", "text": "x", "title": "\\udc00 x"}\n', r":1: .*surrogate.*bad_utf8"),
     ],
 )
-def test_a_bad_corpus_line_is_named(tmp_path, content, message):
+def test_error_names_a_bad_corpus_line(tmp_path, content, message):
     with pytest.raises(InputError, match=r"c\.jsonl" + message):
         read_all(read_corpus, tmp_path / "c.jsonl", content)
 
