@@ -12,7 +12,7 @@ published before all of its input is read. Memory: the ids, about 1 GB for 8.8 m
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,16 @@ from led_pipeline.jobs.command import run_main
 
 Reader = Callable[..., Iterator[Text]]
 PASSAGES: dict[str, Reader] = {"msmarco": read_tsv, "beir": read_corpus}
+BY_COLUMNS = {"msmarco"}  # formats whose readers take no template: it renders their columns
 QUERIES: dict[str, Reader] = {"msmarco": read_tsv, "beir": read_queries}
 
 
-def read_texts(reader: Reader, path: Path, problems: Problems, template: Template | None) -> Iterator[Text]:
+def read_texts(
+    readers: Mapping[str, Reader], form: str, path: Path, problems: Problems, template: Template | None
+) -> Iterator[Text]:
     """Read texts; with a template, those of JSON lines are rendered from the fields of a line."""
-    return reader(path, problems) if template is None or reader is read_tsv else reader(path, problems, template)
+    reader = readers[form]
+    return reader(path, problems) if template is None or form in BY_COLUMNS else reader(path, problems, template)
 
 
 def rendered(template: Template, path: Path, columns: dict[str, list[str]]) -> list[str]:
@@ -96,14 +100,14 @@ def prepare_passages(
     joined = Titles(titles, problems) if titles else None
 
     def batches() -> Iterator[dict[str, list[str] | list[int]]]:
-        file_texts = read_texts(PASSAGES[form], collection, problems, template)
+        file_texts = read_texts(PASSAGES, form, collection, problems, template)
         rows = distinct(file_texts, collection, problems, all_ids)
         while batch := list(islice(rows, ROW_GROUP)):
             ids, texts = [row[1] for row in batch], [row[3] for row in batch]
             column = [joined.take(pid) for pid in ids] if joined else [row[2] for row in batch]
             counts["passages_without_title"] += column.count("")
             counts.update({"titles_of_a_dash": column.count("-")} if "-" in column else {})
-            if template and form == "msmarco":
+            if template and form in BY_COLUMNS:
                 texts = rendered(template, collection, {"id": ids, "title": column, "text": texts})
                 ids, texts = not_blank(zip([row[0] for row in batch], ids, texts, strict=True), collection, problems)
                 column = [""] * len(texts)
@@ -165,9 +169,9 @@ def prepare_split(
     """
     queries, qrels, passages = files
     problems = Problems(skip)
-    file_texts = distinct(read_texts(QUERIES[form], queries, problems, template), queries, problems, set())
+    file_texts = distinct(read_texts(QUERIES, form, queries, problems, template), queries, problems, set())
     lines = [(line, qid, text) for line, qid, _, text in file_texts]
-    if template and form == "msmarco":
+    if template and form in BY_COLUMNS:
         columns = {"id": [qid for _, qid, _ in lines], "text": [text for _, _, text in lines]}
         new_texts = rendered(template, queries, columns)
         lines = [(line, qid, text) for (line, qid, _), text in zip(lines, new_texts, strict=True)]
