@@ -107,10 +107,7 @@ def test_planning_and_counting_do_not_import_torch(name):
 
 
 # Rooms whose functions get typed arguments: main() alone sees an argparse.Namespace.
-WITHOUT_NAMESPACE = ("files", "jobs", "pretrained", "fetch", "search", "cli", "versions", "user_code")
-
-
-@pytest.mark.parametrize("module", [name for name in MODULES if room(name) in WITHOUT_NAMESPACE])
+@pytest.mark.parametrize("module", MODULES)
 def test_only_main_sees_an_argparse_namespace(module):
     tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
     namespaces = set()  # names of variables that hold a Namespace
@@ -123,7 +120,19 @@ def test_only_main_sees_an_argparse_namespace(module):
             namespaces |= {ast.unparse(target) for target in node.targets}
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
         arguments = {ast.unparse(argument) for argument in [*call.args, *(keyword.value for keyword in call.keywords)]}
-        assert not arguments & namespaces, f"{module}:{call.lineno}: a Namespace goes to {ast.unparse(call.func)}"
+        if ast.unparse(call.func) != "vars":
+            assert not arguments & namespaces, f"{module}:{call.lineno}: a Namespace goes to {ast.unparse(call.func)}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_settings_are_typed(module):
+    """No lookup by a string, and no second default: the groups of keys have the types and the defaults."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value).split(".")[-1] == "settings":
+            assert not isinstance(node.slice, ast.Constant), f"{module}:{node.lineno}: {ast.unparse(node)}"
+        if isinstance(node, ast.arg) and node.arg == "settings" and node.annotation is not None:
+            annotation = ast.unparse(node.annotation)
+            assert not annotation.startswith(("dict", "Mapping")), f"{module}:{node.lineno}: settings: {annotation}"
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -1,5 +1,5 @@
 """Data: from raw text to token stores, pools of negatives and trainsets.
 
-Other rooms import `tables` and `opened` (files between steps), `tokens`, `order`, `prefixes` and `trainset`; `formats`
-reads published formats.
+Other rooms import `tables`, `opened` and `vectors` (files between steps), `tokens`, `order`, `prefixes` and `examples`;
+`formats` reads published formats.
 """

@@ -1,4 +1,4 @@
 """Evaluation: runs, measures, paired tests, sparsity, and published numbers.
 
-Others import `evaluate` (read, compare, measure) and `published`.
+Others import `evaluate` (runs), `measures`, `significance` and `published`.
 """

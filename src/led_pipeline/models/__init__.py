@@ -1,4 +1,4 @@
 """Models: encoders and rankers, from a folder to tensors and back.
 
-Others import `checkpoint` (load, save), `backbone` (packed texts), `sides`, `limits` and `gather`.
+Others import `saved_model` (start, load, save), `backbone` (packed batches), `bi_encoder`, `limits` and `gather`.
 """

@@ -65,8 +65,8 @@ def summary(folders: Sequence[Path], split: str | None = None) -> dict[str, Any]
         recipe = Path(Layout(folder).resolved_recipe)
         if not recipe.is_file():
             raise InputError(f"{folder}: expected the results of a finished run, there is no report/recipe.json in it")
-        settings = read_json(recipe)
-        name, splits = settings["dataset"]["name"], settings["evaluation"]["splits"]
+        resolved = read_json(recipe)
+        name, splits = resolved["dataset"]["name"], resolved["evaluation"]["splits"]
         measured_split = split or next(iter(splits), None)
         if measured_split is None or measured_split not in splits:
             raise InputError(
@@ -74,10 +74,10 @@ def summary(folders: Sequence[Path], split: str | None = None) -> dict[str, Any]
             )
         if name in datasets:
             raise InputError(f"{folder}: the dataset '{name}' is in the summary already, name each folder once")
-        if settings["evaluation"]["depth"] < CUT:
-            raise InputError(f"{folder}: its rankings end at {settings['evaluation']['depth']}, recall needs {CUT}")
-        systems = ["bm25", *(n for n, stage in settings["stages"].items() if stage["family"] != "pretrain")]
-        grade = settings["dataset"]["splits"][measured_split]["relevant_from"]
+        if resolved["evaluation"]["depth"] < CUT:
+            raise InputError(f"{folder}: its rankings end at {resolved['evaluation']['depth']}, recall needs {CUT}")
+        systems = ["bm25", *(n for n, stage in resolved["stages"].items() if stage["family"] != "pretrain")]
+        grade = resolved["dataset"]["splits"][measured_split]["relevant_from"]
         measured = {system: system_measures(folder, system, measured_split, grade) for system in systems}
         datasets[name] = {"split": measured_split, "systems": measured}
     return {"datasets": datasets, "means": means(datasets)}

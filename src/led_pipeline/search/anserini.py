@@ -280,9 +280,9 @@ def main() -> None:
         commands[name].add_argument("--quantisation", type=int, required=True)
     for name in ("--k1", "--b"):
         commands["bm25-search"].add_argument(name, type=float, required=True)
-    settings = vars(top.parse_args())
+    arguments = vars(top.parse_args())
     functions = (bm25_index, bm25_search, impact_index, impact_search)
-    run(settings.pop("command"), settings.pop("out"), settings, dict(zip(commands, functions, strict=True)))
+    run(arguments.pop("command"), arguments.pop("out"), arguments, dict(zip(commands, functions, strict=True)))
 
 
 if __name__ == "__main__":

@@ -110,10 +110,10 @@ def parser(
     return top, commands.choices
 
 
-def run(command: str, out: Path, settings: dict[str, Any], functions: dict[str, Callable[..., Any]]) -> None:
+def run(command: str, out: Path, arguments: dict[str, Any], functions: dict[str, Callable[..., Any]]) -> None:
     """Run a command, which writes an index or rankings to `out`."""
     if command.endswith("index"):
-        functions[command](out=out, **settings)
+        functions[command](out=out, **arguments)
     else:
-        rankings: Iterator[Ranking] = functions[command](**settings)
+        rankings: Iterator[Ranking] = functions[command](**arguments)
         write_rankings(out, rankings)

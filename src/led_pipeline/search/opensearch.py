@@ -52,7 +52,7 @@ def index_name(out: Path) -> str:
 def _index(
     out: Path,
     kind: str,
-    settings: dict[str, Any],
+    index_settings: dict[str, Any],
     field: dict[str, Any],
     documents: Iterable[tuple[int, dict[str, Any]]],
     note: dict[str, Any],
@@ -60,7 +60,9 @@ def _index(
     """Create an index with one field on the node, fill it, and write the note about it."""
     client, name = node.connect(), index_name(out)
     body = {
-        "settings": {"index": {"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": "-1"} | settings},
+        "settings": {
+            "index": {"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": "-1"} | index_settings
+        },
         "mappings": {"dynamic": "strict", "_source": {"enabled": False}, "properties": field},
     }
     identity = node.create(client, name, body)
@@ -175,13 +177,13 @@ def main() -> None:
         commands[name].add_argument("--b", type=float, required=True)
     for name in ("impact-index", "impact-search"):
         commands[name].add_argument("--quantisation", help="accepted and ignored: weights are not quantised", type=int)
-    settings = vars(top.parse_args())
-    settings.pop("quantisation", None)
-    command = settings.pop("command")
+    arguments = vars(top.parse_args())
+    arguments.pop("quantisation", None)
+    command = arguments.pop("command")
     if command.endswith("index"):
-        del settings["threads"]
+        del arguments["threads"]
     functions = (bm25_index, bm25_search, impact_index, impact_search)
-    run(command, settings.pop("out"), settings, dict(zip(commands, functions, strict=True)))
+    run(command, arguments.pop("out"), arguments, dict(zip(commands, functions, strict=True)))
 
 
 if __name__ == "__main__":
