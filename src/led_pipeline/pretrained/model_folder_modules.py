@@ -66,24 +66,24 @@ def read_modules(folder: Path) -> Modules | None:
     modules = _module_paths(top)
     if folder != top and not any(kind.endswith("Transformer") and path == folder.name for kind, path in modules):
         return None
-    settings = _object(top / SETTINGS)
+    config = _object(top / SETTINGS)
     configs = [(kind, _object(top / path / "config.json")) for kind, path in modules if path]
     pooling = next((config for kind, config in configs if kind.endswith("Pooling")), {})
     family = "lexicon" if any(kind == "SpladePooling" for kind, _ in modules) else "dense"
     length = _object(folder / "sentence_bert_config.json").get("max_seq_length")
-    prompts = settings.get("prompts") or {}
+    prompts = config.get("prompts") or {}
     if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
         raise InputError(f"{top / SETTINGS}: prompts: expected an object from name to text")
     return Modules(
         folder=top,
-        family=FAMILIES.get(settings.get("model_type", ""), family),
+        family=FAMILIES.get(config.get("model_type", ""), family),
         pooling=_pooling(pooling, family),
         activation=pooling.get("activation_function"),
         heads=tuple(config for kind, config in configs if kind == "Dense"),
         normalize=any(kind == "Normalize" for kind, _ in modules),
-        similarity=settings.get("similarity_fn_name"),
+        similarity=config.get("similarity_fn_name"),
         prompts=prompts,
-        default_prompt=settings.get("default_prompt_name"),
+        default_prompt=config.get("default_prompt_name"),
         without_prompt=pooling.get("include_prompt") is False,
         length=length if isinstance(length, int) else None,
         unknown=tuple(kind for kind, _ in modules if kind not in KNOWN),
