@@ -469,7 +469,7 @@ def test_the_same_command_continues_a_killed_run(tmp_path):
     process.wait()
     marker = tmp_path / RESULTS / "models" / "den_warmup" / "made"
     assert marker.exists(), "killed before the job had ended"
-    left = marker.parent.with_name(f".den_warmup.{atomic._here()}-{process.pid}-00000000.part")
+    left = marker.parent.with_name(f".den_warmup.{atomic._process_scope()}-{process.pid}-00000000.part")
     left.mkdir()
     again = Plan(workflow.run_fake_jobs(SHORT, "--rerun-incomplete").stderr)
     assert "models/den_warmup" in again.outputs, "an incomplete output is made again"
