@@ -25,7 +25,7 @@ from sentence_transformers.util import dot_score
 from torch import Tensor
 
 from led_pipeline.models.lexicon import term_weights
-from led_pipeline.training import losses, objectives
+from led_pipeline.training import losses, objectives, regularisers
 
 B, C, D = 6, 5, 40
 LOOP = compare_ranker_losses.LOOP
@@ -166,9 +166,9 @@ def distillations() -> Iterator[Comparison]:
     )
 
 
-def regularisers() -> Iterator[Comparison]:
+def regulariser_terms() -> Iterator[Comparison]:
     for term, limit in {"FLOPS": {}, "FLOPS, threshold 8": {"threshold": 8}}.items():
-        ours = partial(lambda case, limit: losses.flops(case.flat, **limit), limit=limit)
+        ours = partial(lambda case, limit: regularisers.flops(case.flat, **limit), limit=limit)
         loop = partial(lambda case, limit: loops.flops([[row] for row in rows(case.flat)], **limit), limit=limit)
         yield Comparison(term, LOOP, ours, loop)
         loss = sparse.FlopsLoss(None, **limit)
@@ -177,23 +177,23 @@ def regularisers() -> Iterator[Comparison]:
     yield Comparison(
         "FLOPS, grouped",
         LOOP,
-        lambda case: losses.flops(case.flat, slots=C),
+        lambda case: regularisers.flops(case.flat, slots=C),
         lambda case: loops.flops(case.passages.double().tolist()),
     )
     loss = sparse.FlopsLoss(None)
     yield Comparison(
         "FLOPS, grouped",
         "FlopsLoss, the sum over places in a group",
-        lambda case: losses.flops(case.flat, slots=C),
+        lambda case: regularisers.flops(case.flat, slots=C),
         lambda case: sum(loss.compute_loss_from_embeddings(part) for part in case.passages.unbind(1)),
     )
     yield Comparison(
-        "L1", LOOP, lambda case: losses.l1(case.queries), lambda case: fmean(map(math.fsum, rows(case.queries)))
+        "L1", LOOP, lambda case: regularisers.l1(case.queries), lambda case: fmean(map(math.fsum, rows(case.queries)))
     )
     yield Comparison(
         "anti-zero",
         LOOP,
-        lambda case: 1e4 * losses.anti_zero(case.queries, case.flat),
+        lambda case: 1e4 * regularisers.anti_zero(case.queries, case.flat),
         lambda case: sum(1e4 / math.fsum(map(math.fsum, rows(side))) ** 2 for side in (case.queries, case.flat)),
     )
 
@@ -222,7 +222,7 @@ def comparisons() -> list[Comparison]:
     return [
         *contrastives(),
         *distillations(),
-        *regularisers(),
+        *regulariser_terms(),
         *representations(),
         *compare_ranker_losses.comparisons(),
     ]

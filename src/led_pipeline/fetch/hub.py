@@ -15,8 +15,8 @@ from led_pipeline.files import folder_names
 from led_pipeline.files.atomic import atomic, tree_bytes, write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
+from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
-from led_pipeline.recipe.stages import Trained
 
 DESCRIPTIONS = ["*.json", "*.txt", "*.model"]  # configuration, vocabulary, merges
 # In order of preference; only the first kind that a repository has is downloaded.
@@ -54,22 +54,19 @@ def slug(name: str) -> str:
     return folder_names.of_hub(name)
 
 
-def folder(results: Path | str, name: str) -> Path:
-    """Return the folder of a hub model under the results of a run."""
-    return Path(results, "hub", slug(name))
-
-
 def outside_names(recipe: Recipe) -> dict[str, list[str]]:
     """Return the models and tokenizers that are not stages, each with the keys that name it."""
     keys_of: dict[str, list[str]] = {}
-    for stage, settings in recipe.stages.items():
-        if isinstance(settings, Trained):
-            query_init = getattr(settings, "query_init", None)
-            for key, name in (("init", settings.init), ("query_init", query_init), ("tokenizer", settings.tokenizer)):
-                if name and name not in recipe.stages:
-                    keys_of.setdefault(name, []).append(f"stages.{stage}.{key}")
-    shared = any(isinstance(s, Trained) and not s.tokenizer for s in recipe.stages.values())
-    if shared and recipe.tokenizer not in recipe.stages:
+    shared = False  # whether a stage uses the recipe's tokenizer
+    for name in recipe.stages:
+        for edge in needs.edges(recipe, name):
+            if edge.kind not in ("init", "query_init", "tokenizer") or edge.source in recipe.stages:
+                continue
+            if edge.kind == "tokenizer" and not recipe.model_stage(name).tokenizer:
+                shared = True
+            else:
+                keys_of.setdefault(edge.source, []).append(f"stages.{name}.{edge.kind}")
+    if shared:
         keys_of.setdefault(recipe.tokenizer, []).append("tokenizer")
     return keys_of
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from led_pipeline.data.formats.streams import is_there, on_disk
 from led_pipeline.evaluation.published import load_published
@@ -18,23 +17,16 @@ from led_pipeline.files.atomic import size, tree_bytes
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import check_regular
 from led_pipeline.plan import assumptions, machine
+from led_pipeline.plan.engines import ENGINES
+from led_pipeline.plan.finding import Finding
 from led_pipeline.plan.jobs import source_files
 from led_pipeline.plan.models import check_folder, check_hub, check_modules
 from led_pipeline.plan.table import Estimate
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import JobKind, Recipe
 from led_pipeline.recipe.layout import ARCHIVES
-from led_pipeline.search.java import find_jar, find_java, java_version
 
-Level = Literal["ok", "note", "fatal"]
 GPU_JOBS: tuple[JobKind, ...] = ("train", "encode", "score", "search")
-
-
-@dataclass(frozen=True)
-class Finding:
-    level: Level
-    subject: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -65,34 +57,6 @@ def findings(recipe: Recipe, site: Site, estimate: Estimate) -> list[Finding]:
     ]
     with ThreadPoolExecutor(len(checks)) as pool:
         return [finding for results in pool.map(lambda check: list(check()), checks) for finding in results]
-
-
-def opensearch() -> Iterator[Finding]:
-    """The node that BM25 and the lexicon stages are searched on."""
-    from led_pipeline.search.opensearch_node import connect  # only where a recipe asks for it
-
-    try:
-        answer = connect().info()["version"]
-        yield Finding("ok", "OpenSearch", f"version {answer['number']} answers")
-    except InputError as error:
-        yield Finding("fatal", "OpenSearch", str(error))
-
-
-def java() -> Iterator[Finding]:
-    """Java and the jar that BM25 and the impact indexes need."""
-    try:
-        executable = find_java()
-        yield Finding("ok", "Java", f"version {java_version(executable)} ({executable})")
-    except InputError as error:
-        yield Finding("fatal", "Java", str(error))
-    try:
-        yield Finding("ok", "Anserini", find_jar().name)
-    except InputError as error:
-        yield Finding("fatal", "Anserini", str(error))
-
-
-# Checks of search engines that need more than Python packages.
-ENGINES: dict[str, Callable[[], Iterator[Finding]]] = {"anserini": java, "opensearch": opensearch}
 
 
 def faiss(recipe: Recipe, site: Site) -> Iterator[Finding]:

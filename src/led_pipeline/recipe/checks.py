@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 
 from led_pipeline import user_code
-from led_pipeline.recipe import accelerate_file, head_checks, languages, needs, old_words, teacher_checks
+from led_pipeline.recipe import accelerate_file, engine_checks, head_checks, needs, old_words, teacher_checks
 from led_pipeline.recipe.dataset import Dataset
 from led_pipeline.recipe.errors import nearest
 from led_pipeline.recipe.graph import Recipe
@@ -15,7 +15,6 @@ from led_pipeline.recipe.schema import QRELS
 from led_pipeline.recipe.stages import AnyStage, Dense, Lexicon, Model, Pretrain, Ranker, Trained
 
 DOCSTRING_SPLITS = ("train", "dev")
-NODE_HITS = 10_000  # OpenSearch returns no more per query unless its index says otherwise
 GPU_HITS = 2_047  # FAISS returns one more per query on a GPU, which the search needs to detect ties
 
 
@@ -29,7 +28,7 @@ def faults(recipe: Recipe, trained: Collection[str] = ()) -> list[str]:
         *_dataset(recipe),
         *_case(recipe),
         *_names(recipe),
-        *languages.faults(recipe.bm25.language, recipe.search.backend),
+        *engine_checks.faults(recipe),
     ] or [
         *_cycle(recipe),
         *_depths(recipe),
@@ -186,11 +185,7 @@ def _depths(recipe: Recipe) -> Iterator[str]:
         yield f"mining.depth: {recipe.mining.depth} is more than mining.hits ({hits}), which is all that is searched"
     if "train" in recipe.evaluation.splits and ranked > hits:
         yield f"evaluation.depth: {ranked} is more than mining.hits ({hits}), which is all that is searched on 'train'"
-    depths = {"mining.hits": hits, "evaluation.depth": ranked}
-    depths |= {"validation.depth": validated.depth} if validated else {}
-    for key, count in depths.items():
-        if recipe.search.backend == "opensearch" and count > NODE_HITS:
-            yield f"{key}: {count} is more than OpenSearch returns for a query ({NODE_HITS}); ask for fewer"
+    depths = engine_checks.depths(recipe)
     if recipe.resources.search.gpu and recipe.with_output("dense"):
         for key, count in depths.items():
             if count > GPU_HITS:

@@ -5,7 +5,6 @@ compares the list with the jar.
 """
 
 import difflib
-from collections.abc import Iterator
 from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
@@ -43,12 +42,3 @@ def _checked(value: object, validate: ValidatorFunctionWrapHandler) -> str:
 
 # YAML reads an unquoted `no` as false.
 Language = Annotated[_Code, BeforeValidator(lambda value: "no" if value is False else value), WrapValidator(_checked)]
-
-
-def faults(language: str, backend: str) -> Iterator[str]:
-    """Check that the search engine has an analyser for the language."""
-    if backend == "opensearch" and language not in NODE_ANALYZERS:
-        yield (
-            f"bm25.language: OpenSearch has no analyser for {language} without a plugin; there are"
-            f" {', '.join(NODE_ANALYZERS)} (none: words, bigrams: pairs of letters)"
-        )

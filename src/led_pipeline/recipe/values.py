@@ -26,7 +26,15 @@ from led_pipeline.recipe.schema import (
 )
 
 Candidates = Literal["batch", "batch_negatives", "own"]
-Distillation = Literal["rank", "kl", "ranknet", "listnet", "margin_mse", "margin_mse_softmax", "margin_mse_pairs"]
+Distillation = Literal[
+    "rank",
+    "kl",
+    "ranknet",
+    "listnet",
+    "margin_mse",
+    "margin_mse_softmax",
+    "margin_mse_pairs",
+]
 
 
 class UserCode:

@@ -24,7 +24,7 @@ from led_pipeline.models.gather import gather_rows
 from led_pipeline.recipe.settings import DenseObjective, LexiconObjective
 from led_pipeline.recipe.step_settings import RankerTraining, RetrieverTraining, TrainingSettings
 from led_pipeline.recipe.values import Teacher
-from led_pipeline.training import health, losses, ranker_losses
+from led_pipeline.training import health, losses, ranker_losses, regularisers
 from led_pipeline.training.objectives_candidates import Masks, among, candidate_columns
 from led_pipeline.training.step_loss import StepLoss
 from led_pipeline.training.teachers import StoredVectors
@@ -262,16 +262,16 @@ def _add_regularisers(
 ) -> None:
     """Add the terms that keep a lexicon stage's vectors sparse, and from being empty."""
     slots = len(passages_NV) // len(queries_BV) if settings.flops_grouped else 1
-    share = losses.quadratic_warmup(step, settings.regulariser_warmup)
-    flops_passages = losses.flops(passages_NV, threshold=settings.flops_threshold, slots=slots)
+    share = regularisers.quadratic_warmup(step, settings.regulariser_warmup)
+    flops_passages = regularisers.flops(passages_NV, threshold=settings.flops_threshold, slots=slots)
     loss.add("flops_passages", flops_passages, settings.flops_passages, share)
-    loss.add("flops_queries", losses.flops(queries_BV), settings.flops_queries, share)
+    loss.add("flops_queries", regularisers.flops(queries_BV), settings.flops_queries, share)
     if settings.l1_passages:
-        loss.add("l1_passages", losses.l1(passages_NV), share * settings.l1_passages)
+        loss.add("l1_passages", regularisers.l1(passages_NV), share * settings.l1_passages)
     if settings.l1_queries:
-        loss.add("l1_queries", losses.l1(queries_BV), share * settings.l1_queries)
+        loss.add("l1_queries", regularisers.l1(queries_BV), share * settings.l1_queries)
     if settings.anti_zero:
-        loss.add("anti_zero", losses.anti_zero(queries_BV, passages_NV), settings.anti_zero)
+        loss.add("anti_zero", regularisers.anti_zero(queries_BV, passages_NV), settings.anti_zero)
 
 
 def _add_extra(loss: StepLoss, batch: GlobalBatch, reference: str, weight: float) -> None:

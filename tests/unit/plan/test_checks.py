@@ -12,7 +12,7 @@ from configs import FOLDER, RECIPES, changed
 
 from led_pipeline.files.atomic import size
 from led_pipeline.files.errors import InputError
-from led_pipeline.plan import checks, machine, preflight
+from led_pipeline.plan import checks, engines, machine, preflight
 from led_pipeline.plan.machine import Gpu
 from led_pipeline.plan.table import estimate
 from led_pipeline.recipe import needs
@@ -122,8 +122,8 @@ def test_an_old_java_is_fatal(monkeypatch):
     def no_java():
         raise InputError("java: Anserini needs Java 21 or newer, but JAVA_HOME has 17")
 
-    monkeypatch.setattr(checks, "find_java", no_java)
-    assert next((f.level, f.subject) for f in checks.java()) == ("fatal", "Java")
+    monkeypatch.setattr(engines, "find_java", no_java)
+    assert next((f.level, f.subject) for f in engines.java()) == ("fatal", "Java")
 
 
 def test_a_disk_that_is_too_small_is_fatal_and_existing_results_count(tmp_path):

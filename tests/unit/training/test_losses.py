@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from led_pipeline.recipe.values import Teacher
-from led_pipeline.training import losses
+from led_pipeline.training import losses, regularisers
 
 
 def scores(queries: int, candidates: int, seed: int, scale: float = 3.0) -> torch.Tensor:
@@ -212,13 +212,13 @@ def test_margin_mse_softmax_compares_all_ordered_pairs_with_the_diagonal():
 
 
 def test_flops_is_the_sum_of_squared_mean_weights():
-    close(losses.flops(torch.tensor([[1.0, 0.0, -2.0], [3.0, 0.0, 2.0]])), 2**2 + 0 + 2**2)
+    close(regularisers.flops(torch.tensor([[1.0, 0.0, -2.0], [3.0, 0.0, 2.0]])), 2**2 + 0 + 2**2)
 
 
 def test_flops_of_half_the_rows_is_another_quantity():
     weights = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    close(losses.flops(weights), 0.5)
-    close((losses.flops(weights[:1]) + losses.flops(weights[1:])) / 2, 1.0)
+    close(regularisers.flops(weights), 0.5)
+    close((regularisers.flops(weights[:1]) + regularisers.flops(weights[1:])) / 2, 1.0)
 
 
 # --- the objective that a stanza names
@@ -284,7 +284,7 @@ def test_kl_equals_sentence_transformers(peer, temperature):
 
 def test_flops_equals_sentence_transformers(peer):
     weights = QUERIES.relu()
-    close(losses.flops(weights), peer.sparse.FlopsLoss(None).compute_loss_from_embeddings(weights).item())
+    close(regularisers.flops(weights), peer.sparse.FlopsLoss(None).compute_loss_from_embeddings(weights).item())
 
 
 @pytest.mark.parametrize("scale", [1.0, 20.0])
