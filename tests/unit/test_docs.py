@@ -67,6 +67,12 @@ def test_the_picture_of_the_rooms_has_every_room_above_what_it_imports():
     assert without_torch == set(WITHOUT_TORCH), "docs/pictures/rooms.svg: dashed borders"
 
 
+def test_the_architecture_page_names_every_module():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    modules = {path.stem for path in (ROOT / "src" / "led_pipeline").rglob("*.py")} - {"__init__"}
+    assert not [name for name in sorted(modules) if f"`{name}`" not in page]
+
+
 @pytest.mark.parametrize("name", [name for name in TRACKED if name.endswith(".svg")])
 def test_pictures_load_no_other_files(name):
     text = (ROOT / name).read_text(encoding="utf-8")
