@@ -66,7 +66,7 @@ def test_loss_and_gradients_equal_one_process(results, name):
 
 @pytest.mark.parametrize("name", two_ranks.CASES)
 def test_the_ranks_hold_the_same_weights_after_training(results, name):
-    initial = dict(tiny.backbone(two_ranks.CASES[name]["family"]).named_parameters())
+    initial = dict(tiny.backbone(two_ranks.CASES[name].family).named_parameters())
     first, second = (torch.load(results[1] / f"{name}.rank{rank}.pt")["weights"] for rank in (0, 1))
     for key, weights in first.items():
         torch.testing.assert_close(weights, second[key], rtol=0, atol=0, msg=key)
