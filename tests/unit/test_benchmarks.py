@@ -25,6 +25,8 @@ from led_pipeline.evaluation.evaluate import write_per_query  # noqa: E402
 from led_pipeline.evaluation.measures import MEASURES  # noqa: E402
 from led_pipeline.recipe.load import load_recipe  # noqa: E402
 
+pytestmark = pytest.mark.pipeline  # they start programs
+
 
 def run(monkeypatch, module, *arguments: object) -> None:
     monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])

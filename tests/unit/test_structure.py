@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -56,6 +57,11 @@ WITHOUT_TORCH = (
 WITH_TORCH = {"jobs.loopback"}  # torchrun itself
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def room(module: str) -> str:
     name = module.rpartition(".")[0] or module
     assert name in MAY_IMPORT, f"{module}: say in MAY_IMPORT what the room {name} may import"
@@ -65,7 +71,7 @@ def room(module: str) -> str:
 def imports(path: Path) -> set[str]:
     """Return the modules of the package that a file imports, anywhere in it."""
     imported = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -109,7 +115,7 @@ def test_planning_and_counting_do_not_import_torch(name):
 # Rooms whose functions get typed arguments: main() alone sees an argparse.Namespace.
 @pytest.mark.parametrize("module", MODULES)
 def test_only_main_sees_an_argparse_namespace(module):
-    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    tree = parsed(MODULES[module])
     namespaces = set()  # names of variables that hold a Namespace
     for node in ast.walk(tree):
         if isinstance(node, ast.arg) and node.annotation is not None:
@@ -127,7 +133,7 @@ def test_only_main_sees_an_argparse_namespace(module):
 @pytest.mark.parametrize("module", MODULES)
 def test_settings_are_typed(module):
     """No lookup by a string, and no second default: the groups of keys have the types and the defaults."""
-    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(MODULES[module])):
         if isinstance(node, ast.Subscript) and ast.unparse(node.value).split(".")[-1] == "settings":
             assert not isinstance(node.slice, ast.Constant), f"{module}:{node.lineno}: {ast.unparse(node)}"
         if isinstance(node, ast.arg) and node.arg == "settings" and node.annotation is not None:
@@ -139,7 +145,7 @@ def test_settings_are_typed(module):
 def test_a_module_stays_under_300_lines_and_a_function_under_50(module):
     text = MODULES[module].read_text(encoding="utf-8")
     assert len(text.splitlines()) < 300
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parsed(MODULES[module])):
         if isinstance(node, ast.FunctionDef):
             documentation = len((ast.get_docstring(node, clean=False) or "").splitlines())
             assert node.end_lineno - node.lineno + 1 - documentation < 50, f"{module}.{node.name}"

@@ -19,6 +19,8 @@ from led_pipeline.fetch.hub_revisions import REVISIONS, UNPINNED
 from led_pipeline.plan.models import check_folder
 from led_pipeline.recipe.load import load_recipe
 
+pytestmark = pytest.mark.pipeline  # they start programs
+
 NAME = "org/encoder"
 
 

@@ -15,6 +15,8 @@ import pytest
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs import launch, processes
 
+pytestmark = pytest.mark.pipeline  # they start programs
+
 # Holds devices for a moment and prints which, from when to when (all processes share the machine's monotonic clock).
 HOLDER = """
 import json, os, sys, time
