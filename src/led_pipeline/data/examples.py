@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from led_pipeline.data.tables import Ragged, read_arrow, write_arrow
+from led_pipeline.data.tables import Ragged, read_arrow, shard_range, write_arrow
 
 SCORE = "score_"  # before a teacher's name: its column
 
@@ -54,6 +54,13 @@ class Trainset:
         columns |= {"positives": self.positives} if self.positives is not None else {}
         columns |= {f"{SCORE}{name}": column for name, column in self.scores.items()}
         write_arrow(path, columns, {"examples": str(self.examples)})
+
+    def pairs(self, shard: int, shards: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Return the query row and the passage row of every pair of one shard of the examples, in order."""
+        start, stop = shard_range(len(self.query), shard, shards)
+        offsets = self.passages.offsets[start : stop + 1]
+        query_rows = np.repeat(self.query[start:stop], np.diff(offsets))
+        return query_rows, self.passages.values[offsets[0] : offsets[-1]]
 
     def with_scores(self, scores: Mapping[str, Ragged]) -> "Trainset":
         """Return the examples with further teachers' scores."""

@@ -101,13 +101,9 @@ def main() -> None:
     passages = with_prefix(TokenStore.for_stage(a.passages, settings), "passage", a.model, settings)
     if a.rerank:
         ranking = first(read_ranking(a.pairs), a.depth)
-        pairs_of, candidates, start, stop = ranking.queries, ranking.passages, 0, len(ranking)
+        query_rows, passage_rows = np.repeat(ranking.queries, ranking.passages.lengths), ranking.passages.values
     else:
-        trainset = Trainset.read(a.pairs)
-        pairs_of, candidates = trainset.query, trainset.passages
-        start, stop = shard_range(len(pairs_of), a.shard, a.shards)
-    query_rows = np.repeat(pairs_of[start:stop], candidates.lengths[start:stop])
-    passage_rows = candidates.values[candidates.offsets[start] : candidates.offsets[stop]]
+        query_rows, passage_rows = Trainset.read(a.pairs).pairs(a.shard, a.shards)
     scores = score_share(model, (queries, passages), query_rows, passage_rows, settings, a.out, a.precision)
     if state.is_main_process:
         if a.rerank:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from led_pipeline.data.ragged import Ragged
-from led_pipeline.data.tables import Ranking, read_arrow, shard_range, write_matrix
+from led_pipeline.data.examples import Trainset
+from led_pipeline.data.tables import Ranking, write_matrix
 from led_pipeline.data.vectors import Rows, SparseVectors, check_same_kind, pair_products, read_vectors
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
@@ -50,13 +50,7 @@ def pair_scores(pairs: Path, queries: Path, passages: Sequence[Path], shard: int
         InputError: dense and sparse vectors are mixed, or a row of the trainset has no vector.
     """
     check_same_kind(queries, passages)
-    columns, _ = read_arrow(pairs)
-    query_of, passages_of = columns["query"], columns["passages"]
-    assert isinstance(query_of, np.ndarray) and isinstance(passages_of, Ragged), "the format of a trainset"
-    start, stop = shard_range(len(query_of), shard, shards)
-    offsets = passages_of.offsets[start : stop + 1]
-    passage_rows = passages_of.values[offsets[0] : offsets[-1]]
-    query_rows = np.repeat(query_of[start:stop], np.diff(offsets))
+    query_rows, passage_rows = Trainset.read(pairs).pairs(shard, shards)
     query_vectors = read_vectors(queries)
     _check_rows(query_rows, len(query_vectors), pairs, "query", queries)
     scores = np.zeros(len(passage_rows), dtype=np.float32)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from random_vectors import dense, random_sparse
 
+from led_pipeline.data.examples import Trainset
 from led_pipeline.data.ragged import Ragged
 from led_pipeline.data.tables import write_arrow
 from led_pipeline.data.vectors import SparseVectors
@@ -57,7 +58,7 @@ def trainset(path) -> tuple[np.ndarray, np.ndarray]:
     queries = np.array([2, 0, 2, 1, 0], dtype=np.int32)
     passages = [[5, 0], [9, 9, 1], [3], [8, 2, 7, 4], [6, 5]]
     rows = [np.array(row) for row in passages]
-    write_arrow(path, {"query": queries, "epoch": np.zeros(5, np.int16), "passages": Ragged.from_rows(rows, np.int32)})
+    Trainset(queries, Ragged.from_rows(rows, np.int32), examples=5).write(path)
     return np.repeat(queries, [len(row) for row in rows]), np.concatenate(rows)
 
 
