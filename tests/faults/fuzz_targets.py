@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from led_pipeline import cli
 from led_pipeline.data.formats.judgements import load_qrels, read_negatives, read_run
 from led_pipeline.data.formats.lines import Problems
 from led_pipeline.data.formats.score_files import read_scores
@@ -32,7 +31,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
 from led_pipeline.plan.workload import lines as estimated_lines
 from led_pipeline.recipe import accelerate_file
-from led_pipeline.recipe.load import load_recipe
+from led_pipeline.recipe.load import load_recipe, read_recipe
 from led_pipeline.report.log import read_train_log
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -349,7 +348,7 @@ TARGETS = [
         binary=True,
     ),
     Target("archive.zip", zipped(CORPUS), member, unzipped, binary=True),
-    Target("recipe.yaml", RECIPE, lambda path: cli.read_recipe(path, path.parent), recipe),
+    Target("recipe.yaml", RECIPE, lambda path: read_recipe(path, path.parent), recipe),
     Target("sources.yaml", ENTRY, source_fields, source),
     Target("published.yaml", PUBLISHED, lambda path: published(path) and None, lambda content: None),
     Target("fsdp.yaml", FSDP, lambda path: accelerate_file.read(str(path)), plain_yaml),

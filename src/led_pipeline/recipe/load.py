@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from led_pipeline.files.errors import InputError
+from led_pipeline.files.yaml_lines import read_yaml
 from led_pipeline.recipe import checks, old_words
 from led_pipeline.recipe.errors import nearest, sentences, short
 from led_pipeline.recipe.graph import Recipe
@@ -58,6 +59,17 @@ def load_recipe(
     if faults:
         raise InputError("\n".join(f"recipe: {fault}" for fault in faults))
     return recipe
+
+
+def read_recipe(path: Path, folder: Path) -> Recipe:
+    """Read and check a config file; `folder` is the parent of results/.
+
+    Raises:
+        InputError: the file does not exist, is not YAML, or is not a valid recipe.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; name the config of a recipe, such as config/demo.yaml")
+    return load_recipe(read_yaml(path) or {}, trained=lambda dataset: trained_in(folder / Layout.of(dataset).root))
 
 
 def trained_in(results: Path | str) -> set[str]:

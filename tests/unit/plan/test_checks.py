@@ -215,7 +215,7 @@ def test_led_plan_reports_all_faults_at_once_and_fails(tmp_path):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (None, "error: recipe.yaml: no such file; name a config with --configfile"),
+        (None, "error: recipe.yaml: no such file; name the config of a recipe"),
         ("a: [", "error: recipe.yaml:1: not valid YAML"),
         ("stages: {}\nstages: {}\n", "error: recipe.yaml:2: stages: duplicate key, already in line 1"),
         ("sede: 1\n", "error: recipe: dataset: this key is required"),

@@ -1,0 +1,59 @@
+"""`led plan`: estimate what a recipe needs, and check whether it can run on this machine, in seconds."""
+
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from led_pipeline.commands.options import Config, ConfigFile, Directory, config_path
+from led_pipeline.files.errors import InputError
+from led_pipeline.plan.checks import Site
+from led_pipeline.plan.preflight import elsewhere, look, report, status
+from led_pipeline.recipe.errors import nearest
+from led_pipeline.recipe.layout import Layout
+from led_pipeline.recipe.load import read_recipe
+
+HERE = ("local", "dryrun", "touch")  # Snakemake's own executors
+PLUGINS = "snakemake_executor_plugin_"
+
+
+def beside(name: str) -> Path:
+    """Return a file of the workflow's config folder: in the working directory, or else in the source tree."""
+    local = Path("config", name)
+    return local if local.is_file() else Path(__file__).parents[3] / "config" / name
+
+
+def check_executor(name: str) -> None:
+    """Check that Snakemake has an executor of this name.
+
+    Raises:
+        InputError: neither Snakemake nor an installed plugin has it.
+    """
+    packages = (d.metadata["Name"].replace("-", "_").lower() for d in distributions() if d.metadata["Name"])
+    plugins = {p.removeprefix(PLUGINS).replace("_", "-") for p in packages if p.startswith(PLUGINS)}
+    names = [*HERE, *sorted(plugins)]
+    if name not in names:
+        raise InputError(
+            f"--executor: no executor '{name}'{nearest(name, names)}; there are {', '.join(names)}, and others with"
+            f" their plugin (pip install snakemake-executor-plugin-{name})"
+        )
+
+
+def plan(
+    config: Config = None,
+    configfile: ConfigFile = None,
+    directory: Directory = Path(),
+    gpus: Annotated[
+        int | None, typer.Option(min=0, help="GPUs per job at most, as snakemake --resources gpu=N")
+    ] = None,
+    executor: Annotated[str, typer.Option(help="as snakemake --executor; slurm: the GPUs are elsewhere")] = "local",
+) -> None:
+    """Estimate what a recipe needs, and check this machine."""
+    check_executor(executor)
+    recipe = read_recipe(config_path(config, configfile), directory)
+    results = directory / Layout.of(recipe.dataset.name).root
+    site = Site(results, beside("sources.yaml"), beside("published.yaml"), elsewhere(executor), gpus)
+    estimate, findings = look(recipe, site)
+    print(report(recipe, site, estimate, findings))
+    raise typer.Exit(status(findings))
