@@ -22,8 +22,8 @@ for command in (plan, reference, summary):
     app.command()(command)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"led_pipeline {version('led-pipeline')}")
         raise typer.Exit
 
