@@ -27,6 +27,7 @@ from led_pipeline.models.adapters import merge_adapters
 from led_pipeline.models.bi_encoder import BiEncoder, encoders
 from led_pipeline.models.build import HEAD, QUERY, USER_TENSORS, build
 from led_pipeline.models.encoder import Encoder
+from led_pipeline.models.for_sentence_transformers import write_folder
 from led_pipeline.pretrained.model_folder import joined
 from led_pipeline.pretrained.model_folder_modules import contradictions, read_modules
 from led_pipeline.pretrained.tokenizer import load_tokenizer, vocabulary_size
@@ -122,7 +123,6 @@ def origins(model: nn.Module) -> list[str]:
 def save(model: nn.Module, settings: ModelSettings, tokenizer: str | Path, out: Path) -> None:
     """Write a model, its tokenizer and led.json into a folder that exists."""
     words = load_tokenizer(tokenizer)
-    words.save_pretrained(out)
     passage, *queries = encoders(model)
     _save_encoder(passage, settings, out)
     for query in queries:
@@ -132,6 +132,7 @@ def save(model: nn.Module, settings: ModelSettings, tokenizer: str | Path, out: 
         idf.write_table(out / idf.FILE, model.query, words)
     values = user_files.copied(settings, out).model_dump(mode="json", include=set(MODEL[settings.family].model_fields))
     (out / SETTINGS).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    write_folder(model, settings, words, out)
 
 
 def _save_encoder(encoder: Encoder, settings: ModelSettings, out: Path) -> None:

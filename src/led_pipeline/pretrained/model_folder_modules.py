@@ -17,6 +17,7 @@ from led_pipeline.recipe.representation import DenseRepresentation, LexiconRepre
 from led_pipeline.recipe.step_settings import ModelSettings
 
 MODULES, SETTINGS = "modules.json", "config_sentence_transformers.json"
+OURS = "led.json"
 POOLINGS = {"cls": "cls", "mean": "mean", "lasttoken": "last"}  # sentence-transformers' name -> the recipe's
 LEGACY = {"cls_token": "cls", "mean_tokens": "mean", "lasttoken": "lasttoken", "max_tokens": "max"}
 LEGACY |= {"mean_sqrt_len_tokens": "mean_sqrt_len_tokens", "weightedmean_tokens": "weightedmean"}
@@ -55,11 +56,14 @@ class Modules:
 def read_modules(folder: Path) -> Modules | None:
     """Return a folder's own description of its model, or None if sentence-transformers did not save it.
 
-    The transformer's subfolder of such a folder (0_Transformer) counts as the folder itself.
+    The transformer's subfolder of such a folder (0_Transformer) counts as the folder itself. A folder of ours has
+    modules.json, too, but led.json is its description.
 
     Raises:
         InputError: one of its files cannot be read or does not have the format of sentence-transformers.
     """
+    if (folder / OURS).is_file():
+        return None
     top = folder if (folder / MODULES).is_file() else folder.absolute().parent
     if not (top / MODULES).is_file():
         return None
