@@ -1,0 +1,95 @@
+"""Lucene: search an index that `search.anserini` built, within this process, with the results of its command line.
+
+Ids in the index are row numbers. Anserini's own classes analyse the query, build the Lucene query and adjust the
+scores, configured as its command line does it for the same flags; ties are broken by id, that is by row.
+"""
+
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from led_pipeline.files.errors import InputError
+from led_pipeline.use.jvm import java
+from led_pipeline.use.records import NO_HITS, Hits
+
+MOST_CLAUSES = 10_000_000  # terms of a query; Lucene's own limit is 1,024
+
+
+class LuceneIndex:
+    """An index on disk.
+
+    Args:
+        language: `bm25.language`; None: texts are terms with spaces between them, for impacts.
+        bm25: k1 and b; None: the score is a dot product of impacts.
+        again: what to do if the index is damaged.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        language: str | None = None,
+        bm25: tuple[float, float] | None = None,
+        threads: int = 1,
+        again: str = "build it again",
+    ):
+        self._path, self._language, self._bm25 = Path(path), language, bm25
+        self._threads, self._again = threads, again
+        self._lock = Lock()
+
+    def search(self, text: str, depth: int) -> Hits:
+        """Return the best passages for a query text, prepared for the index.
+
+        Raises:
+            InputError: the index is damaged, or Java fails.
+        """
+        jpype = java(self._threads)
+        with self._lock:
+            try:
+                searcher, analyzer, generator, sort, adjust, documents = self._opened
+                query = generator.buildQuery("contents", analyzer, text)
+                top = searcher.search(query, depth, sort, True)
+                docs = adjust.rerank(documents.fromTopDocs(top, searcher), None)
+            except jpype.JException as error:
+                reason = str(error).partition("\n")[0]
+                raise InputError(f"{self._path}: Lucene cannot search this index ({reason}); {self._again}") from error
+            if not len(docs.scores):
+                return NO_HITS
+            rows = np.array([int(str(name)) for name in docs.docids], dtype=np.int32)
+            return rows, np.array(docs.scores, dtype=np.float32)
+
+    @cached_property
+    def _opened(self) -> tuple[Any, ...]:
+        kind = java(self._threads).JClass
+        directory = kind("org.apache.lucene.store.FSDirectory").open(
+            kind("java.nio.file.Paths").get(str(self._path.resolve()))
+        )
+        searchers = kind("org.apache.lucene.search.IndexSearcher")
+        searchers.setMaxClauseCount(MOST_CLAUSES)
+        searcher = searchers(kind("org.apache.lucene.index.DirectoryReader").open(directory))
+        if self._bm25:
+            searcher.setSimilarity(kind("org.apache.lucene.search.similarities.BM25Similarity")(*self._bm25))
+        else:
+            searcher.setSimilarity(kind("io.anserini.search.similarity.ImpactSimilarity")())
+        return (
+            searcher,
+            self._analyzer(),
+            kind("io.anserini.search.query.BagOfWordsQueryGenerator")(),
+            kind("io.anserini.search.SearchCollection").BREAK_SCORE_TIES_BY_DOCID,
+            kind("io.anserini.rerank.lib.ScoreTiesAdjusterReranker")(),
+            kind("io.anserini.search.ScoredDocs"),
+        )
+
+    def _analyzer(self) -> Any:
+        """Return the analyser that Anserini chooses for the flags of `search.anserini`."""
+        kind = java(self._threads).JClass
+        if self._language in (None, "bigrams"):
+            return kind("org.apache.lucene.analysis.core.WhitespaceAnalyzer")()
+        english = kind("io.anserini.analysis.DefaultEnglishAnalyzer")
+        if self._language == "none":
+            return english.newStemmingInstance("none", kind("org.apache.lucene.analysis.CharArraySet").EMPTY_SET)
+        if self._language == "en":
+            return english.newDefaultInstance()
+        return kind("io.anserini.analysis.AnalyzerMap").getLanguageSpecificAnalyzer(self._language)
