@@ -62,7 +62,7 @@ class Run:
 
     def _tokens(self, stage: str) -> str:
         """Return the folder of a stage's tokens; a tokenizer's path is relative to the folder that has results/."""
-        name, start = self.recipe.tokenizer_of(stage), self.root.absolute().parents[1]
+        name, start = self.recipe.tokenizer_of(stage), self.root.absolute().parent.parent
         path = Path(name).relative_to(start) if Path(name).is_relative_to(start) else Path(name)
         local = is_local(name) or (start / path).is_dir()
         return folder_names.of_tokenizer(str(path) if local else name, self.recipe.stages, local)
@@ -237,4 +237,4 @@ def check_names(names: list[str], systems: list[str]) -> None:
     """
     for name in names:
         if name not in systems:
-            raise InputError(f"--system: no system '{name}'{nearest(name, systems)}; there are {', '.join(systems)}")
+            raise InputError(f"no system '{name}'{nearest(name, systems)}; there are {', '.join(systems)}")

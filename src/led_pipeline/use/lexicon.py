@@ -106,7 +106,8 @@ class LexiconEngine:
         terms, of_query, of_passage = self._shared(query, row)
         order = np.argsort(-(of_query.astype(np.int64) * of_passage), kind="stable")
         words = self._model.tokeniser.words(terms[order].tolist())
-        return [Match(*each) for each in zip(words, of_query[order].tolist(), of_passage[order].tolist(), strict=True)]
+        weights = (of_query[order].astype(float).tolist(), of_passage[order].astype(float).tolist())
+        return [Match(*each) for each in zip(words, *weights, strict=True)]
 
 
 def _sums(values: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """Session: the systems of a run, opened once to answer query after query."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -32,6 +32,7 @@ class Session:
     def __init__(self, recipe: Recipe, layout: Layout, names: Sequence[str], threads: int):
         self.recipe, self.layout = recipe, layout
         self.systems: list[str] = []
+        self.last_stage = next((name for name in reversed(names) if name in recipe.stages), names[-1])
         self.unavailable: dict[str, str] = {}
         self._passages = Passages(Path(layout.passages))
         self._engines: dict[str, Engine] = {}
@@ -87,6 +88,25 @@ class Session:
             self._engines[system] = engine_of(self._run, system)
         return self._engines[system]
 
+    @property
+    def default(self) -> str:
+        """The last stage that can answer, in the order of the recipe; another system if no stage can.
+
+        Raises:
+            InputError: no system can answer.
+        """
+        if not self.systems:
+            raise InputError("\n".join([f"{self.layout.root}: no system can answer yet", *self.unavailable.values()]))
+        return next((name for name in reversed(self.systems) if name in self.recipe.stages), self.systems[-1])
+
+    def check(self, system: str) -> None:
+        """Check that a system can answer.
+
+        Raises:
+            InputError: it cannot, or there is none of this name.
+        """
+        self._checked(system)
+
     def _checked(self, system: str) -> Engine:
         if reason := self.unavailable.get(system):
             raise InputError(reason)
@@ -109,6 +129,26 @@ class Session:
             ids = self._passages.ids(rows)
             hits = [Hit(*each) for each in zip(rows.tolist(), ids, scores.tolist(), strict=True)]
         return Answer(system, query, hits, 1_000 * (time.perf_counter() - started))
+
+    def warm(self, system: str) -> None:
+        """Load what a system needs, and search once; the next query then takes no longer than others."""
+        self.search("a", system, 1)
+
+    def run(
+        self, system: str, qids: Sequence[str], queries: Sequence[str], depth: int | None = None
+    ) -> Iterator[tuple[str, list[str], list[float]]]:
+        """Yield query id, passage ids and scores, as the pipeline writes them for a split.
+
+        Args:
+            depth: passages per query; `evaluation.depth` by default.
+        """
+        depth = depth or self.recipe.evaluation.depth
+        drop_same_id = self.recipe.dataset.exclude_query_id
+        for qid, query in zip(qids, queries, strict=True):
+            hits = self.search(query, system, depth + drop_same_id).hits
+            if drop_same_id:
+                hits = [hit for hit in hits if hit.id != qid]
+            yield qid, [hit.id for hit in hits[:depth]], [hit.score for hit in hits[:depth]]
 
     def passage(self, row: int) -> Passage:
         """Return a passage by its row."""
