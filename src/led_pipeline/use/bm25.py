@@ -1,20 +1,25 @@
 """BM25: search the index of the passages' texts."""
 
-from led_pipeline.search.anserini import topic
-from led_pipeline.use.lucene import LuceneIndex
-from led_pipeline.use.records import NO_HITS, Hits, Match
+from typing import Protocol
+
+from led_pipeline.use.records import Hits, Match
+
+
+class TextIndex(Protocol):
+    """An index of the passages' titles and texts."""
+
+    def search(self, query: str, depth: int) -> Hits: ...
 
 
 class Bm25Engine:
-    """BM25 with a Lucene index."""
+    """BM25, by Lucene or by an OpenSearch node."""
 
-    def __init__(self, index: LuceneIndex, language: str):
-        self._index, self._language = index, language
+    def __init__(self, index: TextIndex):
+        self._index = index
 
     def search(self, query: str, depth: int) -> Hits:
         """Return the best passages; none for a query without terms."""
-        text = topic(query, self._language)
-        return self._index.search(text, depth) if text else NO_HITS
+        return self._index.search(query, depth)
 
     def score(self, query: str, row: int) -> None:
         return None

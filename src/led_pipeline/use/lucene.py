@@ -11,7 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from led_pipeline.data.vectors import SparseVectors
 from led_pipeline.files.errors import InputError
+from led_pipeline.search.anserini import topic
+from led_pipeline.search.impacts import repeated_terms
 from led_pipeline.use.jvm import java
 from led_pipeline.use.records import NO_HITS, Hits
 
@@ -19,11 +22,11 @@ MOST_CLAUSES = 10_000_000  # terms of a query; Lucene's own limit is 1,024
 
 
 class LuceneIndex:
-    """An index on disk.
+    """An index of texts or of impacts on disk.
 
     Args:
-        language: `bm25.language`; None: texts are terms with spaces between them, for impacts.
-        bm25: k1 and b; None: the score is a dot product of impacts.
+        language: `bm25.language`; None: an index of impacts.
+        bm25: k1 and b, for an index of texts.
         again: what to do if the index is damaged.
     """
 
@@ -39,12 +42,22 @@ class LuceneIndex:
         self._threads, self._again = threads, again
         self._lock = Lock()
 
-    def search(self, text: str, depth: int) -> Hits:
-        """Return the best passages for a query text, prepared for the index.
+    def search(self, query: str, depth: int) -> Hits:
+        """Return the best passages for a query's text.
 
         Raises:
             InputError: the index is damaged, or Java fails.
         """
+        return self._hits(topic(query, self._language or "none"), depth)
+
+    def search_terms(self, query: SparseVectors, depth: int) -> Hits:
+        """Return the best passages for the impacts in the only row of `query`; see `search` for errors."""
+        rows, scores = self._hits(repeated_terms(query.terms[0], query.weights[0]), depth)
+        return rows, np.rint(scores)
+
+    def _hits(self, text: str, depth: int) -> Hits:
+        if not text:
+            return NO_HITS
         jpype = java(self._threads)
         with self._lock:
             try:
@@ -55,10 +68,8 @@ class LuceneIndex:
             except jpype.JException as error:
                 reason = str(error).partition("\n")[0]
                 raise InputError(f"{self._path}: Lucene cannot search this index ({reason}); {self._again}") from error
-            if not len(docs.scores):
-                return NO_HITS
-            rows = np.array([int(str(name)) for name in docs.docids], dtype=np.int32)
-            return rows, np.array(docs.scores, dtype=np.float32)
+            rows = [int(str(name)) for name in docs.docids]
+            return np.array(rows, dtype=np.int32), np.array(docs.scores, dtype=np.float32)
 
     @cached_property
     def _opened(self) -> tuple[Any, ...]:

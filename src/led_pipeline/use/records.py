@@ -1,6 +1,7 @@
-"""Records: what a search gives back."""
+"""Records: what a search gives back, and what every engine does."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,3 +44,15 @@ class Match:
     term: str
     query_weight: float
     passage_weight: float
+
+
+class Engine(Protocol):
+    """Answers the queries of one system."""
+
+    def search(self, query: str, depth: int) -> Hits: ...
+
+    def score(self, query: str, row: int) -> float | None:
+        """Return the score of any passage; None if the system scores only those that it finds."""
+
+    def matches(self, query: str, row: int) -> list[Match]:
+        """Return the terms that a query and a passage share; empty for systems without terms."""

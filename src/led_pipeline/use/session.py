@@ -15,9 +15,10 @@ from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.load import load_recipe
 from led_pipeline.recipe.needs import systems as all_systems
-from led_pipeline.use.engines import Engine, Run, Unavailable, check_names, engine_of
+from led_pipeline.use.engines import check_names, engine_of
 from led_pipeline.use.passages import Passages
-from led_pipeline.use.records import Answer, Hit, Match, Passage
+from led_pipeline.use.records import Answer, Engine, Hit, Match, Passage
+from led_pipeline.use.run_files import Run, Unavailable
 
 LONGEST_QUERY = 65_536  # characters
 MOST_HITS = 10_000
