@@ -7,6 +7,7 @@ import typer
 
 from led_pipeline.commands.plan import plan
 from led_pipeline.commands.reference import reference
+from led_pipeline.commands.search import search
 from led_pipeline.commands.summary import summary
 from led_pipeline.jobs.command import run_main
 
@@ -18,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (plan, reference, summary):
+for command in (plan, reference, search, summary):
     app.command()(command)
 
 

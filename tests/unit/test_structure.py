@@ -46,6 +46,7 @@ MAY_IMPORT = {
         "versions",
         "recipe",
         "pretrained",
+        "fetch",
         "data",
         "data.formats",
         "models",

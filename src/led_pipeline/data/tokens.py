@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -27,58 +26,24 @@ from numpy.typing import NDArray
 
 from led_pipeline.data.ragged import Ragged, places
 from led_pipeline.data.tables import count_rows, read_arrow, read_rows, shard_range, write_arrow
+from led_pipeline.data.tokeniser import NONE, SPECIAL, Tokeniser, Tokens
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
-from led_pipeline.pretrained.tokenizer import first_token, load_tokenizer, vocabulary_size
 from led_pipeline.recipe.representation import DenseRepresentation, RankerRepresentation
 from led_pipeline.recipe.step_settings import ModelSettings
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-AT_ONCE = 4_096  # texts per call: the tokenizer's output takes many times the memory of the ids
-SPECIAL = ("cls", "sep", "pad", "unk", "eos")
-NONE = -1  # the id of a special token that a tokenizer lacks
 
 
 def tokenise(texts: Path, tokenizer: str, max_tokens: int, shard: int, shards: int, out: Path) -> None:
     """Write the token ids of one shard of a Parquet file with the columns text and, for passages, title."""
-    loaded = load_tokenizer(tokenizer)
-    special = {name: getattr(loaded, f"{name}_token_id") for name in SPECIAL}
-    special = {name: NONE if value is None else value for name, value in special.items()}
-    if (special["cls"] == NONE) != (special["sep"] == NONE) or special["sep"] == special["eos"] == NONE:
-        missing = [name for name in ("cls", "sep") if special[name] == NONE]
-        raise InputError(
-            f"tokenizer '{tokenizer}': it has no {' and no '.join(missing)} token; one with cls and sep (BERT), or with"
-            " neither and an eos (T5, decoders), is expected"
-        )
-    begin = first_token(loaded, tokenizer)
-    fast = loaded.backend_tokenizer
-    fast.no_truncation()
-    fast.no_padding()
-    vocabulary = vocabulary_size(loaded)
-    dtype = np.uint16 if vocabulary <= 2**16 else np.uint32
+    tokeniser = Tokeniser(tokenizer, max_tokens)
     names = [name for name in ("title", "text") if name in pq.read_schema(texts).names]
     start, stop = shard_range(count_rows(texts), shard, shards)
     parts: dict[str, list[Ragged]] = {name: [] for name in names}
     for batch in read_rows(texts, start, stop, names):
         for name in names:
-            for first in range(0, len(batch[name]), AT_ONCE):
-                encoded = fast.encode_batch_fast(batch[name][first : first + AT_ONCE], add_special_tokens=False)
-                rows = [np.asarray(e.ids[:max_tokens], dtype=dtype) for e in encoded]
-                parts[name].append(Ragged.from_rows(rows, dtype))
-    special["begin"] = NONE if begin is None else begin
-    counts = {"vocabulary": vocabulary, "between": separators(loaded)}
-    metadata = {name: str(value) for name, value in (special | counts).items()}
-    write_arrow(out, {name: Ragged.joined(parts.pop(name), dtype) for name in names}, metadata)
-
-
-def separators(tokenizer: "PreTrainedTokenizerBase") -> int:
-    """Return how many separators a tokenizer puts between two texts: one, RoBERTa two; 0 if it has no separator."""
-    if tokenizer.sep_token_id is None:
-        return 0
-    # The last one ends the second text; a tokenizer without a template for pairs adds none.
-    return min(2, max(1, tokenizer("a", "a")["input_ids"].count(tokenizer.sep_token_id) - 1))
+            parts[name] += tokeniser.parts(batch[name])
+    columns = {name: Ragged.joined(parts.pop(name), tokeniser.dtype) for name in names}
+    write_arrow(out, {**columns}, tokeniser.metadata)
 
 
 def title_and_text(titles: NDArray, texts: NDArray, room: int) -> tuple[NDArray, NDArray]:
@@ -115,12 +80,15 @@ class Batch:
 
 
 class TokenStore:
-    """Token ids of all queries of a split, or of all passages: memory maps of one or more shards, in order."""
+    """Token ids of all queries of a split, or of all passages: memory maps of one or more shards, in order.
 
-    def __init__(self, shards: Sequence[Path | str], append_eos: bool = False, empty_title: bool = False):
+    Texts that a `Tokeniser` has tokenised in memory are a shard, too.
+    """
+
+    def __init__(self, shards: Sequence[Path | str | Tokens], append_eos: bool = False, empty_title: bool = False):
         if not shards:
             raise ValueError("a token store needs at least one shard")
-        parts = [read_arrow(path) for path in shards]
+        parts = [shard if isinstance(shard, tuple) else read_arrow(shard) for shard in shards]
         self._columns = [columns for columns, _ in parts]
         self._starts = np.cumsum([0, *(len(columns.ragged("text")) for columns in self._columns)])
         special = [int(parts[0][1].get(name, NONE)) for name in SPECIAL]
@@ -133,7 +101,7 @@ class TokenStore:
         self._empty_title = empty_title and all("title" in columns for columns in self._columns)  # not of queries
 
     @classmethod
-    def for_stage(cls, shards: Sequence[Path | str], settings: ModelSettings) -> "TokenStore":
+    def for_stage(cls, shards: Sequence[Path | str | Tokens], settings: ModelSettings) -> "TokenStore":
         """Return a store that reads texts as a stage's settings say.
 
         Raises:

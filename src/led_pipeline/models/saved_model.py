@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
-from led_pipeline.data.tokens import separators
+from led_pipeline.data.tokeniser import separators
 from led_pipeline.files.atomic import atomic
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json

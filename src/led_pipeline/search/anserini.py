@@ -112,10 +112,18 @@ def bm25_search(
     """Yield a shard's rankings by BM25; scores are Anserini's, rounded to 0.0001 and lowered within ties."""
     checked_note(index, {"kind": "bm25", "passages": count_rows(passages), "language": language})
     start, stop = shard_range(count_rows(queries), shard, shards)
-    texts = read_queries(queries, start, stop, language)
-    topics = (re.sub(r"[\x00-\x20]+", " ", text).strip(" ") for text in texts)
+    topics = map(_one_line, read_queries(queries, start, stop, language))
     flags = ["-bm25", "-bm25.k1", str(k1), "-bm25.b", str(b), *_analysis(language)]
     return _search(index, topics, (start, stop), flags, hits, threads, heap_mb)
+
+
+def topic(query: str, language: str) -> str:
+    """Return a query as `bm25_search` gives it to Anserini; empty if it has no terms at all."""
+    return _one_line(terms(query, language))
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"[\x00-\x20]+", " ", text).strip(" ")
 
 
 def impact_index(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from led_pipeline.data.tables import Ranked, Ranking, count_rows, shard_range
 from led_pipeline.data.vectors import SparseVectors
@@ -72,7 +73,7 @@ def _index(
         write_json(folder / NOTE, {"kind": kind, "index": name, "id": identity} | note)
 
 
-def _checked(index: Path, expected: dict[str, Any]) -> tuple[Any, str]:
+def checked_index(index: Path, expected: dict[str, Any]) -> tuple[Any, str]:
     """Return a client and the name of the index that a note describes.
 
     Raises:
@@ -104,17 +105,16 @@ def bm25_search(
 ) -> Iterator[Ranking]:  # fmt: skip
     """Yield a shard's rankings by BM25."""
     expected = {"kind": "bm25", "passages": count_rows(passages), "k1": k1, "b": b, "language": language}
-    client, name = _checked(index, expected)
+    client, name = checked_index(index, expected)
     start, stop = shard_range(count_rows(queries), shard, shards)
-    texts = read_queries(queries, start, stop, language)
-    bodies = ({"match": {"text": {"query": text}}} if text.strip() else None for text in texts)
+    bodies = map(text_query, read_queries(queries, start, stop, language))
     return _ranked(node.search(client, name, bodies, _checked_hits(hits), threads), start, index)
 
 
 def impact_index(vectors: Sequence[Path], passages: Path, out: Path) -> None:
     """Index the vectors of all passages with unquantised weights; the files are in row order."""
     shards, rows = read_shards(vectors, passages)
-    documents = enumerate({"terms": features} for path, shard in shards for features in _features(shard, path))
+    documents = enumerate({"terms": row} for path, shard in shards for row in features(shard, path))
     _index(out, "impact", {}, {"terms": {"type": "rank_features"}}, documents, {"passages": rows})
 
 
@@ -122,17 +122,24 @@ def impact_search(
     index: Path, query_vectors: Path, passages: Path, hits: int, threads: int, shard: int = 0, shards: int = 1
 ) -> Iterator[Ranking]:
     """Yield a shard's rankings by the dot product of the queries' and the passages' weights."""
-    client, name = _checked(index, {"kind": "impact", "passages": count_rows(passages)})
+    client, name = checked_index(index, {"kind": "impact", "passages": count_rows(passages)})
     vectors = SparseVectors.read(query_vectors)
     start, stop = shard_range(len(vectors), shard, shards)
-    features = _features(vectors, query_vectors, start, stop)
-    bodies = ({"neural_sparse": {"terms": {"query_tokens": tokens}}} if tokens else None for tokens in features)
+    bodies = map(terms_query, features(vectors, query_vectors, start, stop))
     return _ranked(node.search(client, name, bodies, _checked_hits(hits), threads), start, index)
 
 
-def _features(
-    vectors: SparseVectors, path: Path, start: int = 0, stop: int | None = None
-) -> Iterator[dict[str, float]]:
+def text_query(text: str) -> dict[str, Any] | None:
+    """Return the query body for a text, prepared for the index; None if it is blank."""
+    return {"match": {"text": {"query": text}}} if text.strip() else None
+
+
+def terms_query(tokens: dict[str, float]) -> dict[str, Any] | None:
+    """Return the query body for weights by term id; None if there are none."""
+    return {"neural_sparse": {"terms": {"query_tokens": tokens}}} if tokens else None
+
+
+def features(vectors: SparseVectors, path: Path, start: int = 0, stop: int | None = None) -> Iterator[dict[str, float]]:
     """Yield rows as term id -> weight, without weights that are too small for a rank feature."""
     stop = len(vectors) if stop is None else stop
     for first in range(start, stop, VECTORS):
@@ -149,6 +156,13 @@ def _checked_hits(hits: int) -> int:
     return hits
 
 
+def ordered(hits: node.Hits) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Return the rows and scores of a query's hits, best first, ties by row."""
+    best_first = sorted(hits, key=lambda hit: (-np.float32(hit[1]), hit[0]))
+    rows, scores = zip(*best_first, strict=True) if best_first else ((), ())
+    return np.array(rows, dtype=np.int32), np.array(scores, dtype=np.float32)
+
+
 def _ranked(answers: Iterable[node.Hits], start: int, index: Path) -> Iterator[Ranking]:
     """Yield the answers, which start with query row `start`, as rankings; ties by passage row.
 
@@ -160,10 +174,8 @@ def _ranked(answers: Iterable[node.Hits], start: int, index: Path) -> Iterator[R
     def lists() -> Iterator[Ranked]:
         nonlocal query_count, hit_count
         for query, hits in enumerate(answers, start=start):
-            ordered = sorted(hits, key=lambda hit: (-np.float32(hit[1]), hit[0]))
-            query_count, hit_count = query_count + 1, hit_count + len(ordered)
-            rows, scores = zip(*ordered, strict=True) if ordered else ((), ())
-            yield query, np.array(rows, dtype=np.int32), np.array(scores, dtype=np.float32)
+            query_count, hit_count = query_count + 1, hit_count + len(hits)
+            yield query, *ordered(hits)
 
     yield from Ranking.parts(lists())
     if query_count and not hit_count:
