@@ -183,6 +183,9 @@ COUNTED = {
         "dataset": {"name": "only_test", "source": "download", "splits": {"dev": {}}, "shards": 2},
         "stages": {"hub": {"family": "dense", "init": "Luyu/co-condenser-marco", "train": False}},
     },
+    "queries without judgements": changed(
+        SHORT, {"dataset.splits.dl2019": {"qrels": "none"}, "evaluation.splits": ["dl2019", "dev"]}
+    ),
     "a teacher that is not evaluated": changed(SHORT, {"evaluation.splits": [], "evaluation.side_by_side": None}),
 }
 

@@ -22,7 +22,8 @@ def content(**parts):
     try:
         return arguments.as_json({"content": {name: value() for name, value in parts.items()}})
     except InputError as error:
-        sys.exit(f"error: {error}")  # Snakemake would add a traceback to any other exception in a param
+        advice = "; without judgements, say `qrels: none` for this split" if "qrels" in parts else ""
+        sys.exit(f"error: {error}{advice}")  # Snakemake would add a traceback to any other exception in a param
 
 
 def content_of_files(**names):

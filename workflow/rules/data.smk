@@ -86,7 +86,10 @@ rule prepare_passages:
 
 
 rule prepare_split:
-    """Check the queries and judgements of one split; training takes queries with a relevant passage only."""
+    """Check the queries and judgements of one split; training takes queries with a relevant passage only.
+
+    The qrels of a split without judgements are empty.
+    """
     input:
         queries=lambda wildcards: FILES.source_inputs(DATASET.queries_of(wildcards.split)),
         qrels=lambda wildcards: FILES.source_inputs(DATASET.qrels_of(wildcards.split)),
@@ -104,7 +107,7 @@ rule prepare_split:
     params:
         format=option("--format", DATASET.format),
         queries=lambda wildcards, output: option("--queries", FILES.source(DATASET.queries_of(wildcards.split))),
-        qrels=lambda wildcards, output: option("--qrels", FILES.source(DATASET.qrels_of(wildcards.split))),
+        qrels=lambda wildcards, output: arguments.option_if("--qrels", FILES.published_qrels(wildcards.split)),
         content=lambda wildcards: content_of_files(
             queries=DATASET.queries_of(wildcards.split), qrels=DATASET.qrels_of(wildcards.split)
         ),

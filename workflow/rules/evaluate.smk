@@ -36,6 +36,8 @@ rule measure:
         per_query=LAYOUT.measures_per_query("{system}", "{split}"),
     log:
         LAYOUT.log("eval/{system}.{split}"),
+    wildcard_constraints:
+        split=any_of(DATASET.judged(DATASET.splits)),
     conda:
         ENV
     resources:

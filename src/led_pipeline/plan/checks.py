@@ -202,6 +202,8 @@ def disk(site: Site, estimate: Estimate) -> Iterator[Finding]:
 def files(recipe: Recipe, site: Site) -> Iterator[Finding]:
     """The files of the dataset: in the user's folder, or in the list of downloads."""
     dataset, names = recipe.dataset, source_files(recipe)
+    qrels = {dataset.qrels_of(split): split for split in dataset.splits if not dataset.splits[split].qrels}
+    unjudged = {name: f"; without judgements, say dataset.splits.{split}.qrels: none" for name, split in qrels.items()}
     if dataset.source == "docstrings":
         return
     faults = []
@@ -212,7 +214,9 @@ def files(recipe: Recipe, site: Site) -> Iterator[Finding]:
             elif not is_there(path := Path(dataset.folder or "", name)):
                 if on_disk(path).exists():
                     check_regular(on_disk(path), "a file")
-                faults.append(f"{path}: no such file; correct dataset.folder or the name in dataset")
+                faults.append(
+                    f"{path}: no such file; correct dataset.folder or the name in dataset{unjudged.get(name, '')}"
+                )
         except InputError as error:
             faults.append(str(error))
     yield from (Finding("fatal", "files", fault) for fault in dict.fromkeys(faults))
@@ -243,7 +247,8 @@ def gate(recipe: Recipe, site: Site) -> Iterator[Finding]:
     except InputError as error:
         yield Finding("fatal", "gate", str(error))
         return
-    count = sum(1 for _ in published.gated(needs.systems(recipe), recipe.evaluation.splits)) if published else 0
+    splits = recipe.dataset.judged(recipe.evaluation.splits)
+    count = sum(1 for _ in published.gated(needs.systems(recipe), splits)) if published else 0
     if count:
         yield Finding("ok", "gate", f"{count} published numbers to compare results with")
     else:

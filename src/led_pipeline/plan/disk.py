@@ -136,11 +136,10 @@ def _rankings(recipe: Recipe, load: Workload, demand: Demand) -> Iterator[Artefa
         for system, split in demand.validation:
             hits = load.queries[split] * recipe.validation.depth
             yield Artefact("rankings", system, hits * assumptions.HIT_BYTES)
-    for system in needs.systems(recipe):
-        for split in recipe.evaluation.splits:
-            hits = load.queries[split] * _depth(recipe, system, split, load.passages)
-            line = assumptions.RUN_LINE_BYTES + load.id_bytes + assumptions.ID_BYTES + len(system)
-            yield Artefact("runs", system, hits * line)
+    for system, split in needs.evaluated(recipe):
+        hits = load.queries[split] * _depth(recipe, system, split, load.passages)
+        line = assumptions.RUN_LINE_BYTES + load.id_bytes + assumptions.ID_BYTES + len(system)
+        yield Artefact("runs", system, hits * line)
     train = load.queries.get("train", 0)
     for system in demand.stored:
         depth = min(recipe.mining.published_depth, load.passages)

@@ -92,7 +92,8 @@ def source_files(recipe: Recipe) -> list[str]:
     """Return the files of the dataset that are read, by their names in its folder."""
     dataset, demand = recipe.dataset, Demand.of(recipe)
     names = [dataset.collection_file, dataset.titles]
-    names += [name for split in demand.splits for name in (dataset.queries_of(split), dataset.qrels_of(split))]
+    for split in demand.splits:
+        names += [dataset.queries_of(split), dataset.qrels_of(split)]
     names += [dataset.negatives[name] for name in demand.published]
     names += [dataset.scores[name].file for name in demand.stored]
     return [name for name in dict.fromkeys(names) if name]
@@ -114,7 +115,8 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
         ranked[output[name]] += shards if split == "train" and output[name] != "scores" else 1
     ranked.update(output[name] for name, _ in demand.validation)
     taught = Counter(output[t] for stage in recipe.trained for t in needs.teachers(recipe, stage, in_batch=False))
-    evaluated = len(needs.systems(recipe)) * len(recipe.evaluation.splits)
+    evaluated = needs.evaluated(recipe)
+    judged = recipe.dataset.judged(recipe.evaluation.splits)
     source = recipe.dataset.source
     jobs = {
         "preflight": 1,
@@ -145,8 +147,8 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
         "dense_search": ranked["dense"],
         "join_ranking": sum(s == "train" and output[n] != "scores" for n, s in demand.rankings) if shards > 1 else 0,
         "rerank": ranked["scores"],
-        "run_file": evaluated,
-        "measure": evaluated,
+        "run_file": len(evaluated),
+        "measure": sum(split in judged for _, split in evaluated),
         "resolved_recipe": 1,
         "report": 1,
         "gate": int(recipe.evaluation.gate),

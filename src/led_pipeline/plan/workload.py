@@ -92,7 +92,7 @@ def _published(recipe: Recipe) -> Workload:
     dataset = recipe.dataset
     passages = assumptions.PUBLISHED_PASSAGES.get(dataset.collection_file, max(assumptions.PUBLISHED_PASSAGES.values()))
     text = assumptions.PUBLISHED_TEXT_BYTES + (assumptions.PUBLISHED_TITLE_BYTES if dataset.titles else 0)
-    qrels = {split: dataset.qrels_of(split) for split in dataset.splits}
+    qrels = {split: dataset.qrels_of(split) or "" for split in dataset.splits}
     all_queries = {s: assumptions.PUBLISHED_QUERIES.get(name, assumptions.ASSUMED_QUERIES) for s, name in qrels.items()}
     queries = _limited(recipe, all_queries)
     judgements = assumptions.PUBLISHED_JUDGEMENTS.get(qrels.get("train", ""), all_queries.get("train", 0))
@@ -105,7 +105,8 @@ def _folder(recipe: Recipe, folder: Path) -> Workload:
     passages, width = lines(folder / dataset.collection_file)
     titles = lines(folder / dataset.titles) if dataset.titles else (0, 0.0)
     size = max(width - assumptions.ID_BYTES, 1) + (titles[0] * titles[1] / passages if passages else 0)
-    judgements = {split: lines(folder / dataset.qrels_of(split))[0] for split in dataset.splits}
+    counted = {split: dataset.qrels_of(split) or dataset.queries_of(split) for split in dataset.splits}
+    judgements = {split: lines(folder / name)[0] for split, name in counted.items()}
     queries = _limited(recipe, {s: count or assumptions.ASSUMED_QUERIES for s, count in judgements.items()})
     return Workload(passages, size, queries, queries.get("train", 0), "from the sizes of the files")
 

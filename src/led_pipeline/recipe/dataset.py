@@ -1,12 +1,14 @@
 """The recipe's keys under `dataset`: the sources of texts, judgements and published negatives. Imports no torch."""
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from led_pipeline.recipe.schema import Name, Positive, Score, Section, Seed, Weight
 
+NO_QRELS = "none"  # in place of the name of a file
 Defect = Literal["empty_text", "duplicate_id", "bad_utf8", "header_line", "qrel_without_passage", "qrel_without_query"]
 
 
@@ -28,7 +30,8 @@ class Split(Section):
     queries: str | None = None
     """default: queries.SPLIT.tsv, or queries.jsonl for BEIR"""
     qrels: str | None = None
-    """default: qrels.SPLIT.tsv, or qrels/SPLIT.tsv for BEIR"""
+    """Default: qrels.SPLIT.tsv, or qrels/SPLIT.tsv for BEIR. none: there are no judgements, so every system ranks the
+    queries and writes a run, and nothing is measured."""
     relevant_from: Positive = 1
     """the lowest grade that binary measures count as relevant (TREC DL: 2)"""
     limit: Positive | None = None
@@ -140,6 +143,12 @@ class Dataset(Section):
         split = self.splits[split].sample_of or split
         return self.splits[split].queries or FILES[self.format].queries.format(split=split)
 
-    def qrels_of(self, split: str) -> str:
+    def qrels_of(self, split: str) -> str | None:
+        """Return the file with the judgements of a split; None if the recipe says that there are none."""
         split = self.splits[split].sample_of or split
-        return self.splits[split].qrels or FILES[self.format].qrels.format(split=split)
+        name = self.splits[split].qrels or FILES[self.format].qrels.format(split=split)
+        return None if name == NO_QRELS else name
+
+    def judged(self, splits: Iterable[str]) -> list[str]:
+        """Return those of some splits that have judgements."""
+        return [split for split in splits if self.qrels_of(split) is not None]

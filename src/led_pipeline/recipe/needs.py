@@ -68,6 +68,11 @@ def systems(recipe: Recipe) -> list[str]:
     return ["bm25", *(name for name in order(recipe) if recipe.stages[name].family != "pretrain")]
 
 
+def evaluated(recipe: Recipe) -> list[tuple[str, str]]:
+    """Return the system and split of every run that `led_final` writes; those of judged splits are measured."""
+    return [(system, split) for system in systems(recipe) for split in recipe.evaluation.splits]
+
+
 def sources(recipe: Recipe, stages: Collection[str], *kinds: Kind) -> list[str]:
     """Return what some stages take by some kinds of edges, each once, in order."""
     return list(dict.fromkeys(e.source for stage in stages for e in edges(recipe, stage) if e.kind in kinds))
@@ -166,6 +171,11 @@ class Files:
         """Return the file of the dataset to wait for, if a rule makes it; the contents of the user's are params."""
         return [self.source(name)] if name and self.recipe.dataset.source != "folder" else []
 
+    def published_qrels(self, split: str) -> list[str]:
+        """Return the file with the judgements of a split, as published; none for a split without judgements."""
+        name = self.recipe.dataset.qrels_of(split)
+        return [self.source(name)] if name else []
+
     # --- models and tokens
 
     def model(self, name: str) -> str:
@@ -218,9 +228,12 @@ class Files:
         return self.layout.ranking(system, split)
 
     def evaluations(self) -> list[str]:
-        """Return the measures of all systems on all splits that are evaluated."""
-        splits = self.recipe.evaluation.splits
-        return [self.layout.measures(system, split) for system in systems(self.recipe) for split in splits]
+        """Return the measures of all systems on all evaluated splits; of a split without judgements, the runs."""
+        judged = self.recipe.dataset.judged(self.recipe.evaluation.splits)
+        return [
+            self.layout.measures(system, split) if split in judged else self.layout.run(system, split)
+            for system, split in evaluated(self.recipe)
+        ]
 
     # --- trainings
 

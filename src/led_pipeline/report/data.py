@@ -26,15 +26,24 @@ def _json_if_there(path: Path) -> Any:
 
 
 def evaluations(recipe: Recipe, results: Path) -> dict[str, Any]:
-    """Return per evaluated split its number of queries, its grade cut and each system's measures."""
+    """Return per evaluated split its number of queries, its grade cut, each system's measures, and where its run is.
+
+    A split without judgements has no measures and no grade cut.
+    """
     layout, splits = Layout(results), {}
     for split in recipe.evaluation.splits:
-        systems = {name: _json_if_there(Path(layout.measures(name, split))) for name in needs.systems(recipe)}
+        judged = recipe.dataset.qrels_of(split) is not None
+        files = {name: Path(layout.measures(name, split)) for name in needs.systems(recipe)}
+        systems = {name: _json_if_there(path) if judged else None for name, path in files.items()}
         counts = {entry["queries"] for entry in systems.values() if entry}
+        queries = Path(layout.queries(split))
+        runs = {name: layout.run(name, split) for name, at in needs.evaluated(recipe) if at == split}
         splits[split] = {
-            "queries": max(counts) if counts else None,
-            "relevant_from": recipe.dataset.splits[split].relevant_from,
+            "queries": max(counts) if counts else count_rows(queries) if not judged and queries.exists() else None,
+            "judged": judged,
+            "relevant_from": recipe.dataset.splits[split].relevant_from if judged else None,
             "systems": systems,
+            "runs": {name: path for name, path in runs.items() if Path(path).exists()},
         }
     return splits
 
@@ -47,7 +56,8 @@ def compared(measures: list[str]) -> list[str]:
 def comparisons(recipe: Recipe, results: Path) -> list[dict[str, Any]]:
     """Return the paired comparisons that the recipe asks for, where both systems were evaluated."""
     tests = []
-    for split, pair in product(recipe.evaluation.splits, recipe.evaluation.compare):
+    splits = recipe.dataset.judged(recipe.evaluation.splits)
+    for split, pair in product(splits, recipe.evaluation.compare):
         paths = [Path(Layout(results).measures_per_query(system, split)) for system in pair]
         if all(path.exists() for path in paths):
             a, b = (read_per_query(path) for path in paths)

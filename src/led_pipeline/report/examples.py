@@ -39,14 +39,15 @@ def choose(a: PerQuery, b: PerQuery, count: int) -> list[str]:
 
 
 def examples(recipe: Recipe, results: Path) -> list[dict[str, Any]]:
-    """Return the chosen queries of the first evaluated split with both systems' first passages.
+    """Return the chosen queries of the first judged split that is evaluated, with both systems' first passages.
 
     Empty where the recipe asks for none, or where one of the two systems was not evaluated.
     """
     evaluation = recipe.evaluation
-    if not evaluation.side_by_side or not evaluation.examples:
+    splits = recipe.dataset.judged(evaluation.splits)
+    if not evaluation.side_by_side or not evaluation.examples or not splits:
         return []
-    split, systems = evaluation.splits[0], evaluation.side_by_side
+    split, systems = splits[0], evaluation.side_by_side
     layout = Layout(results)
     tables = [Path(layout.measures_per_query(system, split)) for system in systems]
     rankings = [Path(layout.ranking(system, split)) for system in systems]

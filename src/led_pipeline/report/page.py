@@ -52,6 +52,15 @@ def best_values(metrics: dict[str, Any]) -> dict[str, dict[str, float]]:
     return best
 
 
+def run_links(metrics: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Return the address of every run on the splits without judgements, relative to the page."""
+    return {
+        split: {system: f"../runs/{Path(run).name}" for system, run in entry["runs"].items()}
+        for split, entry in metrics["splits"].items()
+        if not entry["judged"]
+    }
+
+
 def stage_rows(recipe: Recipe, metrics: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what the table of stages says: where each starts, what it learns from, and how its training went."""
     rows = []
@@ -74,7 +83,7 @@ def headline(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Return the figures at the top of the page: value, label and remark."""
     tiles = []
     for split, entry in metrics["splits"].items():
-        measure = "MRR@10" if entry["relevant_from"] == 1 else "nDCG@10"
+        measure = "nDCG@10" if (entry["relevant_from"] or 1) > 1 else "MRR@10"
         values = {name: result["measures"][measure] for name, result in entry["systems"].items() if result}
         if values:
             system = max(values, key=lambda name: values[name])
@@ -118,7 +127,7 @@ def render(recipe: Recipe, results: Path, metrics: dict[str, Any], logs: dict[st
         "duration": duration,
         "p_value": p_value,
     }
-    first = recipe.evaluation.splits[0] if recipe.evaluation.splits else None
+    first = next(iter(recipe.dataset.judged(recipe.evaluation.splits)), None)
     measured = metrics["splits"][first]["systems"] if first else {}
     scores = {
         name: f"MRR@10 {number(result['measures']['MRR@10'])} {first}" for name, result in measured.items() if result
@@ -138,6 +147,7 @@ def render(recipe: Recipe, results: Path, metrics: dict[str, Any], logs: dict[st
         example_measure=MEASURE,
         first_split=first,
         recipe=recipe.model_dump(mode="json", exclude={"stages", "defaults"}),
+        run_links=run_links(metrics),
         MISSING=MISSING,
     )
 

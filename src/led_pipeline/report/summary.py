@@ -16,6 +16,7 @@ from led_pipeline.data.formats.judgements import load_qrels
 from led_pipeline.evaluation.evaluate import read_per_query
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
+from led_pipeline.recipe.dataset import NO_QRELS
 from led_pipeline.recipe.layout import Layout
 from led_pipeline.report.text import number
 
@@ -55,7 +56,7 @@ def summary(folders: Sequence[Path], split: str | None = None) -> dict[str, Any]
 
     Args:
         folders: results folders, one per dataset.
-        split: which split of each; the first that its recipe evaluates unless given.
+        split: which split of each; the first with judgements that its recipe evaluates unless given.
 
     Raises:
         InputError: a folder holds no finished run, lacks the split, or two folders hold the same dataset.
@@ -67,10 +68,12 @@ def summary(folders: Sequence[Path], split: str | None = None) -> dict[str, Any]
             raise InputError(f"{folder}: expected the results of a finished run, there is no report/recipe.json in it")
         resolved = read_json(recipe)
         name, splits = resolved["dataset"]["name"], resolved["evaluation"]["splits"]
+        splits = [name for name in splits if _is_judged(resolved["dataset"]["splits"], name)]
         measured_split = split or next(iter(splits), None)
         if measured_split is None or measured_split not in splits:
             raise InputError(
-                f"{folder}: no evaluated split '{measured_split}'; there are {', '.join(splits) or 'none'}"
+                f"{folder}: no evaluated split '{measured_split}' with judgements; there are"
+                f" {', '.join(splits) or 'none'}"
             )
         if name in datasets:
             raise InputError(f"{folder}: the dataset '{name}' is in the summary already, name each folder once")
@@ -81,6 +84,10 @@ def summary(folders: Sequence[Path], split: str | None = None) -> dict[str, Any]
         measured = {system: system_measures(folder, system, measured_split, grade) for system in systems}
         datasets[name] = {"split": measured_split, "systems": measured}
     return {"datasets": datasets, "means": means(datasets)}
+
+
+def _is_judged(splits: dict[str, Any], name: str) -> bool:
+    return splits[splits[name].get("sample_of") or name].get("qrels") != NO_QRELS
 
 
 def means(datasets: dict[str, dict[str, Any]]) -> dict[str, dict[str, float | None]]:

@@ -26,14 +26,24 @@ def p_value(value: float | None) -> str:
 
 
 def split_table(metrics: dict[str, Any], split: str) -> str:
-    """Return the measures of every system on one split."""
+    """Return the measures of every system on one split, or where the runs are on a split without judgements."""
     entry = metrics["splits"][split]
+    if not entry["judged"]:
+        return unjudged_table(metrics, split)
     rows = [["system", *metrics["measures"]]]
     for system, result in entry["systems"].items():
         rows.append([system, *(number(result["measures"][m] if result else None) for m in metrics["measures"])])
     queries = MISSING if entry["queries"] is None else f"{entry['queries']:,}"
     title = f"{metrics['dataset']} {split}: {queries} queries, relevant from grade {entry['relevant_from']}"
     return "\n\n".join([title, aligned(rows), *sparsity_table(entry)])
+
+
+def unjudged_table(metrics: dict[str, Any], split: str) -> str:
+    """Return the runs of every system on a split without judgements."""
+    entry = metrics["splits"][split]
+    queries = MISSING if entry["queries"] is None else f"{entry['queries']:,}"
+    rows = [["system", "run"], *([system, entry["runs"].get(system, MISSING)] for system in entry["systems"])]
+    return f"{metrics['dataset']} {split}: {queries} queries, no judgements\n\n{aligned(rows, left=2)}"
 
 
 def sparsity_table(entry: dict[str, Any]) -> list[str]:

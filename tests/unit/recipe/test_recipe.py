@@ -541,6 +541,43 @@ def test_error_names_a_mistake_about_a_sampled_split(dev, sentence):
     assert any(fault.startswith(sentence) for fault in faults(changed(SMALL, {"dataset.splits.dev": dev})))
 
 
+# --- splits without judgements
+
+UNJUDGED = {"dataset.splits.new": {"qrels": "none"}, "dataset.splits.late": {"sample_of": "new", "limit": 9}}
+
+
+def test_a_split_has_no_judgements_only_if_the_recipe_says_so():
+    dataset = load_recipe(changed(SMALL, UNJUDGED | {"evaluation": {"splits": ["new", "late", "dev"]}})).dataset
+    names = {"train": "qrels.train.tsv", "dev": "qrels.dev.tsv", "new": None, "late": None}
+    assert {split: dataset.qrels_of(split) for split in dataset.splits} == names
+    assert dataset.judged(dataset.splits) == ["train", "dev"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"dataset.splits.train": {"qrels": "none"}},
+            "dataset.splits.train.qrels: 'none', but stages learn from this split (led, lex, den); name the file",
+        ),
+        (
+            {"validation": {"split": "late"}},
+            "validation.split: 'late' has no judgements (dataset.splits.new.qrels: none) to measure a model with;",
+        ),
+        (
+            {"evaluation": {"splits": ["new"], "compare": [["led", "den"]]}},
+            "evaluation.compare: no split of evaluation.splits has judgements (new) to compare systems with;",
+        ),
+        (
+            {"evaluation": {"splits": ["new", "late"], "side_by_side": ["led", "den"]}},
+            "evaluation.side_by_side: no split of evaluation.splits has judgements (new, late) to choose examples by;",
+        ),
+    ],
+)
+def test_error_names_the_key_that_asks_for_judgements_that_do_not_exist(changes, sentence):
+    assert [fault[: len(sentence)] for fault in faults(changed(SMALL, UNJUDGED | changes))] == [sentence]
+
+
 # --- sources of negatives and positives
 
 

@@ -25,8 +25,8 @@ from led_pipeline.report.curves import averaged, chart, entered, short
 from led_pipeline.report.examples import choose, snippet
 from led_pipeline.report.layers import crossings, lay_out, spread
 from led_pipeline.report.log import read_train_log
-from led_pipeline.report.page import best_values, duration, title_variant
-from led_pipeline.report.text import number, p_value, signed
+from led_pipeline.report.page import best_values, duration, render, title_variant
+from led_pipeline.report.text import number, p_value, signed, text_report
 from led_pipeline.versions import installed
 
 PUBLISHED = Path(__file__).parents[3] / "config" / "published.yaml"
@@ -347,11 +347,12 @@ class Checker(HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.open, self.loads, self.classes, self.text = [], [], [], []
+        self.open, self.loads, self.classes, self.text, self.links = [], [], [], [], []
 
     def handle_starttag(self, tag, attributes):
         values = dict(attributes)
         self.loads += [value for key in ("src", "srcset", "data") if (value := values.get(key))]
+        self.links += [values["href"]] if tag == "a" and not values["href"].startswith("#") else []
         self.loads += [values.get("href")] if tag in ("link", "use", "image") else []
         self.loads += [tag] if tag in ("script", "iframe", "object") else []
         self.classes += (values.get("class") or "").split()
@@ -527,3 +528,36 @@ def test_a_missing_results_folder_is_an_error(tmp_path):
     done = subprocess.run([*command, *outputs], capture_output=True, text=True)
     assert done.returncode == 2
     assert "no such folder" in done.stderr
+
+
+# --- a split without judgements
+
+
+@pytest.fixture
+def unjudged(tmp_path):
+    """Write a run of BM25 on a split without judgements; return its folder and recipe."""
+    recipe = config(evaluation={"splits": ["new"], "compare": []})
+    recipe["dataset"]["splits"]["new"] = {"qrels": "none"}
+    write_strings(
+        tmp_path / "prepared" / "new.queries.parquet", [{"id": ["7", "8"], "text": ["a", "b"]}], ["id", "text"]
+    )
+    write_run(tmp_path / "runs" / "bm25.new.trec", [("7", ["p1"], [1.0])], "bm25")
+    stale = {"queries": 2, "measures": dict.fromkeys(MEASURES, 0.5)}  # measured before the recipe said `none`
+    write_json(tmp_path / "eval" / "bm25.new.json", stale)
+    return tmp_path, load_recipe(recipe)
+
+
+def test_a_split_without_judgements_is_shown_with_its_runs_and_without_numbers(unjudged):
+    folder, recipe = unjudged
+    metrics = data.gather(recipe, folder, None, {})
+    entry = metrics["splits"]["new"]
+    assert (entry["judged"], entry["queries"], set(entry["systems"].values())) == (False, 2, {None})
+    lines = text_report(metrics).splitlines()
+    assert lines[0] == "msmarco new: 2 queries, no judgements"
+    rows = dict(line.split() for line in lines[2:] if len(line.split()) == 2)
+    assert rows["bm25"] == f"{folder}/runs/bm25.new.trec" and rows["led"] == "–"
+    checker = Checker()
+    checker.feed(render(recipe, folder, metrics, {}))
+    text = " ".join("".join(checker.text).split())
+    assert "new 2 queries, no judgements" in text and "0.500" not in text
+    assert checker.links == ["../runs/bm25.new.trec"] and (folder / "report" / checker.links[0]).resolve().exists()

@@ -70,6 +70,17 @@ def test_a_system_of_one_dataset_has_no_mean(runs, tmp_path):
     assert text[5].split()[-1] == "–"
 
 
+def test_a_split_without_judgements_is_passed_over(runs):
+    path = runs[0] / "report" / "recipe.json"
+    recipe = json.loads(path.read_text())
+    recipe["dataset"]["splits"] = {"new": {"relevant_from": 1, "qrels": "none"}} | recipe["dataset"]["splits"]
+    recipe["evaluation"]["splits"] = ["new", "test"]
+    write_json(path, recipe)
+    assert summary(runs)["datasets"]["a"]["split"] == "test"
+    with pytest.raises(InputError, match="no evaluated split 'new' with judgements; there are test"):
+        summary(runs, "new")
+
+
 def test_the_command_prints_tables_and_writes_the_numbers(runs, tmp_path):
     command = [sys.executable, "-m", "led_pipeline.cli", "summary", *map(str, runs), f"--json={tmp_path}/s.json"]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -92,7 +103,7 @@ def test_errors_name_missing_files(runs, change, message):
 
 
 def test_a_split_that_was_not_evaluated_and_short_rankings_are_refused(runs, tmp_path):
-    with pytest.raises(InputError, match="no evaluated split 'dev'; there are test"):
+    with pytest.raises(InputError, match="no evaluated split 'dev' with judgements; there are test"):
         summary(runs, "dev")
     short = finished(tmp_path, "short", {"bm25": ["p"]}, {"q": {"p": 1}}, depth=50)
     with pytest.raises(InputError, match="rankings end at 50"):
