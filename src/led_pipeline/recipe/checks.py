@@ -7,7 +7,15 @@ from collections.abc import Collection, Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 
 from led_pipeline import user_code
-from led_pipeline.recipe import accelerate_file, engine_checks, head_checks, needs, old_words, teacher_checks
+from led_pipeline.recipe import (
+    accelerate_file,
+    engine_checks,
+    head_checks,
+    measure_checks,
+    needs,
+    old_words,
+    teacher_checks,
+)
 from led_pipeline.recipe.dataset import Dataset
 from led_pipeline.recipe.errors import nearest
 from led_pipeline.recipe.graph import Recipe
@@ -32,6 +40,7 @@ def faults(recipe: Recipe, trained: Collection[str] = ()) -> list[str]:
     ] or [
         *_cycle(recipe),
         *_depths(recipe),
+        *measure_checks.faults(recipe),
     ]
     if not sentences:
         sentences += [*accelerate_file.faults(recipe), *head_checks.faults(recipe)]
