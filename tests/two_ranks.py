@@ -133,8 +133,8 @@ def train_and_validate(folder: Path, out: Path) -> None:
     settings = tiny.changed(CASES["led"], max_steps=STEPS)
     one = tiny.validation(folder, queries=1, depth=8)
     reranking = Reranking.read(one, [folder / "passages.arrow"], settings, Accelerator(cpu=True))
-    write_json(out / "one_query.json", reranking.mean(tiny.start(folder / "dense", settings)))
-    validation = tiny.validation(folder, queries=7, depth=6, every=2, keep="best")
+    write_json(out / "one_query.json", reranking.means(tiny.start(folder / "dense", settings)))
+    validation = tiny.validation(folder, queries=7, depth=6, every=2, keep="best", also=["nDCG@10", "MAP"])
     train.train(tiny.training(folder, settings, out / "trained", validation=validation))
     rank = Accelerator(cpu=True).process_index
     write_json(out / f"seed.rank{rank}.json", torch.initial_seed())

@@ -15,7 +15,7 @@ from kill_campaign import processes
 from workflow_copy import ROOT, Plan
 
 from led_pipeline.data.tables import read_arrow, read_ranking
-from led_pipeline.evaluation.measures import within
+from led_pipeline.recipe.measures import within
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.java]
 

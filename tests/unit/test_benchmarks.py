@@ -22,8 +22,8 @@ import trainer_worker  # noqa: E402
 import trainers  # noqa: E402
 
 from led_pipeline.evaluation.evaluate import write_per_query  # noqa: E402
-from led_pipeline.evaluation.measures import MEASURES  # noqa: E402
 from led_pipeline.recipe.load import load_recipe  # noqa: E402
+from led_pipeline.recipe.measures import MEASURES  # noqa: E402
 
 pytestmark = pytest.mark.pipeline  # they start programs
 

@@ -43,7 +43,7 @@ rule measure:
     resources:
         **CPU,
     params:
-        relevant_from=lambda wildcards: option("--relevant-from", DATASET.splits[wildcards.split].relevant_from),
+        relevant_from=lambda wildcards: arguments.measuring(RECIPE, wildcards.split),
         vectors=lambda wildcards, input: arguments.sparse_vectors(FILES, wildcards.system, wildcards.split),
         version=version("evaluate"),
     shell:

@@ -2,7 +2,8 @@
 
 Run as `python -m led_pipeline.evaluation.evaluate run --ranking R --queries Q --passages P --tag NAME --depth 1000
 --out RUN` and `python -m led_pipeline.evaluation.evaluate measure --run RUN --qrels F --relevant-from 1 --out JSON
---per-query TSV`; for a lexicon stage also `--query-vectors Q --passage-vectors SHARD...`, for the FLOPS of a pair.
+--per-query TSV [--measures MAP nDCG@10 ...]`; for a lexicon stage also `--query-vectors Q --passage-vectors SHARD...`,
+for the FLOPS of a pair.
 """
 
 import argparse
@@ -16,15 +17,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from led_pipeline.data.formats.judgements import load_qrels, read_run, write_run
 from led_pipeline.data.tables import Ranking, read_column, read_ids, read_rankings
-from led_pipeline.evaluation.measures import MEASURES, PerQuery, Result, measure
+from led_pipeline.evaluation.measures import PerQuery, Result, measure
 from led_pipeline.evaluation.sparsity import sparsity
 from led_pipeline.files.atomic import atomic, write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import check_regular, reading
 from led_pipeline.jobs.command import run_main
+from led_pipeline.recipe.measures import MEASURES, Measure
 
 
 @dataclass(frozen=True)
@@ -73,11 +76,12 @@ def with_ids(
 
 
 def write_per_query(path: Path, per_query: PerQuery) -> None:
-    """Write a header and one tab-separated line per query: its id and its measures."""
+    """Write a header and one tab-separated line per query: its id and its measures, the same ones for each."""
+    measures = list(next(iter(per_query.values()), {}))
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
-        writer.writerow(["qid", *MEASURES])
-        writer.writerows([qid, *(values[m] for m in MEASURES)] for qid, values in per_query.items())
+        writer.writerow(["qid", *measures])
+        writer.writerows([qid, *(values[m] for m in measures)] for qid, values in per_query.items())
 
 
 def read_per_query(path: Path) -> PerQuery:
@@ -111,12 +115,14 @@ def export_run(
     write_run(out, with_ids(read_rankings(ranking), read_column(queries, "id"), ids, depth, drop_same_id), tag)
 
 
-def measure_run(run: Path, qrels: Path, relevant_from: int, per_query: Path) -> dict[str, Any]:
+def measure_run(
+    run: Path, qrels: Path, relevant_from: int, per_query: Path, measures: Sequence[str] = MEASURES
+) -> dict[str, Any]:
     """Measure a TREC run file, write the measures per query, and return the summary."""
     judgements = load_qrels(qrels)
     if not judgements:
         raise InputError(f"{qrels}: no judgement in it, expected at least one to measure against")
-    measured = measure(read_run(run), judgements, relevant_from)
+    measured = measure(read_run(run), judgements, relevant_from, measures)
     write_per_query(per_query, measured.per_query)
     return {
         "run": str(run),
@@ -128,6 +134,19 @@ def measure_run(run: Path, qrels: Path, relevant_from: int, per_query: Path) -> 
         "relevant_from": relevant_from,
         "measures": measured.means(),
     }
+
+
+def measures_of(names: Sequence[str]) -> list[str]:
+    """Return the measures that a command line names, each once.
+
+    Raises:
+        InputError: a name is no measure.
+    """
+    try:
+        return list(dict.fromkeys(TypeAdapter(list[Measure]).validate_python(list(names))))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"--measures {first['input']}: {first['msg']}") from error
 
 
 def main() -> None:
@@ -143,13 +162,14 @@ def main() -> None:
     for name in ("run", "qrels", "out", "per-query"):
         measuring.add_argument(f"--{name}", type=Path, required=True)
     measuring.add_argument("--relevant-from", type=int, default=1)
+    measuring.add_argument("--measures", nargs="+", default=MEASURES, help="names such as nDCG@10 and MAP")
     measuring.add_argument("--query-vectors", type=Path, help="sparse vectors of the run's queries")
     measuring.add_argument("--passage-vectors", type=Path, nargs="+", default=[], help="those of the collection")
     a = parser.parse_args()
     if a.command == "run":
         export_run(a.ranking, a.queries, a.passages, a.tag, a.depth, a.drop_same_id, a.out)
         return
-    summary = measure_run(a.run, a.qrels, a.relevant_from, a.per_query)
+    summary = measure_run(a.run, a.qrels, a.relevant_from, a.per_query, measures_of(a.measures))
     if a.query_vectors:
         summary["sparsity"] = sparsity(a.query_vectors, a.passage_vectors)
     write_json(a.out, summary)

@@ -1,11 +1,12 @@
 """Compute retrieval measures per query with trec_eval, through pytrec_eval.
 
-The kinds of measures and their names in trec_eval are in `recipe.schema.KINDS_OF_MEASURES`: a kind that is added there
-can be used here and in recipes. `MEASURES` lists those of the report.
+The names of measures and their names in trec_eval are in `recipe.measures`: a kind that is added there can be used here
+and in recipes.
 
 - A mean is over all queries of the qrels. A query without results counts 0, and so does, for binary measures, a query
   whose judged passages are all below the grade `relevant_from` (trec_eval keeps it in the mean as well). Results of
   queries that the qrels do not have are dropped and counted.
+- A measure without a cut-off is over the whole ranking, as deep as the run is.
 - Binary measures count grades from `relevant_from` up as relevant; nDCG takes the grades themselves as gains.
 - Passages are sorted by score as a 32-bit float, highest first, and ties by passage id, highest first, whatever the
   order of the lines.
@@ -21,27 +22,10 @@ import pytrec_eval
 
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.limits import limits
-from led_pipeline.recipe.schema import KINDS_OF_MEASURES
-
-MEASURES = ("MRR@10", "nDCG@10", "recall@50", "recall@100", "recall@1000", "hit@50", "hit@100", "hit@1000")
+from led_pipeline.recipe.measures import MEASURES, cut_off, trec_name
 
 Result = tuple[str, Sequence[str], Sequence[float]]  # query id; passage ids and their scores
 PerQuery = dict[str, dict[str, float]]  # query id -> measure -> value
-
-
-def cut_off(measure: str) -> int:
-    """Return the number of passages that a measure looks at: 10 for nDCG@10."""
-    return int(measure.partition("@")[2])
-
-
-def within(depth: int) -> list[str]:
-    """Return the measures that rankings of this depth allow: recall@1000 of 100 passages would be recall@100."""
-    return [name for name in MEASURES if cut_off(name) <= depth]
-
-
-def _trec_name(measure: str) -> str:
-    kind, _, cut = measure.partition("@")
-    return KINDS_OF_MEASURES[kind].format(k=cut)
 
 
 class Evaluator:
@@ -50,7 +34,7 @@ class Evaluator:
     def __init__(
         self, qrels: Mapping[str, Mapping[str, int]], measures: Sequence[str] = MEASURES, relevant_from: int = 1
     ) -> None:
-        self._trec_names = {name: _trec_name(name) for name in measures}
+        self._trec_names = {name: trec_name(name) for name in measures}
         self._evaluator = pytrec_eval.RelevanceEvaluator(
             qrels, set(self._trec_names.values()), relevance_level=relevant_from
         )
@@ -70,7 +54,8 @@ def _cut(measure: str, value: float) -> float:
     The first relevant passage is at rank k or better exactly if the reciprocal rank is at least 1/k, so this equals
     truncating the ranking at k, and trec_eval decides the order of ties.
     """
-    return value if not measure.startswith("MRR@") or value >= 1 / cut_off(measure) else 0.0
+    cut = cut_off(measure)
+    return value if cut is None or not measure.startswith("MRR@") or value >= 1 / cut else 0.0
 
 
 @dataclass(frozen=True)
@@ -81,13 +66,19 @@ class Measured:
     without_results: int
     without_relevant: int  # queries without a passage at or above the grade that counts as relevant
     unjudged_dropped: int  # queries of the run that the qrels do not have
+    names: Sequence[str] = MEASURES
 
     def means(self) -> dict[str, float]:
         """Return the mean of each measure over all queries."""
-        return {m: float(np.mean([values[m] for values in self.per_query.values()])) for m in MEASURES}
+        return {m: float(np.mean([values[m] for values in self.per_query.values()])) for m in self.names}
 
 
-def measure(run: Iterable[Result], qrels: dict[str, dict[str, int]], relevant_from: int = 1) -> Measured:
+def measure(
+    run: Iterable[Result],
+    qrels: dict[str, dict[str, int]],
+    relevant_from: int = 1,
+    measures: Sequence[str] = MEASURES,
+) -> Measured:
     """Measure a run, which holds each query and each passage of a query once, against qrels.
 
     Raises:
@@ -97,7 +88,7 @@ def measure(run: Iterable[Result], qrels: dict[str, dict[str, int]], relevant_fr
         raise InputError("the qrels have no query, expected at least one to measure against")
     if not 1 <= relevant_from <= limits().grade:
         raise InputError(f"--relevant-from: expected a grade from 1 to {limits().grade:,}, got {relevant_from}")
-    evaluator = Evaluator(qrels, relevant_from=relevant_from)
+    evaluator = Evaluator(qrels, measures, relevant_from)
     measured: PerQuery = {}
     unjudged = 0
     for qid, pids, scores in run:
@@ -106,8 +97,9 @@ def measure(run: Iterable[Result], qrels: dict[str, dict[str, int]], relevant_fr
         else:
             unjudged += 1
     return Measured(
-        {qid: measured.get(qid) or dict.fromkeys(MEASURES, 0.0) for qid in qrels},
+        {qid: measured.get(qid) or dict.fromkeys(measures, 0.0) for qid in qrels},
         without_results=len(qrels) - len(measured),
         without_relevant=sum(max(grades.values(), default=0) < relevant_from for grades in qrels.values()),
         unjudged_dropped=unjudged,
+        names=measures,
     )

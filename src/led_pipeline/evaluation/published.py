@@ -64,6 +64,11 @@ class Published(_Section):
                 raise ValueError(f"{row.system}: no measure '{unknown[0]}'")
         return self
 
+    def unmeasured(self, systems: Collection[str], splits: Collection[str], measures: Collection[str]) -> list[str]:
+        """Return the measures of ours that a gate needs and an evaluation lacks, in the order of the file."""
+        keys = (key for _, _, name in self.gated(systems, splits) for key in self.measures[name].ours)
+        return [key for key in dict.fromkeys(keys) if key not in measures]
+
     def gated(self, systems: Collection[str], splits: Collection[str]) -> Iterator[tuple[PublishedSystem, str, str]]:
         """Yield the numbers that a result must reach: those a system here reproduces, unless they are unverified.
 
@@ -125,7 +130,8 @@ def _cell(
     measure = published.measures[name]
     tolerance = row.tolerance.get(name, measure.tolerance)
     result = split["systems"].get(row.stage or row.near or "")
-    ours = {key: result["measures"][key] * SCALE for key in measure.ours} if result else {}
+    measured = result["measures"] if result else {}
+    ours = {key: measured[key] * SCALE for key in measure.ours if key in measured}
     difference = min((result - value for result in ours.values()), key=abs, default=None)
     comparable = difference is not None and row.stage is not None and row.verified != "unverified"
     return {

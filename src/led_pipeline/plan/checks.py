@@ -247,9 +247,16 @@ def gate(recipe: Recipe, site: Site) -> Iterator[Finding]:
     except InputError as error:
         yield Finding("fatal", "gate", str(error))
         return
-    splits = recipe.dataset.judged(recipe.evaluation.splits)
-    count = sum(1 for _ in published.gated(needs.systems(recipe), splits)) if published else 0
-    if count:
+    results = needs.systems(recipe), recipe.dataset.judged(recipe.evaluation.splits)
+    count = sum(1 for _ in published.gated(*results)) if published else 0
+    if published and (missing := published.unmeasured(*results, recipe.evaluation.measures)):
+        yield Finding(
+            "fatal",
+            "gate",
+            f"evaluation.gate is on and needs {', '.join(missing)}; add them to evaluation.measures, or set"
+            " evaluation.gate to false",
+        )
+    elif count:
         yield Finding("ok", "gate", f"{count} published numbers to compare results with")
     else:
         yield Finding(

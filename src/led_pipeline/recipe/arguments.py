@@ -8,6 +8,7 @@ from typing import Any, Literal
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.dataset import Dataset, ScoreFile
 from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.measures import MEASURES
 from led_pipeline.recipe.needs import Files
 
 
@@ -113,6 +114,16 @@ def stored_scores(files: Files, system: str) -> str:
 
 
 # --- rankings
+
+
+def measuring(recipe: Recipe, split: str) -> str:
+    """Return how a run of a split is measured: the grades that count, and measures other than the default ones.
+
+    They are one text, since another param would re-run finished evaluations.
+    """
+    relevant_from = option("--relevant-from", recipe.dataset.splits[split].relevant_from)
+    measures = recipe.evaluation.measures
+    return f"{relevant_from} {option('--measures', *measures)}" if measures != list(MEASURES) else relevant_from
 
 
 def hits(recipe: Recipe, part: str) -> str:

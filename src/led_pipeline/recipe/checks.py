@@ -12,6 +12,7 @@ from led_pipeline.recipe import (
     engine_checks,
     head_checks,
     judgement_checks,
+    measure_checks,
     needs,
     old_words,
     teacher_checks,
@@ -41,6 +42,7 @@ def faults(recipe: Recipe, trained: Collection[str] = ()) -> list[str]:
         *_cycle(recipe),
         *_depths(recipe),
         *judgement_checks.faults(recipe),
+        *measure_checks.faults(recipe),
     ]
     if not sentences:
         sentences += [*accelerate_file.faults(recipe), *head_checks.faults(recipe)]

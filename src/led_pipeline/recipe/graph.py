@@ -116,6 +116,8 @@ class Recipe(Section):
     def settings(self, step: str, name: str, rename: Callable[[str], str] | None = None) -> dict[str, Any]:
         """Return exactly the settings of a stage that a step's output depends on, as JSON values.
 
+        A key that is marked as `LeftOut` is missing while it has its default.
+
         Args:
             rename: gives each of the user's files that they name another name.
         """
@@ -125,4 +127,4 @@ class Recipe(Section):
             stage = user_files.renamed(stage, rename, keys)
         values = stage.model_dump(mode="json")
         values["seed"] = self.seed if stage.seed is None else stage.seed
-        return {key: values[key] for key in keys}
+        return {key: values[key] for key in keys if key in values}

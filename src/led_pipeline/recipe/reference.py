@@ -151,6 +151,8 @@ def _kind(schema: dict[str, Any]) -> str:
     if schema.get("type") == "object":
         values: Any = schema.get("additionalProperties") or next(iter(schema.get("patternProperties", {}).values()), {})
         return f"NAME: {_kind(values if isinstance(values, dict) else {})}"
+    if schema.get("format") == "measure":
+        return "[measure](measures.md)"
     if "pattern" in schema:
         return "NAME" if schema["pattern"] == NAME else f"text like `{schema['pattern'].strip('^$')}`"
     limits = {sign: schema[limit] for limit, sign in LIMITS.items() if limit in schema}

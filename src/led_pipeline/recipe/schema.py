@@ -6,9 +6,10 @@ unknown names, and sizes that do not fit together.
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from led_pipeline.recipe.languages import Language
+from led_pipeline.recipe.measures import MEASURES, Measure
 
 # Numbers that no training can use are faults of the recipe, reported before a job fails hours later. No float is nan
 # or inf.
@@ -25,17 +26,14 @@ Factor = Annotated[float, Field(gt=0, le=1e6)]
 Score = Annotated[float, Field(ge=-1e9, le=1e9)]
 Temperature = Annotated[float, Field(ge=1e-4, le=1e4)]  # scores divided by it stay finite in float32
 LearningRate = Annotated[float, Field(gt=0, le=1)]  # about the largest change of a weight per step of AdamW
-# Measures at a cut-off k, such as nDCG@10: name -> name in trec_eval, which computes them (`evaluation.measures`).
-KINDS_OF_MEASURES = {
-    "MRR": "recip_rank",
-    "nDCG": "ndcg_cut_{k}",
-    "MAP": "map_cut_{k}",
-    "P": "P_{k}",
-    "recall": "recall_{k}",
-    "hit": "success_{k}",
-}
-Measure = Annotated[str, Field(pattern=rf"^({'|'.join(KINDS_OF_MEASURES)})@[1-9][0-9]{{0,5}}$")]
 QRELS = "qrels"  # the judgements as a system: a teacher's scores, a pool of negatives, candidates of a validation
+
+
+class LeftOut:
+    """Marks a key that is written down only if its value is not the default.
+
+    Results from before the key existed then belong to the same texts, which Snakemake and checkpoints compare.
+    """
 
 
 class Section(BaseModel):
@@ -51,6 +49,15 @@ class Section(BaseModel):
             return values
         numbers = {key for key, field in cls.model_fields.items() if _is_number(field.annotation)}
         return {k: str(v).lower() if isinstance(v, bool) and k in numbers else v for k, v in values.items()}
+
+    @model_serializer(mode="wrap")
+    def _without_defaults_of_later_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        for key, field in type(self).model_fields.items():
+            later = any(isinstance(mark, LeftOut) for mark in field.metadata)
+            if later and getattr(self, key) == field.get_default(call_default_factory=True):
+                values.pop(key, None)
+        return values
 
 
 def _is_number(annotation: Any) -> bool:
@@ -101,7 +108,10 @@ class Validation(Section):
     keep: Literal["best", "last"] = "best"
     """the weights to keep: those of the best validated step, or of the last step"""
     measure: Measure = "MRR@10"
-    """MRR, nDCG, MAP, P, recall or hit at a cut-off"""
+    """the measure that decides about the weights: MRR, nDCG, MAP, P, recall or hit at a cut-off such as nDCG@10, or MRR,
+    nDCG, MAP or Rprec without one"""
+    also: Annotated[list[Measure], LeftOut()] = []
+    """further measures to log"""
 
 
 class Evaluation(Section):
@@ -109,6 +119,9 @@ class Evaluation(Section):
     """the splits to measure on"""
     depth: Depth = 1_000
     """number of passages ranked per query"""
+    measures: Annotated[list[Measure], LeftOut(), Field(min_length=1)] = [*MEASURES]
+    """the measures of every system, in the order of the report's columns; those of the default that are beyond `depth`
+    are left out"""
     compare: list[tuple[Name, Name]] = []
     """pairs of systems for a paired significance test"""
     examples: int = Field(5, ge=0, le=1_000)

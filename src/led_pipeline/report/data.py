@@ -10,13 +10,14 @@ from typing import Any
 
 from led_pipeline.data.tables import count_rows
 from led_pipeline.evaluation.evaluate import read_per_query
-from led_pipeline.evaluation.measures import within
 from led_pipeline.evaluation.published import Published, beside_ours
 from led_pipeline.evaluation.significance import compare
 from led_pipeline.files.reading import read_json
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Layout
+from led_pipeline.recipe.measures import MEASURES, within
+from led_pipeline.recipe.schema import Evaluation
 from led_pipeline.report.log import TrainLog, read_train_log
 from led_pipeline.versions import VERSIONS, installed
 
@@ -48,8 +49,19 @@ def evaluations(recipe: Recipe, results: Path) -> dict[str, Any]:
     return splits
 
 
-def compared(measures: list[str]) -> list[str]:
-    """Return the measures of a paired comparison: those at the top of a ranking, and its deepest recall."""
+def columns(evaluation: Evaluation) -> list[str]:
+    """Return the measures of the tables: those of the recipe that its rankings are deep enough for."""
+    return within(evaluation.depth, evaluation.measures)
+
+
+def compared(evaluation: Evaluation) -> list[str]:
+    """Return the measures of a paired comparison: all that the recipe names.
+
+    Of the default measures, it is those at the top of a ranking, and its deepest recall.
+    """
+    measures = columns(evaluation)
+    if evaluation.measures != list(MEASURES):
+        return measures
     return [name for name in measures if name.endswith("@10")] + [m for m in measures if m.startswith("recall")][-1:]
 
 
@@ -61,7 +73,7 @@ def comparisons(recipe: Recipe, results: Path) -> list[dict[str, Any]]:
         paths = [Path(Layout(results).measures_per_query(system, split)) for system in pair]
         if all(path.exists() for path in paths):
             a, b = (read_per_query(path) for path in paths)
-            for measure in compared(within(recipe.evaluation.depth)):
+            for measure in compared(recipe.evaluation):
                 test = compare(a, b, measure, seed=recipe.seed)
                 tests.append({"split": split, "a": pair[0], "b": pair[1], "measure": measure, **vars(test)})
     return tests
@@ -118,7 +130,7 @@ def gather(recipe: Recipe, results: Path, published: Published | None, logs: dic
         "dataset": recipe.dataset.name,
         "date": date.today().isoformat(),
         "passages": count_rows(passages) if passages.exists() else None,
-        "measures": within(recipe.evaluation.depth),
+        "measures": columns(recipe.evaluation),
         "splits": splits,
         "comparisons": comparisons(recipe, results),
         "published": beside_ours(published, splits) if published else None,

@@ -12,21 +12,26 @@ from led_pipeline.evaluation.evaluate import passage_ids, read_per_query
 from led_pipeline.evaluation.measures import PerQuery
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Layout
+from led_pipeline.recipe.measures import first_of
 
-MEASURE = "nDCG@10"
 SHOWN = 5
 _SNIPPET = 330  # characters
 
 Hit = tuple[int, float]  # passage row, score
 
 
-def choose(a: PerQuery, b: PerQuery, count: int) -> list[str]:
+def example_measure(recipe: Recipe) -> str:
+    """Return the measure by which two systems differ on a query: nDCG@10 if the recipe has it, or its first one."""
+    return first_of(recipe.evaluation.measures, "nDCG@10")
+
+
+def choose(a: PerQuery, b: PerQuery, count: int, measure: str = "nDCG@10") -> list[str]:
     """Return the queries where two systems differ most, by turns one won by the first and one won by the second.
 
     Among equal differences the order is that of the qrels. If one system is better on fewer queries than its turns,
     the other one takes them; queries where they are equal are never chosen.
     """
-    differences = {qid: a[qid][MEASURE] - b[qid][MEASURE] for qid in a if qid in b}
+    differences = {qid: a[qid][measure] - b[qid][measure] for qid in a if qid in b}
     sides = [
         sorted((qid for qid, d in differences.items() if d > 0), key=lambda qid: -differences[qid]),
         sorted((qid for qid, d in differences.items() if d < 0), key=lambda qid: differences[qid]),
@@ -54,7 +59,8 @@ def examples(recipe: Recipe, results: Path) -> list[dict[str, Any]]:
     if not all(path.exists() for path in tables + rankings):
         return []
     first, second = measured = [read_per_query(path) for path in tables]
-    chosen = choose(first, second, evaluation.examples)
+    measure = example_measure(recipe)
+    chosen = choose(first, second, evaluation.examples, measure)
     queries = Path(layout.queries(split))
     texts = dict(zip(read_column(queries, "id"), read_column(queries, "text"), strict=True))
     rows = {row: qid for row, qid in enumerate(texts) if qid in chosen}
@@ -74,7 +80,7 @@ def examples(recipe: Recipe, results: Path) -> list[dict[str, Any]]:
     for qid in chosen:
         relevant = {pid: grade for pid, grade in qrels[qid].items() if grade >= least}
         sides = [
-            {"system": system, "value": table[qid][MEASURE], **_side(side.get(qid, []), ids, passages, relevant)}
+            {"system": system, "value": table[qid][measure], **_side(side.get(qid, []), ids, passages, relevant)}
             for system, table, side in zip(systems, measured, hits, strict=True)
         ]
         chosen_examples.append({"qid": qid, "query": texts[qid], "relevant": len(relevant), "sides": sides})

@@ -8,6 +8,7 @@ or stage whose files are missing shows as a dash.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from led_pipeline.jobs.command import run_main
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.load import load_recipe
+from led_pipeline.recipe.measures import first_of
 from led_pipeline.report.curves import charts
 from led_pipeline.report.data import gather, train_logs
-from led_pipeline.report.examples import MEASURE, examples
+from led_pipeline.report.examples import example_measure, examples
 from led_pipeline.report.graph import draw, legend
 from led_pipeline.report.log import TrainLog
 from led_pipeline.report.text import MISSING, number, p_value, published_columns, signed, text_report
@@ -79,11 +81,16 @@ def stage_rows(recipe: Recipe, metrics: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def headline(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Return the figures at the top of the page: value, label and remark."""
+def headline(metrics: dict[str, Any], measures: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Return the figures at the top of the page: value, label and remark.
+
+    Args:
+        measures: those of the evaluation; MRR@10, or nDCG@10 for grades, if it is one of them, otherwise the first.
+    """
     tiles = []
     for split, entry in metrics["splits"].items():
-        measure = "nDCG@10" if (entry["relevant_from"] or 1) > 1 else "MRR@10"
+        preferred = ("MRR@10", "nDCG@10") if (entry["relevant_from"] or 1) == 1 else ("nDCG@10",)
+        measure = first_of(measures, *preferred)
         values = {name: result["measures"][measure] for name, result in entry["systems"].items() if result}
         if values:
             system = max(values, key=lambda name: values[name])
@@ -129,12 +136,11 @@ def render(recipe: Recipe, results: Path, metrics: dict[str, Any], logs: dict[st
     }
     first = next(iter(recipe.dataset.judged(recipe.evaluation.splits)), None)
     measured = metrics["splits"][first]["systems"] if first else {}
-    scores = {
-        name: f"MRR@10 {number(result['measures']['MRR@10'])} {first}" for name, result in measured.items() if result
-    }
+    measure = first_of(recipe.evaluation.measures, "MRR@10")
+    scores = {name: f"{measure} {number(r['measures'][measure])} {first}" for name, r in measured.items() if r}
     return environment.get_template("report.html.j2").render(
         metrics=metrics,
-        headline=headline(metrics),
+        headline=headline(metrics, recipe.evaluation.measures),
         graph=draw(recipe, scores),
         legend=legend(recipe),
         stages=stage_rows(recipe, metrics),
@@ -144,7 +150,7 @@ def render(recipe: Recipe, results: Path, metrics: dict[str, Any], logs: dict[st
         sources=cited(metrics),
         curves={name: charts(log) for name, log in logs.items()},
         examples=examples(recipe, results),
-        example_measure=MEASURE,
+        example_measure=example_measure(recipe),
         first_split=first,
         recipe=recipe.model_dump(mode="json", exclude={"stages", "defaults"}),
         run_links=run_links(metrics),

@@ -33,13 +33,18 @@ def system_measures(results: Path, system: str, split: str, relevant_from: int) 
     """Return the measures of one system on one split; None where its ranking or its kind does not tell.
 
     Raises:
-        InputError: the system was not measured.
+        InputError: the system was not measured, or not by these measures.
     """
     layout = Layout(results)
     path = Path(layout.measures(system, split))
     if not path.is_file():
         raise InputError(f"{path}: no such file; run the pipeline on this dataset to its end first")
     entry, per_query = read_json(path), read_per_query(Path(layout.measures_per_query(system, split)))
+    if missing := [name for name in ("nDCG@10", "recall@100") if name not in entry["measures"]]:
+        raise InputError(
+            f"{path}: no {' and no '.join(missing)} in it, which the summary needs; add it to evaluation.measures"
+            " of the recipe and run the pipeline again"
+        )
     qrels = load_qrels(Path(layout.qrels(split)))
     counts = {qid: sum(grade >= relevant_from for grade in grades.values()) for qid, grades in qrels.items()}
     capped = [capped_recall(values["recall@100"], counts[qid]) for qid, values in per_query.items()]

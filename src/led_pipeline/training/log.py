@@ -143,11 +143,13 @@ class TrainingLog:
                 speeds["share_of_peak"] = round(self.flops * self.tokens / elapsed / self.peak, 4)
         return speeds
 
-    def validation(self, name: str, value: float) -> None:
-        self._write(step=self.step, validation={name: value})
+    def validation(self, measured: Mapping[str, float]) -> None:
+        """Log the measures of a validation; the first one decides about the weights."""
+        self._write(step=self.step, validation=dict(measured))
         if self.accelerator.trackers:
-            self.accelerator.log({f"validation/{name}": value}, step=self.step)
-        self.say(f"step {self.step:,}: validation {name} {value:.4f}")
+            self.accelerator.log({f"validation/{name}": value for name, value in measured.items()}, step=self.step)
+        values = ", ".join(f"{name} {value:.4f}" for name, value in measured.items())
+        self.say(f"step {self.step:,}: validation {values}")
 
     def finish(self, best_step: int | None) -> Finished:
         """Log the end of the training."""

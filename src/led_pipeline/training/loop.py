@@ -41,7 +41,7 @@ class Plan:
     keep: str = "best"
     """The weights to end with: those of the best validated step, or of the `last` step."""
     measure: str = "MRR@10"
-    """Name of the value that a validation returns."""
+    """The measure of a validation that decides which step is the best."""
     checkpoint_min: float = 30.0
     """Minutes between checkpoints."""
     checkpoint_steps: int | None = None
@@ -82,13 +82,13 @@ def fit(
     step_loss: Callable[[nn.Module, int], StepLoss],
     plan: Plan,
     checkpoints: Checkpoints,
-    validate: Callable[[nn.Module], float] | None = None,
+    validate: Callable[[nn.Module], Mapping[str, float]] | None = None,
 ) -> Finished:
     """Train a model, resuming where an interrupted training stopped, and leave it with the weights to keep.
 
     Args:
         step_loss: from the model and the step (from 0) to the loss of the whole global batch.
-        validate: a measure of the model, higher is better; the untrained model is never measured.
+        validate: measures of the model by name, higher is better; the untrained model is never measured.
 
     Raises:
         InputError: the training has gone wrong (`health.fault`).
@@ -105,9 +105,9 @@ def fit(
             if validate and progress.validated < progress.step and _is_validated(progress.step, plan):
                 _save(checkpoints, progress, log)  # a stop during the validation costs nothing else
                 with log.pause(), everyone.ending_at_once(STOPPED.format(step=progress.step)):
-                    value = _measure(validate, model, accelerator)
-                log.validation(plan.measure, value)
-                progress.validated = progress.step
+                    measured = _measure(validate, model, accelerator)
+                log.validation(measured)
+                progress.validated, value = progress.step, measured[plan.measure]
                 if plan.keep == "best" and (progress.best is None or value > progress.best):
                     progress.best, progress.best_step = value, progress.step
                     checkpoints.save_best(model, progress.step)
@@ -146,11 +146,13 @@ def _is_validated(step: int, plan: Plan) -> bool:
     return step == plan.steps or bool(plan.validate_every and step % plan.validate_every == 0)
 
 
-def _measure(validate: Callable[[nn.Module], float], model: nn.Module, accelerator: Accelerator) -> float:
+def _measure(
+    validate: Callable[[nn.Module], Mapping[str, float]], model: nn.Module, accelerator: Accelerator
+) -> Mapping[str, float]:
     model.eval()
-    value = validate(accelerator.unwrap_model(model))
+    measured = validate(accelerator.unwrap_model(model))
     model.train()
-    return value
+    return measured
 
 
 def _step(

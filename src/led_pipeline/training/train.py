@@ -175,7 +175,7 @@ def train(training: Training) -> None:
     if training.validation:
         reranking = Reranking.read(training.validation, training.passages, settings, accelerator)
         prefixed = with_prefixes(reranking, training.tokenizer, settings)
-        validate = lambda _: prefixed.mean(unsharded())  # noqa: E731
+        validate = lambda _: prefixed.means(unsharded())  # noqa: E731
     owner = training.fingerprint(world) if accelerator.is_main_process else ""
     with closing(Checkpoints(training.checkpoints, owner, accelerator)) as checkpoints:
         start_trackers(accelerator, training)

@@ -71,8 +71,8 @@ class Reranking:
     """Positions in the ranking of the queries that are re-ranked."""
     depth: int | None
     """Candidates per query; None: all."""
-    measure: str
-    """Such as MRR@10."""
+    measures: Sequence[str]
+    """Such as MRR@10; the first one decides about the weights."""
     settings: TrainingSettings
     """Of the model that is validated."""
     accelerator: Accelerator
@@ -95,20 +95,20 @@ class Reranking:
         stores = [TokenStore.for_stage(shards, settings) for shards in ([files.queries], passages)]
         depth = files.settings.depth if files.ranking else None
         excluded = with_own({}, *files.ids) if files.settings.exclude_query_id else {}
-        measure = files.settings.measure
-        return cls(stores[0], stores[1], ranking, grades, sample, depth, measure, settings, accelerator, excluded)
+        measures = list(dict.fromkeys([files.settings.measure, *files.settings.also]))
+        return cls(stores[0], stores[1], ranking, grades, sample, depth, measures, settings, accelerator, excluded)
 
-    def mean(self, model: nn.Module) -> float:
-        """Return the measure's mean over the sampled queries, those without a relevant candidate included."""
+    def means(self, model: nn.Module) -> dict[str, float]:
+        """Return each measure's mean over the sampled queries, those without a relevant candidate included."""
         local = self.sample[self.accelerator.process_index :: self.accelerator.num_processes]
-        total = self._sum(model, local) if len(local) else 0.0
+        totals = self._sums(model, local) if len(local) else [0.0] * len(self.measures)
         summed = self.accelerator.reduce(
-            torch.tensor(total, dtype=torch.float64, device=self.accelerator.device), "sum"
+            torch.tensor(totals, dtype=torch.float64, device=self.accelerator.device), "sum"
         )
-        return float(summed) / len(self.sample)
+        return dict(zip(self.measures, (summed / len(self.sample)).tolist(), strict=True))
 
-    def _sum(self, model: nn.Module, sample: NDArray[np.int64]) -> float:
-        """Return the sum of the values of some queries, which are positions in the ranking."""
+    def _sums(self, model: nn.Module, sample: NDArray[np.int64]) -> list[float]:
+        """Return the sum of each measure over some queries, which are positions in the ranking."""
         queries = self.ranking.queries[sample]
         ranked = zip(queries, (self.ranking.passages[i] for i in sample), strict=True)
         candidates = [rows[unjudged(rows, self.excluded.get(query, ()), self.depth)] for query, rows in ranked]
@@ -120,7 +120,8 @@ class Reranking:
         else:
             scores = self._dot_products(model, *pair_rows)
         scored = list(zip(candidates, np.split(scores, np.cumsum(lengths)[:-1]), strict=True))
-        return sum(values(self.measure, scored, [self.grades.get(int(query), {}) for query in queries]))
+        by_query = values(self.measures, scored, [self.grades.get(int(query), {}) for query in queries])
+        return [sum(measured[name] for measured in by_query) for name in self.measures]
 
     def _dot_products(self, model: nn.Module, queries: NDArray, passages: NDArray) -> NDArray[np.float32]:
         """Return the score of each pair; every text is encoded once, and the scores leave the device at the end.

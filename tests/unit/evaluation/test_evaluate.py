@@ -13,10 +13,18 @@ from scipy import stats
 
 from led_pipeline.data import tables
 from led_pipeline.data.tables import Ragged, Ranking, write_ranking, write_strings
-from led_pipeline.evaluation.evaluate import PassageIds, passage_ids, read_per_query, with_ids, write_per_query
-from led_pipeline.evaluation.measures import MEASURES, Evaluator, measure, within
+from led_pipeline.evaluation.evaluate import (
+    PassageIds,
+    measures_of,
+    passage_ids,
+    read_per_query,
+    with_ids,
+    write_per_query,
+)
+from led_pipeline.evaluation.measures import Evaluator, measure
 from led_pipeline.evaluation.significance import compare
 from led_pipeline.files.errors import InputError
+from led_pipeline.recipe.measures import MEASURES, within
 
 
 def values(pids, grades, relevant_from=1, scores=None):
@@ -158,6 +166,38 @@ def test_measures_agree_with_a_second_implementation_on_random_runs(cut):
         assert got == pytest.approx(second_implementation(pids, scores, grades, cut), abs=1e-12)
 
 
+def test_measures_of_whole_rankings_and_at_other_cut_offs_agree_with_plain_python():
+    draw = random.Random(6)
+    names = ["MAP", "MRR", "Rprec", "nDCG", "P@3", "MAP@7", "MRR@2"]
+    for _ in range(50):
+        pids = draw.sample(passages(60), draw.choice([1, 5, 60]))
+        grades = {pid: draw.choice([0, 1, 2]) for pid in draw.sample(passages(60), draw.choice([2, 30]))}
+        measured = measure([("q", pids, [-float(i) for i in range(len(pids))])], {"q": grades}, 1, names)
+        relevant = sum(grade > 0 for grade in grades.values())
+        hits = [grades.get(pid, 0) > 0 for pid in pids]
+        precision = [sum(hits[:rank]) / rank for rank in range(1, len(pids) + 1)]
+
+        def dcg(gains):
+            return sum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains, 1))
+
+        def average(cut, hits=hits, precision=precision, relevant=relevant):
+            return sum(p for p, hit in zip(precision[:cut], hits[:cut], strict=True) if hit) / max(1, relevant)
+
+        ideal = dcg(sorted(grades.values(), reverse=True))
+        first = hits.index(True) + 1 if any(hits) else math.inf
+        expected = [
+            average(len(pids)),
+            1 / first,
+            sum(hits[:relevant]) / max(1, relevant),
+            dcg(grades.get(pid, 0) for pid in pids) / ideal if ideal else 0.0,
+            sum(hits[:3]) / 3,
+            average(7),
+            1 / first if first <= 2 else 0.0,
+        ]
+        assert list(measured.means()) == names
+        assert measured.per_query["q"] == pytest.approx(dict(zip(names, expected, strict=True)), abs=1e-12)
+
+
 def table(numbers):
     return {f"q{i}": {"MRR@10": value} for i, value in enumerate(numbers)}
 
@@ -277,6 +317,12 @@ def test_a_ranking_becomes_a_run_and_its_measures(tmp_path):
     counts = {key: summary[key] for key in ("queries", "without_results", "without_relevant", "unjudged_dropped")}
     assert counts == {"queries": 2, "without_results": 1, "without_relevant": 0, "unjudged_dropped": 1}
     assert read_per_query(tmp_path / "per_query.tsv")["q1"]["MRR@10"] == 0.5
+    call("measure", f"--run={tmp_path}/run", f"--qrels={tmp_path}/qrels", "--measures", "MAP", "P@1",
+         f"--out={tmp_path}/eval.json", f"--per-query={tmp_path}/per_query.tsv")  # fmt: skip
+    assert json.loads((tmp_path / "eval.json").read_text())["measures"] == {"MAP": 0.25, "P@1": 0.0}
+    assert read_per_query(tmp_path / "per_query.tsv")["q1"] == {"MAP": 0.5, "P@1": 0.0}
+    with pytest.raises(InputError, match=r"--measures map: expected a measure.*did you mean MAP\?"):
+        measures_of(["map"])
 
 
 def test_evaluation_and_report_do_not_import_torch():

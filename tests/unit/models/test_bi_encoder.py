@@ -187,7 +187,7 @@ def test_validation_scores_queries_and_passages_each_with_their_own_encoder(fold
     settings = tiny.settings("dense", untied=True)
     model = tiny.start(folder / "dense", settings, query_init=str(folder / "other")).eval()
     stores = [encode.TokenStore([folder / f"{name}.arrow"]) for name in ("queries", "passages")]
-    rest = {"ranking": None, "grades": {}, "sample": None, "depth": 9, "measure": "MRR@10", "settings": settings}
+    rest = {"ranking": None, "grades": {}, "sample": None, "depth": 9, "measures": ["MRR@10"], "settings": settings}
     reranking = Reranking(*stores, **rest, accelerator=Accelerator(cpu=True))
     scores = reranking._dot_products(model, np.array([3, 3, 0]), np.array([1, 29, 29]))
     for (query, passage), score in zip(((3, 1), (3, 29), (0, 29)), scores, strict=True):

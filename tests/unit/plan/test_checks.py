@@ -173,6 +173,9 @@ def test_a_gate_needs_a_verified_number(tmp_path):
     assert look(checks.gate, PAPER, site(tmp_path)) == []
     assert levels(look(checks.gate, changed(PAPER, {"evaluation.gate": True}), site(tmp_path))) == ["ok"]
     assert levels(look(checks.gate, changed(DEMO, {"evaluation.gate": True}), site(tmp_path))) == ["fatal"]
+    other = changed(PAPER, {"evaluation.gate": True, "evaluation.measures": ["MRR@10", "nDCG@10", "recall@50", "MAP"]})
+    (finding,) = look(checks.gate, other, site(tmp_path))
+    assert finding.level == "fatal" and "needs hit@50, recall@1000, hit@1000; add them" in finding.text
     published = tmp_path / "published.yaml"
     content = yaml.safe_load((FOLDER / "published.yaml").read_text())
     content["msmarco"]["systems"] = [row for row in content["msmarco"]["systems"] if row["verified"] == "unverified"]

@@ -642,8 +642,8 @@ def test_a_validation_may_rank_judged_passages_and_needs_no_search():
     recipe = load_recipe(changed(RECIPES["config.yaml"], judged))
     assert recipe.validates("led")
     assert not recipe.validates_by_search("led")
-    with pytest.raises(InputError, match=r"validation\.measure: .*'MRR'"):
-        load_recipe(changed(RECIPES["config.yaml"], {"validation.measure": "MRR"}))
+    with pytest.raises(InputError, match=r"validation\.measure: .*'recall'"):
+        load_recipe(changed(RECIPES["config.yaml"], {"validation.measure": "recall"}))
     for name in ("qrels", "judged", "labels"):
         with pytest.raises(InputError, match=rf"stages\.{name}: this name is taken by the judgements"):
             load_recipe(changed(RECIPES["config.yaml"], {f"stages.{name}": RECIPES["config.yaml"]["stages"]["led"]}))

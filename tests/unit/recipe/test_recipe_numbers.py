@@ -59,7 +59,7 @@ RANKER = {"scoring": "true_false", "true_word": "yes", "false_word": "yes"}
             ".depth: expected a number that is at least 1 and at most 1000000, got 1000000000",
         ),
         ("dataset.splits.dev", {"limit": 0}, ".limit: expected a number that is at least 1, got 0"),
-        ("validation", {"measure": "MRR@99999999999999999999"}, ".measure: string should match pattern "),
+        ("validation", {"measure": "MRR@99999999999999999999"}, ".measure: expected a measure: "),
         # lengths that leave no room for a text
         ("defaults.query_length", 2, ": expected a number that is at least 3, got 2"),
         ("stages.led.passage_length", 4, ": expected a number that is at least 5, got 4"),

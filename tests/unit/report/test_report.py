@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -12,14 +13,15 @@ import numpy as np
 import pytest
 
 from led_pipeline.columns import aligned
-from led_pipeline.data.formats.judgements import write_qrels, write_run
+from led_pipeline.data.formats.judgements import load_qrels, read_run, write_qrels, write_run
 from led_pipeline.data.tables import Ragged, Ranking, write_ranking, write_strings
 from led_pipeline.evaluation.evaluate import write_per_query
-from led_pipeline.evaluation.measures import MEASURES, measure
+from led_pipeline.evaluation.measures import measure
 from led_pipeline.evaluation.published import Published, beside_ours, load_published
 from led_pipeline.files.atomic import write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.recipe.load import load_recipe
+from led_pipeline.recipe.measures import MEASURES
 from led_pipeline.report import data, examples, graph
 from led_pipeline.report.curves import averaged, chart, entered, short
 from led_pipeline.report.examples import choose, snippet
@@ -440,6 +442,34 @@ def test_the_page_shows_every_section_of_a_finished_run(page):
     assert re.findall(r'<span class="dim">query (\d+),', page.content) == ["40", "20", "30"]
     assert page.classes.count("relevant") == 5  # of query 40 led alone finds it, of 20 and 30 both do
     assert "not finished" in page.content
+
+
+def test_the_page_follows_the_measures_of_the_recipe(finished_run, tmp_path):
+    """Tables, tiles, picture, comparisons and examples, and a published number whose measure is missing."""
+    results, names = tmp_path / "results", ["P@1", "MAP"]
+    shutil.copytree(finished_run / "results", results)
+    judgements = load_qrels(results / "prepared" / "dev.qrels")
+    for system in ("bm25", "led"):
+        measured = measure(read_run(results / "runs" / f"{system}.dev.trec"), judgements, 1, names)
+        write_per_query(results / "eval" / f"{system}.dev.per_query.tsv", measured.per_query)
+        write_json(results / "eval" / f"{system}.dev.json", {"queries": 4, "measures": measured.means()})
+    write_json(results / "eval" / "lex_warmup.dev.json", {"queries": 4, "measures": {"P@1": 0.125, "MAP": 0.5}})
+    evaluation = {"compare": [["led", "bm25"]], "side_by_side": ["led", "bm25"], "examples": 3, "measures": names}
+    recipe = load_recipe(config(evaluation=evaluation))
+    metrics = data.gather(recipe, results, load_published(PUBLISHED, "msmarco"), {})
+    assert metrics["measures"] == names and [t["measure"] for t in metrics["comparisons"]] == names
+    content = render(recipe, results, metrics, {})
+    for part in (
+        "<th>P@1</th><th>MAP</th>",
+        "P@1, dev",
+        "P@1 0.500 dev",
+        "P@1 1.000; first relevant at rank 1",
+        "0.125",
+    ):
+        assert part in content, part
+    assert "MRR@10, dev" not in content and "recall@50" not in content
+    lines = text_report(metrics).splitlines()
+    assert lines[2].split() == ["system", "P@1", "MAP"]
 
 
 def test_side_by_side_shows_the_passages_of_the_run_files(finished_run):

@@ -49,6 +49,13 @@ def runs(tmp_path):
     return [a, b]
 
 
+def test_a_run_without_the_measures_of_the_summary_is_refused(runs):
+    for name in ("bm25", "led"):
+        write_json(runs[1] / "eval" / f"{name}.test.json", {"measures": {"MAP": 0.5, "recall@100": 0.5}})
+    with pytest.raises(InputError, match=r"bm25\.test\.json: no nDCG@10 in it.*evaluation\.measures"):
+        summary(runs)
+
+
 def test_the_mean_is_over_datasets_and_the_recall_is_capped(runs):
     result = summary(runs)
     led = {name: entry["systems"]["led"] for name, entry in result["datasets"].items()}

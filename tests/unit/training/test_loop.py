@@ -264,10 +264,10 @@ class Scripted:
     def __init__(self, *values: float):
         self.values, self.states = list(values), []
 
-    def __call__(self, model: nn.Module) -> float:
+    def __call__(self, model: nn.Module) -> dict[str, float]:
         assert not model.training
         self.states.append({name: value.clone() for name, value in model.state_dict().items()})
-        return self.values.pop(0)
+        return {"MRR@10": self.values.pop(0), "MAP": 0.9 - 0.1 * len(self.states)}
 
 
 def test_the_weights_of_the_best_step_are_kept(run, tmp_path):
@@ -278,6 +278,8 @@ def test_the_weights_of_the_best_step_are_kept(run, tmp_path):
     lines = log_lines(tmp_path / "checkpoints")
     measured = {line["step"]: line["validation"]["MRR@10"] for line in lines if "validation" in line}
     assert measured == {3: 0.1, 6: 0.5, 9: 0.3, 12: 0.4}
+    others = [line["validation"]["MAP"] for line in lines if "validation" in line]
+    assert others == sorted(others, reverse=True) and len(others) == 4, "logged, and the first one is not the best step"
     assert lines[-1] == {"step": 12, "finished": True, "steps": 12, "best_step": 6, "seconds": 720.0}
 
 

@@ -33,7 +33,7 @@ DEPTH = 15
 )
 def test_the_rank_is_that_of_the_best_relevant_candidate_within_ten(scores, relevant, expected):
     rows = np.arange(len(scores))
-    assert values("MRR@10", [(rows, np.array(scores))], [dict(enumerate(relevant))]) == [expected]
+    assert values(["MRR@10"], [(rows, np.array(scores))], [dict(enumerate(relevant))]) == [{"MRR@10": expected}]
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_mrr_reranks_the_candidates_of_the_first_queries(dataset, monkeypatch, f
         ranks = [rank for rank, p in enumerate(ranked[:10], 1) if p in relevant]
         total += 1 / ranks[0] if ranks else 0.0
         counted += 1
-    assert reranking(folder, settings, queries).mean(model) == pytest.approx(total / counted)
+    assert reranking(folder, settings, queries).means(model) == {"MRR@10": pytest.approx(total / counted)}
     assert total > 0
 
 
@@ -130,25 +130,29 @@ def test_the_queries_with_the_lowest_ids_are_validated(dataset):
         ("hit@2", 1.0),
         ("hit@1", 0.0),
         ("MAP@3", (1 / 2 + 2 / 3) / 3),
+        ("MRR", 1 / 2),
+        ("MAP", (1 / 2 + 2 / 3) / 3),
+        ("Rprec", 2 / 3),  # of the first 3, since 3 passages are relevant
         ("nDCG@3", (3 / math.log2(3) + 1 / 2) / (3 + 2 / math.log2(3) + 1 / 2)),
     ],
 )
 def test_a_measure_of_one_query_by_hand(measure, expected):
     # Ranked: 10 (not relevant), 11 (grade 3), 12 (grade 1); judged and not found: 99 (grade 2).
     candidates = np.array([12, 11, 10]), np.array([0.1, 0.2, 0.3])
-    assert values(measure, [candidates], [{10: 0, 11: 3, 12: 1, 99: 2}]) == [pytest.approx(expected)]
+    assert values([measure], [candidates], [{10: 0, 11: 3, 12: 1, 99: 2}]) == [{measure: pytest.approx(expected)}]
 
 
 def test_among_ties_the_earlier_candidate_wins_in_every_measure():
     candidates = np.array([9, 10]), np.zeros(2)
-    for measure in ("MRR@1", "P@1", "recall@1", "hit@1", "nDCG@1", "MAP@1"):
-        assert values(measure, [candidates, candidates], [{9: 1}, {10: 1}]) == [1.0, 0.0], measure
+    measures = ["MRR@1", "P@1", "recall@1", "hit@1", "nDCG@1", "MAP@1", "Rprec"]
+    expected = [dict.fromkeys(measures, value) for value in (1.0, 0.0)]
+    assert values(measures, [candidates, candidates], [{9: 1}, {10: 1}]) == expected
 
 
 def test_a_query_without_relevant_passages_counts_0():
     candidates = np.array([9, 10]), np.zeros(2)
-    for measure in ("MRR@10", "nDCG@10", "recall@10"):
-        assert values(measure, [candidates, candidates], [{}, {9: 0}]) == [0.0, 0.0], measure
+    measures = ["MRR@10", "nDCG@10", "recall@10", "MAP"]
+    assert values(measures, [candidates, candidates], [{}, {9: 0}]) == [dict.fromkeys(measures, 0.0)] * 2
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -180,8 +184,8 @@ def test_a_querys_own_passage_can_be_left_out_before_the_candidates_are_counted(
         expected += next((1 / rank for rank, p in enumerate(best[:10], 1) if p in relevant), 0.0) / 9
     names = {"queries": "renamed.parquet", "qrels": "renamed.qrels"}
     validation = reranking(folder, settings, 9, ranking, names, exclude_query_id=True)
-    assert validation.mean(model) == pytest.approx(expected)
-    assert expected != pytest.approx(reranking(folder, settings, 9, ranking, names).mean(model))
+    assert validation.means(model)["MRR@10"] == pytest.approx(expected)
+    assert expected != pytest.approx(reranking(folder, settings, 9, ranking, names).means(model)["MRR@10"])
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -200,5 +204,5 @@ def test_validation_can_rank_only_judged_passages_by_another_measure(dataset, fa
         gain, ideal = (sum(g / math.log2(rank + 1) for rank, g in enumerate(side, 1)) for side in gains)
         expected.append(gain / ideal)
     judged = reranking(folder, settings, 5, ranking=None, measure="nDCG@10")
-    assert judged.mean(model) == pytest.approx(np.mean(expected))
+    assert judged.means(model) == {"nDCG@10": pytest.approx(np.mean(expected))}
     assert min(expected) < 1
