@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from led_pipeline.commands.export import export
 from led_pipeline.commands.plan import plan
 from led_pipeline.commands.reference import reference
 from led_pipeline.commands.search import search
@@ -19,7 +20,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (plan, reference, search, summary):
+COMMANDS = (
+    plan,
+    reference,
+    search,
+    export,
+    summary,
+)
+for command in COMMANDS:
     app.command()(command)
 
 

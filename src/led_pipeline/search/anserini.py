@@ -12,9 +12,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import numpy as np
 import pyarrow as pa
@@ -39,10 +37,9 @@ from led_pipeline.search.indexes import (
     read_shards,
     run,
 )
-from led_pipeline.search.java import run_java, run_java_into
 from led_pipeline.search.letters import terms
+from led_pipeline.search.lucene import answers, fill_index
 
-FILE_ROWS = 50_000  # passages per file given to Anserini, which reads a file in one thread
 VECTORS = 4_096  # vectors that are converted to text at once
 # One run of Anserini keeps its topics and hits in memory.
 CHUNK_QUERIES = 20_000
@@ -57,34 +54,23 @@ LONGEST_TEXT = 20_000_000  # UTF-16 units: the longest string of Jackson, Anseri
 Hits = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]
 NO_HITS: Hits = (np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))
 
-# Lucene refuses a query of more than 1,024 terms unless the program raises the limit before it searches. The jar
-# includes Jetty, which makes the static calls that a file lists; it has its own copy of the DTD and fetches nothing.
-_CALLS = """<!DOCTYPE Configure PUBLIC "-//Jetty//Configure//EN" "https://www.eclipse.org/jetty/configure_10_0.dtd">
-<Configure class="java.lang.Object">
-  <Call class="org.apache.lucene.search.IndexSearcher" name="setMaxClauseCount"><Arg type="int">10000000</Arg></Call>
-  <Call class="io.anserini.search.SearchCollection" name="main">
-    <Arg><Array type="java.lang.String">{items}</Array></Arg>
-  </Call>
-</Configure>
-"""
-
 
 def bm25_index(passages: Path, out: Path, threads: int, language: str = "en", heap_mb: int = HEAP_MB) -> None:
     """Index title and text of all passages, analysed for `bm25.language`."""
     check_language(passages, language)
     rows = count_rows(passages)
-    documents = ('"contents":' + json.dumps(text) for text in _contents(passages, rows, language))
+    documents = ('"contents":' + json.dumps(text) for text in bm25_contents(passages, rows, language))
     note: dict[str, str | int] = {"kind": "bm25", "passages": rows, "language": language}
-    _build(out, documents, note, ["-collection", "JsonCollection", *_analysis(language)], threads, heap_mb)
+    _build(out, documents, note, ["-collection", "JsonCollection", *analysis(language)], threads, heap_mb)
 
 
-def _analysis(language: str) -> list[str]:
+def analysis(language: str) -> list[str]:
     """Return Anserini's arguments for a language; it treats an unknown code as English."""
     special = {"none": ["-stemmer", "none", "-keepStopwords"], "bigrams": ["-pretokenized"]}
     return special.get(language, ["-language", language])
 
 
-def _contents(passages: Path, rows: int, language: str) -> Iterator[str]:
+def bm25_contents(passages: Path, rows: int, language: str) -> Iterator[str]:
     """Yield title and text of each passage as the one string that Anserini indexes.
 
     Raises:
@@ -113,7 +99,7 @@ def bm25_search(
     checked_note(index, {"kind": "bm25", "passages": count_rows(passages), "language": language})
     start, stop = shard_range(count_rows(queries), shard, shards)
     topics = map(_one_line, read_queries(queries, start, stop, language))
-    flags = ["-bm25", "-bm25.k1", str(k1), "-bm25.b", str(b), *_analysis(language)]
+    flags = ["-bm25", "-bm25.k1", str(k1), "-bm25.b", str(b), *analysis(language)]
     return _search(index, topics, (start, stop), flags, hits, threads, heap_mb)
 
 
@@ -163,40 +149,11 @@ def _build(
     threads: int,
     heap_mb: int,
 ) -> None:
-    """Index one document per passage, in row order, and check that the index has all of them.
-
-    Raises:
-        InputError: passages are missing from the index; Anserini omits unusable ones without failing.
-    """
-    rows = int(note["passages"])
-    with atomic(out) as index, scratch(out) as folder:
-        _write_documents(folder, documents, max(1, min(FILE_ROWS, -(-rows // threads))))
-        arguments = ["-input", str(folder), "-index", str(index), "-generator", "DefaultLuceneDocumentGenerator"]
-        arguments += ["-threads", str(threads), "-memoryBuffer", str(heap_mb // 2), *flags]
-        run_java("io.anserini.index.IndexCollection", arguments, heap_mb, threads)
-        indexed = _count_documents(index, heap_mb)
-        if indexed != rows:
-            raise InputError(
-                f"{out}: {indexed} of {rows} passages were indexed; Anserini omits passages of white space only and"
-                " everything after a line that it cannot read, see its log above"
-            )
+    """Index one document per passage, in row order, with its row number as id."""
+    numbered = (f'{{"id":"{row:010d}",{document}}}' for row, document in enumerate(documents))
+    with atomic(out) as index:
+        fill_index(index, numbered, int(note["passages"]), flags, threads, heap_mb, name=out)
         write_json(index / NOTE, note)
-
-
-def _write_documents(folder: Path, documents: Iterable[str], rows_per_file: int) -> None:
-    numbered = enumerate(documents)
-    while lines := [f'{{"id":"{row:010d}",{document}}}\n' for row, document in islice(numbered, rows_per_file)]:
-        first = lines[0][7:17]
-        (folder / f"{first}.jsonl").write_text("".join(lines), encoding="utf-8")
-
-
-def _count_documents(index: Path, heap_mb: int) -> int:
-    """Return Lucene's count of the documents in an index."""
-    log = run_java("io.anserini.index.IndexReaderUtils", ["-index", str(index), "-stats"], heap_mb, threads=1)
-    counts = [int(count) for line in log for count in re.findall(r"^documents: +(\d+)$", line)]
-    if len(counts) != 1:
-        raise InputError(f"{index}: Anserini does not print how many documents the index has, see its log above")
-    return counts[0]
 
 
 def _search(
@@ -213,25 +170,16 @@ def _search(
     The topics are written beside the index; the hits come through a pipe, so that a full disk cannot truncate them.
 
     Raises:
-        InputError: Anserini did not answer every query, or no query has any hit.
+        InputError: no query has any hit, or as `answers`.
     """
-    arguments = ["-index", str(index.resolve()), "-topics", "topics.tsv", "-topicReader", "TsvInt"]
-    arguments += ["-hits", str(hits), "-threads", str(threads), *flags]
     first, stop = rows
     hit_count = 0
     with scratch(index) as folder:
         for numbers, lines in _chunks(topics, first, hits):
-            (folder / "topics.tsv").write_text("".join(lines), encoding="utf-8")
-
-            def answer(output: str, inherited: int, count: int = len(lines)) -> None:
-                items = "".join(f"<Item>{escape(argument)}</Item>" for argument in [*arguments, "-output", output])
-                (folder / "calls.xml").write_text(_CALLS.format(items=items), encoding="utf-8")
-                main = "org.eclipse.jetty.xml.XmlConfiguration"
-                log = run_java(main, ["calls.xml"], heap_mb, threads, folder, [inherited])
-                if not any(f" {count} queries processed in " in line for line in log):
-                    raise InputError(f"{index}: Anserini did not answer all of {count} queries, see its log above")
-
-            part = _ranking(run_java_into(_read_run, answer), first, numbers[-1] + 1)
+            answered = answers(
+                index, folder, lines, ["-topicReader", "TsvInt", *flags], hits, threads, heap_mb, _read_run
+            )
+            part = _ranking(answered, first, numbers[-1] + 1)
             hit_count += len(part.passages.values)
             first = numbers[-1] + 1
             yield part

@@ -14,7 +14,7 @@ from led_pipeline.data.tables import Ragged, read_ranking, read_rankings, write_
 from led_pipeline.data.vectors import SparseVectors
 from led_pipeline.files.atomic import write_json
 from led_pipeline.files.errors import InputError
-from led_pipeline.search import anserini
+from led_pipeline.search import anserini, lucene
 from led_pipeline.search.anserini import bm25_index, bm25_search, impact_index, impact_search
 from led_pipeline.search.exact import exact_sparse
 from led_pipeline.search.impacts import quantise
@@ -133,7 +133,7 @@ def test_bm25_ranks_as_its_formula_with_ties_by_row(tmp_path, monkeypatch):
 )
 def test_error_names_an_unreadable_passage_before_an_index_is_built(tmp_path, monkeypatch, text, message):
     monkeypatch.setattr(anserini, "LONGEST_TEXT", 20)
-    monkeypatch.setattr(anserini, "run_java", lambda *_: pytest.fail("Java was started"))
+    monkeypatch.setattr(lucene, "run_java", lambda *_: pytest.fail("Java was started"))
     passages = write_texts(tmp_path / "passages.parquet", ["b" * 18, text], title=" " if text[0] == "\x00" else "t")
     with pytest.raises(InputError, match=re.escape(message)):
         bm25_index(passages, tmp_path / "index", threads=1)
@@ -169,7 +169,7 @@ def test_impact_scores_are_the_dot_products_of_the_impacts(tmp_path, monkeypatch
         write_arrow(shards[-1], {"terms": part.terms, "weights": part.weights})
     query_path, queries = vectors("q.arrow", 5, 0, 60, 2_500)
     texts = write_texts(tmp_path / "passages.parquet", ["text"] * 301, title="")
-    monkeypatch.setattr(anserini, "FILE_ROWS", 64)
+    monkeypatch.setattr(lucene, "FILE_ROWS", 64)
     impact_index(shards, texts, 10, tmp_path / "index", threads=2)
     search = partial(impact_search, tmp_path / "index", query_path, 10, texts, hits=25, threads=2)
     ranking = in_shards(search, tmp_path, 1)
