@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from led_pipeline.commands.compare import compare
 from led_pipeline.commands.plan import plan
 from led_pipeline.commands.reference import reference
 from led_pipeline.commands.summary import summary
@@ -18,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (plan, reference, summary):
+for command in (compare, plan, reference, summary):
     app.command()(command)
 
 
