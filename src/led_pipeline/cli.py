@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from led_pipeline.commands.export import export
+COMMANDS = (
+    plan,
+    search,
+    compare,
+    export,
+    reference,
+    summary,
+)
+for command in COMMANDS:
 from led_pipeline.commands.plan import plan
 from led_pipeline.commands.reference import reference
 from led_pipeline.commands.search import search
@@ -22,9 +30,10 @@ app = typer.Typer(
 )
 COMMANDS = (
     plan,
-    reference,
     search,
+    compare,
     export,
+    reference,
     summary,
 )
 for command in COMMANDS:

@@ -1,9 +1,13 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the completion of names in a shell."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from led_pipeline.files.errors import InputError
+from led_pipeline.files.reading import read_json
+from led_pipeline.recipe.layout import Layout
 
 CONFIG = Path("config/config.yaml")
 
@@ -21,3 +25,58 @@ def config_path(argument: Path | None, option: Path | None) -> Path:
     if argument and option:
         raise typer.BadParameter(f"the recipe is named twice, '{argument}' and with --configfile '{option}'")
     return argument or option or CONFIG
+
+
+def results_folder(option: Path | None) -> Path:
+    """Return the results folder that a command names with --results; the only one in results/ by default.
+
+    Raises:
+        typer.BadParameter: there is none, or several.
+    """
+    if option:
+        return option
+    folders = [path.parent.parent for path in sorted(Path("results").glob("*/report/recipe.json"))]
+    if len(folders) != 1:
+        there_are = f"there are {', '.join(map(str, folders))}" if folders else "there is none in results/"
+        raise typer.BadParameter(f"name a results folder with --results; {there_are}")
+    return folders[0]
+
+
+def _recipe_of(folder: Path) -> dict[str, Any]:
+    """Return the recorded recipe of a results folder for completion; empty if it cannot be read."""
+    try:
+        recipe = read_json(Layout(folder).resolved_recipe)
+    except InputError:
+        return {}
+    return recipe if isinstance(recipe, dict) else {}
+
+
+def _completion_folders(context: typer.Context | None) -> list[Path]:
+    """Return the results folders that a completion may look at: the one on the command line, or all in results/."""
+    values = context.params if context else {}
+    option = values.get("results")
+    words = [word for value in values.values() if isinstance(value, list | tuple) for word in value]
+    folders = [Path(str(each)) for each in ([option] if option else words) if each]
+    folders = [folder for folder in folders if Path(Layout(folder).resolved_recipe).is_file()]
+    return folders or [path.parent.parent for path in sorted(Path("results").glob("*/report/recipe.json"))]
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """Complete a results folder."""
+    return [str(f) for f in _completion_folders(None) if str(f).startswith(incomplete)]
+
+
+def complete_stage(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the name of a stage, from the recorded recipes of the results folders."""
+    stages = [name for folder in _completion_folders(ctx) for name in _recipe_of(folder).get("stages", {})]
+    return [name for name in dict.fromkeys(stages) if name.startswith(incomplete)]
+
+
+def complete_system(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the name of a system: bm25, or a stage."""
+    return [name for name in ["bm25", *complete_stage(ctx, "")] if name.startswith(incomplete)]
+
+
+def complete_run_or_system(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete a results folder, or a system of one."""
+    return [*complete_run(incomplete), *complete_system(ctx, incomplete)]

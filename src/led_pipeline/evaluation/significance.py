@@ -1,5 +1,9 @@
-"""Test whether two systems differ on a measure, by paired tests over the same queries."""
+"""Test whether two systems differ on a measure, by paired tests over the same queries.
 
+`holm` corrects the p-values of several tests, and `bootstrap` gives intervals of means over queries.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,3 +70,46 @@ def _randomisation(differences: NDArray[np.float64], seed: int, permutations: in
         signs = generator.integers(0, 2, size=size, dtype=np.int8) * 2 - 1
         reached += int((np.abs(signs @ nonzero) >= observed).sum())
     return (reached + 1) / (permutations + 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return the p-values of a family of tests, corrected by Holm's step-down method, in the same order.
+
+    The smallest of m values is multiplied by m, the next one by m - 1, and so on; no value is below that of a smaller
+    one, or above 1. Rejecting the hypotheses whose corrected value is at most alpha keeps the probability of any false
+    rejection at or below alpha, whatever the dependence between the tests.
+
+    Source: Holm (1979), A simple sequentially rejective multiple test procedure.
+    """
+    raw = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(raw, kind="stable")
+    stepped = np.maximum.accumulate(raw[order] * np.arange(len(raw), 0, -1))
+    corrected = np.empty_like(raw)
+    corrected[order] = np.minimum(stepped, 1.0)
+    return [float(value) for value in corrected]
+
+
+# Q = queries, T = tests
+def bootstrap(
+    values_QT: NDArray[np.float64], seed: int = 42, resamples: int = 10_000, level: float = 0.95
+) -> NDArray[np.float64]:
+    """Return a confidence interval (T, 2) of the mean over queries of each column: percentiles of the bootstrap.
+
+    Every resample draws as many queries as there are, with replacement, and is the same for all columns.
+
+    Raises:
+        ValueError: there is no query, or the level is not between 0 and 1.
+    """
+    queries = len(values_QT)
+    if not queries or not 0 < level < 1:
+        raise ValueError(f"expected queries and a level between 0 and 1, got {queries} queries and level {level}")
+    generator = np.random.default_rng(seed)
+    means = np.empty((resamples, values_QT.shape[1]))
+    block = max(1, 2_000_000 // queries)
+    for start in range(0, resamples, block):
+        count = min(block, resamples - start)
+        drawn = generator.integers(0, queries, size=(count, queries)) + np.arange(count)[:, None] * queries
+        times = np.bincount(drawn.ravel(), minlength=count * queries).reshape(count, queries)
+        means[start : start + count] = times.astype(np.float64) @ values_QT / queries
+    tail = (1 - level) / 2
+    return np.quantile(means, [tail, 1 - tail], axis=0).T
