@@ -5,15 +5,8 @@ from typing import Annotated
 
 import typer
 
-COMMANDS = (
-    plan,
-    search,
-    compare,
-    export,
-    reference,
-    summary,
-)
-for command in COMMANDS:
+from led_pipeline.commands.compare import compare
+from led_pipeline.commands.export import export
 from led_pipeline.commands.plan import plan
 from led_pipeline.commands.reference import reference
 from led_pipeline.commands.search import search
