@@ -11,7 +11,7 @@ from pathlib import Path
 from tokenizers import processors
 from transformers import PreTrainedTokenizerBase
 
-from led_pipeline.data.tokens import separators
+from led_pipeline.data.tokeniser import separators
 from led_pipeline.pretrained.sentence_transformers_files import prompt
 from led_pipeline.pretrained.tokenizer import first_token
 from led_pipeline.recipe.representation import DenseRepresentation, RankerRepresentation, Side
