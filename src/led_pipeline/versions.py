@@ -5,7 +5,9 @@ all later ones. A refactor that keeps the output does not change its number.
 """
 
 import platform
+import subprocess
 from importlib.metadata import distributions
+from pathlib import Path
 
 VERSIONS = {
     "hub": 1,
@@ -53,3 +55,16 @@ def installed() -> dict[str, str]:
     """Return the versions of Python and of the installed ones of PACKAGES."""
     versions = {each.name.lower().replace("_", "-"): each.version for each in distributions()}
     return {"python": platform.python_version()} | {name: versions[name] for name in PACKAGES if name in versions}
+
+
+def commit() -> str | None:
+    """Return the git commit of the source tree that runs, with `-dirty` after changes; None if it is not one."""
+    root = Path(__file__).parents[2]
+    if not (root / "Snakefile").is_file() or not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):  # no git here: nobody needs it
+        return None
+    return answer.stdout.strip() or None if answer.returncode == 0 else None

@@ -26,6 +26,7 @@ from led_pipeline.models import complete, idf, limits, user_files
 from led_pipeline.models.adapters import merge_adapters
 from led_pipeline.models.bi_encoder import BiEncoder, encoders
 from led_pipeline.models.build import HEAD, QUERY, USER_TENSORS, build
+from led_pipeline.models.card import write_card
 from led_pipeline.models.encoder import Encoder
 from led_pipeline.models.for_sentence_transformers import write_folder
 from led_pipeline.pretrained.model_folder import joined
@@ -165,6 +166,7 @@ def main() -> None:
     with atomic(a.out) as folder:
         folder.mkdir()
         save(model, a.settings, a.tokenizer, folder)
+        write_card(folder, str(a.out))
 
 
 if __name__ == "__main__":

@@ -8,10 +8,12 @@ Run as `torchrun -m led_pipeline.training.train --init MODEL --tokenizer TOKENIZ
 
 import argparse
 import json
+import platform
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import is_tensorboard_available, is_wandb_available, set_seed
 from torch import nn
@@ -23,6 +25,7 @@ from led_pipeline.files.atomic import atomic, write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
 from led_pipeline.models import limits
+from led_pipeline.models.card import MACHINE, write_card
 from led_pipeline.models.saved_model import origins, save, start
 from led_pipeline.recipe.settings import LexiconOptimisation
 from led_pipeline.recipe.step_settings import (
@@ -43,7 +46,7 @@ from led_pipeline.training.objectives import TrainingData, ranker_loss, retrieve
 from led_pipeline.training.step_loss import StepLoss
 from led_pipeline.training.teachers import StoredVectors
 from led_pipeline.training.validation import Reranking, ValidationFiles
-from led_pipeline.versions import installed
+from led_pipeline.versions import commit, installed
 
 
 def build_plan(
@@ -184,13 +187,20 @@ def train(training: Training) -> None:
         fit(accelerator, model, loss_of(settings, data, size, accelerator), plan, checkpoints, validate)
         trained = unsharded()
         if accelerator.is_main_process:
-            write_stage(trained, training)
+            write_stage(trained, training, accelerator)
     accelerator.wait_for_everyone()
     accelerator.end_training()
 
 
-def write_stage(model: nn.Module, training: Training) -> None:
-    """Write the model folder of a finished training, with its log, settings and versions."""
+def machine(accelerator: Accelerator) -> dict[str, object]:
+    """Return what a stage was trained on."""
+    gpu = accelerator.device.type == "cuda"
+    device = torch.cuda.get_device_name(accelerator.device) if gpu else platform.machine()
+    return {"device": device, "gpu": gpu, "processes": accelerator.num_processes, "commit": commit()}
+
+
+def write_stage(model: nn.Module, training: Training, accelerator: Accelerator) -> None:
+    """Write the model folder of a finished training, with its log, settings, versions and card."""
     with atomic(training.out) as folder:
         folder.mkdir()
         save(model, training.settings, training.tokenizer, folder)
@@ -198,6 +208,8 @@ def write_stage(model: nn.Module, training: Training) -> None:
         settings = training.settings.model_dump(mode="json")
         (folder / "settings.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         write_json(folder / "software.json", installed())
+        write_json(folder / MACHINE, machine(accelerator))
+        write_card(folder, str(training.out))
 
 
 def main() -> None:

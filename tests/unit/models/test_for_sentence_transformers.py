@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import opened
@@ -19,7 +20,7 @@ from transformers import (
     T5Model,
 )
 
-from led_pipeline.models import saved_model
+from led_pipeline.models import card, saved_model
 
 OPENS = {"dense": SentenceTransformer, "lexicon": SparseEncoder, "ranker": CrossEncoder}
 QUERIES = ["", "a", "b c", " ".join("abcdefghijklmnopqrstuvwxyz"), "x yz .", "[SEP] a"]
@@ -63,7 +64,35 @@ def has_code(folder: Path) -> bool:
     return "led_modules" in (folder / "modules.json").read_text()
 
 
-def compare(folder: Path, scratch: Path, trust: bool, titled: list = TITLED) -> None:
+def blocks(folder: Path) -> list[str]:
+    """Return the Python code of a folder's card."""
+    card.write_card(folder, str(folder))
+    return [part.partition("\n```")[0] for part in (folder / "README.md").read_text().split("```python\n")[1:]]
+
+
+def run_card(folder: Path, scratch: Path, count: int) -> None:
+    """Run every block of a folder's card, and compare what it computes with our own encoder."""
+    codes = blocks(folder)
+    assert len(codes) == count
+    texts: dict[str, Any] = {}
+    for code in codes:
+        results: dict[str, Any] = {}
+        exec(code, results)
+        texts = texts or {name: results[name] for name in ("query_texts", "passage_texts")}
+        if "queries" not in results:
+            if "score" not in results and "scores" not in results:
+                continue  # ranks, and prints
+            pairs = [(texts["query_texts"][0], passage) for passage in texts["passage_texts"]]
+            np.testing.assert_allclose(np.asarray(results["scores"]), opened.scores(folder, pairs, scratch), atol=1e-5)
+            continue
+        for side, name in (("query", "queries"), ("passage", "passages")):
+            values = results[name]
+            values = values.to_dense() if getattr(values, "is_sparse", False) else values
+            ours = opened.vectors(folder, texts[f"{side}_texts"], side, scratch)
+            np.testing.assert_allclose(np.asarray(values), ours, atol=1e-5, rtol=1e-5)
+
+
+def compare(folder: Path, scratch: Path, trust: bool, count: int = 3) -> None:
     """Encode texts of both sides with sentence-transformers, and compare with our own encoder."""
     family = json.loads((folder / "led.json").read_text())["family"]
     assert has_code(folder) == trust
@@ -71,7 +100,8 @@ def compare(folder: Path, scratch: Path, trust: bool, titled: list = TITLED) -> 
         with pytest.raises(ValueError, match="trust_remote_code"):
             OPENS[family](str(folder))
     model = OPENS[family](str(folder), trust_remote_code=trust, device="cpu")
-    passages = [*PASSAGES, *titled]
+    run_card(folder, scratch, count)
+    passages = [*PASSAGES, *TITLED]
     queries_of_ours, ours = (
         opened.vectors(folder, QUERIES, "query", scratch),
         opened.vectors(folder, passages, "passage", scratch),
@@ -175,7 +205,7 @@ def test_a_users_pooling_opens_where_led_pipeline_is_installed(tmp_path):
     folder = saved(
         tmp_path, tiny.backbone("dense"), family="dense", pooling=f"{tmp_path / 'mine.py'}:weighted", untied=True
     )
-    compare(folder, tmp_path, trust=True)
+    compare(folder, tmp_path, trust=True, count=2)
 
 
 RANKERS = {
@@ -197,6 +227,7 @@ def test_rankers_open_as_trained(tmp_path, name):
     pairs = [(query, passage) for query in QUERIES for passage in [*PASSAGES, *TITLED]]
     ranker = CrossEncoder(str(folder), trust_remote_code=True, device="cpu")
     np.testing.assert_allclose(ranker.predict(pairs), opened.scores(folder, pairs, tmp_path), atol=1e-5, rtol=1e-5)
+    run_card(folder, tmp_path, count=3)
     ranked = ranker.rank("a b", PASSAGES)
     ours = opened.scores(folder, [("a b", passage) for passage in PASSAGES], tmp_path)
     assert [hit["corpus_id"] for hit in ranked] == sorted(range(len(ours)), key=lambda i: -ours[i])
