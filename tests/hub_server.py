@@ -1,5 +1,9 @@
-"""A local model hub that serves folders through the part of the HTTP interface that huggingface_hub uses."""
+"""A local model hub that serves folders through the part of the HTTP interface that huggingface_hub uses.
 
+Uploads are written into the folder of a model, if `uploads` names one; those of large files need HF_HUB_DISABLE_XET=1.
+"""
+
+import base64
 import hashlib
 import json
 import threading
@@ -16,6 +20,8 @@ BRANCH = "main"
 class Hub(BaseHTTPRequestHandler):
     models: dict[str, Path]
     gated: set[str]
+    uploads: Path | None  # where new models are made
+    blobs: dict[str, bytes]
 
     def log_message(self, *_) -> None:
         pass
@@ -41,7 +47,8 @@ class Hub(BaseHTTPRequestHandler):
         revision, _, file = rest.partition("/")
         if kind and revision not in (BRANCH, COMMIT):
             return self._send(404, b"{}", X_Error_Code="RevisionNotFound", X_Error_Message="Invalid rev id")
-        files = {p.name: p for p in sorted(self.models[name].iterdir())}
+        folder = self.models[name]
+        files = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
         if before.startswith("api") and kind == "tree":
             tree = [{"type": "file", "path": n, "size": p.stat().st_size, "oid": oid(p)} for n, p in files.items()]
             return self._send(200, json.dumps(tree).encode(), Content_Type="application/json")
@@ -54,15 +61,60 @@ class Hub(BaseHTTPRequestHandler):
             return self._send(404, b"", X_Error_Code="EntryNotFound", X_Repo_Commit=COMMIT)
         return self._send(200, files[file].read_bytes(), ETag=f'"{oid(files[file])}"', X_Repo_Commit=COMMIT)
 
+    def _answer(self, value: object) -> None:
+        self._send(200, json.dumps(value).encode(), Content_Type="application/json")
+
+    def do_PUT(self) -> None:
+        """Take a large file."""
+        self.blobs[self.path.rpartition("/")[2]] = self.rfile.read(int(self.headers["Content-Length"]))
+        self._send(200)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        address = f"http://{self.headers['Host']}"
+        if self.uploads is None or not self.headers.get("Authorization"):
+            return self._send(401, b"{}", X_Error_Message="Invalid credentials")
+        if self.path == "/api/repos/create":
+            repo = json.loads(body)
+            name = f"{repo['organization']}/{repo['name']}"
+            self.models[name] = self.uploads / repo["name"]
+            self.models[name].mkdir(exist_ok=True)
+            (self.uploads / f"{repo['name']}.json").write_text(json.dumps(repo))
+            return self._answer({"url": f"{address}/{name}"})
+        if self.path == "/api/validate-yaml":
+            return self._answer({"errors": [], "warnings": []})
+        name = next(n for n in self.models if n in self.path)
+        if "/preupload/" in self.path:
+            modes = ((f["path"], "lfs" if f["path"].endswith(".safetensors") else "regular")
+                     for f in json.loads(body)["files"])  # fmt: skip
+            return self._answer(
+                {"files": [{"path": p, "uploadMode": mode, "shouldIgnore": False} for p, mode in modes]}
+            )
+        if self.path.endswith("/objects/batch"):
+            objects = json.loads(body)["objects"]
+            put = [o | {"actions": {"upload": {"href": f"{address}/blobs/{o['oid']}"}}} for o in objects]
+            return self._answer({"transfer": "basic", "objects": put})
+        for line in map(json.loads, body.splitlines()):  # a commit
+            self._commit(self.models[name], line["key"], line["value"])
+        return self._answer({"commitUrl": f"{address}/{name}/commit/{COMMIT}", "commitOid": COMMIT})
+
+    def _commit(self, folder: Path, key: str, value: dict) -> None:
+        if key in ("file", "lfsFile"):
+            path = folder / value["path"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(base64.b64decode(value["content"]) if key == "file" else self.blobs[value["oid"]])
+        elif key == "deletedFile":
+            (folder / value["path"]).unlink()
+
 
 def oid(path: Path) -> str:
     return hashlib.sha1(path.read_bytes()).hexdigest()
 
 
 @contextmanager
-def serve(models: dict[str, Path], gated: set[str] = frozenset()) -> Iterator[str]:
-    """Serve folders as models of a hub and yield its address."""
-    handler = type("Handler", (Hub,), {"models": models, "gated": gated})
+def serve(models: dict[str, Path], gated: set[str] = frozenset(), uploads: Path | None = None) -> Iterator[str]:
+    """Serve folders as models of a hub and yield its address; new models are made in the folder `uploads`."""
+    handler = type("Handler", (Hub,), {"models": models, "gated": gated, "uploads": uploads, "blobs": {}})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

@@ -8,6 +8,7 @@ import typer
 from led_pipeline.commands.compare import compare
 from led_pipeline.commands.export import export
 from led_pipeline.commands.plan import plan
+from led_pipeline.commands.push import push
 from led_pipeline.commands.reference import reference
 from led_pipeline.commands.search import search
 from led_pipeline.commands.summary import summary
@@ -26,6 +27,7 @@ COMMANDS = (
     search,
     compare,
     export,
+    push,
     reference,
     summary,
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from led_pipeline.data.tokens import separators
+from led_pipeline.data.tokeniser import separators
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
 from led_pipeline.models import card_code
@@ -138,9 +138,9 @@ def card(folder: Path, name: str, results: Results | None = None) -> str:
         raise InputError(f"{folder}: it has no modules.json; an older version wrote it")
     head = yaml.safe_dump(header(folder, settings, name, results), sort_keys=False, allow_unicode=True)
     parts = [f"---\n{head}---\n", f"# {name.rpartition('/')[2]}\n", _introduction(settings, results)]
-    parts += [_use(folder, settings, config, name, why), _reading(settings), _training(folder, results)]
-    if results and results.measured:
-        parts.append(_measured(results))
+    parts += [_use(folder, settings, config, name, why)]
+    parts += [_measured(results)] if results and results.measured else []
+    parts += [_reading(settings), _training(folder, results)]
     return "\n".join(parts)
 
 
@@ -170,7 +170,7 @@ def _use(folder: Path, settings: ModelSettings, config: dict[str, Any], name: st
         text += [*(f"- {reason}" for reason in why), ""]
     title = "Rank passages again" if isinstance(settings, RankerRepresentation) else "Search"
     text += [f"{title}:\n", _block(card_code.search(name, settings, bool(why)))]
-    code = card_code.transformers(name, settings, shape(folder, config), _separators(folder))
+    code = card_code.transformers(name, settings, shape(folder, config), _separators(folder), why)
     if code:
         text += ["With transformers alone:\n", _block(code)]
     else:

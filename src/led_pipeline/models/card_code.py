@@ -3,6 +3,8 @@
 They end with `queries` and `passages` (vectors), or `scores`, of the texts that they begin with.
 """
 
+from collections.abc import Sequence
+
 from led_pipeline.pretrained import sentence_transformers_files as files
 from led_pipeline.recipe.representation import DenseRepresentation, LexiconRepresentation, RankerRepresentation, Side
 from led_pipeline.recipe.step_settings import ModelSettings, RetrieverSettings
@@ -17,11 +19,16 @@ POOLED = {
 }
 
 
-def where(name: str) -> list[str]:
-    """Return lines that set `folder` to a local folder, or download a model of the hub (ORG/NAME)."""
-    if name.count("/") == 1 and not name.startswith(("/", ".", "results/")):
-        return ["from huggingface_hub import snapshot_download", "", f'folder = snapshot_download("{name}")']
-    return [f'folder = "{name}"']
+def _start(name: str, *imports: str) -> list[str]:
+    """Return the imports, and a line that sets `folder` to a local folder, or downloads ORG/NAME from the hub."""
+    if name.count("/") != 1 or name.startswith(("/", ".")):
+        return [*sorted(imports, key=_import), "", f'folder = "{name}"']
+    lines = sorted([*imports, "from huggingface_hub import snapshot_download"], key=_import)
+    return [*lines, "", f'folder = snapshot_download("{name}")']
+
+
+def _import(line: str) -> tuple[bool, str]:
+    return line.startswith("from"), line
 
 
 def _texts(settings: ModelSettings, prefixed: bool) -> list[str]:
@@ -35,7 +42,7 @@ def _texts(settings: ModelSettings, prefixed: bool) -> list[str]:
     untitled = f'("", "{OTHER}")' if settings.untitled == "empty_title" and prefixed else _quoted(before + OTHER)
     titled = f"({_quoted(before + TITLE)}, {_quoted(PASSAGE)})"
     lines = [f"query_texts = [{_quoted(query + QUERY)}]"]
-    return [*lines, f"passage_texts = [{titled}, {untitled}]  # a pair is a title and a text"]
+    return [*lines, "# A pair is a title and a text.", f"passage_texts = [{titled}, {untitled}]"]
 
 
 def _quoted(text: str) -> str:
@@ -70,26 +77,27 @@ def search(name: str, settings: ModelSettings, trust: bool) -> str:
     return "\n".join([*lines, "scores, rows = index.search(queries, 2)", "print(rows, scores)"])
 
 
-def transformers(name: str, settings: ModelSettings, shape: files.Shape, pair: int) -> str | None:
+def transformers(name: str, settings: ModelSettings, shape: files.Shape, pair: int, why: Sequence[str]) -> str | None:
     """Return code that needs transformers alone; None if the model needs code of its author.
 
     Args:
         pair: separators between two texts.
+        why: the `reasons` of the folder.
     """
     if files.has_user_code(settings):
         return None
     if isinstance(settings, RankerRepresentation):
         return _true_false(name, settings) if settings.scoring == "true_false" else _classifier(name, settings, pair)
-    return _retriever(name, settings, shape)
+    return _retriever(name, settings, shape, why)
 
 
-def _retriever(name: str, settings: RetrieverSettings, shape: files.Shape) -> str:
+def _retriever(name: str, settings: RetrieverSettings, shape: files.Shape, why: Sequence[str]) -> str:
     kind = _kind(settings, shape)
     head = isinstance(settings, DenseRepresentation) and settings.head
     table = isinstance(settings, LexiconRepresentation) and settings.query_encoder == "idf"
-    lines = ["import json"] if table else []
-    lines += ["import torch", *(["from safetensors.torch import load_file"] if head else [])]
-    lines += [f"from transformers import {kind}, AutoTokenizer", "", *where(name)]
+    imports = ["import json"] if table else []
+    imports += ["import torch", *(["from safetensors.torch import load_file"] if head else [])]
+    lines = _start(name, *imports, f"from transformers import {kind}, AutoTokenizer")
     lines += ["tokenizer = AutoTokenizer.from_pretrained(folder)", f"model = {kind}.from_pretrained(folder).eval()"]
     query_model = ""
     if settings.untied:
@@ -101,7 +109,7 @@ def _retriever(name: str, settings: RetrieverSettings, shape: files.Shape) -> st
             lines += ['query_head = load_file(f"{folder}/query/head.safetensors")["weight"]']
             query_model = ", query_model, query_head"
     default = ("model=model, head=head" if head else "model=model") if settings.untied else ""
-    lines += ["", *_read(settings), "", "", f"def encode(texts, max_length{f', {default}' if default else ''}):"]
+    lines += ["", "", *_read(why), "", "", f"def encode(texts, max_length{f', {default}' if default else ''}):"]
     lines += ["    batch = read(texts, max_length)", "    with torch.inference_mode():"]
     lines += [f"        {line}" for line in _computed(settings)]
     lines += ["", "", *_texts(settings, prefixed=True)]
@@ -121,13 +129,13 @@ def _kind(settings: RetrieverSettings, shape: files.Shape) -> str:
     return "AutoModelForTextEncoding" if alone else "AutoModel"
 
 
-def _read(settings: RetrieverSettings) -> list[str]:
+def _read(why: Sequence[str]) -> list[str]:
     """Return the function from texts to a padded batch."""
     lines = ["def read(texts, max_length):"]
     lines += ["    parts = [[text] if isinstance(text, str) else text for text in texts]"]
     lines += ["    cut = {'truncation': True, 'max_length': max_length}".replace("'", '"')]
     lines += ['    rows = [tokenizer(*part, **cut)["input_ids"] for part in parts]']
-    if isinstance(settings, DenseRepresentation):
+    if files.WITHOUT_TOKENS in why:
         lines += ["    rows = [row or [tokenizer.eos_token_id] for row in rows]  # a text without tokens"]
     padded = 'tokenizer.pad({"input_ids": rows}, return_tensors="pt")'
     return [*lines, f"    return {padded}"]
@@ -181,8 +189,8 @@ def _pruned(settings: RetrieverSettings, side: Side, vectors: str) -> str:
 
 
 def _classifier(name: str, settings: RankerRepresentation, pair: int) -> str:
-    lines = ["import torch", "from transformers import AutoModelForSequenceClassification, AutoTokenizer", ""]
-    lines += [*where(name), "tokenizer = AutoTokenizer.from_pretrained(folder)"]
+    lines = _start(name, "import torch", "from transformers import AutoModelForSequenceClassification, AutoTokenizer")
+    lines += ["tokenizer = AutoTokenizer.from_pretrained(folder)"]
     lines += ["model = AutoModelForSequenceClassification.from_pretrained(folder).eval()", "", ""]
     lines += ["def score(query, passage):", "    parts = [passage] if isinstance(passage, str) else passage"]
     for variable, parts, length in (
@@ -206,7 +214,7 @@ SCORED = ["scores = torch.stack([score(query_texts[0], passage) for passage in p
 def _true_false(name: str, settings: RankerRepresentation) -> str:
     before, rest = settings.template.split("{query}")
     between, after = rest.split("{passage}")
-    lines = ["import torch", "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer", "", *where(name)]
+    lines = _start(name, "import torch", "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer")
     lines += ["tokenizer = AutoTokenizer.from_pretrained(folder)"]
     lines += ["model = AutoModelForSeq2SeqLM.from_pretrained(folder).eval()", "", ""]
     lines += ["def ids(text, length=None):"]

@@ -12,7 +12,7 @@ from tokenizers import processors
 from transformers import PreTrainedTokenizerBase
 
 from led_pipeline.data.tokeniser import separators
-from led_pipeline.pretrained.sentence_transformers_files import prompt
+from led_pipeline.pretrained.sentence_transformers_files import WITHOUT_TOKENS, prompt
 from led_pipeline.pretrained.tokenizer import first_token
 from led_pipeline.recipe.representation import DenseRepresentation, RankerRepresentation, Side
 from led_pipeline.recipe.step_settings import ModelSettings
@@ -87,7 +87,7 @@ def _faults(words: PreTrainedTokenizerBase, settings: ModelSettings) -> Iterator
     if _differs(words, settings):
         yield "its tokenizer puts other special tokens around a text"
     if not _ids(words, ""):
-        yield "a text without tokens becomes its end token"
+        yield WITHOUT_TOKENS
     for side in SIDES:
         before, _, after = _around(words, settings)
         if not settings.prefix(side):

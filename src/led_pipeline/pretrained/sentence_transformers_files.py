@@ -23,6 +23,7 @@ OLDEST = "6.2.0"  # of sentence-transformers: the first that cuts queries and pa
 CODE = "led_modules.py"
 TRANSFORMER, ROUTER = "sentence_bert_config.json", "router_config.json"
 QUERY, HEAD, WEIGHTS_OF_QUERIES = "query", "2_Dense", "query_weights"
+WITHOUT_TOKENS = "a text without tokens becomes its end token"  # a reason
 CLASSES = {"dense": "SentenceTransformer", "lexicon": "SparseEncoder", "ranker": "CrossEncoder"}
 POOLINGS = {"cls": "cls", "mean": "mean", "last": "lasttoken"}
 ACTIVATIONS = {"log1p": "relu", "log1p_twice": "log1p_relu"}
