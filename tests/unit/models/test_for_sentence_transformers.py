@@ -231,3 +231,34 @@ def test_rankers_open_as_trained(tmp_path, name):
     ranked = ranker.rank("a b", PASSAGES)
     ours = opened.scores(folder, [("a b", passage) for passage in PASSAGES], tmp_path)
     assert [hit["corpus_id"] for hit in ranked] == sorted(range(len(ours)), key=lambda i: -ours[i])
+
+
+@pytest.mark.parametrize(
+    ("model", "tokenizer", "settings"),
+    [
+        (lambda: tiny.backbone("dense"), "bert", {}),
+        (lambda: t5(T5EncoderModel), "bare", {"pooling": "mean"}),
+        (gpt2, "bare", {"pooling": "last", "append_eos": True}),
+    ],
+)
+def test_a_stage_starts_from_a_stage_and_reads_the_same_tokens(tmp_path, model, tokenizer, settings):
+    folder = saved(tmp_path, model(), tokenizer, family="dense", **settings)
+    columns = {"title": ["", "a", "b c"], "text": PASSAGES[1:4]}
+    stores = [
+        tiny.save_store(tmp_path / f"{i}.arrow", words, columns)
+        for i, words in enumerate((tmp_path / "tokenizer", folder))
+    ]
+    before, after = (store.texts([0, 1, 2], 20) for store in stores)
+    np.testing.assert_array_equal(before.ids, after.ids)
+    assert (stores[0].begin, stores[0].between) == (stores[1].begin, stores[1].between)
+    stage = tiny.settings("dense", query_length=8, passage_length=20, **settings)
+    again = tiny.start(folder, stage)
+    for (name, value), (_, first) in zip(
+        again.named_parameters(), saved_model.load(folder)[0].named_parameters(), strict=True
+    ):
+        assert value.equal(first), name
+    (tmp_path / "again").mkdir()
+    saved_model.save(again, stage, folder, tmp_path / "again")
+    for file in ("modules.json", "tokenizer.json", "sentence_bert_config.json", "config_sentence_transformers.json"):
+        if (folder / file).exists():
+            assert (tmp_path / "again" / file).read_bytes() == (folder / file).read_bytes()
