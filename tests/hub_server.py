@@ -41,7 +41,8 @@ class Hub(BaseHTTPRequestHandler):
         revision, _, file = rest.partition("/")
         if kind and revision not in (BRANCH, COMMIT):
             return self._send(404, b"{}", X_Error_Code="RevisionNotFound", X_Error_Message="Invalid rev id")
-        files = {p.name: p for p in sorted(self.models[name].iterdir())}
+        folder = self.models[name]
+        files = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
         if before.startswith("api") and kind == "tree":
             tree = [{"type": "file", "path": n, "size": p.stat().st_size, "oid": oid(p)} for n, p in files.items()]
             return self._send(200, json.dumps(tree).encode(), Content_Type="application/json")
