@@ -99,6 +99,10 @@ def test_the_t5_of_openmatch_needs_its_key_in_both_rounds():
     t5 = {"stages.first_round.encoder_decoder": "first_decoder_token"}
     (fault,) = faults(changed(RECIPES["recipes/openmatch.yaml"], t5))
     assert fault.startswith("stages.second_round.encoder_decoder: the stage starts from 'first_round'")
+    both = ("stages.first_round", "stages.second_round")
+    keys = {"tokenizer": "t5-base", "encoder_decoder": "first_decoder_token"}
+    documented = {f"{stage}.{key}": value for stage in both for key, value in keys.items()}
+    load_recipe(changed(RECIPES["recipes/openmatch.yaml"], documented | {"stages.first_round.init": "t5-base"}))
 
 
 # --- what a folder decides, along a chain of stages
