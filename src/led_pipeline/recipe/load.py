@@ -30,8 +30,8 @@ def load_recipe(
     """Check a config and return the recipe; a note on stderr names keys with words of the previous version.
 
     Args:
-        trained: returns the stages of a dataset that have models already, whose user code may be missing by now;
-            default: none.
+        trained: returns the stages of a dataset that have models already, whose user code may be missing by now, and
+            which are not compared with what they started from; default: none.
         quiet: print no note.
         descriptions: returns what the folders that stages start from say about their models; stages that differ from
             them are faults. Default: none is compared.
@@ -60,9 +60,10 @@ def load_recipe(
         except ValidationError as error:
             faults = sentences(error, Recipe, config)
         else:
-            faults = checks.faults(recipe, trained(recipe.dataset.name) if trained else ())
+            finished = trained(recipe.dataset.name) if trained else ()
+            faults = checks.faults(recipe, finished)
             if not faults:
-                faults = [*start_checks.faults(recipe, descriptions(recipe) if descriptions else {})]
+                faults = [*start_checks.faults(recipe, descriptions(recipe) if descriptions else {}, finished)]
     if faults:
         raise InputError("\n".join(f"recipe: {fault}" for fault in faults))
     return recipe

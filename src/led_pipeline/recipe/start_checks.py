@@ -16,15 +16,17 @@ from led_pipeline.recipe.starts import Description
 Descriptions = Mapping[str, Description | None]
 
 
-def faults(recipe: Recipe, descriptions: Descriptions) -> Iterator[str]:
+def faults(recipe: Recipe, descriptions: Descriptions, finished: Collection[str] = ()) -> Iterator[str]:
     """Yield one sentence per key of a stage that differs.
 
     Args:
         descriptions: name of a folder or hub model -> what it says about its model; what is not in it is not compared.
+        finished: stages that have models already, so that results of an older version can be read; a run compares
+            them, too, in its preflight.
     """
     whole = starts.resolved(recipe, descriptions)
     for name, stage in recipe.stages.items():
-        if isinstance(stage, Pretrain) or stage.reinterpret:
+        if isinstance(stage, Pretrain) or stage.reinterpret or name in finished:
             continue
         for key, sides in _sides(stage).items():
             start = stage.init if key == "init" else getattr(stage, "query_init", None) or ""
@@ -72,12 +74,10 @@ def _stages(whole: Recipe, name: str, start: str, unknown: Collection[str]) -> I
 
 
 def _unused(key: str, ours: Model, parent: Model) -> bool:
-    """Return whether a key has no effect in both stages: the prompt of classifiers, the pooling of a user's encoder."""
+    """Return whether a key has no effect: the prompt of classifiers, the pooling beside a user's encoder."""
     if isinstance(ours, RankerRepresentation) and isinstance(parent, RankerRepresentation):
         return key in starts.PROMPT and ours.scoring == parent.scoring == "classifier"
-    if isinstance(ours, DenseRepresentation) and isinstance(parent, DenseRepresentation):
-        return key in starts.OF_ENCODER and ours.encoder is not None and parent.encoder is not None
-    return False
+    return key in starts.OF_ENCODER and isinstance(ours, DenseRepresentation) and ours.encoder is not None
 
 
 def _tokenizer(recipe: Recipe, name: str, start: str) -> Iterator[str]:

@@ -21,23 +21,18 @@ from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.representation import DenseRepresentation, Representation, Side, Start
 from led_pipeline.recipe.schema import Positive, Section
 from led_pipeline.recipe.stages import Model, Pretrain, Stage
-from led_pipeline.recipe.step_settings import ModelSettings
+from led_pipeline.recipe.step_settings import MODEL, ModelSettings
 
 S = TypeVar("S", bound=Representation)
 
 LENGTHS: dict[str, Side] = {"query_length": "query", "passage_length": "passage"}
 PREFIXES: dict[str, Side] = {"query_prefix": "query", "passage_prefix": "passage"}
-TEXTS = ("untitled", *PREFIXES)
 PROMPT = ("template", "true_word", "false_word")
-# The keys that decide what a model computes, by family.
-MEANING: dict[str, tuple[str, ...]] = {
-    "dense": (*TEXTS, "pooling", "normalize", "head", "encoder_decoder", "append_eos", "encoder", "untied"),
-    "lexicon": (*TEXTS, "keep_special_tokens", "activation", "query_encoder", "untied"),
-    "ranker": (*TEXTS, "scoring", *PROMPT),
-}
 # Keys that only remove weights from a lexicon model's vectors: a stage may set them on top of any model, and one that
 # is trained starts without those of its folder.
 PRUNING = ("top_k_queries", "top_k_passages", "prune_ratio_queries", "prune_ratio_passages")
+# Keys of a saved model that do not decide what it computes.
+FREE = ("family", "temperature", *LENGTHS, *PRUNING)
 # What a stage may add to a model without it: key -> the value that says it has none.
 ADDED: dict[str, object] = {"untied": False, "query_encoder": "model"}
 OF_ENCODER = ("pooling", "normalize", "head", "encoder_decoder")  # a user's encoder replaces them
@@ -81,9 +76,10 @@ class Adoption(Section):
 # --- which keys come from the folder
 
 
-def compared(family: str, trained: bool) -> tuple[str, ...]:
+def compared(family: str, trained: bool) -> list[str]:
     """Return the keys of a stage that must not differ from what it starts from."""
-    return (*MEANING[family], *(PRUNING if family == "lexicon" and not trained else ()))
+    keys = list(MODEL[family].model_fields)
+    return [key for key in keys if key not in FREE or (key in PRUNING and not trained)]
 
 
 def outside(recipe: Recipe) -> list[str]:

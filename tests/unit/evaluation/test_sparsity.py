@@ -67,7 +67,7 @@ def test_measure_adds_the_sparsity_where_vectors_are_given(tmp_path):
 def test_the_text_report_lists_lexicon_stages_below_their_measures():
     lexicon = {"measures": {"MRR@10": 0.5}, "sparsity": {"query_terms": 21.26, "passage_terms": 181.0, "flops": 1.2345}}
     systems = {"bm25": {"measures": {"MRR@10": 0.2}}, "lex": lexicon, "led": None}
-    entry = {"queries": 3, "relevant_from": 1, "systems": systems}
+    entry = {"queries": 3, "judged": True, "relevant_from": 1, "systems": systems}
     lines = split_table({"dataset": "d", "measures": ["MRR@10"], "splits": {"dev": entry}}, "dev").splitlines()
     assert lines[-1].split() == ["lex", "21.3", "181.0", "1.234"]
     assert "FLOPS of a pair" in lines[-3]

@@ -88,6 +88,10 @@ def test_another_tokenizer_than_that_of_the_start_is_a_fault_in_every_family():
     load_recipe(two(second={"tokenizer": "other/words", "reinterpret": True}))
 
 
+def test_results_of_a_recipe_that_would_be_refused_today_can_be_read():
+    load_recipe(two(first={"pooling": "mean"}), trained=lambda dataset: ["one", "two"])
+
+
 def test_the_second_encoder_must_agree_too():
     stages = two(first={"pooling": "mean"})["stages"]
     untied = {"family": "dense", "init": "some/model", "query_init": "one", "untied": True, **TRAINED}
