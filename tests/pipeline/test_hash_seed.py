@@ -16,6 +16,7 @@ TINY = yaml.safe_load((ROOT / "tests" / "pipeline" / "tiny.yaml").read_text())
 # Names that once mapped to the same folder, or to none, depending on the process.
 TOKENIZERS = {"den_warmup": "models/a", "lex_warmup": "models_a", "ranker": "模型", "led": "./models/a", "led_rt": "模"}
 CONFIG = changed(TINY, {f"stages.{stage}.tokenizer": name for stage, name in TOKENIZERS.items()} | {"validation": None})
+CONFIG = changed(CONFIG, {f"stages.{name}.reinterpret": True for name in TINY["stages"] if name != "pretrain"})
 
 
 def test_similar_tokenizer_names_get_the_same_distinct_folders_in_every_process(tmp_path):

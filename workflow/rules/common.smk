@@ -37,6 +37,7 @@ from led_pipeline.files import folder_names
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.yaml_lines import repeated_keys
 from led_pipeline.jobs.run_lock import Run
+from led_pipeline.pretrained import descriptions
 from led_pipeline.recipe import arguments, needs
 from led_pipeline.recipe.arguments import option
 from led_pipeline.recipe.layout import Layout
@@ -59,7 +60,8 @@ def checked_recipe():
             raise InputError(fault)
     # User code of a finished stage may have been moved since its training.
     quiet = not workflow.is_main_process
-    return load_recipe(config, trained=lambda dataset: trained_in(Layout.of(dataset).root), quiet=quiet)
+    trained = lambda dataset: trained_in(Layout.of(dataset).root)
+    return load_recipe(config, trained, quiet, descriptions.of_folders)
 
 
 RECIPE = speaking(checked_recipe)

@@ -46,12 +46,18 @@ def content_of_tokenizer(name):
 
 def content_of_stage(step):
     """Return a function that gives the content of everything a model depends on, except outputs of other rules."""
-    return lambda wildcards: content(
-        settings=lambda: RECIPE.settings(step, wildcards.stage, content_of),
-        init=lambda: content_of_model(RECIPE.stages[wildcards.stage].init),
-        query_init=lambda: content_of_model(needs.query_init_of(RECIPE, wildcards.stage)),
-        tokenizer=lambda: content_of_tokenizer(RECIPE.tokenizer_of(wildcards.stage)),
-    )
+
+    def parts(stage):
+        lengths = arguments.lengths_of_init(RECIPE, stage)
+        return dict(
+            settings=lambda: RECIPE.settings(step, stage, content_of),
+            init=lambda: content_of_model(RECIPE.stages[stage].init),
+            query_init=lambda: content_of_model(needs.query_init_of(RECIPE, stage)),
+            tokenizer=lambda: content_of_tokenizer(RECIPE.tokenizer_of(stage)),
+            **({"lengths_of_init": lambda: lengths} if lengths else {}),
+        )
+
+    return lambda wildcards: content(**parts(wildcards.stage))
 
 
 def published_file(wildcards):

@@ -3,16 +3,20 @@
 import json
 
 from led_pipeline.files.digests import digest
+from led_pipeline.recipe import starts
 from led_pipeline.recipe.settings import Running
 
-# Stages in the order of the config. Settings of the machine and the gate change no result, so they are left out.
+# Stages in the order of the config. Settings of the machine and the gate change no result, so they are left out; so are
+# the keys that come from the model which a stage starts from, since the recipe does not set them.
 RESOLVED_RECIPE = RECIPE.model_dump(
     mode="json",
     exclude={
         "resources": True,
         "defaults": True,
         "evaluation": {"gate"},
-        "stages": {"__all__": {"resources", *Running.model_fields}},
+        "stages": {
+            stage: {"resources", *Running.model_fields, *starts.adoptable(RECIPE, stage)} for stage in RECIPE.stages
+        },
     },
 )
 

@@ -9,7 +9,9 @@ def preflight_arguments(wildcards=None, output=None):
     """Return options: recipe, paths of its files, executor (local, slurm), and the GPU limit of `--resources gpu=N`."""
     limit = getattr(workflow.resource_settings.resources.get("gpu"), "value", None)
     executor = workflow.executor_plugin.name if workflow.executor_plugin else "local"
-    options = ["--recipe", RECIPE.model_dump_json(exclude={"defaults"}), "--results", LAYOUT.root]
+    # A key that the recipe does not set may come from the model that a stage starts from.
+    recipe = RECIPE.model_dump_json(exclude={"defaults"}, exclude_unset=True)
+    options = ["--recipe", recipe, "--results", LAYOUT.root]
     options += ["--sources", SOURCES, "--published", PUBLISHED, "--executor", executor]
     return shlex.join(options + ([] if limit is None else ["--gpu-limit", str(limit)]))
 

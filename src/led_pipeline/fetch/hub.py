@@ -21,7 +21,14 @@ from led_pipeline.recipe.graph import Recipe
 DESCRIPTIONS = ["*.json", "*.txt", "*.model"]  # configuration, vocabulary, merges
 # In order of preference; only the first kind that a repository has is downloaded.
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
+# What belongs to a model besides: modules of sentence-transformers, and the parts of a folder that led_pipeline saved.
+PARTS = ("*_*/*.json", "*_Dense/*", "*_SparseStaticEmbedding/*", "head.safetensors", "query/*.json", "query/model*")
+PART_SUFFIXES = (".json", ".safetensors", ".bin")
+# The small files in which a model describes itself.
+ABOUT = ["modules.json", "config_sentence_transformers.json", "sentence_bert_config.json", "router_config.json"]
+ABOUT += ["led.json", "config.json", "tokenizer_config.json", "*_*/config.json"]
 VOCABULARY = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+ANSWER_S = 10  # how long the hub may take to answer
 NOTE = "hub.json"  # in the folder: its hub id and commit
 
 
@@ -101,7 +108,7 @@ def snapshot(model: HubModel) -> Path:
     from huggingface_hub import snapshot_download
 
     def download(*patterns: str) -> Path:
-        files = [*DESCRIPTIONS, *patterns]
+        files = [*DESCRIPTIONS, *(PARTS if model.weights else ()), *patterns]
         return Path(snapshot_download(model.repository, revision=model.revision, allow_patterns=files))
 
     try:
@@ -118,6 +125,23 @@ def snapshot(model: HubModel) -> Path:
             f" ({cache}); name another model, or download it with `{by_hand(model)}`"
         )
     return cache
+
+
+def described(model: HubModel) -> Path | None:
+    """Return the folder in the hub's cache with the small files in which a model describes itself; None: out of reach.
+
+    It may lack any of them; a download brings those that the hub has.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()
+    try:
+        return Path(
+            snapshot_download(model.repository, revision=model.revision, allow_patterns=ABOUT, etag_timeout=ANSWER_S)
+        )
+    except Exception:  # the hub's errors have no common class; the preflight reports them
+        return None
 
 
 def lacking(model: HubModel, folder: Path) -> str | None:
@@ -175,17 +199,20 @@ def fetch(model: HubModel, out: Path) -> None:
     source = snapshot(model)
     weights = [pattern for pattern in WEIGHTS if any(source.glob(pattern))] if model.weights else []
     files = {path for pattern in [*DESCRIPTIONS, *weights[:1]] for path in source.glob(pattern)}
-    modules = set(source.glob("*_*/config.json")) if (source / "modules.json").is_file() else set()
+    described = any((source / name).is_file() for name in ("modules.json", "led.json"))
+    parts = {path for pattern in PARTS for path in source.glob(pattern) if path.suffix in PART_SUFFIXES}
+    parts = parts if model.weights and described else set()
     with atomic(out) as temporary:
         temporary.mkdir()
         for path in sorted(files):
             shutil.copyfile(path, temporary / path.name)  # the cache has links, the folder gets files
-        for path in sorted(modules):  # the modules that sentence-transformers runs after the model
-            (temporary / path.parent.name).mkdir()
-            shutil.copyfile(path, temporary / path.parent.name / path.name)
+        for path in sorted(parts):
+            inside = temporary / path.relative_to(source)
+            inside.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, inside)
         write_json(temporary / NOTE, {"id": model.repository, "asked": model.revision, "commit": source.name})
     size = tree_bytes(out)
-    print(f"{model.name}: commit {source.name}, {len(files | modules)} files, {size / 1e6:,.1f} MB")
+    print(f"{model.name}: commit {source.name}, {len(files | parts)} files, {size / 1e6:,.1f} MB")
 
 
 def main() -> None:

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from led_pipeline import user_code
 from led_pipeline.data.tokens import TokenStore
@@ -19,13 +18,14 @@ from led_pipeline.models.bi_encoder import BiEncoder, Pruning
 from led_pipeline.models.complete import origin_of
 from led_pipeline.models.dense import DenseEncoder
 from led_pipeline.models.encoder import Encoder
+from led_pipeline.models.heads import head_of, tensors_of
 from led_pipeline.models.lexicon import LexiconEncoder
 from led_pipeline.models.limits import check_pooling
 from led_pipeline.models.ranker import Ranker
 from led_pipeline.models.true_false import Question, TrueFalseRanker
 from led_pipeline.models.weights import read_weights, seed_of
-from led_pipeline.pretrained import model_folder
 from led_pipeline.pretrained.model_folder import joined
+from led_pipeline.pretrained.model_folder_modules import stored_table
 from led_pipeline.pretrained.tokenizer import load_tokenizer
 from led_pipeline.recipe.representation import (
     DenseRepresentation,
@@ -33,11 +33,11 @@ from led_pipeline.recipe.representation import (
     LexiconStart,
     RankerRepresentation,
 )
-from led_pipeline.recipe.settings import LexiconOptimisation, Optimisation
+from led_pipeline.recipe.settings import LexiconOptimisation
 from led_pipeline.recipe.step_settings import ModelSettings, RetrieverSettings
 
 QUERY = "query"  # the folder of a query encoder inside that of the model
-HEAD, USER_TENSORS = "head.safetensors", "own.safetensors"  # a linear head; a user's encoder without its backbone
+USER_TENSORS = "own.safetensors"  # a user's encoder without its backbone
 
 
 def build(
@@ -115,44 +115,8 @@ def _encoder(source: str, settings: RetrieverSettings) -> Encoder:
     check_pooling(backbone, source, settings.pooling)
     reference = user_code.is_reference(settings.pooling)
     pooling = user_files.load("pooling", settings.pooling) if reference else settings.pooling
-    head = _head(source, settings, backbone)
+    head = head_of(source, settings, backbone)
     return DenseEncoder(backbone, pooling=pooling, normalize=settings.normalize, head=head)
-
-
-def _head(source: str, settings: DenseRepresentation, backbone: PreTrainedModel) -> nn.Linear | None:
-    """Return the linear head: that of the source, or a new one from the seed if it is trained."""
-    size, file = settings.head, Path(source, HEAD)
-    stored = _tensors(file) if file.is_file() else None
-    hidden = backbone.config.hidden_size
-    if stored is not None:
-        shape = tuple(stored["weight"].shape) if stored.keys() == {"weight"} and stored["weight"].dim() == 2 else None
-        if shape is None or shape[1] != hidden:
-            raise InputError(
-                f"{file}: expected one tensor `weight` with {hidden} columns, the hidden size; name another model"
-            )
-        if size != shape[0]:
-            raise InputError(f"head: '{source}' has a linear head of {shape[0]} dimensions; say so")
-    elif size is not None and not isinstance(settings, Optimisation):
-        raise InputError(
-            f"head: '{source}' has no linear head ({HEAD}), and train: false takes a model as it is; leave this key"
-            " out, or train this stage, which begins a new one"
-        )
-    if size is None:
-        return None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(settings))
-        head = nn.Linear(hidden, size, bias=False)
-    if stored is not None:
-        head.load_state_dict(stored)
-    else:
-        origin_of(backbone).new.append(f"{HEAD}: weight")
-    return head
-
-
-def _tensors(file: Path) -> dict[str, torch.Tensor]:
-    model_folder.check_weights(file)
-    with model_folder.as_sentences(str(file), model_folder.AGAIN):
-        return load_file(file)
 
 
 def _user_encoder(source: str, settings: DenseRepresentation, value: str, backbone: PreTrainedModel) -> Encoder:
@@ -169,7 +133,7 @@ def _user_encoder(source: str, settings: DenseRepresentation, value: str, backbo
     if not (file := Path(source, USER_TENSORS)).is_file():
         origin_of(backbone).new.extend(f"{value}: {name}" for name in rest)
         return cast(Encoder, encoder)
-    stored = _tensors(file)
+    stored = tensors_of(file)
     if stored.keys() != set(rest):
         lost, more = (joined(sorted(names)) or "none" for names in (set(rest) - set(stored), set(stored) - set(rest)))
         raise InputError(
@@ -178,6 +142,13 @@ def _user_encoder(source: str, settings: DenseRepresentation, value: str, backbo
         )
     encoder.load_state_dict(stored, strict=False)
     return cast(Encoder, encoder)
+
+
+def _table(source: str, table: str | None, words: PreTrainedTokenizerBase, size: int) -> torch.Tensor:
+    """Return a table of query weights: that of the recipe, or else the source's own."""
+    if table is None and not Path(source, idf.FILE).is_file() and (path := stored_table(Path(source))):
+        return idf.checked_weights(tensors_of(path), path, size)
+    return idf.read_table(Path(table or Path(source, idf.FILE)), words, size)
 
 
 def _bag_of_words(
@@ -194,5 +165,5 @@ def _bag_of_words(
             raise InputError("idf: 'collection' needs the collection's tokens")
         weights = idf.inverse_document_frequencies(TokenStore(passages), size)
     else:
-        weights = idf.read_table(Path(table or Path(source, idf.FILE)), words, size)
+        weights = _table(source, table, words, size)
     return idf.BagOfWords(weights, special, trained=isinstance(settings, LexiconOptimisation) and settings.idf_trained)

@@ -7,7 +7,7 @@ JSON object from token to weight, or computed from the collection's tokens, and 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +99,23 @@ def read_table(path: Path, tokenizer: PreTrainedTokenizerBase, size: int) -> Ten
         if not (number and abs(weight) <= torch.finfo(torch.float32).max):
             raise InputError(f"{path}: the weight of {token!r} is {repr(weight)[:40]}, expected a finite number")
         weights[vocabulary[token]] = weight
+    return weights
+
+
+def checked_weights(tensors: Mapping[str, Tensor], path: Path, size: int) -> Tensor:
+    """Return the weights of the ids of a tokenizer, as sentence-transformers saves them; further ids have the weight 1.
+
+    Raises:
+        InputError: the file does not hold one finite weight per id.
+    """
+    stored = tensors.get("weight")
+    if stored is None or stored.dim() != 1 or len(stored) > size or not stored.isfinite().all():
+        raise InputError(
+            f"{path}: expected one tensor `weight` with a finite weight for each of at most {size:,} ids; name another"
+            " table (idf), or another model"
+        )
+    weights = torch.ones(size)
+    weights[: len(stored)] = stored.float()
     return weights
 
 

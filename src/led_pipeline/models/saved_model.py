@@ -1,7 +1,8 @@
 """Saved models: a folder with a Hugging Face model, its tokenizer, and led.json, which says how to use it.
 
 Run as `python -m led_pipeline.models.saved_model --init MODEL --tokenizer TOKENIZER --settings JSON --out DIR` to
-import a model as it is; add `--query-init MODEL` and `--passages TOKENS...` if the settings need them.
+import a model as it is; add `--query-init MODEL` and `--passages TOKENS...` if the settings need them, and `--adopt
+JSON` for keys that the folder decides.
 
 A folder may also hold `query/` (a query encoder), `idf.json` (a table of query weights), `head.safetensors` (a linear
 head), `own_*.py` and `own.safetensors` (code of the user and its tensors). weights.json says where the weights came
@@ -25,14 +26,15 @@ from led_pipeline.jobs.command import run_main
 from led_pipeline.models import complete, idf, limits, user_files
 from led_pipeline.models.adapters import merge_adapters
 from led_pipeline.models.bi_encoder import BiEncoder, encoders
-from led_pipeline.models.build import HEAD, QUERY, USER_TENSORS, build
+from led_pipeline.models.build import QUERY, USER_TENSORS, build
 from led_pipeline.models.card import write_card
 from led_pipeline.models.encoder import Encoder
 from led_pipeline.models.for_sentence_transformers import write_folder
+from led_pipeline.models.heads import HEAD
+from led_pipeline.models.starting import compare_with_folders, parse_adoption, with_adopted
 from led_pipeline.pretrained.model_folder import joined
-from led_pipeline.pretrained.model_folder_modules import contradictions, read_modules
 from led_pipeline.pretrained.tokenizer import load_tokenizer, vocabulary_size
-from led_pipeline.recipe.representation import DenseRepresentation, RankerRepresentation, Side
+from led_pipeline.recipe.representation import DenseRepresentation
 from led_pipeline.recipe.settings import Optimisation
 from led_pipeline.recipe.step_settings import (
     IMPORT,
@@ -81,24 +83,11 @@ def start(
     Raises:
         InputError: the model cannot be found, it contradicts the settings, or its weights are incomplete or not finite.
     """
-    _compare_with_folders(source, settings, query_init)
+    compare_with_folders(source, settings, query_init)
     model = build(source, settings, tokenizer, passages, query_init)
     for part in encoders(model):
         _check_weights(part.backbone, isinstance(settings, Optimisation))
     return model
-
-
-def _compare_with_folders(source: str, settings: TrainingSettings | ImportSettings, query_init: str | None) -> None:
-    """Compare settings with what sentence-transformers wrote into the folders that a model starts from."""
-    untied = not isinstance(settings, RankerRepresentation) and settings.untied
-    sides: dict[str, tuple[Side, ...]] = {source: ("query", "passage")}
-    if untied and query_init:
-        sides = {source: ("passage",), query_init: ("query",)}
-    for folder, read_by in sides.items():
-        modules = read_modules(Path(folder))
-        faults = contradictions(modules, settings, isinstance(settings, Optimisation), read_by) if modules else []
-        if faults:
-            raise InputError("\n".join(faults))
 
 
 def _check_weights(backbone: PreTrainedModel, trained: bool) -> None:
@@ -154,18 +143,21 @@ def main() -> None:
     parser.add_argument("--init", required=True)
     parser.add_argument("--tokenizer", required=True)
     parser.add_argument("--settings", required=True, type=parser_of_family(IMPORT))
+    parser.add_argument("--adopt", type=parse_adoption, help="what the recipe leaves to the folder of --init")
     parser.add_argument("--query-init")
     parser.add_argument("--passages", nargs="+", type=Path, help="the collection's tokens")
     parser.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
-    model = start(a.init, a.settings, a.tokenizer, a.passages, a.query_init)
+    settings, notes = with_adopted(a.init, a.settings, a.adopt)
+    model = start(a.init, settings, a.tokenizer, a.passages, a.query_init)
     words = load_tokenizer(a.tokenizer)
     limits.check_vocabulary(model, vocabulary_size(words), a.tokenizer)
-    limits.check_lengths(model, a.settings, int(separators(words) == 1))
-    print(*origins(model), sep="\n", end="\n" if origins(model) else "")
+    limits.check_lengths(model, settings, int(separators(words) == 1))
+    for text in (*notes, *origins(model)):
+        print(text)
     with atomic(a.out) as folder:
         folder.mkdir()
-        save(model, a.settings, a.tokenizer, folder)
+        save(model, settings, a.tokenizer, folder)
         write_card(folder, str(a.out))
 
 

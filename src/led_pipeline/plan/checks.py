@@ -20,7 +20,7 @@ from led_pipeline.plan import assumptions, machine
 from led_pipeline.plan.engines import ENGINES
 from led_pipeline.plan.finding import Finding
 from led_pipeline.plan.jobs import source_files
-from led_pipeline.plan.models import check_folder, check_hub, check_modules
+from led_pipeline.plan.models import check_folder, check_hub
 from led_pipeline.plan.table import Estimate
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import JobKind, Recipe
@@ -235,7 +235,6 @@ def models(recipe: Recipe, site: Site) -> Iterator[Finding]:
         if is_local(name):
             fault, text = check_folder(name, keys)
             yield Finding("fatal" if fault else "ok", "model", text)
-    yield from (Finding("fatal", "model", fault) for fault in check_modules(recipe, site.results))
 
 
 def gate(recipe: Recipe, site: Site) -> Iterator[Finding]:

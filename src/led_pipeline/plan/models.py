@@ -5,13 +5,8 @@ from pathlib import Path
 
 from led_pipeline.fetch import hub
 from led_pipeline.files.errors import InputError
-from led_pipeline.pretrained import model_folder, model_folder_modules
-from led_pipeline.recipe.graph import Recipe
+from led_pipeline.pretrained import model_folder
 from led_pipeline.recipe.layout import Layout
-from led_pipeline.recipe.representation import Side
-from led_pipeline.recipe.stages import Pretrain, Ranker
-
-ANSWER_S = 10  # how long the hub may take to answer
 
 
 def check_hub(model: hub.HubModel, results: Path) -> tuple[bool, str]:
@@ -23,12 +18,12 @@ def check_hub(model: hub.HubModel, results: Path) -> tuple[bool, str]:
     from huggingface_hub import errors as hub_errors
 
     try:
-        info = HfApi().model_info(model.repository, revision=model.revision, timeout=ANSWER_S)
+        info = HfApi().model_info(model.repository, revision=model.revision, timeout=hub.ANSWER_S)
         names = [file.rfilename for file in info.siblings or []]
         if missing := _lacking(model, names):
             return True, f"{hub.keys(model)}: '{model.name}' on the hub has no {missing}; name another model"
         if "config.json" in names:  # whoever may not read a model sees its page all the same
-            hf_hub_download(model.repository, "config.json", revision=model.revision, etag_timeout=ANSWER_S)
+            hf_hub_download(model.repository, "config.json", revision=model.revision, etag_timeout=hub.ANSWER_S)
         pinned = "" if model.revision else f"; no commit is pinned, {model.name}@{info.sha} would hold it to today's"
         return False, f"{model.name} is on the hub ({constants.ENDPOINT}){pinned}"
     except hub_errors.RepositoryNotFoundError as error:
@@ -80,23 +75,3 @@ def check_folder(name: str, keys: list[str]) -> tuple[bool, str]:
     except InputError as error:
         return True, f"{named_at}: {error}"
     return False, f"{name} is a folder here"
-
-
-def check_modules(recipe: Recipe, results: Path) -> list[str]:
-    """Return which settings of stages contradict the folders that they start from, if those are here already."""
-    faults = []
-    for name, stage in recipe.stages.items():
-        if isinstance(stage, Pretrain):
-            continue
-        query = None if isinstance(stage, Ranker) else stage.query_init
-        for start in filter(None, (stage.init, query)):
-            folder = Path(start if hub.is_local(start) else Layout(results).hub(start))
-            sides: tuple[Side, ...] = ("query",) if start == query else ("passage",)
-            sides = ("query", "passage") if query is None else sides
-            try:
-                modules = None if start in recipe.stages else model_folder_modules.read_modules(folder)
-                texts = model_folder_modules.contradictions(modules, stage, stage.train, sides) if modules else []
-            except InputError as error:
-                texts = [str(error)]
-            faults += [f"stages.{name}.{fault}" for fault in texts]
-    return faults

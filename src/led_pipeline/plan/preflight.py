@@ -23,6 +23,7 @@ from led_pipeline.plan import machine
 from led_pipeline.plan.checks import Site, findings
 from led_pipeline.plan.finding import Finding
 from led_pipeline.plan.jobs import source_files
+from led_pipeline.plan.starts import look_at_starts
 from led_pipeline.plan.table import Estimate, estimate, text
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.load import load_recipe, trained_in
@@ -58,8 +59,10 @@ def download_bytes(recipe: Recipe, sources: Path) -> int:
 def look(recipe: Recipe, site: Site) -> tuple[Estimate, list[Finding]]:
     """Return the estimate and the findings."""
     name = site.gpus[0].name if site.gpus else None
-    cost = estimate(recipe, site.results, name, site.limit, download_bytes(recipe, site.sources))
-    return cost, findings(recipe, site, cost)
+    starts = look_at_starts(recipe, site.results)
+    whole = starts.recipe if not starts.faults else recipe
+    cost = estimate(whole, site.results, name, site.limit, download_bytes(recipe, site.sources))
+    return cost, [*findings(whole, site, cost), *starts.findings()]
 
 
 def report(recipe: Recipe, site: Site, cost: Estimate, results: list[Finding]) -> str:

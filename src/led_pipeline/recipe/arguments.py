@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from led_pipeline.recipe import needs
+from led_pipeline.recipe import needs, starts
 from led_pipeline.recipe.dataset import Dataset, ScoreFile
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.measures import MEASURES
@@ -75,7 +75,19 @@ def settings(recipe: Recipe, step: str, stage: str) -> str:
 
 
 def init(files: Files, stage: str) -> str:
-    return option("--init", files.model(files.recipe.model_stage(stage).init))
+    """Return the model that a stage starts from, and which of its keys the recipe leaves to that model's folder."""
+    model = option("--init", files.model(files.recipe.model_stage(stage).init))
+    left = starts.adoption(files.recipe, stage)
+    return f"{model} {option('--adopt', as_json(left.model_dump(mode='json')))}" if left else model
+
+
+def lengths_of_init(recipe: Recipe, stage: str) -> list[str]:
+    """Return the lengths that a stage takes from the folder that it starts from.
+
+    They are part of what its result depends on: a length that the recipe sets may differ from the folder's, so the
+    settings alone do not say what the job does. Every other key must be the same as in the folder, if it is set.
+    """
+    return [key for key in starts.adoptable(recipe, stage) if key in starts.LENGTHS]
 
 
 def query_init(files: Files, stage: str) -> str:

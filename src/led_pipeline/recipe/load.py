@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.yaml_lines import read_yaml
-from led_pipeline.recipe import checks, old_words
+from led_pipeline.recipe import checks, old_words, start_checks
 from led_pipeline.recipe.errors import nearest, sentences, short
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Layout
@@ -22,14 +22,19 @@ from led_pipeline.recipe.stages import FAMILIES
 
 
 def load_recipe(
-    config: Mapping[str, Any], trained: Callable[[str], Collection[str]] | None = None, quiet: bool = False
+    config: Mapping[str, Any],
+    trained: Callable[[str], Collection[str]] | None = None,
+    quiet: bool = False,
+    descriptions: Callable[[Recipe], start_checks.Descriptions] | None = None,
 ) -> Recipe:
     """Check a config and return the recipe; a note on stderr names keys with words of the previous version.
 
     Args:
-        trained: returns the stages of a dataset that have models already, whose user code may be missing by now;
-            default: none.
+        trained: returns the stages of a dataset that have models already, whose user code may be missing by now, and
+            which are not compared with what they started from; default: none.
         quiet: print no note.
+        descriptions: returns what the folders that stages start from say about their models; stages that differ from
+            them are faults. Default: none is compared.
 
     Raises:
         InputError: one line per fault, each naming its key.
@@ -55,7 +60,10 @@ def load_recipe(
         except ValidationError as error:
             faults = sentences(error, Recipe, config)
         else:
-            faults = checks.faults(recipe, trained(recipe.dataset.name) if trained else ())
+            finished = trained(recipe.dataset.name) if trained else ()
+            faults = checks.faults(recipe, finished)
+            if not faults:
+                faults = [*start_checks.faults(recipe, descriptions(recipe) if descriptions else {}, finished)]
     if faults:
         raise InputError("\n".join(f"recipe: {fault}" for fault in faults))
     return recipe

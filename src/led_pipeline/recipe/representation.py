@@ -14,7 +14,7 @@ class Start(Section):
     """How `init` is read."""
 
     reinterpret: bool = False
-    """ignore what sentence-transformers saved with init about its pooling, prompts and so on"""
+    """use the model of init in another way than it was made for: with another pooling, prefix, tokenizer and so on"""
 
 
 class LexiconStart(Start):

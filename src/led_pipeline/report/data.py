@@ -13,7 +13,7 @@ from led_pipeline.evaluation.evaluate import read_per_query
 from led_pipeline.evaluation.published import Published, beside_ours
 from led_pipeline.evaluation.significance import compare
 from led_pipeline.files.reading import read_json
-from led_pipeline.recipe import needs
+from led_pipeline.recipe import needs, starts
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.measures import MEASURES, within
@@ -109,8 +109,11 @@ def software(recipe: Recipe, results: Path) -> dict[str, Any]:
     return {"python": now.pop("python"), "packages": now, "steps": dict(VERSIONS), "trained": trained}
 
 
-def settings(recipe: Recipe) -> dict[str, dict[str, Any]]:
-    """Return the settings of every stage, what it takes from the recipe filled in, without those of the machine."""
+def settings(recipe: Recipe, results: Path) -> dict[str, dict[str, Any]]:
+    """Return the settings of every stage, without those of the machine.
+
+    What a stage takes from the recipe is filled in, and what it took from the model that it starts from.
+    """
     by_stage = {}
     for name in needs.order(recipe):
         stage = recipe.stages[name]
@@ -118,6 +121,8 @@ def settings(recipe: Recipe) -> dict[str, dict[str, Any]]:
         values["seed"] = recipe.seed if stage.seed is None else stage.seed
         if "tokenizer" in values:
             values["tokenizer"] = recipe.tokenizer_of(name)
+        saved = _json_if_there(Path(Layout(results).model_note(name))) or {}
+        values |= {key: saved[key] for key in starts.adoptable(recipe, name) if key in saved}
         by_stage[name] = values
     return by_stage
 
@@ -135,7 +140,7 @@ def gather(recipe: Recipe, results: Path, published: Published | None, logs: dic
         "comparisons": comparisons(recipe, results),
         "published": beside_ours(published, splits) if published else None,
         "training": {name: log.summary() for name, log in logs.items()},
-        "settings": settings(recipe),
+        "settings": settings(recipe, results),
         "provenance": provenance(recipe, results),
         "software": software(recipe, results),
     }

@@ -35,6 +35,8 @@ class Training:
     """What an untied query encoder starts from, unless it is `init`."""
     running: RunningSettings = field(default_factory=RunningSettings)
     """What no result depends on."""
+    adopted: Sequence[str] = ()
+    """Sentences about settings that come from the folder of `init`, for the log."""
     validation: ValidationFiles | None = None
     """What to validate on; None: not at all."""
     teacher_vectors: Mapping[str, Sequence[Path]] = field(default_factory=dict)

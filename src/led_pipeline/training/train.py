@@ -27,6 +27,7 @@ from led_pipeline.jobs.command import run_main
 from led_pipeline.models import limits
 from led_pipeline.models.card import MACHINE, write_card
 from led_pipeline.models.saved_model import origins, save, start
+from led_pipeline.models.starting import parse_adoption, with_adopted
 from led_pipeline.recipe.settings import LexiconOptimisation
 from led_pipeline.recipe.step_settings import (
     TRAINING,
@@ -128,7 +129,7 @@ def check_start(encoder: nn.Module, data: TrainingData, training: Training, acce
     """
     limits.check_vocabulary(encoder, data.queries.vocabulary, training.tokenizer)
     limits.check_lengths(encoder, training.settings, shared_tokens(data.queries))
-    for text in origins(encoder) if accelerator.is_main_process else ():
+    for text in (*training.adopted, *origins(encoder)) if accelerator.is_main_process else ():
         print(text, flush=True)
 
 
@@ -215,6 +216,7 @@ def write_stage(model: nn.Module, training: Training, accelerator: Accelerator) 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train one stage.")
     parser.add_argument("--init", required=True)
+    parser.add_argument("--adopt", type=parse_adoption, help="what the recipe leaves to the folder of --init")
     parser.add_argument("--query-init", help="what an untied query encoder starts from, unless it is --init")
     parser.add_argument("--tokenizer", required=True)
     parser.add_argument("--queries", required=True, type=Path)
@@ -238,13 +240,15 @@ def main() -> None:
             parser.error("--validation needs --validation-queries, --validation-qrels and --validation-ids")
         files = a.validation_queries, a.validation_qrels, tuple(a.validation_ids), a.validation_ranking
         validation = ValidationFiles(a.validation, *files)
+    settings, notes = with_adopted(a.init, a.settings, a.adopt)
     training = Training(
         init=a.init,
         tokenizer=a.tokenizer,
         queries=a.queries,
         passages=a.passages,
         trainset=a.trainset,
-        settings=a.settings,
+        settings=settings,
+        adopted=notes,
         checkpoints=a.checkpoints,
         out=a.out,
         query_init=a.query_init,

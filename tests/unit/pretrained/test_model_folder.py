@@ -3,7 +3,6 @@
 import builtins
 import io
 import json
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -11,17 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from configs import RECIPES, changed
 from safetensors.torch import load_file, save_file
 from tokenizers import processors
 from transformers import ByT5Tokenizer
 
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.files.errors import InputError
-from led_pipeline.plan.models import check_folder, check_modules
-from led_pipeline.pretrained.model_folder_modules import contradictions, read_modules
+from led_pipeline.plan.models import check_folder
 from led_pipeline.pretrained.tokenizer import load_tokenizer
-from led_pipeline.recipe.load import load_recipe
 
 CODE = """
 import pathlib
@@ -191,95 +187,3 @@ def test_the_vocabulary_extends_to_the_highest_id(tmp_path):
     tiny.save_store(tmp_path / "q.arrow", tmp_path, {"text": ["a new"]})
     store = TokenStore([tmp_path / "q.arrow"])
     assert store.vocabulary == len(tiny.VOCABULARY) + 1 == store.texts([0], 8).ids.max() + 1
-
-
-# --- folders of sentence-transformers
-
-
-SAME = {"pooling": "mean", "normalize": True, "query_prefix": "query: ", "passage_prefix": "passage: "}
-
-
-@pytest.fixture(scope="module")
-def sentences(whole):
-    """Return a folder saved by sentence-transformers with mean pooling, vectors of length 1 and prompts."""
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
-
-    model = SentenceTransformer(
-        modules=[Transformer(str(whole)), Pooling(16, "mean"), Normalize()],
-        prompts={"query": "query: ", "document": "passage: "},
-    )
-    model.save(str(whole.parent / "sentences"))
-    return whole.parent / "sentences"
-
-
-def test_a_recipe_that_agrees_with_the_folder_is_accepted(sentences):
-    modules = read_modules(sentences)
-    assert (modules.family, modules.pooling, modules.normalize, modules.heads) == ("dense", "mean", True, ())
-    assert [modules.prompt(side) for side in ("query", "passage")] == ["query: ", "passage: "]
-    settings = tiny.import_settings("dense", **SAME)
-    assert contradictions(modules, settings, trained=False) == []
-    assert tiny.start(sentences, settings).pooling == "mean"
-
-
-@pytest.mark.parametrize(
-    ("family", "settings", "sentence"),
-    [
-        ("dense", SAME | {"pooling": "cls"}, "pooling: '{}' is a sentence-transformers model with mean pooling"
-         " (modules.json), but the recipe has cls; write pooling: mean"),
-        ("dense", SAME | {"normalize": False}, "'{}' is a sentence-transformers model with vectors of length 1"
-         " (modules.json)"),
-        ("dense", SAME | {"query_prefix": ""}, "but the recipe has ''; write query_prefix: \"query: \""),
-        ("dense", SAME | {"passage_prefix": "text: "}, "with 'passage: ' (config_sentence_transformers.json), but the"
-         " recipe has 'te"),
-        ("ranker", {}, "family: '{}' is a dense model (modules.json), but the recipe has ranker"),
-    ],
-)  # fmt: skip
-def test_a_recipe_that_contradicts_the_folder_is_an_error_with_key_and_values(sentences, family, settings, sentence):
-    with pytest.raises(InputError) as error:
-        tiny.start(sentences, tiny.import_settings(family, **settings))
-    assert sentence.format(sentences) in str(error.value) and "reinterpret: true" in str(error.value)
-    if family == "dense":
-        again = tiny.import_settings("dense", **settings, reinterpret=True)
-        assert tiny.start(sentences, again).backbone is not None
-
-
-def test_a_stage_that_trains_another_family_uses_only_the_transformer(sentences):
-    assert contradictions(read_modules(sentences), tiny.settings("ranker"), trained=True) == []
-
-
-@pytest.mark.parametrize(
-    ("modules", "configs", "family", "sentence"),
-    [
-        (["Pooling", "Dense"], {"out_features": 8}, "dense", "head: .* projects the pooled vector to 8 dimensions"),
-        (["Pooling", "LSTM"], {}, "dense", r"has modules that a recipe cannot express \(LSTM"),
-        (["Pooling"], {"pooling_mode_max_tokens": True}, "dense",
-         r"with max pooling .*; write pooling: path/to/file\.py"),
-        (["Pooling"], {"pooling_mode": ["cls", "mean"]}, "dense", r"with cls\+mean pooling"),
-        (["Pooling"], {"pooling_mode": "lasttoken"}, "dense", "write pooling: last"),
-        (["SpladePooling"], {"pooling_strategy": "sum"}, "lexicon", "pools by sum over the positions"),
-        (["SpladePooling"], {"activation_function": "log1p_relu"}, "lexicon", "activation: log1p_twice"),
-        (["SpladePooling"], {"activation_function": "gelu"}, "lexicon", "activation gelu .* not supported"),
-        (["SpladePooling"], {}, "lexicon", "write keep_special_tokens: true"),
-    ],
-)  # fmt: skip
-def test_modules_are_read_in_every_format(tmp_path, modules, configs, family, sentence):
-    kinds = [("", "Transformer"), *((f"{i + 1}_{kind}", kind) for i, kind in enumerate(modules))]
-    entries = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds]
-    (tmp_path / "modules.json").write_text(json.dumps(entries))
-    for path, _ in kinds[1:]:
-        (tmp_path / path).mkdir()
-        (tmp_path / path / "config.json").write_text(json.dumps(configs))
-    faults = contradictions(read_modules(tmp_path), tiny.import_settings(family), trained=False)
-    assert len(faults) >= 1 and any(re.search(sentence, fault) for fault in faults), faults
-
-
-def test_the_preflight_names_the_stage(sentences):
-    stage = {"family": "dense", "init": str(sentences), "train": False, "tokenizer": str(sentences), "pooling": "cls"}
-    recipe = load_recipe(changed(RECIPES["demo.yaml"], {"stages.taken": stage}))
-    faults = check_modules(recipe, sentences.parent)
-    assert [fault.partition(":")[0] for fault in faults] == [
-        "stages.taken.pooling",
-        "stages.taken.query_prefix",
-        "stages.taken.passage_prefix",
-    ]

@@ -24,6 +24,7 @@ PAPER = RECIPES["config.yaml"]
 SMALL = {
     "dataset": {"name": "own", "source": "folder", "folder": "data", "splits": {"train": {}, "dev": {}}},
     "defaults": {"epochs": 2, "pooling": "mean"},
+    "tokenizer": "base",
     "stages": {
         "base": {"family": "pretrain"},
         "led": {
@@ -355,8 +356,8 @@ def test_a_stage_needs_its_init_tokenizer_negatives_and_teachers():
     assert needs.parents(recipe, "base") == set()
     assert needs.parents(recipe, "lex") == {"base"}
     assert needs.parents(recipe, "den") == {"base"}
-    assert needs.parents(recipe, "led") == {"den", "lex"}
-    assert needs.parents(recipe, "ranker") == {"den"}  # what it re-ranks
+    assert needs.parents(recipe, "led") == {"base", "den", "lex"}
+    assert needs.parents(recipe, "ranker") == {"base", "den"}  # what it re-ranks
 
 
 def test_a_stage_needs_all_systems_of_its_teachers_by_scores_or_by_vectors():
@@ -387,7 +388,7 @@ def test_the_defaults_of_every_objective_are_those_of_led():
 
 def test_a_stage_that_is_not_trained_needs_no_negatives_and_no_teachers():
     recipe = load_recipe(changed(SMALL, {"stages.led.train": False}))
-    assert needs.parents(recipe, "led") == {"den"}
+    assert needs.parents(recipe, "led") == {"base", "den"}
 
 
 def test_validation_needs_the_system_that_it_re_ranks():
@@ -470,7 +471,7 @@ def test_without_a_gpu_there_is_one_process():
 
 
 def test_a_stage_has_the_recipes_tokenizer_unless_it_names_one():
-    recipe = load_recipe(changed(SMALL, {"tokenizer": "base", "stages.lex.tokenizer": "some/other"}))
+    recipe = load_recipe(changed(SMALL, {"stages.lex.tokenizer": "some/other", "stages.lex.reinterpret": True}))
     assert [recipe.tokenizer_of(name) for name in ("den", "lex", "base")] == ["base", "some/other", "base"]
 
 
@@ -585,7 +586,7 @@ def test_negatives_may_select_passages_of_a_system():
     sources = ["bm25", {"system": "den", "min_score": 0.5, "skip": 10, "random": 30}, {"system": "den", "last": 5}]
     recipe = load_recipe(changed(SMALL, {"stages.led.negatives": sources}))
     assert recipe.stages["led"].negative_systems == ["bm25", "den", "den"]
-    assert needs.parents(recipe, "led") == {"den", "lex"}
+    assert needs.parents(recipe, "led") == {"base", "den", "lex"}
     settings = recipe.settings("trainset", "led")["negatives"]
     assert settings[0] == "bm25" and settings[1]["random"] == 30 and settings[2]["random"] is None
 

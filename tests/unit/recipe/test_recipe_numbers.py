@@ -63,7 +63,7 @@ RANKER = {"scoring": "true_false", "true_word": "yes", "false_word": "yes"}
         # lengths that leave no room for a text
         ("defaults.query_length", 2, ": expected a number that is at least 3, got 2"),
         ("stages.led.passage_length", 4, ": expected a number that is at least 5, got 4"),
-        ("stages.led", {"query_length": 5, "query_prefix": "search for "}, None),
+        ("stages.led", {"query_length": 5, "query_prefix": "search for ", "reinterpret": True}, None),
         ("stages.led", {"query_length": 4, "query_prefix": "search for "}, ".query_length: 4 tokens leave no room for"),
         ("stages.led", {"passage_length": 5, "passage_prefix": "a b"}, ".passage_length: 5 tokens leave no room for"),
         ("stages.ranker.passage_length", 513, ": 513 is more than dataset.max_tokens (512)"),
