@@ -7,6 +7,7 @@ import typer
 
 from led_pipeline.commands.compare import compare
 from led_pipeline.commands.export import export
+from led_pipeline.commands.inspect import inspect
 from led_pipeline.commands.plan import plan
 from led_pipeline.commands.reference import reference
 from led_pipeline.commands.search import search
@@ -31,6 +32,7 @@ COMMANDS = (
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(inspect, name="inspect")
 
 
 def _print_version(requested: bool) -> None:
