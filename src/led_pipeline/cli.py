@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from led_pipeline.commands.compare import compare
+from led_pipeline.commands.download import download
 from led_pipeline.commands.export import export
 from led_pipeline.commands.inspect import inspect
 from led_pipeline.commands.plan import plan
@@ -23,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS = (
+    download,
     plan,
     search,
     compare,
