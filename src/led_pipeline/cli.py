@@ -8,6 +8,7 @@ import typer
 from led_pipeline.commands.compare import compare
 from led_pipeline.commands.download import download
 from led_pipeline.commands.export import export
+from led_pipeline.commands.init import init
 from led_pipeline.commands.inspect import inspect
 from led_pipeline.commands.plan import plan
 from led_pipeline.commands.reference import reference
@@ -24,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS = (
+    init,
     download,
     plan,
     search,

@@ -119,3 +119,39 @@ def test_a_recipe_without_downloads_says_so(tmp_path):
     workflow = WorkflowCopy(tmp_path)
     answer = led(workflow, "download", "config/demo.yaml")
     assert answer.returncode == 0 and "nothing to download: its dataset is made from the" in answer.stdout
+
+
+# --- a recipe for a folder
+
+
+@pytest.mark.java
+def test_a_recipe_of_init_runs_from_its_folder_to_the_report(tmp_path):
+    """Take 300 docstrings as somebody's data without a dev split, and make the models smaller."""
+    workflow = WorkflowCopy(tmp_path)
+    data = tmp_path / "my data"
+    sample = ("--passages", "300", "--dev-queries", "20", "--seed", "1")
+    making = [sys.executable, "-m", "led_pipeline.demo.docstrings", *sample, "--out", str(data)]
+    subprocess.run(making, check=True, capture_output=True, **workflow.options())
+    for name in ("queries.dev.tsv", "qrels.dev.tsv", "source.json"):
+        (data / name).unlink()
+    answer = led(workflow, "init", "--data", "my data", "--gpus", "0")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    path = tmp_path / "my_data.yaml"
+    recipe = yaml.safe_load(path.read_text())
+    assert recipe["dataset"]["splits"]["dev"]["sample_of"] == "train"
+    assert "nothing prevents a run" in led(workflow, "plan", path).stdout
+    recipe["stages"]["pretrain"] |= {"vocabulary": 1000, "hidden": 32, "intermediate": 64}
+    recipe["defaults"]["max_steps"] = 3
+    where = ("--cores", "2", "--configfile", workflow.write_config(recipe))
+    answer = workflow.snakemake("led_final", *where)
+    assert answer.returncode == 0, answer.stderr
+    assert "led" in (tmp_path / "results" / "my_data" / "report" / "table.txt").read_text()
+
+    # The other commands look at a real run.
+    text = led(workflow, "inspect", "results/my_data").stdout
+    assert "up to date: Snakemake would run no job" in text and "3 steps" in text
+    assert "missing" not in text and "opens with sentence-transformers:\n  den_warmup, " in text
+    examples = led(workflow, "inspect", "trainset", "led", "--query", "0").stdout
+    assert "epoch 1, example" in examples and "lex_continue " in examples and "negative, " in examples
+    compared = led(workflow, "compare", "results/my_data", "led", "bm25").stdout
+    assert "led − bm25" in compared
