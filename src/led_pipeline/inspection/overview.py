@@ -36,13 +36,13 @@ def expected_files(run: Run) -> dict[str, dict[str, list[str]]]:
     models = {model.name: hub.slug(model.name) for model in hub.hub_models(recipe)}
     tokens = {n: folder_names.of_tokenizer(n, recipe.stages, hub.is_local(n)) for n in needs.tokenizers(recipe)}
     paths = needs.Files(recipe, layout, models, tokens)
-    splits, judged = recipe.evaluation.splits, recipe.dataset.judged(recipe.evaluation.splits)
+    judged, evaluated = recipe.dataset.judged(recipe.evaluation.splits), needs.evaluated(recipe)
     mined = needs.sources(recipe, recipe.trained, "negatives")
     indexed = ["bm25", *recipe.with_output("sparse")]
     files: dict[str, dict[str, list[str]]] = {}
     for name in dict.fromkeys(["bm25", *needs.order(recipe), *run.systems, *mined]):
-        ranks = name in run.systems
-        searched = [*splits, *(["train"] if name in mined else [])] if ranks else []
+        splits = [split for system, split in evaluated if system == name]
+        searched = [*splits, "train"] if name in mined and name in run.systems else splits
         vectors: list[str] = []
         if name in recipe.retrievers:
             vectors = [*paths.passage_vectors(name), *(paths.query_vectors(name, split) for split in searched)]
@@ -53,8 +53,8 @@ def expected_files(run: Run) -> dict[str, dict[str, list[str]]]:
             "vectors": vectors,
             "index": [layout.index(name)] if name in indexed else [],
             "rankings": [layout.ranking(name, split) for split in searched],
-            "run": [layout.run(name, split) for split in splits] if ranks else [],
-            "measures": [layout.measures(name, split) for split in judged] if ranks else [],
+            "run": [layout.run(name, split) for split in splits],
+            "measures": [layout.measures(name, split) for split in splits if split in judged],
         }
     return files
 
