@@ -6,7 +6,10 @@ from typing import Annotated
 import typer
 
 from led_pipeline.commands.compare import compare
+from led_pipeline.commands.download import download
 from led_pipeline.commands.export import export
+from led_pipeline.commands.init import init
+from led_pipeline.commands.inspect import inspect
 from led_pipeline.commands.plan import plan
 from led_pipeline.commands.push import push
 from led_pipeline.commands.reference import reference
@@ -23,6 +26,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS = (
+    init,
+    download,
     plan,
     search,
     compare,
@@ -33,6 +38,7 @@ COMMANDS = (
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(inspect, name="inspect")
 
 
 def _print_version(requested: bool) -> None:

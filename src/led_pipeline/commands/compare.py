@@ -35,8 +35,9 @@ def compare(
     force: Annotated[bool, typer.Option("--force", help="compare although the data differ")] = False,
     json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
-    """Compare systems: measures, paired tests with Holm's correction, intervals, and the queries that moved most.
+    """Compare systems of one run, or of several.
 
+    It prints measures, paired tests with Holm's correction, intervals, and the queries that moved most.
     `led compare results/demo led den_continue` compares systems of one run, `led compare results/a results/b` the
     systems of two runs that have the same name, and with three or more runs (seeds) the means over the runs.
     """

@@ -87,13 +87,12 @@ def chosen_pairs(runs: Sequence[Run], systems: Sequence[str], average: bool) -> 
 
 def chosen_split(runs: Sequence[Run], split: str | None) -> str:
     """Return the split to compare on: the first that the recipe evaluates unless one is named."""
-    splits = [
-        name for name in runs[0].recipe.evaluation.splits if all(name in r.recipe.evaluation.splits for r in runs)
-    ]
+    lists = [run.recipe.dataset.judged(run.recipe.evaluation.splits) for run in runs]
+    splits = [name for name in lists[0] if all(name in names for names in lists)]
     if split is None and not splits:
         raise InputError(f"{' and '.join(str(run.folder) for run in runs)}: no split that all of them evaluate")
-    for run in runs:
-        run.check_name(split or splits[0], run.recipe.evaluation.splits, "evaluated split")
+    for run, names in zip(runs, lists, strict=True):
+        run.check_name(split or splits[0], names, "evaluated split")
     return split or splits[0]
 
 
