@@ -50,12 +50,12 @@ def test_bm25_answers_are_those_of_the_command_line(tmp_path, language):
     passages, queries = tmp_path / "passages.parquet", tmp_path / "queries.parquet"
     ids = [str(row) for row in range(80)]
     write_strings(passages, [{"id": ids, "title": ["t"] * 80, "text": texts}], ["id", "title", "text"])
-    asked = [*words, WORDS[language], " ".join(random.choice(words, 40)), "heap " * 2_000, *TRAPS]
-    write_strings(queries, [{"id": ids[: len(asked)], "text": asked}], ["id", "text"])
+    topics = [*words, WORDS[language], " ".join(random.choice(words, 40)), "heap " * 2_000, *TRAPS]
+    write_strings(queries, [{"id": ids[: len(topics)], "text": topics}], ["id", "text"])
     bm25_index(passages, tmp_path / "index", 1, language)
     expected = as_lists(bm25_search(tmp_path / "index", queries, passages, 1.2, 0.6, 12, 1, language))
     index = LuceneIndex(tmp_path / "index", language, (1.2, 0.6))
-    answers = [index.search(query, 12) for query in asked]
+    answers = [index.search(query, 12) for query in topics]
     assert [rows.tolist() for rows, _ in answers] == [rows for rows, _ in expected]
     for (_, scores), (_, same) in zip(answers, expected, strict=True):
         np.testing.assert_allclose(scores, same, atol=1e-4)  # the command line prints six digits

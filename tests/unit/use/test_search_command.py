@@ -148,15 +148,15 @@ def test_a_typed_query_is_rendered_by_a_template_of_the_text_alone():
 def test_a_passage_cannot_control_the_terminal_and_fits_into_its_width():
     text = "\x1b[2Jred\x1b]0;title\x07 \u6f22\u5b57 line\r\nbreak\u202e " + "word " * 40
     passages = [Passage(0, "id\x1b[1m", "T\u00eftle\x00", text), Passage(1, "p1", "", "\u6f22" * 60)]
-    shown = Shown(Answer("led", "line breaks", [Hit(0, "id", 12.5), Hit(1, "p1", 3.0)], 4.2), passages)
-    lines = list(shown.lines(40))
+    view = Shown(Answer("led", "line breaks", [Hit(0, "id", 12.5), Hit(1, "p1", 3.0)], 4.2), passages)
+    lines = list(view.lines(40))
     assert [line.plain for line in lines[:3]] == [
         "led: 2 passages in 4 ms",
         "1  12.5000  T\u00eftle  id[1m",
         "            [2Jred]0;title \u6f22\u5b57 line br\u2026",
     ]
     assert all(line.cell_len <= 40 for line in lines)
-    assert [line.plain for line in shown.lines(None)][2].endswith("word word")
+    assert [line.plain for line in view.lines(None)][2].endswith("word word")
     assert one_line("a\x00\u200bb\n\tc") == "ab c"
     assert Shown(Answer("led", "", [], 0.1), []).heading == "led: no passage in 0 ms"
 
