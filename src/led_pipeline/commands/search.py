@@ -135,11 +135,11 @@ def _answer(
     if not json and not alone and not sys.stdin.isatty():
         show_query(qid, text)
     for answer in answers:
-        shown = Shown(answer, [session.passage(hit.row) for hit in answer.hits], qid)
+        view = Shown(answer, [session.passage(hit.row) for hit in answer.hits], qid)
         if json:
-            print(shown.as_json(), flush=True)
+            print(view.as_json(), flush=True)
         else:
-            shown.print()
+            view.print()
     return True
 
 

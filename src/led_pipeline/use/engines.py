@@ -123,7 +123,10 @@ def engine_of(run: Run, system: str) -> Engine:
     Raises:
         Unavailable: a file is missing, or the system cannot answer a new query.
     """
-    return _Guarded(MAKERS[kind_of(run.recipe, system)](run, system))
+    maker = MAKERS.get(kind_of(run.recipe, system))
+    if maker is None:
+        raise Unavailable("its rankings come from files, and it cannot answer new queries")
+    return _Guarded(maker(run, system))
 
 
 class _Guarded:

@@ -15,7 +15,7 @@ from led_pipeline.data.vectors import SparseVectors
 from led_pipeline.files.errors import InputError
 from led_pipeline.search.anserini import topic
 from led_pipeline.search.impacts import repeated_terms
-from led_pipeline.use.jvm import java
+from led_pipeline.use.jvm import detach, java
 from led_pipeline.use.records import NO_HITS, Hits
 
 MOST_CLAUSES = 10_000_000  # terms of a query; Lucene's own limit is 1,024
@@ -59,17 +59,22 @@ class LuceneIndex:
         if not text:
             return NO_HITS
         jpype = java(self._threads)
-        with self._lock:
-            try:
-                searcher, analyzer, generator, sort, adjust, documents = self._opened
-                query = generator.buildQuery("contents", analyzer, text)
-                top = searcher.search(query, depth, sort, True)
-                docs = adjust.rerank(documents.fromTopDocs(top, searcher), None)
-            except jpype.JException as error:
-                reason = str(error).partition("\n")[0]
-                raise InputError(f"{self._path}: Lucene cannot search this index ({reason}); {self._again}") from error
-            rows = [int(str(name)) for name in docs.docids]
-            return np.array(rows, dtype=np.int32), np.array(docs.scores, dtype=np.float32)
+        try:
+            with self._lock:
+                return self._java_hits(text, depth)
+        except jpype.JException as error:
+            reason = str(error).partition("\n")[0]
+            raise InputError(f"{self._path}: Lucene cannot search this index ({reason}); {self._again}") from error
+        finally:
+            detach(jpype)
+
+    def _java_hits(self, text: str, depth: int) -> Hits:
+        searcher, analyzer, generator, sort, adjust, documents = self._opened
+        query = generator.buildQuery("contents", analyzer, text)
+        top = searcher.search(query, depth, sort, True)
+        docs = adjust.rerank(documents.fromTopDocs(top, searcher), None)
+        rows = [int(str(name)) for name in docs.docids]
+        return np.array(rows, dtype=np.int32), np.array(docs.scores, dtype=np.float32)
 
     @cached_property
     def _opened(self) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from led_pipeline.data.collection import BY_COLUMNS, QUERIES, distinct, not_blank, read_texts, rendered
 from led_pipeline.data.formats.lines import Problems
 from led_pipeline.data.formats.repair import Repair
-from led_pipeline.data.formats.streams import plain_name
+from led_pipeline.data.formats.streams import on_disk, plain_name
 from led_pipeline.data.formats.templates import Template
 from led_pipeline.files.errors import InputError
 from led_pipeline.recipe.dataset import TEMPLATE_FIELD, Dataset
@@ -21,6 +21,8 @@ def read_queries(path: Path, dataset: Dataset) -> tuple[list[str], list[str]]:
     Raises:
         InputError: the file has a fault, or no query.
     """
+    if not on_disk(path).is_file():
+        raise InputError(f"{path}: no such file, expected queries in lines `id TAB text`, or JSON lines in a .jsonl")
     form = "beir" if plain_name(path).endswith(".jsonl") else "msmarco"
     templates = dataset.templates
     template = Template(templates.query, templates.missing) if templates.query else None

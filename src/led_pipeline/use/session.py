@@ -111,7 +111,7 @@ class Session:
     def _checked(self, system: str) -> Engine:
         if reason := self.unavailable.get(system):
             raise InputError(reason)
-        check_names([system], self.systems)
+        check_names([system], [*self.systems, *self.unavailable])
         return self._engines[system]
 
     def search(self, query: str, system: str, depth: int = 10) -> Answer:
