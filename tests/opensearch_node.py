@@ -46,7 +46,8 @@ class Node:
             return 503, {"error": {"type": "busy"}, "status": 503}
         match kind:
             case "_bulk":
-                return 200, self.bulk([json.loads(line) for line in body.splitlines()])
+                target = parts[0] if len(parts) > 1 else None
+                return 200, self.bulk([json.loads(line) for line in body.split(b"\n") if line], target)
             case "_msearch":
                 return 200, self.msearch([json.loads(line) for line in body.splitlines()])
         name = parts[0]
@@ -69,14 +70,18 @@ class Node:
             return 200, {"count": index["visible"]}
         raise AssertionError(f"unexpected request: {method} {path}")
 
-    def bulk(self, lines: list[dict]) -> dict:
+    def bulk(self, lines: list[dict], index_of_path: str | None = None) -> dict:
         items = []
         for action, document in zip(lines[::2], lines[1::2], strict=True):
-            (target,) = action.values()
+            target = dict(action["index"])
+            if index_of_path:
+                target["_index"] = index_of_path
             assert list(action) == ["index"] and set(target) == {"_index", "_id"}, action
             index = self.indexes[target["_index"]]
-            (field,) = index["body"]["mappings"]["properties"]
-            assert list(document) == [field], document
+            fields = index["body"]["mappings"]["properties"]
+            assert set(document) <= set(fields), document
+            assert index_of_path or set(document) == set(fields), document
+            field = "terms" if "terms" in fields else "text"
             if target["_id"] == self.refuse_document:
                 error = {"type": "mapper_parsing_exception", "reason": "failed to parse field"}
                 items.append({"index": {**target, "status": 400, "error": error}})
@@ -85,8 +90,10 @@ class Node:
                 items.append({"index": {**target, "status": 429, "error": {"type": "rejected_execution_exception"}}})
             else:
                 if field == "terms":
-                    assert all(weight > 0 and "." not in term for term, weight in document[field].items())
-                index["documents"][int(target["_id"])] = document[field]
+                    features = document.get(field, {})
+                    assert all(weight > 0 and "." not in term for term, weight in features.items())
+                key = target["_id"] if index_of_path else int(target["_id"])
+                index["documents"][key] = document.get(field, {})
                 items.append({"index": {**target, "status": 201, "result": "created"}})
         return {"took": 1, "errors": any("error" in item["index"] for item in items), "items": items}
 
@@ -100,7 +107,8 @@ class Node:
                 responses.append({"status": 429, "error": {"type": "rejected_execution_exception"}})
                 continue
             scores = self.scores(self.indexes[header["index"]], body["query"])
-            best = sorted(scores, key=lambda row: (-scores[row], -row))[: body["size"]]  # ties in reverse order
+            reverse = sorted(scores, reverse=True)  # ties in reverse order
+            best = sorted(reverse, key=lambda row: -scores[row])[: body["size"]]
             hits = [{"_index": header["index"], "_id": str(row), "_score": float(scores[row])} for row in best]
             responses.append({"status": 200, "hits": {"max_score": None, "hits": hits}})
         return {"took": 1, "responses": responses}

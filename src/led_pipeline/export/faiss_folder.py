@@ -29,8 +29,8 @@ SAMPLE = 10  # queries whose vectors are written beside an index
 LARGEST = 2**63 - 1
 
 ROWS = """`{name}/index` is a FAISS index by inner product that numbers passages by row, from 0: row r has the id in
-line r + 1 of `{name}/docid`. pyserini opens the folder as it is: `FaissSearcher("{name}", encoder)`. `{name}/queries.npy`
-has the vectors of the first queries of `{split}`, to try it out.
+line r + 1 of `{name}/docid`. pyserini opens the folder as it is: `FaissSearcher("{name}", encoder)`.
+`{name}/queries.npy` has the vectors of the first queries of `{split}`, to try it out.
 
 ```python
 import faiss
@@ -58,12 +58,15 @@ print(ids)
 """
 
 
-def dimensions(source: Source) -> int:
+def dimensions(source: Source, options: Options) -> int:
     """Return the number of dimensions of a stage's vectors.
 
     Raises:
-        InputError: there are not as many vectors as passages, or passages and queries differ in dimension.
+        InputError: there are not as many vectors as passages, passages and queries differ in dimension, or the index
+            is to hold ids that are no integers.
     """
+    if options.numeric_ids:
+        numbers(source.passages)
     files = [matrix(path) for path in source.passage_vectors]
     rows, passages = sum(map(len, files)), source.passage_count()
     if rows != passages:
@@ -145,7 +148,9 @@ def finish(source: Source, folder: Path, index: Any, options: Options, sizes: di
 
 def _with_ids(index: Any, ids: NDArray[np.int64]) -> Any:
     """Return a filled index whose numbers are ids instead of rows."""
-    mapped = faiss.IndexIDMap2(index)  # refuses an index that is not empty unless its count is set afterwards
+    mapped = faiss.IndexIDMap2(faiss.IndexFlat(index.d, index.metric_type))  # it takes only an empty index ...
+    mapped.index = index  # ... and becomes the frame of the filled one
+    mapped.own_fields = False
     faiss.copy_array_to_vector(ids, mapped.id_map)
     mapped.ntotal = len(ids)
     mapped.construct_rev_map()

@@ -11,7 +11,7 @@ from led_pipeline.export.source import Source
 
 def write(source: Source, folder: Path, options: Options) -> Written:
     """Write a FAISS IndexFlatIP."""
-    size = dimensions(source)
+    size = dimensions(source, options)
     index = faiss.IndexFlatIP(size)
     for block in blocks(source.passage_vectors):
         index.add(block)

@@ -19,7 +19,7 @@ def links(passages: int) -> int:
 
 def write(source: Source, folder: Path, options: Options) -> Written:
     """Write a FAISS IndexHNSWFlat; with one thread, the same vectors give the same graph."""
-    size = dimensions(source)
+    size = dimensions(source, options)
     count = options.hnsw_links or links(source.passage_count())
     index = faiss.IndexHNSWFlat(size, count, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = options.hnsw_build or BUILD

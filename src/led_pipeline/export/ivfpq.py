@@ -17,7 +17,7 @@ from led_pipeline.export.source import Source
 from led_pipeline.files.errors import InputError
 
 CODES = 256  # values of one byte; FAISS needs as many passages to learn them
-PER_LIST = 128  # sampled passages per inverted list; FAISS warns below 39 and uses at most 256
+PER_LIST = 64  # sampled passages per inverted list; FAISS warns below 39 and uses at most 256
 ENOUGH = 65_536  # sampled passages for the codes
 
 
@@ -59,7 +59,7 @@ def write(source: Source, folder: Path, options: Options) -> Written:
     Raises:
         InputError: there are too few passages, or a size does not fit the vectors.
     """
-    size, passages = dimensions(source), source.passage_count()
+    size, passages = dimensions(source, options), source.passage_count()
     if passages < CODES:
         raise InputError(f"ivfpq: {passages} passages, and FAISS needs at least {CODES} to train it; choose flat")
     count, code = options.ivf_lists or lists(passages), options.pq_bytes or code_bytes(size)

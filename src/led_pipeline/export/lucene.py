@@ -179,10 +179,10 @@ def same_up_to_ties(
         return False
     of_one, of_two = dict(zip(ids, scores, strict=True)), dict(zip(other_ids, other_scores, strict=True))
     last = min(scores[-1], other_scores[-1]) if len(ids) else 0.0
-    for mine, theirs in ((of_one, of_two), (of_two, of_one)):
-        for pid, score in mine.items():
-            missing = pid not in theirs and score > last + 2 * tolerance  # otherwise it may tie at the cut-off
-            if missing or (pid in theirs and abs(theirs[pid] - score) > tolerance):
+    for first, second in ((of_one, of_two), (of_two, of_one)):
+        for pid, score in first.items():
+            missing = pid not in second and score > last + 2 * tolerance  # otherwise it may tie at the cut-off
+            if missing or (pid in second and abs(second[pid] - score) > tolerance):
                 return False
     return True
 

@@ -29,8 +29,8 @@ MAPPING: dict[str, Any] = {
 }
 
 README = """`opensearch/mapping.json` is the body that creates the index, `opensearch/bulk.*.ndjson` are bodies of bulk
-requests: an action line with the id, and a document line, for each passage. Documents have `title`, `text` and `terms`, the weights
-by term. With opensearch-py:
+requests: an action line with the id, and a document line, for each passage. Documents have `title`, `text` and
+`terms`, the weights by term. With opensearch-py:
 
 ```python
 import json

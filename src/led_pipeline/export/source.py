@@ -36,9 +36,11 @@ class Source:
 
     @property
     def kind(self) -> Kind:
-        output = BM25 if self.system == BM25 else self.recipe.stages[self.system].output
+        if self.system == BM25:
+            return "bm25"
+        output = self.recipe.stages[self.system].output
         assert output is not None, "open_source"
-        return BM25 if output == BM25 else _KINDS[output]
+        return _KINDS[output]
 
     @cached_property
     def layout(self) -> Layout:
