@@ -16,6 +16,7 @@ from led_pipeline.recipe import (
     needs,
     old_words,
     teacher_checks,
+    vector_checks,
 )
 from led_pipeline.recipe.dataset import Dataset
 from led_pipeline.recipe.errors import nearest
@@ -45,7 +46,7 @@ def faults(recipe: Recipe, trained: Collection[str] = ()) -> list[str]:
         *measure_checks.faults(recipe),
     ]
     if not sentences:
-        sentences += [*accelerate_file.faults(recipe), *head_checks.faults(recipe)]
+        sentences += [*accelerate_file.faults(recipe), *head_checks.faults(recipe), *vector_checks.faults(recipe)]
         for name, stage in recipe.stages.items():
             if name not in trained:
                 sentences += _code(name, stage)

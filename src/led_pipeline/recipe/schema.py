@@ -108,8 +108,8 @@ class Validation(Section):
     keep: Literal["best", "last"] = "best"
     """the weights to keep: those of the best validated step, or of the last step"""
     measure: Measure = "MRR@10"
-    """the measure that decides about the weights: MRR, nDCG, MAP, P, recall or hit at a cut-off such as nDCG@10, or MRR,
-    nDCG, MAP or Rprec without one"""
+    """the measure that decides about the weights: MRR, nDCG, MAP, P, recall or hit at a cut-off, such as nDCG@10; or
+    MRR, nDCG, MAP or Rprec without one"""
     also: Annotated[list[Measure], LeftOut()] = []
     """further measures to log"""
 
