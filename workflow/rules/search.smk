@@ -134,6 +134,36 @@ rule dense_search:
         " --threads {threads} --out {output:q} > {log:q} 2>&1"
 
 
+rule variant_search:
+    """Rank with smaller vectors of a dense stage, from those that it has stored."""
+    input:
+        queries=lambda wildcards: FILES.query_vectors(
+            RECIPE.variants[wildcards.system].of, needs.split_of(wildcards.part)
+        ),
+        passages=lambda wildcards: FILES.passage_vectors(RECIPE.variants[wildcards.system].of),
+    output:
+        LAYOUT.ranking("{system}", "{part}"),
+    log:
+        LAYOUT.log("rankings/{system}.{part}"),
+    wildcard_constraints:
+        system=any_of(RECIPE.variants),
+    conda:
+        ENV
+    threads: RECIPE.resources.search.threads
+    resources:
+        mem_mb=RECIPE.resources.search.mem_mb,
+        runtime=RECIPE.resources.search.runtime_min,
+    params:
+        settings=lambda wildcards: arguments.variant(RECIPE, wildcards.system),
+        hits=lambda wildcards: arguments.hits(RECIPE, wildcards.part),
+        shard=lambda wildcards: arguments.query_shard(RECIPE, wildcards.part),
+        version=version("search"),
+    shell:
+        "OMP_NUM_THREADS={threads} python -m led_pipeline.search.variants --passage-vectors {input.passages:q}"
+        " --query-vectors {input.queries:q} {params.settings} {params.hits} {params.shard}"
+        " --threads {threads} --out {output:q} > {log:q} 2>&1"
+
+
 if DATASET.shards > 1:
 
     rule join_ranking:
@@ -145,7 +175,7 @@ if DATASET.shards > 1:
         log:
             LAYOUT.log("rankings/{system}.{split}"),
         wildcard_constraints:
-            system=any_of(["bm25", *RECIPE.retrievers]),
+            system=any_of(["bm25", *RECIPE.retrievers, *RECIPE.variants]),
             split="train",
         conda:
             ENV

@@ -131,6 +131,13 @@ def hits(recipe: Recipe, part: str) -> str:
     return option("--hits", needs.depth_of(recipe, part) + int(recipe.dataset.exclude_query_id))
 
 
+def variant(recipe: Recipe, system: str) -> str:
+    """Return how the vectors of a variant follow from those of its stage."""
+    settings = recipe.variants[system]
+    normalize = getattr(recipe.stages[settings.of], "normalize", False)
+    return option("--settings", as_json(settings.model_dump(mode="json") | {"normalize": normalize}))
+
+
 def query_shard(recipe: Recipe, part: str) -> str:
     """Return which shard of its split's queries a part is; nothing if it has all of them."""
     shard = needs.shard_of(part)

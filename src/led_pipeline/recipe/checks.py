@@ -139,10 +139,11 @@ def _names(recipe: Recipe) -> Iterator[str]:
     evaluation = recipe.evaluation
     for split in evaluation.splits:
         yield from _unknown("evaluation.splits", split, recipe.dataset.splits, "split")
+    ranking = [*systems, *recipe.variants]
     for system in [s for pair in evaluation.compare for s in pair]:
-        yield from _unknown("evaluation.compare", system, systems, "system")
+        yield from _unknown("evaluation.compare", system, ranking, "system")
     for system in evaluation.side_by_side or []:
-        yield from _unknown("evaluation.side_by_side", system, systems, "system")
+        yield from _unknown("evaluation.side_by_side", system, ranking, "system")
     if recipe.validation and any(map(recipe.validates, recipe.stages)):
         yield from _unknown("validation.split", recipe.validation.split, recipe.dataset.splits, "split")
         yield from _unknown("validation.system", recipe.validation.system, [*systems, QRELS], "system")

@@ -64,8 +64,8 @@ def order(recipe: Recipe) -> list[str]:
 
 
 def systems(recipe: Recipe) -> list[str]:
-    """Return everything that ranks: BM25, then the stages in order."""
-    return ["bm25", *(name for name in order(recipe) if recipe.stages[name].family != "pretrain")]
+    """Return everything that ranks: BM25, then the stages in order, and their variants."""
+    return ["bm25", *(name for name in order(recipe) if recipe.stages[name].family != "pretrain"), *recipe.variants]
 
 
 def evaluated(recipe: Recipe) -> list[tuple[str, str]]:
