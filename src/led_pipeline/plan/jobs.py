@@ -147,6 +147,7 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
         "impact_search": ranked["sparse"],
         "dense_search": ranked["dense"],
         "variant_search": ranked["variant"],
+        "query_time": len(needs.timed(recipe)),
         "join_ranking": sum(s == "train" and output[n] != "scores" for n, s in demand.rankings) if shards > 1 else 0,
         "rerank": ranked["scores"],
         "run_file": len(evaluated),

@@ -73,6 +73,12 @@ def evaluated(recipe: Recipe) -> list[tuple[str, str]]:
     return [(system, split) for system in systems(recipe) for split in recipe.evaluation.splits]
 
 
+def timed(recipe: Recipe) -> list[str]:
+    """Return the systems whose searches are timed query by query: dense stages and their variants."""
+    is_timed = recipe.evaluation.timed_queries and recipe.evaluation.splits
+    return [*recipe.with_output("dense"), *recipe.variants] if is_timed else []
+
+
 def sources(recipe: Recipe, stages: Collection[str], *kinds: Kind) -> list[str]:
     """Return what some stages take by some kinds of edges, each once, in order."""
     return list(dict.fromkeys(e.source for stage in stages for e in edges(recipe, stage) if e.kind in kinds))
@@ -234,6 +240,10 @@ class Files:
             self.layout.measures(system, split) if split in judged else self.layout.run(system, split)
             for system, split in evaluated(self.recipe)
         ]
+
+    def query_times(self) -> list[str]:
+        """Return the times per query of the systems that are timed, if the recipe asks for them."""
+        return [self.layout.query_time(system) for system in timed(self.recipe)]
 
     # --- trainings
 

@@ -22,6 +22,11 @@ class Variant(Section):
     default."""
 
 
+def bytes_per_passage(dimensions: int, precision: Precision) -> int:
+    """Return the bytes of one passage's vector that a search reads; rescoring reads others for few passages."""
+    return {"float16": 2 * dimensions, "int8": dimensions, "binary": -(-dimensions // 8)}[precision]
+
+
 class VariantSettings(Variant):
     """What a search of a variant reads (--settings)."""
 

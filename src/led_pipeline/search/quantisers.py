@@ -16,8 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from led_pipeline.recipe.variants import Precision
-
 STEPS = 255
 ROWS = 65_536  # read at once for the ranges
 
@@ -75,8 +73,3 @@ def row_blocks(files: Sequence[NDArray], rows: int = ROWS) -> Iterable[NDArray]:
     for file in files:
         for start in range(0, len(file), rows):
             yield file[start : start + rows]
-
-
-def bytes_per_passage(dimensions: int, precision: Precision) -> int:
-    """Return the bytes of one passage's vector that a search reads."""
-    return {"float16": 2 * dimensions, "int8": dimensions, "binary": -(-dimensions // 8)}[precision]

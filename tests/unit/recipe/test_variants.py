@@ -58,3 +58,12 @@ def test_a_variant_needs_a_name_of_its_own(name):
         load_recipe(DEMO | {"variants": {name: VARIANTS["led_64"]}})
     with pytest.raises(InputError, match="did you mean led_64"):
         load_recipe(changed(DEMO | {"variants": VARIANTS}, {"evaluation.side_by_side": ["led_46", "led"]}))
+
+
+def test_searches_are_timed_only_if_the_recipe_asks_for_it():
+    assert needs.timed(load_recipe(DEMO)) == []
+    recipe = load_recipe(changed(DEMO | {"variants": VARIANTS}, {"evaluation.timed_queries": 200}))
+    systems = ["den_warmup", "den_continue", "den_mixed", "led", *VARIANTS]
+    assert needs.timed(recipe) == systems and count_jobs(recipe)["query_time"] == len(systems)
+    settings = json.loads(shlex.split(arguments.variant(recipe, "led"))[1])
+    assert settings == {"of": "led", "dimensions": None, "precision": "float16", "rescore": None, "normalize": True}

@@ -11,9 +11,9 @@ from sentence_transformers.util import quantize_embeddings
 
 from led_pipeline.data.tables import read_ranking, write_matrix
 from led_pipeline.files.errors import InputError
-from led_pipeline.recipe.variants import VariantSettings
+from led_pipeline.recipe.variants import VariantSettings, bytes_per_passage
 from led_pipeline.search import faiss_index, variants
-from led_pipeline.search.quantisers import Int8, bits, bytes_per_passage, row_blocks, shortened
+from led_pipeline.search.quantisers import Int8, bits, row_blocks, shortened
 
 DIMENSIONS, PASSAGES, QUERIES, HITS = 40, 500, 23, 17
 
@@ -80,8 +80,8 @@ def test_int8_codes_are_those_of_sentence_transformers_and_of_faiss(files):
     their_codes = faiss.vector_to_array(index.codes).reshape(codes.shape)
     varied = np.arange(DIMENSIONS) != 7  # FAISS has no code for a range of 0
     assert (codes == their_codes)[:, varied].mean() > 0.999  # it rounds differently at the border of two steps
-    theirs = index.reconstruct_n(0, PASSAGES)
-    np.testing.assert_allclose(code.decoded(their_codes)[:, varied], theirs[:, varied], atol=1e-6)
+    reconstructed = index.reconstruct_n(0, PASSAGES)
+    np.testing.assert_allclose(code.decoded(their_codes)[:, varied], reconstructed[:, varied], atol=1e-6)
     error = np.abs(code.decoded(codes) - floats)[:, varied]
     assert (error <= code.step_D[varied] / 2 * 1.001).all()
 
