@@ -25,7 +25,7 @@ from sentence_transformers.util import dot_score
 from torch import Tensor
 
 from led_pipeline.models.lexicon import term_weights
-from led_pipeline.training import losses, objectives, regularisers
+from led_pipeline.training import losses, objectives, objectives_candidates, regularisers
 
 B, C, D = 6, 5, 40
 LOOP = compare_ranker_losses.LOOP
@@ -93,7 +93,7 @@ def peer_in_batch(case: Case, loss: torch.nn.Module) -> Tensor:
 def peer_per_query(case: Case, loss: torch.nn.Module, among: str) -> float:
     """Return the mean of the peer's in-batch loss over single queries with their candidates as columns."""
     values = []
-    for i, columns in enumerate(objectives.candidate_columns(B, B * C, among)):
+    for i, columns in enumerate(objectives_candidates.candidate_columns(B, B * C, among)):
         texts = [case.queries[i : i + 1], *case.flat[columns].split(1)]
         values.append(loss.compute_loss_from_embeddings(texts, None).item())
     return fmean(values)

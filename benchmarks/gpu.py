@@ -26,7 +26,7 @@ from led_pipeline.models import backbone
 from led_pipeline.models.backbone import hidden_states, padded_hidden_states, to_packed_batch
 from led_pipeline.models.dense import DenseEncoder
 from led_pipeline.models.lexicon import LexiconEncoder
-from led_pipeline.training import modules, objectives
+from led_pipeline.training import modules, objectives, training_data
 
 PEAK = 790e12  # bf16 FLOP/s that an 8192-cubed product reached on an H200
 COLLECTION, TRAIN_QUERIES, EPOCHS = 8_841_823, 502_939, 3
@@ -165,9 +165,9 @@ def step(
     accelerator = Accelerator(mixed_precision="bf16" if b.gpu else "no", cpu=not b.gpu)
     model, optimizer = accelerator.prepare(retriever, optimizer)
     data = workload.training_data(b.folder, queries * 8, b.texts, candidates)
-    data = objectives.TrainingData(data.queries, b.store, data.trainset)
+    data = training_data.TrainingData(data.queries, b.store, data.trainset)
     if b.tiny:
-        data = objectives.TrainingData(b.store, b.store, data.trainset)
+        data = training_data.TrainingData(b.store, b.store, data.trainset)
 
     def run(steps: int) -> None:
         for i in range(steps):

@@ -30,7 +30,8 @@ from torch.nn.utils.rnn import pad_sequence
 from led_pipeline.models.dense import DenseEncoder
 from led_pipeline.recipe.step_settings import RetrieverTraining
 from led_pipeline.training.modules import trainable
-from led_pipeline.training.objectives import TrainingData, retriever_loss
+from led_pipeline.training.objectives import retriever_loss
+from led_pipeline.training.training_data import TrainingData
 
 CPU = torch.device("cpu")
 

@@ -23,7 +23,7 @@ from led_pipeline.data.examples import Trainset
 from led_pipeline.data.tables import Ragged, write_arrow
 from led_pipeline.data.tokens import TokenStore
 from led_pipeline.recipe.step_settings import TRAINING, RetrieverTraining
-from led_pipeline.training.objectives import TrainingData
+from led_pipeline.training.training_data import TrainingData
 
 CLS, SEP, PAD, UNK = 2, 3, 0, 1
 VOCABULARY = 30_522

@@ -27,8 +27,8 @@ from led_pipeline.training.teachers import StoredVectors
 STEPS = 2
 OBJECTIVES = ["contrastive", *DISTILLATION, "dual"]
 CASES = [(f, o) for f in tiny.FAMILIES for o in OBJECTIVES if o != "dual" or f == "dense"]
-CASES += [("dense", "in_batch_teachers"), ("lexicon", "regularisers"), ("dense", "own_loss")]
-# The settings of the last three cases, and the term that each must add to the loss.
+CASES += [("dense", "in_batch_teachers"), ("lexicon", "regularisers"), ("dense", "own_loss"), ("dense", "matryoshka")]
+# The settings of the last four cases, and the term that each must add to the loss.
 TEACHERS = {"stage": None, "stages": ["den", "lex"], "weights": [1.0, 3.0], "scale": 10.0, "candidates": "batch"}
 REGULARISERS = {"l1_passages": 0.1, "l1_queries": 0.2, "anti_zero": 5e3, "regulariser_warmup": 3}
 OPTIONS = {
@@ -37,8 +37,13 @@ OPTIONS = {
     },
     "regularisers": REGULARISERS | {"flops_threshold": 5, "flops_grouped": True, "activation": "log1p_twice"},
     "own_loss": {"contrastive_candidates": "own", "extra_loss": f"{__file__}:decorrelation", "extra_loss_weight": 0.5},
+    "matryoshka": {
+        "matryoshka": [4, 8], "normalize": True, "temperature": 0.1,
+        "teachers": [tiny.TEACHER | TEACHERS | {"loss": "kl"}],
+    },
 }  # fmt: skip
 TERMS = {"in_batch_teachers": "kl_den_lex_batch", "regularisers": "l1_queries", "own_loss": "decorrelation"}
+TERMS |= {"matryoshka": "kl_den_lex_batch_8"}
 
 
 def decorrelation(batch: objectives.GlobalBatch) -> torch.Tensor:

@@ -42,6 +42,7 @@ rule report:
     input:
         recipe=LAYOUT.resolved_recipe,
         evaluations=FILES.evaluations(),
+        query_times=FILES.query_times(),
         models=[LAYOUT.model(stage) for stage in RECIPE.stages],
     output:
         html=LAYOUT.page,

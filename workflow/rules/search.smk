@@ -7,6 +7,11 @@ BM25 = f"--k1 {RECIPE.bm25.k1} --b {RECIPE.bm25.b}{LANGUAGE}"
 BM25_OF_INDEX = {"opensearch": f" {BM25}"}.get(RECIPE.search.backend, LANGUAGE)
 
 
+def stage_of(system):
+    """Return the dense stage that a variant's vectors come from; a stage's own."""
+    return RECIPE.variants[system].of if system in RECIPE.variants else system
+
+
 rule bm25_index:
     """Index the passages' titles and texts for BM25."""
     input:
@@ -134,6 +139,60 @@ rule dense_search:
         " --threads {threads} --out {output:q} > {log:q} 2>&1"
 
 
+rule variant_search:
+    """Rank with smaller vectors of a dense stage, from those that it has stored."""
+    input:
+        queries=lambda wildcards: FILES.query_vectors(stage_of(wildcards.system), needs.split_of(wildcards.part)),
+        passages=lambda wildcards: FILES.passage_vectors(stage_of(wildcards.system)),
+    output:
+        LAYOUT.ranking("{system}", "{part}"),
+    log:
+        LAYOUT.log("rankings/{system}.{part}"),
+    wildcard_constraints:
+        system=any_of(RECIPE.variants),
+    conda:
+        ENV
+    threads: RECIPE.resources.search.threads
+    resources:
+        mem_mb=RECIPE.resources.search.mem_mb,
+        runtime=RECIPE.resources.search.runtime_min,
+    params:
+        settings=lambda wildcards: arguments.variant(RECIPE, wildcards.system),
+        hits=lambda wildcards: arguments.hits(RECIPE, wildcards.part),
+        shard=lambda wildcards: arguments.query_shard(RECIPE, wildcards.part),
+        version=version("search"),
+    shell:
+        "OMP_NUM_THREADS={threads} python -m led_pipeline.search.variants --passage-vectors {input.passages:q}"
+        " --query-vectors {input.queries:q} {params.settings} {params.hits} {params.shard}"
+        " --threads {threads} --out {output:q} > {log:q} 2>&1"
+
+
+rule query_time:
+    """Time searches of a dense stage or a variant, one query after another on one thread."""
+    input:
+        queries=lambda wildcards: FILES.query_vectors(stage_of(wildcards.system), RECIPE.evaluation.splits[0]),
+        passages=lambda wildcards: FILES.passage_vectors(stage_of(wildcards.system)),
+    output:
+        LAYOUT.query_time("{system}"),
+    log:
+        LAYOUT.log("costs/{system}"),
+    wildcard_constraints:
+        system=any_of([*RECIPE.with_output("dense"), *RECIPE.variants]),
+    conda:
+        ENV
+    resources:
+        mem_mb=RECIPE.resources.search.mem_mb,
+        runtime=RECIPE.resources.search.runtime_min,
+    params:
+        settings=lambda wildcards: arguments.variant(RECIPE, wildcards.system),
+        hits=option("--hits", RECIPE.evaluation.depth),
+        count=option("--count", RECIPE.evaluation.timed_queries),
+        version=version("search"),
+    shell:
+        "OMP_NUM_THREADS=1 python -m led_pipeline.search.query_time --passage-vectors {input.passages:q}"
+        " --query-vectors {input.queries:q} {params.settings} {params.hits} {params.count} --out {output:q} > {log:q} 2>&1"
+
+
 if DATASET.shards > 1:
 
     rule join_ranking:
@@ -145,7 +204,7 @@ if DATASET.shards > 1:
         log:
             LAYOUT.log("rankings/{system}.{split}"),
         wildcard_constraints:
-            system=any_of(["bm25", *RECIPE.retrievers]),
+            system=any_of(["bm25", *RECIPE.retrievers, *RECIPE.variants]),
             split="train",
         conda:
             ENV

@@ -5,6 +5,7 @@ writes a float16 matrix (.npy), a lexicon model its unquantised weights as spars
 """
 
 import argparse
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from led_pipeline.data.prefixes import with_prefix
 from led_pipeline.data.ragged import Ragged
 from led_pipeline.data.tables import read_arrow, shard_range, write_arrow, write_matrix
 from led_pipeline.data.tokens import TokenStore
-from led_pipeline.files.atomic import remove
+from led_pipeline.files.atomic import remove, write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.inference import batches
 from led_pipeline.jobs.command import run_main
@@ -126,6 +127,13 @@ def join_parts(parts: list[Path], sparse: bool, out: Path) -> None:
         remove(part)
 
 
+def write_note(out: Path, texts: int, seconds: float, state: PartialState) -> None:
+    """Write beside the vectors how long the encoding took, the start of the program left out, for the report."""
+    note = {"texts": texts, "seconds": round(seconds, 3), "processes": state.num_processes}
+    threads = {} if state.device.type == "cuda" else {"threads": torch.get_num_threads()}
+    write_json(out.with_suffix(".speed.json"), note | {"device": state.device.type} | threads)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Encode one shard of texts.")
     parser.add_argument("--model", required=True, type=Path)
@@ -139,6 +147,7 @@ def main() -> None:
     model = encoder_of(model.to(state.device).eval(), a.side)
     store = with_prefix(TokenStore.for_stage(a.tokens, settings), a.side, a.model, settings)
     start, stop = shard_range(len(store), state.process_index, state.num_processes)
+    started = time.perf_counter()
     encode = sparse_rows if isinstance(settings, LexiconRepresentation) else dense_rows
     vectors = encode(model, store, np.arange(start, stop), settings.length(a.side), state.device, a.precision)
     part = a.out.with_name(f"{a.out.name}.rank{state.process_index}")
@@ -147,7 +156,9 @@ def main() -> None:
     if state.is_main_process:
         parts = [a.out.with_name(f"{a.out.name}.rank{rank}") for rank in range(state.num_processes)]
         join_parts(parts, isinstance(settings, LexiconRepresentation), a.out)
-        print(f"{len(store):,} texts encoded")
+        seconds = time.perf_counter() - started
+        print(f"{len(store):,} texts encoded in {seconds:,.1f} seconds")
+        write_note(a.out, len(store), seconds, state)
     state.wait_for_everyone()
 
 

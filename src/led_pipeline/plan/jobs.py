@@ -102,6 +102,7 @@ def source_files(recipe: Recipe) -> list[str]:
 def outputs(recipe: Recipe) -> dict[str, str]:
     """Return the output of every system and teacher: that of a stage, bm25, or stored for existing scores."""
     outputs: dict[str, str] = {name: stage.output for name, stage in recipe.stages.items() if stage.output}
+    outputs |= dict.fromkeys(recipe.variants, "variant")
     return outputs | {"bm25": "bm25", QRELS: "stored"} | dict.fromkeys(recipe.dataset.scores, "stored")
 
 
@@ -145,6 +146,8 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
         "impact_index": len({n for n, _ in demand.rankings | demand.validation if output[n] == "sparse"}),
         "impact_search": ranked["sparse"],
         "dense_search": ranked["dense"],
+        "variant_search": ranked["variant"],
+        "query_time": len(needs.timed(recipe)),
         "join_ranking": sum(s == "train" and output[n] != "scores" for n, s in demand.rankings) if shards > 1 else 0,
         "rerank": ranked["scores"],
         "run_file": len(evaluated),

@@ -86,6 +86,7 @@ def estimate(
     for artefact in files:
         remaining[artefact.owner] += 0 if artefact.transient else artefact.bytes
     rows = [Row(name, "", None, True, 0, Cost(), remaining[name]) for name in ("data", "bm25")]
+    rows += [Row(name, "variant", None, True, 0, Cost(), remaining[name]) for name in recipe.variants]
     for name in needs.order(recipe):
         model = models[name]
         gpus = computer.gpus("train", name) if name in recipe.trained else 0

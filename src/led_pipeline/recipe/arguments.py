@@ -10,6 +10,7 @@ from led_pipeline.recipe.dataset import Dataset, ScoreFile
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.measures import MEASURES
 from led_pipeline.recipe.needs import Files
+from led_pipeline.recipe.variants import Variant
 
 
 def as_json(value: Any) -> str:
@@ -141,6 +142,13 @@ def measuring(recipe: Recipe, split: str) -> str:
 def hits(recipe: Recipe, part: str) -> str:
     """Return how many passages to rank: one more if the query itself is left out again."""
     return option("--hits", needs.depth_of(recipe, part) + int(recipe.dataset.exclude_query_id))
+
+
+def variant(recipe: Recipe, system: str) -> str:
+    """Return how the vectors of a variant, or of a stage itself, follow from those that the stage has stored."""
+    settings = recipe.variants.get(system) or Variant(of=system)
+    normalize = getattr(recipe.stages[settings.of], "normalize", False)
+    return option("--settings", as_json(settings.model_dump(mode="json") | {"normalize": normalize}))
 
 
 def query_shard(recipe: Recipe, part: str) -> str:

@@ -16,6 +16,7 @@ from led_pipeline.recipe import (
     needs,
     old_words,
     teacher_checks,
+    vector_checks,
 )
 from led_pipeline.recipe.dataset import Dataset
 from led_pipeline.recipe.errors import nearest
@@ -45,7 +46,7 @@ def faults(recipe: Recipe, trained: Collection[str] = ()) -> list[str]:
         *measure_checks.faults(recipe),
     ]
     if not sentences:
-        sentences += [*accelerate_file.faults(recipe), *head_checks.faults(recipe)]
+        sentences += [*accelerate_file.faults(recipe), *head_checks.faults(recipe), *vector_checks.faults(recipe)]
         for name, stage in recipe.stages.items():
             if name not in trained:
                 sentences += _code(name, stage)
@@ -138,10 +139,11 @@ def _names(recipe: Recipe) -> Iterator[str]:
     evaluation = recipe.evaluation
     for split in evaluation.splits:
         yield from _unknown("evaluation.splits", split, recipe.dataset.splits, "split")
+    ranking = [*systems, *recipe.variants]
     for system in [s for pair in evaluation.compare for s in pair]:
-        yield from _unknown("evaluation.compare", system, systems, "system")
+        yield from _unknown("evaluation.compare", system, ranking, "system")
     for system in evaluation.side_by_side or []:
-        yield from _unknown("evaluation.side_by_side", system, systems, "system")
+        yield from _unknown("evaluation.side_by_side", system, ranking, "system")
     if recipe.validation and any(map(recipe.validates, recipe.stages)):
         yield from _unknown("validation.split", recipe.validation.split, recipe.dataset.splits, "split")
         yield from _unknown("validation.system", recipe.validation.system, [*systems, QRELS], "system")

@@ -1,7 +1,7 @@
 """The recipe: its stages, what jobs ask for, and the settings of each step; `needs` has the edges between stages."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ from led_pipeline.recipe.schema import (
     Bm25,
     Evaluation,
     JobResources,
+    LeftOut,
     Mining,
     Name,
     Resources,
@@ -23,6 +24,7 @@ from led_pipeline.recipe.schema import (
 )
 from led_pipeline.recipe.stages import Model, Output, Pretrain, Stage, Trained
 from led_pipeline.recipe.steps import keys_of
+from led_pipeline.recipe.variants import Variant
 
 JobKind = Literal["train", "encode", "score", "search", "cpu"]
 
@@ -52,6 +54,8 @@ class Recipe(Section):
     """the graph: name -> stage"""
     search: Search = Search()
     """the search engine of BM25 and lexicon stages"""
+    variants: Annotated[dict[Name, Variant], LeftOut()] = {}
+    """smaller vectors of dense stages, as systems of their own: name -> how"""
 
     def names(self, *families: str) -> list[str]:
         """Return the names of the stages of some families."""

@@ -13,7 +13,7 @@ from led_pipeline.files import folder_names
 # What the results of a dataset are sorted into; docs/architecture.md says what each folder holds.
 Folder = Literal[
     "source", "prepared", "hub", "tokens", "models", "checkpoints", "vectors", "index", "rankings", "pools",
-    "trainsets", "runs", "eval", "report", "provenance",
+    "trainsets", "runs", "eval", "costs", "report", "provenance",
 ]  # fmt: skip
 ARCHIVES = ".archives"  # in source/: downloads that are not finished
 VECTOR_SUFFIX = {"dense": "npy", "sparse": "arrow"}  # output of a stage -> file format of its vectors
@@ -123,6 +123,10 @@ class Layout:
     def query_vectors(self, stage: str, split: str, suffix: str) -> str:
         return self._path("vectors", f"{stage}/{split}.{suffix}")
 
+    def encoding_note(self, stage: str, shard: int | str) -> str:
+        """Return how long the encoding of a shard of the collection took; no rule waits for it."""
+        return self._path("vectors", f"{stage}/passages.{shard}.speed.json")
+
     # --- rankings
 
     def index(self, system: str) -> str:
@@ -140,6 +144,10 @@ class Layout:
 
     def measures_per_query(self, system: str, split: str) -> str:
         return self._path("eval", f"{system}.{split}.per_query.tsv")
+
+    def query_time(self, system: str) -> str:
+        """Return how long a system's searches take, query by query."""
+        return self._path("costs", f"{system}.json")
 
     # --- what a stage trains on
 

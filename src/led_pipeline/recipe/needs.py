@@ -64,13 +64,19 @@ def order(recipe: Recipe) -> list[str]:
 
 
 def systems(recipe: Recipe) -> list[str]:
-    """Return everything that ranks: BM25, then the stages in order."""
-    return ["bm25", *(name for name in order(recipe) if recipe.stages[name].family != "pretrain")]
+    """Return everything that ranks: BM25, then the stages in order, and their variants."""
+    return ["bm25", *(name for name in order(recipe) if recipe.stages[name].family != "pretrain"), *recipe.variants]
 
 
 def evaluated(recipe: Recipe) -> list[tuple[str, str]]:
     """Return the system and split of every run that `led_final` writes; those of judged splits are measured."""
     return [(system, split) for system in systems(recipe) for split in recipe.evaluation.splits]
+
+
+def timed(recipe: Recipe) -> list[str]:
+    """Return the systems whose searches are timed query by query: dense stages and their variants."""
+    is_timed = recipe.evaluation.timed_queries and recipe.evaluation.splits
+    return [*recipe.with_output("dense"), *recipe.variants] if is_timed else []
 
 
 def sources(recipe: Recipe, stages: Collection[str], *kinds: Kind) -> list[str]:
@@ -234,6 +240,10 @@ class Files:
             self.layout.measures(system, split) if split in judged else self.layout.run(system, split)
             for system, split in evaluated(self.recipe)
         ]
+
+    def query_times(self) -> list[str]:
+        """Return the times per query of the systems that are timed, if the recipe asks for them."""
+        return [self.layout.query_time(system) for system in timed(self.recipe)]
 
     # --- trainings
 

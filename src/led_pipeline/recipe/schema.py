@@ -108,8 +108,8 @@ class Validation(Section):
     keep: Literal["best", "last"] = "best"
     """the weights to keep: those of the best validated step, or of the last step"""
     measure: Measure = "MRR@10"
-    """the measure that decides about the weights: MRR, nDCG, MAP, P, recall or hit at a cut-off such as nDCG@10, or MRR,
-    nDCG, MAP or Rprec without one"""
+    """the measure that decides about the weights: MRR, nDCG, MAP, P, recall or hit at a cut-off, such as nDCG@10; or
+    MRR, nDCG, MAP or Rprec without one"""
     also: Annotated[list[Measure], LeftOut()] = []
     """further measures to log"""
 
@@ -128,6 +128,8 @@ class Evaluation(Section):
     """number of queries whose results the report shows side by side"""
     side_by_side: tuple[Name, Name] | None = None
     """the two systems of these examples"""
+    timed_queries: Annotated[int, Field(ge=0, le=100_000), LeftOut()] = 0
+    """number of queries of the first split whose searches are timed, one at a time, for dense stages and variants"""
     gate: bool = False
     """fail if a result is below the published one by more than the tolerance"""
 

@@ -4,9 +4,11 @@ A key belongs to one group. A step depends on a list of groups (`steps`), and a 
 (`Representation`). The YAML is flat: a stage has the keys of all its groups. Imports no torch.
 """
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from led_pipeline import user_code
 from led_pipeline.recipe.schema import (
@@ -15,6 +17,7 @@ from led_pipeline.recipe.schema import (
     Factor,
     Fraction,
     LearningRate,
+    LeftOut,
     Positive,
     Section,
     Seed,
@@ -30,6 +33,12 @@ from led_pipeline.recipe.values import (
     Teacher,
     UserCode,
 )
+
+
+def _ascending(sizes: list[int]) -> list[int]:
+    if any(first >= second for first, second in pairwise(sizes)):
+        raise PydanticCustomError("ascending", "expected sizes in ascending order, each once")
+    return sizes
 
 
 class Seeded(Section):
@@ -101,6 +110,9 @@ class RetrieverObjective(Objective):
 class DenseObjective(RetrieverObjective):
     dual_weight: Weight = 0.0
     """weight of the symmetric KL between two dropout passes over the passages"""
+    matryoshka: Annotated[list[Positive], AfterValidator(_ascending), LeftOut()] = []
+    """Sizes, ascending: the loss is the mean of the loss of whole vectors and those of their first dimensions, up to
+    each size, so that shortened vectors can be used (`variants`)."""
 
 
 class LexiconObjective(RetrieverObjective):

@@ -18,6 +18,7 @@ from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.measures import MEASURES, within
 from led_pipeline.recipe.schema import Evaluation
+from led_pipeline.report.costs import costs
 from led_pipeline.report.log import TrainLog, read_train_log
 from led_pipeline.versions import VERSIONS, installed
 
@@ -139,6 +140,7 @@ def gather(recipe: Recipe, results: Path, published: Published | None, logs: dic
         "splits": splits,
         "comparisons": comparisons(recipe, results),
         "published": beside_ours(published, splits) if published else None,
+        "costs": costs(recipe, results),
         "training": {name: log.summary() for name, log in logs.items()},
         "settings": settings(recipe, results),
         "provenance": provenance(recipe, results),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from led_pipeline.evaluation.published import load_published
 from led_pipeline.files.atomic import atomic, write_json
@@ -23,12 +24,23 @@ from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.load import load_recipe
 from led_pipeline.recipe.measures import first_of
+from led_pipeline.report.costs import is_worth_showing
 from led_pipeline.report.curves import charts
 from led_pipeline.report.data import gather, train_logs
 from led_pipeline.report.examples import example_measure, examples
 from led_pipeline.report.graph import draw, legend
 from led_pipeline.report.log import TrainLog
-from led_pipeline.report.text import MISSING, number, p_value, published_columns, signed, text_report
+from led_pipeline.report.scatter import Dot, scatter
+from led_pipeline.report.text import (
+    COSTS,
+    MISSING,
+    cost_cells,
+    number,
+    p_value,
+    published_columns,
+    signed,
+    text_report,
+)
 
 
 def count(value: float | None) -> str:
@@ -103,6 +115,28 @@ def headline(metrics: dict[str, Any], measures: Sequence[str]) -> list[tuple[str
     return tiles
 
 
+def cost_charts(recipe: Recipe, metrics: dict[str, Any]) -> list[Markup]:
+    """Return the charts of the main measure on the first split against size, and against the time of a search."""
+    split = next(iter(metrics["splits"]), None)
+    results = metrics["splits"][split]["systems"] if split else {}
+    measure = first_of(recipe.evaluation.measures, "MRR@10")
+    drawn = []
+    for key, title in {"bytes_per_passage": "bytes per passage", "p50_ms": "median time of a search in ms"}.items():
+        dots = [
+            Dot(name, cost, result["measures"][measure], style_of(recipe, name))
+            for name, result in results.items()
+            if result and (cost := metrics["costs"][name][key])
+        ]
+        drawn.append(scatter(dots, title, f"{measure} on {split}"))
+    return [chart for chart in drawn if chart]
+
+
+def style_of(recipe: Recipe, system: str) -> str:
+    """Return the class of a system's colour: the family of its stage."""
+    stage = recipe.stages.get(recipe.variants[system].of if system in recipe.variants else system)
+    return stage.family if stage else "system"
+
+
 def title_variant(metrics: dict[str, Any]) -> str:
     """Return the file that the titles of the passages come from: results with and without titles do not compare."""
     prepared = metrics["provenance"]["prepared"]["passages"] or {}
@@ -145,6 +179,9 @@ def render(recipe: Recipe, results: Path, metrics: dict[str, Any], logs: dict[st
         legend=legend(recipe),
         stages=stage_rows(recipe, metrics),
         best=best_values(metrics),
+        cost_titles=[title for title, _, _ in COSTS.values()] if is_worth_showing(metrics["costs"]) else [],
+        cost_cells=cost_cells,
+        cost_charts=cost_charts(recipe, metrics),
         ranker_depths={n: s.rerank for n, s in recipe.stages.items() if s.family == "ranker"},
         published_columns=published_columns(metrics),
         sources=cited(metrics),

@@ -85,6 +85,7 @@ def summary(folders: Sequence[Path], split: str | None = None) -> dict[str, Any]
         if resolved["evaluation"]["depth"] < CUT:
             raise InputError(f"{folder}: its rankings end at {resolved['evaluation']['depth']}, recall needs {CUT}")
         systems = ["bm25", *(n for n, stage in resolved["stages"].items() if stage["family"] != "pretrain")]
+        systems += resolved.get("variants", {})
         grade = resolved["dataset"]["splits"][measured_split]["relevant_from"]
         measured = {system: system_measures(folder, system, measured_split, grade) for system in systems}
         datasets[name] = {"split": measured_split, "systems": measured}

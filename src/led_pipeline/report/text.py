@@ -1,10 +1,19 @@
 """The report as plain text: the tables of the page, aligned for a terminal."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from led_pipeline.columns import aligned
 
 MISSING = "–"
+COSTS = {  # cost -> title, what it is divided by, digits
+    "bytes_per_passage": ("bytes/passage", 1, 0),
+    "vector_bytes": ("vectors MB", 1e6, 1),
+    "index_bytes": ("index MB", 1e6, 1),
+    "encode_per_s": ("encoded/s", 1, 0),
+    "p50_ms": ("search p50 ms", 1, 3),
+    "p95_ms": ("search p95 ms", 1, 3),
+}
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -103,9 +112,23 @@ def comparison_table(metrics: dict[str, Any]) -> str:
     return aligned(rows, left=3)
 
 
+def cost_cells(costs: Mapping[str, float | None]) -> list[str]:
+    """Return the costs of a system as the cells of a table, in the order of `COSTS`."""
+    values = [(costs[key], scale, digits) for key, (_, scale, digits) in COSTS.items()]
+    return [MISSING if value is None else f"{value / scale:,.{digits}f}" for value, scale, digits in values]
+
+
+def cost_table(metrics: dict[str, Any]) -> str:
+    """Return what the vectors and the index of each system take, and how long it encodes and searches."""
+    rows = [["system", *(title for title, _, _ in COSTS.values())]]
+    return aligned(rows + [[system, *cost_cells(costs)] for system, costs in metrics["costs"].items()])
+
+
 def text_report(metrics: dict[str, Any]) -> str:
     """Return the whole report as text: one table per split, the published numbers, the comparisons."""
     blocks = [split_table(metrics, split) for split in metrics["splits"]]
+    if any(costs["p50_ms"] is not None for costs in metrics["costs"].values()):
+        blocks.append(cost_table(metrics))
     if metrics["published"]:
         blocks.append(published_table(metrics))
     if metrics["comparisons"]:

@@ -71,14 +71,7 @@ def search(paths: Sequence[Path], queries: Path, hits: int, threads: int, shard:
             f"hits: FAISS finds at most {GPU_DEPTH - 1} per query on a GPU, got {hits}; lower it, or search on the CPU"
             " with an empty CUDA_VISIBLE_DEVICES"
         )
-    files = [_load(path) for path in paths]
-    query_vectors = _load(queries)
-    for path, vectors in zip(paths, files, strict=True):
-        if vectors.shape[1] != query_vectors.shape[1]:
-            raise InputError(
-                f"{path}: its vectors have {vectors.shape[1]} dimensions, those of {queries} {query_vectors.shape[1]};"
-                " encode both with the same stage"
-            )
+    files, query_vectors = dense_files(paths, queries)
     # GPUs multiply float16 vectors without loss; everything else is float32.
     half = bool(gpus) and all(vectors.dtype == np.float16 for vectors in (query_vectors, *files))
     dtype = np.float16 if half else np.float32
@@ -91,6 +84,22 @@ def search(paths: Sequence[Path], queries: Path, hits: int, threads: int, shard:
     _search_blocks(engines, threads, query_vectors, blocks, keys_QK, ahead=gpus)
     ranking = to_ranking(keys_QK)
     return Ranking(ranking.queries + np.int32(start), ranking.passages, ranking.scores)
+
+
+def dense_files(paths: Sequence[Path], queries: Path) -> tuple[list[NDArray], NDArray]:
+    """Map the vectors of passages and queries.
+
+    Raises:
+        InputError: they differ in dimension.
+    """
+    files, query_vectors = [_load(path) for path in paths], _load(queries)
+    for path, vectors in zip(paths, files, strict=True):
+        if vectors.shape[1] != query_vectors.shape[1]:
+            raise InputError(
+                f"{path}: its vectors have {vectors.shape[1]} dimensions, those of {queries} {query_vectors.shape[1]};"
+                " encode both with the same stage"
+            )
+    return files, query_vectors
 
 
 def _load(path: Path) -> NDArray:

@@ -5,9 +5,8 @@ The settings name the terms and their weights; `losses` and `ranker_losses` comp
 # B = queries of the global batch, C = candidates of one query (positive first), N = B x C passages, D = dimensions
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,74 +14,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from led_pipeline import user_code
-from led_pipeline.data.examples import Trainset, matrix
-from led_pipeline.data.same_text import positives_elsewhere, told_apart
-from led_pipeline.data.tokens import TokenStore, pairs
+from led_pipeline.data.same_text import told_apart
+from led_pipeline.data.tokens import pairs
 from led_pipeline.files.errors import InputError
 from led_pipeline.models.backbone import to_packed_batch
 from led_pipeline.models.gather import gather_rows
 from led_pipeline.recipe.settings import DenseObjective, LexiconObjective
 from led_pipeline.recipe.step_settings import RankerTraining, RetrieverTraining, TrainingSettings
 from led_pipeline.recipe.values import Teacher
-from led_pipeline.training import health, losses, ranker_losses, regularisers
-from led_pipeline.training.objectives_candidates import Masks, among, candidate_columns
+from led_pipeline.training import health, losses, matryoshka, ranker_losses, regularisers
+from led_pipeline.training.objectives_candidates import Masks, among
 from led_pipeline.training.step_loss import StepLoss
-from led_pipeline.training.teachers import StoredVectors
+from led_pipeline.training.training_data import TrainingData, stored_scores
 
-
-@dataclass(frozen=True)
-class TrainingData:
-    """A trainset with the token stores that its rows point into."""
-
-    queries: TokenStore
-    passages: TokenStore
-    trainset: Trainset
-    vectors: Mapping[str, StoredVectors] = field(default_factory=dict)
-    """Vectors of the teachers that score all passages of a batch."""
-
-    @classmethod
-    def read(
-        cls,
-        trainset: Path,
-        queries: Path,
-        passages: Sequence[Path],
-        settings: TrainingSettings,
-        vectors: Mapping[str, StoredVectors] | None = None,
-    ) -> "TrainingData":
-        """Map the files of a training; the settings say how texts become sequences of tokens."""
-        stores = [TokenStore.for_stage(shards, settings) for shards in ([queries], passages)]
-        return cls(stores[0], stores[1], Trainset.read(trainset), vectors or {})
-
-    def queries_of(self, rows: NDArray[np.integer]) -> NDArray[np.int32]:
-        """Return the query rows of some examples (B,)."""
-        return self.trainset.query[rows]
-
-    def passages_of(self, rows: NDArray[np.integer]) -> NDArray[np.int32]:
-        """Return the passage rows of some examples (B, C), positive first."""
-        return matrix(self.trainset.passages, rows)
-
-    def scores_of(self, teacher: str, rows: NDArray[np.integer]) -> NDArray[np.float32]:
-        """Return a teacher's stored scores of the passages of some examples (B, C)."""
-        return matrix(self.trainset.scores[teacher], rows)
-
-    def have_tokens(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return which queries and which passages of a batch have a token besides the special ones."""
-        passages = self.passages.has_tokens(self.passages_of(rows).ravel())
-        return self.queries.has_tokens(self.queries_of(rows)), passages
-
-    def masks(self, rows: NDArray[np.integer], mask_positives: bool) -> Masks:
-        """Return the passages of a batch that are no negatives of a query, the same on every process."""
-        if not mask_positives:
-            return Masks()
-        texts, positives = self.trainset.texts, self.trainset.positives
-        if texts is None or positives is None:
-            column = "positives" if positives is None else "texts"
-            raise InputError(
-                f"trainset: no column '{column}', by which mask_positives knows the positives of a batch; draw it"
-                " again, or set mask_positives: false"
-            )
-        masked = positives_elsewhere(matrix(texts, rows), positives.take(rows))
-        return Masks(torch.from_numpy(masked) if masked.any() else None)
+# A teacher, its scores of each query's candidates, and which of these are no negatives of the query.
+TeacherScores = tuple[Teacher, Tensor, Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -128,30 +74,56 @@ def retriever_loss(
     counts = [len(query_texts), *[len(passage_texts)] * passes]
     queries_BD, *passages_ND = map(gather_rows, model(to_packed_batch(batch, device), counts))
     with torch.autocast(device.type, enabled=False):
-        scores = [queries_BD @ vectors.T / settings.temperature for vectors in passages_ND]
+        scores_BN = queries_BD @ passages_ND[0].T / settings.temperature
         of_queries, of_passages = data.have_tokens(rows)
         telling = of_queries & told_apart(data.passages, groups.reshape(1, -1), settings.passage_length)
-        signs = health.score_signs(scores[0], telling)
+        signs = health.score_signs(scores_BN, telling)
         if isinstance(settings, LexiconObjective):
             signs |= health.lexicon_signs(queries_BD, passages_ND[0], (of_queries, of_passages))
-            scores = [s.clamp(max=1e4) for s in scores]
-        loss = StepLoss(scores[0].new_zeros(()), signs=signs, tokens=len(batch.ids))
-        candidates, masks = settings.contrastive_candidates, data.masks(rows, settings.mask_positives)
-        term = torch.stack([contrastive(s, candidates, masks) for s in scores]).mean()
-        loss.add("contrastive", term, settings.contrastive_weight)
-        _add_teachers(loss, scores[0], data, rows, settings, masks)
-        if isinstance(settings, LexiconObjective):
-            _add_regularisers(loss, queries_BD, passages_ND[0], settings, step)
-        if isinstance(settings, DenseObjective) and passes == 2:
-            first, second = (among(s, candidates) for s in scores)
-            loss.add("dual", losses.dual(first, second, masks.among(candidates, device)), settings.dual_weight)
-        if settings.extra_loss:
-            masked = None if masks.masked_BN is None else masks.masked_BN.to(device)
-            own_scores_BC = among(scores[0], "own")
-            everything = GlobalBatch(own_scores_BC, scores[0], queries_BD, passages_ND[0], step, masked)
-            _add_extra(loss, everything, settings.extra_loss, settings.extra_loss_weight)
+        loss = StepLoss(scores_BN.new_zeros(()), signs=signs, tokens=len(batch.ids))
+        masks = data.masks(rows, settings.mask_positives)
+        teachers = teacher_scores(data, rows, settings, masks)
+        sizes = matryoshka.sizes(settings, queries_BD.shape[1])
+        for size in sizes:
+            vectors = [matryoshka.prefix(v, size, settings) for v in (queries_BD, *passages_ND)]
+            terms = _retriever_terms(vectors, settings, masks, teachers, step)
+            loss.add_part(terms, 1 / len(sizes), f"_{size}" if size else "")
         if settings.mask_positives:
             loss.note("masked", masks.count)
+    return loss
+
+
+def _retriever_terms(
+    vectors: Sequence[Tensor],
+    settings: RetrieverTraining,
+    masks: Masks,
+    teachers: Sequence[TeacherScores],
+    step: int,
+) -> StepLoss:
+    """Return all terms of a dense or lexicon stage.
+
+    Args:
+        vectors: of the queries (B, D), then of the passages (N, D), once or, for `dual`, of two passes.
+    """
+    queries_BD, *passages_ND = vectors
+    scores = [queries_BD @ passages.T / settings.temperature for passages in passages_ND]
+    if isinstance(settings, LexiconObjective):
+        scores = [s.clamp(max=1e4) for s in scores]
+    loss, device = StepLoss(scores[0].new_zeros(())), scores[0].device
+    candidates = settings.contrastive_candidates
+    term = torch.stack([contrastive(s, candidates, masks) for s in scores]).mean()
+    loss.add("contrastive", term, settings.contrastive_weight)
+    _add_teachers(loss, scores[0], settings, teachers)
+    if isinstance(settings, LexiconObjective):
+        _add_regularisers(loss, queries_BD, passages_ND[0], settings, step)
+    if len(scores) == 2 and isinstance(settings, DenseObjective):
+        first, second = (among(s, candidates) for s in scores)
+        loss.add("dual", losses.dual(first, second, masks.among(candidates, device)), settings.dual_weight)
+    if settings.extra_loss:
+        masked = None if masks.masked_BN is None else masks.masked_BN.to(device)
+        own_scores_BC = among(scores[0], "own")
+        everything = GlobalBatch(own_scores_BC, scores[0], queries_BD, passages_ND[0], step, masked)
+        _add_extra(loss, everything, settings.extra_loss, settings.extra_loss_weight)
     return loss
 
 
@@ -175,7 +147,7 @@ def ranker_loss(
         signs = health.score_signs(scores_BC, told_apart(data.passages, groups, settings.passage_length))
         loss = StepLoss(scores_BC.new_zeros(()), signs=signs, tokens=len(batch.ids))
         loss.add("contrastive", ranker_losses.ranking(scores_BC, settings), settings.contrastive_weight)
-        _add_teachers(loss, scores_BC, data, rows, settings, Masks())
+        _add_teachers(loss, scores_BC, settings, teacher_scores(data, rows, settings, Masks()))
         if settings.extra_loss:
             _add_extra(loss, GlobalBatch(scores_BC, step=step), settings.extra_loss, settings.extra_loss_weight)
     return loss
@@ -192,26 +164,27 @@ def contrastive(scores_BN: Tensor, candidates: str, masks: Masks) -> Tensor:
     return losses.contrastive(among(scores_BN, candidates), positives, masks.among(candidates, scores_BN.device))
 
 
+def teacher_scores(
+    data: TrainingData, rows: NDArray[np.integer], settings: TrainingSettings, masks: Masks
+) -> list[TeacherScores]:
+    """Return each teacher with its scores of the candidates of a batch, and the mask of these candidates."""
+    masked = [masks.among(teacher.candidates) for teacher in settings.teachers]
+    return [(t, stored_scores(t, data, rows, mask), mask) for t, mask in zip(settings.teachers, masked, strict=True)]
+
+
 def _add_teachers(
-    loss: StepLoss,
-    scores: Tensor,
-    data: TrainingData,
-    rows: NDArray[np.integer],
-    settings: TrainingSettings,
-    masks: Masks,
+    loss: StepLoss, scores: Tensor, settings: TrainingSettings, teachers: Sequence[TeacherScores]
 ) -> None:
     """Add every teacher's term.
 
     Args:
         scores: of all passages of the batch (B, N), or a ranker's of each query's own candidates (B, C).
     """
-    for teacher in settings.teachers:
+    for teacher, stored, masked in teachers:
         user_loss = user_code.load(teacher.loss) if user_code.is_reference(teacher.loss) else None
-        masked = masks.among(teacher.candidates)
-        stored = _stored(teacher, data, rows, masked).to(scores.device)
         student = scores if isinstance(settings, RankerTraining) else among(scores, teacher.candidates)
-        masked = None if masked is None else masked.to(scores.device)
-        term = losses.distil(student, stored, teacher, user_loss, masked)
+        mask = None if masked is None else masked.to(scores.device)
+        term = losses.distil(student, stored.to(scores.device), teacher, user_loss, mask)
         if user_loss:
             _check(term, teacher.loss)
         loss.add(_name(teacher), term, teacher.weight)
@@ -221,40 +194,6 @@ def _name(teacher: Teacher) -> str:
     """Return the name of a teacher's term in the log."""
     suffix = {"own": [], "batch": ["batch"], "batch_negatives": ["batch", "negatives"]}[teacher.candidates]
     return "_".join([teacher.loss.rpartition(":")[2], *teacher.systems, *suffix])
-
-
-def _stored(teacher: Teacher, data: TrainingData, rows: NDArray[np.integer], masked: Tensor | None) -> Tensor:
-    """Return a teacher's scores of each query's candidates, positive first."""
-    systems = teacher.systems
-    if teacher.candidates == "own":
-        matrices = [data.scores_of(system, rows) for system in systems]
-    else:
-        passages = data.passages_of(rows)
-        columns = candidate_columns(len(rows), passages.size, teacher.candidates).numpy()
-        wide = [_of_the_batch(system, data, rows, passages) for system in systems]
-        matrices = [np.take_along_axis(matrix, columns, axis=1) for matrix in wide]
-    normalize = teacher.normalize or len(systems) > 1
-    weights = teacher.weights or [1.0] * len(systems)
-    parts = [*map(torch.from_numpy, matrices)]
-    scores = losses.ensemble(parts, weights, normalize=normalize, scale=teacher.scale, masked=masked)
-    count = len(data.trainset.passages[rows[0]])  # a query's own candidates come first
-    scores[:, :count] += teacher.own_offset
-    return scores
-
-
-def _of_the_batch(
-    system: str, data: TrainingData, rows: NDArray[np.integer], passages: NDArray[np.int32]
-) -> NDArray[np.float32]:
-    """Return a teacher's scores of all passages of the batch (B, N), whose rows are groups (B, C).
-
-    A teacher without vectors is the grades of the qrels; they are 0 for other queries' passages.
-    """
-    if system in data.vectors:
-        return data.vectors[system].scores(data.queries_of(rows), passages.ravel())
-    scores = np.zeros((len(rows), passages.size), dtype=np.float32)
-    columns = candidate_columns(len(rows), passages.size, "own").numpy()
-    np.put_along_axis(scores, columns, data.scores_of(system, rows), axis=1)
-    return scores
 
 
 def _add_regularisers(

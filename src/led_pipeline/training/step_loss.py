@@ -26,6 +26,11 @@ class StepLoss:
             term = weight * term
         self.total = self.total + term
 
+    def add_part(self, part: "StepLoss", share: float, suffix: str = "") -> None:
+        """Add the total of another loss times its share, and record its terms with a suffix to their names."""
+        self.total = self.total + share * part.total
+        self.terms |= {f"{name}{suffix}": value for name, value in part.terms.items()}
+
     def note(self, name: str, value: Tensor) -> None:
         """Record a number that is no part of the loss."""
         self.terms[name] = value.detach()

@@ -43,9 +43,10 @@ from led_pipeline.training.checkpoints import Checkpoints
 from led_pipeline.training.inputs import Training
 from led_pipeline.training.loop import Plan, fit
 from led_pipeline.training.modules import trainable
-from led_pipeline.training.objectives import TrainingData, ranker_loss, retriever_loss
+from led_pipeline.training.objectives import ranker_loss, retriever_loss
 from led_pipeline.training.step_loss import StepLoss
 from led_pipeline.training.teachers import StoredVectors
+from led_pipeline.training.training_data import TrainingData
 from led_pipeline.training.validation import Reranking, ValidationFiles
 from led_pipeline.versions import commit, installed
 

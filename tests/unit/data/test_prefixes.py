@@ -10,7 +10,7 @@ from led_pipeline.data.tokens import TokenStore, pairs
 from led_pipeline.files.errors import InputError
 from led_pipeline.models.saved_model import load
 from led_pipeline.training import train
-from led_pipeline.training.objectives import TrainingData
+from led_pipeline.training.training_data import TrainingData
 
 COUNT = 60
 QUERIES = tiny.texts(COUNT, 20, seed=1)

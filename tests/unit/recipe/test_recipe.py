@@ -674,3 +674,24 @@ def test_user_code_of_a_finished_stage_may_be_missing(tmp_path):
     with pytest.raises(InputError, match=r"stages\.den\.extra_loss"):
         other = changed(SMALL, {"stages.den.extra_loss": str(tmp_path / "gone.py:f")})
         load_recipe(other, trained=lambda _: trained_in(tmp_path))
+
+
+def test_sizes_of_matryoshka_are_parts_of_the_vectors():
+    demo = RECIPES["demo.yaml"]  # 128 dimensions, from its stage pretrain
+    assert load_recipe(changed(demo, {"stages.led.matryoshka": [32, 64]})).settings("train", "led")["matryoshka"]
+    assert "matryoshka" not in load_recipe(demo).settings("train", "led"), "finished trainings stay"
+    for changes, sentence in (
+        (
+            {"stages.led.matryoshka": [32, 128]},
+            r"led\.matryoshka: 128 is no part of a vector with 128 dimensions",
+        ),
+        (
+            {"stages.led.head": 64, "stages.led.matryoshka": [64]},
+            r"led\.matryoshka: 64 is no part .* 64 dimens",
+        ),
+        ({"stages.led.matryoshka": [64, 32]}, r"stages\.led\.matryoshka: expected sizes in ascending order, each once"),
+        ({"stages.led.matryoshka": [32, 32]}, r"expected sizes in ascending order, each once, got \[32, 32\]"),
+        ({"stages.lex_warmup.matryoshka": [32]}, r"stages\.lex_warmup\.matryoshka: no such key"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            load_recipe(changed(demo, changes))

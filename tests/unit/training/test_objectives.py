@@ -12,7 +12,7 @@ import torch
 from led_pipeline.data.tables import Ragged, read_arrow
 from led_pipeline.files.errors import InputError
 from led_pipeline.recipe.step_settings import RunningSettings
-from led_pipeline.training import losses, objectives, train
+from led_pipeline.training import losses, objectives, objectives_candidates, train
 from led_pipeline.training.teachers import StoredVectors
 
 CPU = torch.device("cpu")
@@ -92,9 +92,9 @@ def candidates(row: list, query: int, among: str) -> list:
 
 
 def test_the_candidates_of_two_queries_with_two_passages_each():
-    assert objectives.candidate_columns(2, 4, "own").tolist() == [[0, 1], [2, 3]]
-    assert objectives.candidate_columns(2, 4, "batch").tolist() == [[0, 1, 2, 3], [2, 3, 0, 1]]
-    assert objectives.candidate_columns(2, 4, "batch_negatives").tolist() == [[0, 1, 3], [2, 3, 1]]
+    assert objectives_candidates.candidate_columns(2, 4, "own").tolist() == [[0, 1], [2, 3]]
+    assert objectives_candidates.candidate_columns(2, 4, "batch").tolist() == [[0, 1, 2, 3], [2, 3, 0, 1]]
+    assert objectives_candidates.candidate_columns(2, 4, "batch_negatives").tolist() == [[0, 1, 3], [2, 3, 1]]
 
 
 @pytest.mark.parametrize("family", ["dense", "lexicon"])

@@ -1,0 +1,80 @@
+"""Costs: how large each system's vectors and index are, and how long encoding and searching take, from a run's files.
+
+A number that no job has left is None.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from led_pipeline.data.opened import matrix
+from led_pipeline.data.tables import count_rows
+from led_pipeline.files.reading import read_json
+from led_pipeline.recipe import needs
+from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.layout import VECTOR_SUFFIX, Layout
+from led_pipeline.recipe.variants import bytes_per_passage
+
+Costs = dict[str, float | None]
+
+
+def costs(recipe: Recipe, results: Path) -> dict[str, Costs]:
+    """Return the costs of every system.
+
+    - vector_bytes: of the stored vectors of all passages; those of a variant as its codes take them.
+    - index_bytes: of the Lucene index; dense stages have none.
+    - bytes_per_passage: of what a search reads, the index if there is one, otherwise the vectors.
+    - encode_per_s: passages that a job encodes in a second.
+    - p50_ms, p95_ms: of a search (`search/query_time.py`).
+    """
+    layout = Layout(results)
+    passages = count_rows(layout.passages) if Path(layout.passages).exists() else 0
+    return {system: _of(recipe, layout, system, passages) for system in needs.systems(recipe)}
+
+
+def _of(recipe: Recipe, layout: Layout, system: str, passages: int) -> Costs:
+    shards = range(recipe.dataset.shards)
+    variant, stage = recipe.variants.get(system), recipe.stages.get(system)
+    suffix = VECTOR_SUFFIX.get((stage.output if stage else None) or "")
+    vectors = sizes([Path(layout.passage_vectors(system, shard, suffix)) for shard in shards]) if suffix else None
+    if variant:
+        files = [Path(layout.passage_vectors(variant.of, shard, VECTOR_SUFFIX["dense"])) for shard in shards]
+        if all(path.exists() for path in files):
+            dimensions = variant.dimensions or matrix(files[0]).shape[1]
+            vectors = passages * bytes_per_passage(dimensions, variant.precision)
+    local = recipe.search.backend == "anserini"  # an OpenSearch node keeps its indexes elsewhere
+    index = folder_size(Path(layout.index(system))) if local else None
+    read = index if index is not None else vectors
+    time = Path(layout.query_time(system))
+    measured = read_json(time) if time.exists() else {}
+    return {
+        "bytes_per_passage": read / passages if read is not None and passages else None,
+        "vector_bytes": vectors,
+        "index_bytes": index,
+        "encode_per_s": encoding_rate([Path(layout.encoding_note(system, shard)) for shard in shards]),
+        "p50_ms": measured.get("p50_ms"),
+        "p95_ms": measured.get("p95_ms"),
+    }
+
+
+def sizes(paths: Sequence[Path]) -> int | None:
+    """Return the bytes of some files together, or None if one is missing."""
+    return sum(path.stat().st_size for path in paths) if all(path.is_file() for path in paths) else None
+
+
+def folder_size(folder: Path) -> int | None:
+    """Return the bytes of all files of a folder, or None if there is none."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else None
+
+
+def encoding_rate(notes: Sequence[Path]) -> float | None:
+    """Return the texts per second of the jobs that encoded the passages, from their notes; None if one is missing."""
+    if not all(path.is_file() for path in notes):
+        return None
+    read = [read_json(path) for path in notes]
+    seconds = sum(note["seconds"] for note in read)
+    return sum(note["texts"] for note in read) / seconds if seconds else None
+
+
+def is_worth_showing(measured: Mapping[str, Costs]) -> bool:
+    """Return whether there is any number."""
+    return any(value is not None for each in measured.values() for value in each.values())

@@ -1,0 +1,69 @@
+"""Variants of dense stages in a recipe: faults, rows of the tables, jobs, and what their search gets."""
+
+import json
+import shlex
+
+import pytest
+from configs import RECIPES, changed
+
+from led_pipeline.files.errors import InputError
+from led_pipeline.plan.jobs import count_jobs
+from led_pipeline.recipe import arguments, needs
+from led_pipeline.recipe.load import load_recipe
+
+DEMO = RECIPES["demo.yaml"]
+VARIANTS = {
+    "led_64": {"of": "led", "dimensions": 64},
+    "led_int8": {"of": "led", "precision": "int8"},
+    "led_binary": {"of": "led", "dimensions": 64, "precision": "binary", "rescore": 4},
+}
+
+
+def test_variants_are_rows_after_the_stages_and_can_be_compared():
+    recipe = load_recipe(DEMO | {"variants": VARIANTS, "evaluation": DEMO["evaluation"] | {
+        "compare": [["led_64", "led"]], "side_by_side": ["led_binary", "bm25"]}})  # fmt: skip
+    assert needs.systems(recipe)[-4:] == ["led", *VARIANTS]
+    jobs, before = count_jobs(recipe), count_jobs(load_recipe(DEMO))
+    assert jobs - before == {"variant_search": 3, "run_file": 3, "measure": 3}, "nothing is trained or encoded"
+    assert "variants" not in load_recipe(DEMO).model_dump(mode="json"), "the resolved recipe stays"
+
+
+def test_a_search_gets_how_vectors_become_smaller_and_whether_they_have_length_1():
+    recipe = load_recipe(DEMO | {"variants": VARIANTS})
+    option, settings = shlex.split(arguments.variant(recipe, "led_binary"))
+    assert option == "--settings" and json.loads(settings) == {
+        "of": "led", "dimensions": 64, "precision": "binary", "rescore": 4, "normalize": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("variant", "sentence"),
+    [
+        ({"of": "lex_warmup", "dimensions": 64}, "of: 'lex_warmup' is no dense stage; there are den_warmup"),
+        ({"of": "lde", "dimensions": 64}, r"of: 'lde' is no stage \(did you mean led\?\)"),
+        ({"of": "led", "dimensions": 128}, "dimensions: 128 is not less than the 128 dimensions of 'led'"),
+        ({"of": "led"}, "these are the vectors of 'led'; say dimensions, or precision"),
+        ({"of": "led", "dimensions": 64, "rescore": 4}, "rescore: float16 vectors need no second look"),
+        ({"of": "led", "precision": "int4"}, "precision: 'int4' is not one of float16, int8, binary"),
+    ],
+)
+def test_a_fault_of_a_variant_names_its_key(variant, sentence):
+    with pytest.raises(InputError, match=rf"variants\.small\.?:? ?.*{sentence}"):
+        load_recipe(DEMO | {"variants": {"small": variant}})
+
+
+@pytest.mark.parametrize("name", ["bm25", "led", "LED", "qrels"])
+def test_a_variant_needs_a_name_of_its_own(name):
+    with pytest.raises(InputError, match=rf"variants\.{name}: the name .* is taken by another system"):
+        load_recipe(DEMO | {"variants": {name: VARIANTS["led_64"]}})
+    with pytest.raises(InputError, match="did you mean led_64"):
+        load_recipe(changed(DEMO | {"variants": VARIANTS}, {"evaluation.side_by_side": ["led_46", "led"]}))
+
+
+def test_searches_are_timed_only_if_the_recipe_asks_for_it():
+    assert needs.timed(load_recipe(DEMO)) == []
+    recipe = load_recipe(changed(DEMO | {"variants": VARIANTS}, {"evaluation.timed_queries": 200}))
+    systems = ["den_warmup", "den_continue", "den_mixed", "led", *VARIANTS]
+    assert needs.timed(recipe) == systems and count_jobs(recipe)["query_time"] == len(systems)
+    settings = json.loads(shlex.split(arguments.variant(recipe, "led"))[1])
+    assert settings == {"of": "led", "dimensions": None, "precision": "float16", "rescore": None, "normalize": True}

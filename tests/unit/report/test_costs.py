@@ -1,0 +1,71 @@
+"""Costs in the report: sizes on disk, rates and times that jobs left, and the charts of quality against cost."""
+
+import re
+
+import numpy as np
+import pytest
+from configs import RECIPES
+
+from led_pipeline.data.tables import write_matrix, write_strings
+from led_pipeline.files.atomic import write_json
+from led_pipeline.recipe.layout import Layout
+from led_pipeline.recipe.load import load_recipe
+from led_pipeline.report.costs import costs, is_worth_showing
+from led_pipeline.report.scatter import Dot, scatter
+from led_pipeline.report.text import COSTS, cost_cells, cost_table
+
+VARIANTS = {"led_64": {"of": "led", "dimensions": 64}, "led_bits": {"of": "led", "precision": "binary"}}
+
+
+@pytest.fixture
+def recipe():
+    return load_recipe(RECIPES["demo.yaml"] | {"variants": VARIANTS})
+
+
+def test_sizes_come_from_the_disk_and_times_from_the_notes_of_jobs(tmp_path, recipe):
+    layout = Layout(tmp_path)
+    assert not is_worth_showing(costs(recipe, tmp_path)), "before the run"
+    write_strings(layout.passages, [{"id": [str(i) for i in range(50)]}], ["id"])
+    write_matrix(layout.passage_vectors("led", 0, "npy"), np.zeros((50, 128), np.float16))
+    write_json(layout.encoding_note("led", 0), {"texts": 50, "seconds": 0.25})
+    write_json(layout.query_time("led_bits"), {"p50_ms": 0.25, "p95_ms": 0.5})
+    index = tmp_path / "index" / "bm25" / "deep"
+    index.mkdir(parents=True)
+    (index / "segment").write_bytes(b"x" * 700)
+    measured = costs(recipe, tmp_path)
+    assert list(measured) == ["bm25", "den_warmup", "lex_warmup", "lex_continue", "den_continue", "den_mixed", "led",
+                              *VARIANTS]  # fmt: skip
+    assert measured["bm25"] == dict.fromkeys(COSTS) | {"index_bytes": 700, "bytes_per_passage": 14}
+    assert measured["led"]["vector_bytes"] == pytest.approx(50 * 256, abs=200)  # and the header of the file
+    assert measured["led"]["encode_per_s"] == 200
+    assert measured["led_64"] == dict.fromkeys(COSTS) | {"vector_bytes": 50 * 128, "bytes_per_passage": 128}
+    assert measured["led_bits"]["bytes_per_passage"] == 16 and measured["led_bits"]["p95_ms"] == 0.5
+    assert measured["den_mixed"] == dict.fromkeys(COSTS)
+    assert cost_cells(measured["led_bits"]) == ["16", "0.0", "–", "–", "0.250", "0.500"]
+    assert cost_table({"costs": measured}).splitlines()[-1].split() == [
+        "led_bits",
+        "16",
+        "0.0",
+        "–",
+        "–",
+        "0.250",
+        "0.500",
+    ]
+
+
+def test_a_chart_has_a_point_per_system_and_labels_that_do_not_overlap():
+    dots = [Dot(f"system_{i}", 10 ** (i / 4), 0.3 + 0.001 * i, "dense") for i in range(9)]
+    dots += [Dot("same <place>", 10, 0.304, "lexicon"), Dot("at the right edge", 99, 0.31, "system")]
+    chart = scatter(dots, "bytes", "MRR@10 on dev")
+    circles = [(float(x), float(y)) for x, y in re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', chart)]
+    assert len(circles) == len(dots) and "<place>" not in chart and "same &lt;place&gt;" in chart
+    assert circles[:9] == sorted(circles[:9], key=lambda point: point[0])
+    assert [y for _, y in circles[:9]] == sorted((y for _, y in circles[:9]), reverse=True), "better is higher"
+    labels = re.findall(r'class="label" x="([\d.]+)" y="([\d.]+)">([^<]+)<', chart)
+    boxes = [(float(x), float(x) + 5.7 * len(name), float(y)) for x, y, name in labels]
+    for i, (left, right, y) in enumerate(boxes):
+        assert left > 0 and right < 580
+        for begin, end, base in boxes[:i]:
+            assert right <= begin or end <= left or abs(y - base) >= 10.9
+    assert scatter(dots[:1], "bytes", "MRR@10") == ""
+    assert "0.1" in scatter([Dot("a", 0.05, 0.5, "dense"), Dot("b", 0.4, 0.5, "dense")], "ms", "MRR@10")
