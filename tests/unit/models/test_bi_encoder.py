@@ -125,8 +125,10 @@ def test_both_encoders_learn_and_are_saved_separately(folder, tmp_path, family):
         assert (one - other).abs().max() > 1e-4
     stage = tiny.settings(family, untied=True)
     assert torch.equal(tiny.start(tmp_path / "model", stage).encode(texts, "query"), query), "as init of a stage"
-    with pytest.raises(InputError, match=r"untied: '.*model' has a query encoder of its own; set untied: true"):
+    with pytest.raises(InputError, match=r"untied: '.*model' is .* with untied true .*; write untied: true"):
         tiny.start(tmp_path / "model", tiny.import_settings(family))
+    with pytest.raises(InputError, match=r"untied: '.*model' has a query encoder of its own; set untied: true"):
+        tiny.start(tmp_path / "model", tiny.import_settings(family, reinterpret=True))
 
 
 def test_a_batch_of_both_sides_equals_each_side_alone_even_in_chunks(folder):
@@ -165,8 +167,10 @@ def test_a_head_projects_the_pooled_vector_and_is_saved_with_the_model(folder, t
     torch.testing.assert_close(again.eval()(texts), model.eval()(texts), rtol=0, atol=0)
     rows = encode.dense_rows(again, encode.TokenStore([folder / "queries.arrow"]), np.arange(4), 8, CPU)
     assert rows.shape == (4, 5)
-    with pytest.raises(InputError, match=r"head: '.*model' has a linear head of 5 dimensions"):
+    with pytest.raises(InputError, match=r"head: '.*model' is .* with head 5 \(led.json\).*; write head: 5"):
         tiny.start(tmp_path / "model", tiny.import_settings("dense"))
+    with pytest.raises(InputError, match=r"head: '.*model' has a linear head of 5 dimensions"):
+        tiny.start(tmp_path / "model", tiny.import_settings("dense", reinterpret=True))
 
 
 def test_initial_weights_of_a_head_depend_on_the_seed_alone(folder):
