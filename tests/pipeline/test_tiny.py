@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ import yaml
 from kill_campaign import processes
 from workflow_copy import ROOT, Plan
 
-from led_pipeline.data.tables import read_arrow, read_ranking
+from led_pipeline.data.formats.judgements import read_run
+from led_pipeline.data.tables import read_arrow, read_column, read_ranking
 from led_pipeline.recipe.measures import within
+from led_pipeline.use.session import Session
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.java]
 
@@ -118,6 +121,26 @@ def test_every_system_is_better_than_chance_and_bm25_by_far(run):
     measured = {system: run.evaluation(system)["measures"]["MRR@10"] for system in SYSTEMS}
     assert measured["bm25"] > 0.5
     assert all(value > 5 * CHANCE for value in measured.values()), measured
+
+
+def check_session(results: Path, systems: list[str], count: int) -> None:
+    """Check that a session ranks the first queries of the split as the run does, but for the last bits of scores."""
+    with Session.open(results) as session:
+        queries = session.layout.queries("dev")
+        text_of = dict(zip(read_column(queries, "id"), read_column(queries, "text"), strict=True))
+        for system in systems:
+            for qid, pids, scores in islice(read_run(session.layout.run(system, "dev")), count):
+                hits = session.search(text_of[qid], system, len(pids)).hits
+                np.testing.assert_allclose([hit.score for hit in hits], scores, rtol=5e-3, atol=1e-4)
+                for hit, pid, score in zip(hits, pids, scores, strict=True):
+                    # Passages change places only where the scores of both are the same up to rounding.
+                    assert hit.id == pid or session.score(system, text_of[qid], session.row_of(pid)) == pytest.approx(
+                        score, rel=5e-3, abs=1e-4
+                    ), (system, qid)
+
+
+def test_led_search_gives_the_rankings_of_the_run(run):
+    check_session(run.results, SYSTEMS, 100)
 
 
 def test_the_report_lists_every_system(run):
