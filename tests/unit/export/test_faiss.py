@@ -7,7 +7,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 import pytest
-from results import PASSAGES, QUERIES, ids, run_readme, save_results
+from small_results import PASSAGES, QUERIES, ids, run_readme, save_results
 
 from led_pipeline.export import faiss_folder
 from led_pipeline.export.folder import export

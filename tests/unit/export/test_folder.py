@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from results import save_results
+from small_results import save_results
 from typer.testing import CliRunner
 
 from led_pipeline.cli import app

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import opensearch_node
 import pytest
-from results import ENTRIES, ODD_IDS, PASSAGES, blocks, exact, ids, impacts, run_readme, save_results
+from small_results import ENTRIES, ODD_IDS, PASSAGES, blocks, exact, ids, impacts, run_readme, save_results
 
 from led_pipeline.export import lucene
 from led_pipeline.export.folder import export

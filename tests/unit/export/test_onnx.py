@@ -8,7 +8,7 @@ import onnxruntime
 import pyarrow.parquet as pq
 import pytest
 import torch
-from results import run_readme, save_results
+from small_results import run_readme, save_results
 from tiny import batch, unpadded
 
 from led_pipeline.export import onnx_graphs
