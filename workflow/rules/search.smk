@@ -186,11 +186,11 @@ rule query_time:
     params:
         settings=lambda wildcards: arguments.variant(RECIPE, wildcards.system),
         hits=option("--hits", RECIPE.evaluation.depth),
-        count=option("--count", RECIPE.evaluation.timed_queries),
+        timed_queries=option("--count", RECIPE.evaluation.timed_queries),
         version=version("search"),
     shell:
         "OMP_NUM_THREADS=1 python -m led_pipeline.search.query_time --passage-vectors {input.passages:q}"
-        " --query-vectors {input.queries:q} {params.settings} {params.hits} {params.count} --out {output:q} > {log:q} 2>&1"
+        " --query-vectors {input.queries:q} {params.settings} {params.hits} {params.timed_queries} --out {output:q} > {log:q} 2>&1"
 
 
 if DATASET.shards > 1:
