@@ -19,7 +19,7 @@ from configs import RECIPES, changed
 from workflow_copy import ALL_AT_ONCE, ROOT, Plan, WorkflowCopy
 
 from led_pipeline.files import atomic
-from led_pipeline.plan.jobs import count_jobs, source_files
+from led_pipeline.plan.jobs import count_jobs, run_files, source_files
 from led_pipeline.recipe.load import load_recipe
 from led_pipeline.versions import VERSIONS
 
@@ -183,8 +183,26 @@ COUNTED = {
         "dataset": {"name": "only_test", "source": "download", "splits": {"dev": {}}, "shards": 2},
         "stages": {"hub": {"family": "dense", "init": "Luyu/co-condenser-marco", "train": False}},
     },
+    "fusions that are evaluated, mined, taught from, validated on and re-ranked, and a run": changed(
+        SHORT,
+        {
+            "dataset.runs": {"mono": {"dev": "mono.trec", "train": "mono.json"}, "other": {"dl2019": "x.run"}},
+            "fusion": {
+                "all": {"method": "weighted", "systems": ["hybrid", "mono", "ranker"]},
+                "hybrid": {"method": "rrf", "systems": ["bm25", "lex_warmup"]},
+                "deep": {"method": "rrf", "systems": ["hybrid", "den_warmup"]},
+                "partial": {"method": "rrf", "systems": ["other", "den_warmup"]},
+            },
+            "stages.ranker.rerank.system": "hybrid",
+            "stages.led.negatives": ["hybrid", "mono", "all"],
+            "stages.led_rt.teachers.0": {"stage": "deep", "loss": "kl"},
+            "evaluation.splits": ["dev", "dl2019"],
+            "validation.system": "hybrid",
+            "stages.lex_warmup.validation": False,
+        },
+    ),
     "queries without judgements": changed(
-        SHORT, {"dataset.splits.dl2019": {"qrels": "none"}, "evaluation.splits": ["dl2019", "dev"]}
+        SHORT, {"dataset.splits.dl2019.qrels": "none", "evaluation.splits": ["dl2019", "dev"]}
     ),
     "a teacher that is not evaluated": changed(SHORT, {"evaluation.splits": [], "evaluation.side_by_side": None}),
 }
@@ -200,6 +218,8 @@ def test_led_plan_counts_the_jobs_that_snakemake_plans(clean, case):
     entry = {"bytes": 1, "verified": False, "licence": "none"}
     catalogue["files"] += [{"name": name, "url": [f"https://x.test/{name}"], **entry} for name in sorted(missing)]
     sources.write_text(yaml.safe_dump(catalogue))
+    for path in run_files(load_recipe(COUNTED[case])):
+        (clean.folder / path).touch()
     assert clean.plan("led_final", config=COUNTED[case]).counts == count_jobs(load_recipe(COUNTED[case]))
 
 

@@ -19,11 +19,14 @@ def content(**parts):
     """
     if workflow.exec_mode != ExecMode.DEFAULT:
         return ""
-    try:
-        return arguments.as_json({"content": {name: value() for name, value in parts.items()}})
-    except InputError as error:
-        advice = "; without judgements, say `qrels: none` for this split" if "qrels" in parts else ""
-        sys.exit(f"error: {error}{advice}")  # Snakemake would add a traceback to any other exception in a param
+    values = {}
+    for name, value in parts.items():
+        try:
+            values[name] = value()
+        except InputError as error:
+            advice = "; without judgements, say `qrels: none` for this split" if name == "qrels" else ""
+            sys.exit(f"error: {error}{advice}")  # Snakemake would add a traceback to any other exception in a param
+    return arguments.as_json({"content": values})
 
 
 def content_of_files(**names):

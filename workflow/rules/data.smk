@@ -76,7 +76,7 @@ rule prepare_passages:
         titles=lambda wildcards, output: option("--titles", FILES.source(DATASET.titles)) if DATASET.titles else "",
         content=lambda wildcards: content_of_files(collection=DATASET.collection_file, titles=DATASET.titles),
         template=lambda wildcards: arguments.template(DATASET, "passage"),
-        skip=option("--skip", *DATASET.skip),
+        skip=arguments.skip(DATASET),
         repair="--repair-encoding" if DATASET.repair_encoding else "",
         version=version("prepare"),
     shell:
@@ -113,7 +113,7 @@ rule prepare_split:
         ),
         selection=lambda wildcards: arguments.selection(RECIPE, wildcards.split),
         template=lambda wildcards: arguments.template(DATASET, "query"),
-        skip=option("--skip", *DATASET.skip),
+        skip=arguments.skip(DATASET),
         repair="--repair-encoding" if DATASET.repair_encoding else "",
         version=version("prepare"),
     shell:

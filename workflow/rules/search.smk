@@ -186,11 +186,11 @@ rule query_time:
     params:
         settings=lambda wildcards: arguments.variant(RECIPE, wildcards.system),
         hits=option("--hits", RECIPE.evaluation.depth),
-        count=option("--count", RECIPE.evaluation.timed_queries),
+        timed_queries=option("--count", RECIPE.evaluation.timed_queries),
         version=version("search"),
     shell:
         "OMP_NUM_THREADS=1 python -m led_pipeline.search.query_time --passage-vectors {input.passages:q}"
-        " --query-vectors {input.queries:q} {params.settings} {params.hits} {params.count} --out {output:q} > {log:q} 2>&1"
+        " --query-vectors {input.queries:q} {params.settings} {params.hits} {params.timed_queries} --out {output:q} > {log:q} 2>&1"
 
 
 if DATASET.shards > 1:
@@ -204,7 +204,7 @@ if DATASET.shards > 1:
         log:
             LAYOUT.log("rankings/{system}.{split}"),
         wildcard_constraints:
-            system=any_of(["bm25", *RECIPE.retrievers, *RECIPE.variants]),
+            system=any_of(["bm25", *RECIPE.retrievers, *RECIPE.variants, *RECIPE.fusion]),
             split="train",
         conda:
             ENV
@@ -244,3 +244,56 @@ rule rerank:
         "python -m led_pipeline.jobs.launch --gpu {resources.gpu} --threads {threads} -- led_pipeline.inference.score"
         " --model {input.model:q} --pairs {input.ranking:q} {params.depth} --rerank --queries {input.queries:q}"
         " --passages {input.passages:q} {params.precision} --out {output:q} > {log:q} 2>&1"
+
+
+rule store_run:
+    """Convert a run that another program made to a ranking of a split's queries."""
+    input:
+        queries=lambda wildcards: LAYOUT.queries(needs.split_of(wildcards.part)),
+        passages=LAYOUT.passages,
+    output:
+        LAYOUT.ranking("{system}", "{part}"),
+    log:
+        LAYOUT.log("rankings/{system}.{part}"),
+    wildcard_constraints:
+        system=any_of(DATASET.runs),
+        part=any_of(map(re.escape, needs.whole_parts(RECIPE))),
+    conda:
+        ENV
+    resources:
+        **CPU,
+    params:
+        file=lambda wildcards, output: option("--file", FILES.run_file(wildcards.system, wildcards.part)),
+        content=lambda wildcards: content(run=lambda: content_of(FILES.run_file(wildcards.system, wildcards.part))),
+        hits=lambda wildcards: arguments.hits(RECIPE, wildcards.part),
+        skip=arguments.skip(DATASET, runs=True),
+        version=version("search"),
+    shell:
+        "python -m led_pipeline.data.runs {params.file} --queries {input.queries:q} --passages {input.passages:q}"
+        " {params.hits} {params.skip} --out {output:q} > {log:q} 2>&1"
+
+
+rule fuse:
+    """Rank with a fusion: the sum of what the rankings of other systems say."""
+    input:
+        rankings=lambda wildcards: FILES.fused(wildcards.system, wildcards.part),
+        queries=lambda wildcards: LAYOUT.queries(needs.split_of(wildcards.part)),
+        passages=[LAYOUT.passages] if DATASET.exclude_query_id else [],
+    output:
+        LAYOUT.ranking("{system}", "{part}"),
+    log:
+        LAYOUT.log("rankings/{system}.{part}"),
+    wildcard_constraints:
+        system=any_of(RECIPE.fusion),
+    conda:
+        ENV
+    resources:
+        **CPU,
+    params:
+        fusion=lambda wildcards: arguments.fusion(FILES, wildcards.system),
+        hits=lambda wildcards: arguments.hits(RECIPE, wildcards.part),
+        shard=lambda wildcards: arguments.query_shard(RECIPE, wildcards.part),
+        version=version("search"),
+    shell:
+        "python -m led_pipeline.data.fusion rank --rankings {input.rankings:q} --queries {input.queries:q}"
+        " {params.fusion} {params.hits} {params.shard} --out {output:q} > {log:q} 2>&1"

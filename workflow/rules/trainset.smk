@@ -14,7 +14,7 @@ rule pool:
     log:
         LAYOUT.log("pools/{system}"),
     wildcard_constraints:
-        system=any_of(["bm25", *RECIPE.retrievers, *DATASET.scores]),
+        system=any_of(["bm25", *RECIPE.retrievers, *DATASET.scores, *DATASET.runs, *RECIPE.fusion]),
     conda:
         ENV
     resources:
@@ -200,6 +200,33 @@ rule score_with_stored:
     shell:
         "python -m led_pipeline.data.scores look-up --pairs {input.pairs:q} {params.source} --shard {wildcards.shard:q}"
         " {params.shards} --out {output:q} > {log:q} 2>&1"
+
+
+rule score_with_fusion:
+    """Score the drawn passages with a fusion, from the rankings that it is made of."""
+    input:
+        pairs=LAYOUT.drawn("{stage}"),
+        rankings=lambda wildcards: FILES.fused(wildcards.system, "train"),
+        queries=LAYOUT.queries("train"),
+        passages=[LAYOUT.passages] if DATASET.exclude_query_id else [],
+    output:
+        LAYOUT.scores("{stage}", "{system}", "{shard}"),
+    log:
+        LAYOUT.log("trainsets/{stage}.{system}.{shard}"),
+    wildcard_constraints:
+        system=any_of(RECIPE.fusion),
+    conda:
+        ENV
+    resources:
+        **CPU,
+    params:
+        fusion=lambda wildcards: arguments.fusion(FILES, wildcards.system),
+        shards=option("--shards", DATASET.shards),
+        version=version("score"),
+    shell:
+        "python -m led_pipeline.data.fusion pair-scores --pairs {input.pairs:q} --rankings {input.rankings:q}"
+        " --queries {input.queries:q} {params.fusion} --shard {wildcards.shard:q} {params.shards} --out {output:q}"
+        " > {log:q} 2>&1"
 
 
 rule trainset:

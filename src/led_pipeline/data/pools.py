@@ -126,7 +126,7 @@ def in_row_order(
         ids = table.read(columns=["id"])["id"].combine_chunks()
     places, first = array("q"), 0  # query row, first entry and number of entries of each list
     with tempfile.TemporaryFile(dir=folder) as file:
-        for names, pids, scores in _blocks(of_dataset()):
+        for names, pids, scores in blocks(of_dataset()):
             rows = pc.index_in(pa.array(list(chain.from_iterable(pids)), type=pa.string()), value_set=ids)
             lengths = [len(part) for part in pids]
             if rows.null_count:
@@ -167,7 +167,7 @@ def passed_over(path: Path, strangers: set[str], queries: Iterable[str]) -> str:
     return sentence
 
 
-def _blocks(lists: Iterable[RankedIds]) -> Iterator[tuple[list[str], list[list[str]], list[Sequence[float]]]]:
+def blocks(lists: Iterable[RankedIds]) -> Iterator[tuple[list[str], list[list[str]], list[Sequence[float]]]]:
     """Group lists into blocks of about LOOKED_UP passages: the queries, their passages and the scores."""
     names: list[str] = []
     pids: list[list[str]] = []

@@ -19,7 +19,7 @@ from led_pipeline.files.reading import check_regular
 from led_pipeline.plan import assumptions, machine
 from led_pipeline.plan.engines import ENGINES
 from led_pipeline.plan.finding import Finding
-from led_pipeline.plan.jobs import source_files
+from led_pipeline.plan.jobs import run_files, source_files
 from led_pipeline.plan.models import check_folder, check_hub
 from led_pipeline.plan.table import Estimate
 from led_pipeline.recipe import needs
@@ -204,10 +204,11 @@ def files(recipe: Recipe, site: Site) -> Iterator[Finding]:
     dataset, names = recipe.dataset, source_files(recipe)
     qrels = {dataset.qrels_of(split): split for split in dataset.splits if not dataset.splits[split].qrels}
     unjudged = {name: f"; without judgements, say dataset.splits.{split}.qrels: none" for name, split in qrels.items()}
-    if dataset.source == "docstrings":
+    runs = run_files(recipe)
+    if dataset.source == "docstrings" and not runs:
         return
-    faults = []
-    for name in names:
+    faults = [f"{path}: no such file; correct its name in dataset.runs" for path in runs if not is_there(path)]
+    for name in names if dataset.source != "docstrings" else []:
         try:
             if dataset.source == "download":
                 read_source(site.sources, name)
@@ -222,7 +223,10 @@ def files(recipe: Recipe, site: Site) -> Iterator[Finding]:
     yield from (Finding("fatal", "files", fault) for fault in dict.fromkeys(faults))
     if not faults:
         where = dataset.folder if dataset.source == "folder" else site.sources
-        yield Finding("ok", "files", f"{len(names)} of the dataset in {where}")
+        if dataset.source != "docstrings":
+            yield Finding("ok", "files", f"{len(names)} of the dataset in {where}")
+        if runs:
+            yield Finding("ok", "files", f"{len(set(runs))} of dataset.runs")
 
 
 def models(recipe: Recipe, site: Site) -> Iterator[Finding]:

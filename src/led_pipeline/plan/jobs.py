@@ -6,11 +6,14 @@ compares the counts of both.
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 from led_pipeline.fetch.hub import hub_models
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.schema import QRELS
+
+UNDIVIDED = ("scores", "run")  # outputs of systems that rank the training queries at once, not by shard
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Demand:
     `validation` is what the trainings are validated on if it is a ranking of its own, with a depth of its own.
     """
 
+    joined: set[str]  # systems whose ranking of the training queries is needed as one file
     mined: list[str]  # systems whose training ranking becomes a pool
     published: list[str]  # published negatives that are used
     rankings: set[tuple[str, str]]
@@ -38,14 +42,15 @@ class Demand:
         scored = needs.sources(recipe, trained, "negatives", "positives", "teacher")
         pools = [name for name in dataset.scores if name in negatives]
         mined = [name for name in negatives if name not in (*dataset.negatives, *dataset.scores, QRELS)]
-        rankings, validation = _rankings(recipe, mined)
+        taught = needs.sources(recipe, trained, "teacher")
+        rankings, validation, joined = _rankings(recipe, mined, [name for name in taught if name in recipe.fusion])
         searched = rankings | validation
         query_vectors = {(name, split) for name, split in searched if name in recipe.retrievers}
-        taught = needs.sources(recipe, trained, "teacher")
         query_vectors |= {(name, "train") for name in taught if name in recipe.retrievers}
         splits = {split for _, split in searched | query_vectors} | ({"train"} if trained else set())
         splits |= {recipe.validation.split for stage in trained if recipe.validation and recipe.validates(stage)}
         return cls(
+            joined=joined,
             mined=mined,
             published=[name for name in negatives if name in dataset.negatives],
             rankings=rankings,
@@ -59,19 +64,35 @@ class Demand:
         )
 
 
-def _rankings(recipe: Recipe, mined: list[str]) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
-    """Return the rankings of whole splits, with those that rankers re-rank, and those for the validation alone."""
-    rankings = {(system, split) for system in needs.systems(recipe) for split in recipe.evaluation.splits}
-    rankings |= {(system, "train") for system in mined}
-    validation: set[tuple[str, str]] = set()
-    for system, part in filter(None, (needs.validation_ranking(recipe, stage) for stage in recipe.stages)):
-        (rankings if part in recipe.dataset.splits else validation).add((system, needs.split_of(part)))
-    rankers, new = recipe.with_output("scores"), rankings
+def _rankings(
+    recipe: Recipe, mined: list[str], taught: list[str]
+) -> tuple[set[tuple[str, str]], set[tuple[str, str]], set[str]]:
+    """Return the rankings of whole splits, those for the validation alone, and whose training ranking is joined.
+
+    Rankings that others are made of are among them.
+
+    Args:
+        taught: fusions that are teachers; their scores come from what they are made of.
+    """
+    whole = {*needs.evaluated(recipe), *((system, "train") for system in mined)}
+    whole |= {(edge.source, "train") for name in taught for edge in needs.edges(recipe, name)}
+    whole |= set(filter(None, (needs.validation_ranking(recipe, stage) for stage in recipe.stages)))
+    all_parts, new = set(whole), whole  # (system, part), where the training queries are one part or shards
+    train = needs.query_parts(recipe, "train")
     while new:
-        parents = {(name, split): needs.sources(recipe, [name], "candidates") for name, split in new if name in rankers}
-        new = {(system, split) for (_, split), names in parents.items() for system in names} - rankings
-        rankings = rankings | new
-    return rankings, validation
+        made_of = {
+            (edge.source, needs.part_of(recipe, edge.source, query_part))
+            for name, part in new
+            for edge in needs.edges(recipe, name)
+            if edge.kind in ("candidates", "fused")
+            for query_part in (train if part == "train" and edge.kind == "fused" else [part])
+        }
+        new = made_of - all_parts
+        all_parts |= new
+    splits = recipe.dataset.splits
+    rankings = {(name, needs.split_of(part)) for name, part in all_parts if part in splits or needs.shard_of(part)}
+    validation = {(name, needs.split_of(part)) for name, part in all_parts if part == needs.validation_part(recipe)}
+    return rankings, validation, {name for name, part in all_parts if part == "train"}
 
 
 def token_files(recipe: Recipe, demand: Demand) -> tuple[set[str], set[tuple[str, str]]]:
@@ -99,10 +120,19 @@ def source_files(recipe: Recipe) -> list[str]:
     return [name for name in dict.fromkeys(names) if name]
 
 
+def run_files(recipe: Recipe) -> list[str]:
+    """Return the paths of the runs from elsewhere that are read."""
+    dataset, demand = recipe.dataset, Demand.of(recipe)
+    used = sorted((name, split) for name, split in demand.rankings | demand.validation if name in dataset.runs)
+    folder = dataset.folder if dataset.source == "folder" else None
+    return [str(Path(folder or "", dataset.runs[name][split])) for name, split in used]
+
+
 def outputs(recipe: Recipe) -> dict[str, str]:
-    """Return the output of every system and teacher: that of a stage, bm25, or stored for existing scores."""
+    """Return the output of every system and teacher: that of a stage, stored for existing scores, or its kind."""
     outputs: dict[str, str] = {name: stage.output for name, stage in recipe.stages.items() if stage.output}
     outputs |= dict.fromkeys(recipe.variants, "variant")
+    outputs |= dict.fromkeys(recipe.dataset.runs, "run") | dict.fromkeys(recipe.fusion, "fusion")
     return outputs | {"bm25": "bm25", QRELS: "stored"} | dict.fromkeys(recipe.dataset.scores, "stored")
 
 
@@ -113,7 +143,7 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
     output = outputs(recipe)
     ranked = Counter[str]()
     for name, split in demand.rankings:  # the training queries are searched by shard
-        ranked[output[name]] += shards if split == "train" and output[name] != "scores" else 1
+        ranked[output[name]] += shards if split == "train" and output[name] not in UNDIVIDED else 1
     ranked.update(output[name] for name, _ in demand.validation)
     taught = Counter(output[t] for stage in recipe.trained for t in needs.teachers(recipe, stage, in_batch=False))
     evaluated = needs.evaluated(recipe)
@@ -137,6 +167,7 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
         "score_with_vectors": (taught["dense"] + taught["sparse"]) * shards,
         "score_with_ranker": taught["scores"] * shards,
         "score_with_stored": taught["stored"] * shards,
+        "score_with_fusion": taught["fusion"] * shards,
         "trainset": len(recipe.trained),
         "pretrain": len(recipe.names("pretrain")),
         "import_model": len(recipe.imported),
@@ -148,7 +179,9 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
         "dense_search": ranked["dense"],
         "variant_search": ranked["variant"],
         "query_time": len(needs.timed(recipe)),
-        "join_ranking": sum(s == "train" and output[n] != "scores" for n, s in demand.rankings) if shards > 1 else 0,
+        "join_ranking": sum(output[name] not in UNDIVIDED for name in demand.joined) if shards > 1 else 0,
+        "store_run": ranked["run"],
+        "fuse": ranked["fusion"],
         "rerank": ranked["scores"],
         "run_file": len(evaluated),
         "measure": sum(split in judged for _, split in evaluated),

@@ -86,7 +86,9 @@ def estimate(
     for artefact in files:
         remaining[artefact.owner] += 0 if artefact.transient else artefact.bytes
     rows = [Row(name, "", None, True, 0, Cost(), remaining[name]) for name in ("data", "bm25")]
-    rows += [Row(name, "variant", None, True, 0, Cost(), remaining[name]) for name in recipe.variants]
+    kinds = dict.fromkeys(recipe.dataset.runs, "run") | dict.fromkeys(recipe.fusion, "fusion")
+    kinds |= dict.fromkeys(recipe.variants, "variant")
+    rows += [Row(name, kind, None, True, 0, Cost(), remaining[name]) for name, kind in kinds.items()]
     for name in needs.order(recipe):
         model = models[name]
         gpus = computer.gpus("train", name) if name in recipe.trained else 0

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from led_pipeline.recipe import needs, starts
-from led_pipeline.recipe.dataset import Dataset, ScoreFile
+from led_pipeline.recipe.dataset import OF_RUNS, Dataset, ScoreFile
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.measures import MEASURES
 from led_pipeline.recipe.needs import Files
@@ -56,6 +56,11 @@ def selection(recipe: Recipe, split: str) -> str:
     arguments += [f"--limit {settings.limit}"] if settings.limit else []
     arguments += [f"--held-out {held_out}"] if held_out else []
     return " ".join(arguments + ([f"--seed {recipe.seed}"] if settings.limit or held_out else []))
+
+
+def skip(dataset: Dataset, runs: bool = False) -> str:
+    """Return the defects of published files that are skipped: those of runs from elsewhere, or the others."""
+    return option("--skip", *(defect for defect in dataset.skip if (defect in OF_RUNS) == runs))
 
 
 def exclude(dataset: Dataset) -> str:
@@ -149,6 +154,13 @@ def variant(recipe: Recipe, system: str) -> str:
     settings = recipe.variants.get(system) or Variant(of=system)
     normalize = getattr(recipe.stages[settings.of], "normalize", False)
     return option("--settings", as_json(settings.model_dump(mode="json") | {"normalize": normalize}))
+
+
+def fusion(files: Files, system: str) -> str:
+    """Return how rankings are fused, and the collection where the passage with a query's id is left out."""
+    settings = option("--settings", as_json(files.recipe.fusion[system].model_dump(exclude_none=True)))
+    excludes = files.recipe.dataset.exclude_query_id
+    return f"{settings} {option('--passages', files.layout.passages)} --drop-same-id" if excludes else settings
 
 
 def query_shard(recipe: Recipe, part: str) -> str:

@@ -14,7 +14,7 @@ from led_pipeline.recipe import (
     judgement_checks,
     measure_checks,
     needs,
-    old_words,
+    system_checks,
     teacher_checks,
     vector_checks,
 )
@@ -23,6 +23,7 @@ from led_pipeline.recipe.errors import nearest
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.schema import QRELS
 from led_pipeline.recipe.stages import AnyStage, Dense, Lexicon, Model, Pretrain, Ranker, Trained
+from led_pipeline.recipe.system_checks import unknown
 
 DOCSTRING_SPLITS = ("train", "dev")
 GPU_HITS = 2_047  # FAISS returns one more per query on a GPU, which the search needs to detect ties
@@ -36,7 +37,7 @@ def faults(recipe: Recipe, trained: Collection[str] = ()) -> list[str]:
     """
     sentences = [
         *_dataset(recipe),
-        *_case(recipe),
+        *system_checks.faults(recipe),
         *_names(recipe),
         *engine_checks.faults(recipe),
     ] or [
@@ -45,6 +46,7 @@ def faults(recipe: Recipe, trained: Collection[str] = ()) -> list[str]:
         *judgement_checks.faults(recipe),
         *measure_checks.faults(recipe),
     ]
+    sentences = sentences or [*system_checks.used(recipe)]
     if not sentences:
         sentences += [*accelerate_file.faults(recipe), *head_checks.faults(recipe), *vector_checks.faults(recipe)]
         for name, stage in recipe.stages.items():
@@ -59,12 +61,6 @@ def faults(recipe: Recipe, trained: Collection[str] = ()) -> list[str]:
     return sentences
 
 
-def _unknown(key: str, name: str, names: Iterable[str], kind: str) -> Iterator[str]:
-    names = list(names)
-    if name not in names:
-        yield f"{key}: no {kind} '{name}'{nearest(name, names)}"
-
-
 def _dataset(recipe: Recipe) -> Iterator[str]:
     dataset = recipe.dataset
     if dataset.source == "folder" and not dataset.folder:
@@ -76,37 +72,9 @@ def _dataset(recipe: Recipe) -> Iterator[str]:
         has_files = dataset.splits[split].sample_of is None
         if dataset.source == "docstrings" and split not in DOCSTRING_SPLITS and has_files:
             yield f"dataset.splits.{split}: source 'docstrings' has the splits {' and '.join(DOCSTRING_SPLITS)} only"
-    for name in ("bm25", QRELS, "labels", *recipe.stages):
-        if name in dataset.negatives:
-            yield f"dataset.negatives.{name}: this name is taken by a system of the recipe, choose another one"
-    for name in ("bm25", QRELS, "labels", *recipe.stages, *dataset.negatives):
-        if name in dataset.scores:
-            yield f"dataset.scores.{name}: this name is taken by a system of the recipe, choose another one"
-    if "bm25" in recipe.stages:
-        yield "stages.bm25: this name is taken by BM25 itself, choose another one"
-    for name in (QRELS, *old_words.PLACES):
-        if name in recipe.stages:
-            yield f"stages.{name}: this name is taken by the judgements ('{QRELS}'), choose another one"
     trained = any(isinstance(stage, Model) and stage.train for stage in recipe.stages.values())
     if trained and "train" not in dataset.splits:
         yield "dataset.splits: the stages learn from a split 'train', and there is none"
-
-
-def _case(recipe: Recipe) -> Iterator[str]:
-    """Check that names of one kind differ in more than case: some file systems do not distinguish it."""
-    dataset = recipe.dataset
-    systems = {f"stages.{name}": name for name in recipe.stages}
-    systems |= {f"dataset.negatives.{name}": name for name in dataset.negatives}
-    systems |= {f"dataset.scores.{name}": name for name in dataset.scores}
-    for names, reserved in (
-        (systems, ("bm25", QRELS, *old_words.PLACES)),
-        ({f"dataset.splits.{name}": name for name in dataset.splits}, ("passages",)),
-    ):
-        first = {name.casefold(): (name, f"'{name}', a reserved name") for name in reserved}
-        for key, name in names.items():
-            other, where = first.setdefault(name.casefold(), (name, key))
-            if other != name:
-                yield f"{key}: differs from {where} in capital letters alone, which share a file; rename one"
 
 
 def _code(name: str, stage: AnyStage) -> Iterator[str]:
@@ -125,7 +93,7 @@ def _sampled(dataset: Dataset, name: str) -> Iterator[str]:
     if split.sample_of is None:
         return
     others = [other for other, s in dataset.splits.items() if s.sample_of is None]
-    yield from _unknown(f"{key}.sample_of", split.sample_of, others, "split with files of its own")
+    yield from unknown(f"{key}.sample_of", split.sample_of, others, "split with files of its own")
     if split.limit is None:
         yield f"{key}.limit: a sample of '{split.sample_of}' needs its number of queries"
     for file in ("queries", "qrels"):
@@ -135,18 +103,18 @@ def _sampled(dataset: Dataset, name: str) -> Iterator[str]:
 
 def _names(recipe: Recipe) -> Iterator[str]:
     """Check every name of a stage, a system or a split."""
-    systems = ["bm25", *(n for n, stage in recipe.stages.items() if isinstance(stage, Trained))]
+    systems = system_checks.ranking_systems(recipe)
     evaluation = recipe.evaluation
     for split in evaluation.splits:
-        yield from _unknown("evaluation.splits", split, recipe.dataset.splits, "split")
+        yield from unknown("evaluation.splits", split, recipe.dataset.splits, "split")
     ranking = [*systems, *recipe.variants]
     for system in [s for pair in evaluation.compare for s in pair]:
-        yield from _unknown("evaluation.compare", system, ranking, "system")
+        yield from unknown("evaluation.compare", system, ranking, "system")
     for system in evaluation.side_by_side or []:
-        yield from _unknown("evaluation.side_by_side", system, ranking, "system")
+        yield from unknown("evaluation.side_by_side", system, ranking, "system")
     if recipe.validation and any(map(recipe.validates, recipe.stages)):
-        yield from _unknown("validation.split", recipe.validation.split, recipe.dataset.splits, "split")
-        yield from _unknown("validation.system", recipe.validation.system, [*systems, QRELS], "system")
+        yield from unknown("validation.split", recipe.validation.split, recipe.dataset.splits, "split")
+        yield from unknown("validation.system", recipe.validation.system, [*systems, QRELS], "system")
     yield from _misspelt_stage("tokenizer", recipe.tokenizer, recipe.stages)
     for name, stage in recipe.stages.items():
         if isinstance(stage, Model):
@@ -161,16 +129,17 @@ def _stage_names(recipe: Recipe, name: str, stage: Model, systems: list[str]) ->
     if stage.tokenizer:
         yield from _misspelt_stage(f"{key}.tokenizer", stage.tokenizer, recipe.stages)
     if stage.more_positives:
-        yield from _unknown(f"{key}.more_positives.scores", stage.more_positives.scores, recipe.dataset.scores, "file")
+        yield from unknown(f"{key}.more_positives.scores", stage.more_positives.scores, recipe.dataset.scores, "file")
     for i, source in enumerate(stage.negatives):
         if not isinstance(source, str) and sum(map(bool, (source.first, source.last, source.random))) > 1:
             yield f"{key}.negatives[{i}]: first, last and random exclude one another, keep one of them"
     for i, system in enumerate(stage.negative_systems):
-        pools = ["bm25", *recipe.retrievers, *recipe.dataset.negatives, *recipe.dataset.scores, QRELS]
-        yield from _unknown(f"{key}.negatives[{i}]", system, pools, "system to take negatives from")
+        dataset = recipe.dataset
+        pools = ["bm25", *recipe.retrievers, *dataset.negatives, *dataset.scores, *dataset.runs, *recipe.fusion, QRELS]
+        yield from unknown(f"{key}.negatives[{i}]", system, pools, "system to take negatives from")
     yield from teacher_checks.faults(recipe, name, stage, [*systems[1:], *recipe.dataset.scores, QRELS])
     if isinstance(stage, Ranker):
-        yield from _unknown(f"{key}.rerank.system", stage.rerank.system, systems, "system")
+        yield from unknown(f"{key}.rerank.system", stage.rerank.system, systems, "system")
     if stage.train and not stage.negatives:
         yield f"{key}.negatives: a stage that is trained needs at least one system (bm25, or a stage)"
 
@@ -183,10 +152,14 @@ def _misspelt_stage(key: str, name: str, stages: Iterable[str]) -> Iterator[str]
 
 
 def _cycle(recipe: Recipe) -> Iterator[str]:
+    names = (*recipe.stages, *recipe.fusion)
     try:
-        TopologicalSorter({name: sorted(needs.parents(recipe, name)) for name in recipe.stages}).prepare()
+        TopologicalSorter({name: sorted(needs.parents(recipe, name)) for name in names}).prepare()
     except CycleError as error:
-        yield f"stages: {' needs '.join(error.args[1][::-1])}: a stage cannot need itself, change one of these edges"
+        path = error.args[1][::-1]
+        kind = "stage" if recipe.stages.keys() & set(path) else "fusion"
+        key = "stages" if kind == "stage" else "fusion"
+        yield f"{key}: {' needs '.join(path)}: a {kind} cannot need itself, change one of these edges"
 
 
 def _depths(recipe: Recipe) -> Iterator[str]:

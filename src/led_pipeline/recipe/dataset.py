@@ -6,11 +6,20 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from led_pipeline.recipe.schema import Name, Positive, Score, Section, Seed, Weight
+from led_pipeline.recipe.schema import LeftOut, Name, Positive, Score, Section, Seed, Weight
 
 NO_QRELS = "none"  # in place of the name of a file
-Defect = Literal["empty_text", "duplicate_id", "bad_utf8", "header_line", "qrel_without_passage", "qrel_without_query"]
-
+Defect = Literal[
+    "empty_text",
+    "duplicate_id",
+    "bad_utf8",
+    "header_line",
+    "qrel_without_passage",
+    "qrel_without_query",
+    "run_without_passage",
+    "run_without_query",
+]
+OF_RUNS = ("run_without_passage", "run_without_query")  # defects of runs from elsewhere
 
 TEMPLATE_FIELD = r"\{([A-Za-z_][\w-]*(?:\.[A-Za-z_][\w-]*)*)\}"  # {name}, or {outer.inner} of nested records
 
@@ -123,6 +132,10 @@ class Dataset(Section):
     """defects of published files to skip and count instead of stopping"""
     scores: dict[Name, Annotated[ScoreFile, BeforeValidator(_score_file, json_schema_input_type=str | ScoreFile)]] = {}
     """Score files, each a system to draw negatives from or to learn from as a teacher: name -> file, or a mapping."""
+    runs: Annotated[dict[Name, dict[Name, str]], LeftOut()] = {}
+    """Rankings that another program made, each a system: name -> split -> file (a TREC run, SPLADE's run.json, or any
+    format of a score file). With source: folder, paths are relative to that folder, otherwise to the working
+    directory."""
     templates: Templates = Templates()
     """templates that render texts from the fields of JSON lines"""
     exclude_query_id: bool = False

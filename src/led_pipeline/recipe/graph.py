@@ -24,6 +24,7 @@ from led_pipeline.recipe.schema import (
 )
 from led_pipeline.recipe.stages import Model, Output, Pretrain, Stage, Trained
 from led_pipeline.recipe.steps import keys_of
+from led_pipeline.recipe.systems import Fusion
 from led_pipeline.recipe.variants import Variant
 
 JobKind = Literal["train", "encode", "score", "search", "cpu"]
@@ -56,6 +57,8 @@ class Recipe(Section):
     """the search engine of BM25 and lexicon stages"""
     variants: Annotated[dict[Name, Variant], LeftOut()] = {}
     """smaller vectors of dense stages, as systems of their own: name -> how"""
+    fusion: Annotated[dict[Name, Fusion], LeftOut()] = {}
+    """systems that are made of the rankings of others: name -> how"""
 
     def names(self, *families: str) -> list[str]:
         """Return the names of the stages of some families."""

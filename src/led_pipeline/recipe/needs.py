@@ -11,15 +11,26 @@ from typing import Literal
 
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import VECTOR_SUFFIX, Layout
+from led_pipeline.recipe.parts import depth_of as depth_of
+from led_pipeline.recipe.parts import part_of as part_of
+from led_pipeline.recipe.parts import parts as parts
+from led_pipeline.recipe.parts import query_parts as query_parts
+from led_pipeline.recipe.parts import shard_of as shard_of
+from led_pipeline.recipe.parts import split_of as split_of
+from led_pipeline.recipe.parts import validation_part as validation_part
+from led_pipeline.recipe.parts import validation_ranking as validation_ranking
+from led_pipeline.recipe.parts import whole_parts as whole_parts
 from led_pipeline.recipe.schema import QRELS
 from led_pipeline.recipe.stages import Pretrain, Ranker, Retriever
 
-Kind = Literal["init", "query_init", "tokenizer", "negatives", "positives", "teacher", "validation", "candidates"]
+Kind = Literal[
+    "init", "query_init", "tokenizer", "negatives", "positives", "teacher", "validation", "candidates", "fused"
+]
 
 
 @dataclass(frozen=True)
 class Edge:
-    """What a stage takes from a stage, a system, a model of the hub or a folder."""
+    """What a stage or a fusion takes from a stage, a system, a model of the hub or a folder."""
 
     source: str
     kind: Kind
@@ -27,9 +38,12 @@ class Edge:
 
 
 def edges(recipe: Recipe, name: str) -> list[Edge]:
-    """Return what a stage takes from others, each kind in the order of the recipe."""
-    stage = recipe.stages[name]
-    if isinstance(stage, Pretrain):
+    """Return what a stage or a system takes from others, each kind in the order of the recipe."""
+    if fusion := recipe.fusion.get(name):
+        labels = [f"{weight:g} ×" if fusion.weights else "" for weight in fusion.weight_of]
+        return [Edge(system, "fused", label) for system, label in zip(fusion.systems, labels, strict=True)]
+    stage = recipe.stages.get(name)
+    if stage is None or isinstance(stage, Pretrain):
         return []
     incoming = [Edge(stage.init, "init")]
     if query_init := query_init_of(recipe, name):
@@ -50,27 +64,41 @@ def edges(recipe: Recipe, name: str) -> list[Edge]:
 
 
 def parents(recipe: Recipe, name: str) -> set[str]:
-    """Return the stages that a stage takes something from."""
-    return {edge.source for edge in edges(recipe, name)} & recipe.stages.keys()
+    """Return the stages and fusions that a stage or fusion takes something from."""
+    return {edge.source for edge in edges(recipe, name)} & {*recipe.stages, *recipe.fusion}
 
 
-def order(recipe: Recipe) -> list[str]:
-    """Return the stages, each after those it needs, otherwise as the config lists them."""
-    parents_of = {name: parents(recipe, name) for name in recipe.stages}
+def ordered(recipe: Recipe) -> list[str]:
+    """Return the stages and fusions, each after those it needs, otherwise as the config lists them, stages first."""
+    parents_of = {name: parents(recipe, name) for name in (*recipe.stages, *recipe.fusion)}
     done: list[str] = []
     while len(done) < len(parents_of):
         done.append(next(name for name in parents_of if name not in done and parents_of[name] <= set(done)))
     return done
 
 
+def order(recipe: Recipe) -> list[str]:
+    """Return the stages, each after those it needs, otherwise as the config lists them."""
+    return [name for name in ordered(recipe) if name in recipe.stages]
+
+
 def systems(recipe: Recipe) -> list[str]:
-    """Return everything that ranks: BM25, then the stages in order, and their variants."""
-    return ["bm25", *(name for name in order(recipe) if recipe.stages[name].family != "pretrain"), *recipe.variants]
+    """Return everything that ranks: BM25, runs from elsewhere, stages and fusions in order, and variants of stages."""
+    ranking = [name for name in ordered(recipe) if name not in recipe.names("pretrain")]
+    return ["bm25", *recipe.dataset.runs, *ranking, *recipe.variants]
+
+
+def ranks(recipe: Recipe, system: str, split: str) -> bool:
+    """Return whether a system ranks the queries of a split: not where a run that it is made of has no file for it."""
+    if system in recipe.dataset.runs:
+        return split in recipe.dataset.runs[system]
+    return all(ranks(recipe, e.source, split) for e in edges(recipe, system) if e.kind in ("candidates", "fused"))
 
 
 def evaluated(recipe: Recipe) -> list[tuple[str, str]]:
     """Return the system and split of every run that `led_final` writes; those of judged splits are measured."""
-    return [(system, split) for system in systems(recipe) for split in recipe.evaluation.splits]
+    pairs = [(system, split) for system in systems(recipe) for split in recipe.evaluation.splits]
+    return [(system, split) for system, split in pairs if ranks(recipe, system, split)]
 
 
 def timed(recipe: Recipe) -> list[str]:
@@ -110,53 +138,6 @@ def teachers(recipe: Recipe, name: str, *, in_batch: bool) -> list[str]:
     return list(dict.fromkeys(system for system, batch in from_vectors if batch == in_batch))
 
 
-# --- rankings: a part is a split, a shard of its queries, or a split with a depth of its own
-
-
-def query_parts(recipe: Recipe, split: str) -> list[str]:
-    """Return the parts that the queries of a split are searched in: one per shard for the training queries."""
-    shards = recipe.dataset.shards
-    return [f"train.{shard}" for shard in range(shards)] if split == "train" and shards > 1 else [split]
-
-
-def validation_part(recipe: Recipe) -> str | None:
-    """Return the part that trainings are validated on; its own depth keeps the evaluation's from changing a model."""
-    return f"{recipe.validation.split}.top{recipe.validation.depth}" if recipe.validation else None
-
-
-def parts(recipe: Recipe) -> list[str]:
-    """Return all parts that a search may be asked for."""
-    validated = validation_part(recipe)
-    searched = [part for split in recipe.dataset.splits for part in query_parts(recipe, split)]
-    return [*searched, validated] if validated else searched
-
-
-def split_of(part: str) -> str:
-    return part.partition(".")[0]
-
-
-def shard_of(part: str) -> str | None:
-    """Return the shard that a part is, or None where it has all queries of its split."""
-    shard = part.partition(".")[2]
-    return shard if shard.isdigit() else None
-
-
-def depth_of(recipe: Recipe, part: str) -> int:
-    """Return how many passages of each query are ranked: what mining needs, the validation, or the evaluation."""
-    if recipe.validation and part == validation_part(recipe):
-        return recipe.validation.depth
-    return recipe.mining.hits if split_of(part) == "train" else recipe.evaluation.depth
-
-
-def validation_ranking(recipe: Recipe, name: str) -> tuple[str, str] | None:
-    """Return the system and part that a stage's training re-ranks; None without one, and for judged passages."""
-    validated = validation_part(recipe)
-    if not (recipe.validation and validated and recipe.validates(name)) or recipe.validation.system == QRELS:
-        return None
-    system = recipe.validation.system
-    return system, recipe.validation.split if system in recipe.with_output("scores") else validated
-
-
 @dataclass(frozen=True)
 class Files:
     """The files that jobs wait for, as paths."""
@@ -181,6 +162,11 @@ class Files:
         """Return the file with the judgements of a split, as published; none for a split without judgements."""
         name = self.recipe.dataset.qrels_of(split)
         return [self.source(name)] if name else []
+
+    def run_file(self, system: str, part: str) -> str:
+        """Return the file of a run from elsewhere: in the dataset's folder, or as the recipe names it."""
+        name = self.recipe.dataset.runs[system][split_of(part)]
+        return self.source(name) if self.recipe.dataset.source == "folder" else name
 
     # --- models and tokens
 
@@ -227,6 +213,11 @@ class Files:
 
     def train_ranking_parts(self, system: str) -> list[str]:
         return [self.layout.ranking(system, part) for part in query_parts(self.recipe, "train")]
+
+    def fused(self, fusion: str, part: str) -> list[str]:
+        """Return the rankings that a fusion is made of, in its order."""
+        names = self.recipe.fusion[fusion].systems
+        return [self.layout.ranking(name, part_of(self.recipe, name, part)) for name in names]
 
     def candidates(self, ranker: str, split: str) -> str:
         """Return the ranking that a ranker re-ranks."""

@@ -73,7 +73,7 @@ class Rerank(Section):
     """The passages that a ranker re-ranks in the evaluation: the first ones of another system."""
 
     system: Name = "bm25"
-    """bm25 or any stage that ranks"""
+    """bm25, any stage that ranks, a fusion, or a run from elsewhere"""
     depth: Depth = 100
     """number of its passages, best first"""
 

@@ -31,6 +31,11 @@ def _names(recipe: Recipe, key: str, teacher: Teacher, systems: list[str]) -> It
         place = f"{key}.stages[{i}]" if teacher.stages else f"{key}.stage"
         if isinstance(recipe.stages.get(system), Pretrain):
             yield f"{place}: '{system}' gives no scores, name a stage of another family"
+        elif system in recipe.dataset.runs:
+            yield (
+                f"{place}: the run '{system}' has scores of the passages that it ranks alone, and a teacher needs those"
+                " of every drawn passage; name its file under dataset.scores, and set only_scored: true"
+            )
         elif system not in systems:
             yield f"{place}: no stage '{system}'{nearest(system, systems)}"
         elif teacher.candidates != "own" and system not in [*recipe.retrievers, QRELS]:

@@ -57,7 +57,7 @@ class Teacher(Section):
     """A system, or several as one, whose scores a stage learns from."""
 
     stage: Name | None = None
-    """A stage, a name under dataset.scores, or `qrels` for the grades of the judgements; this or `stages`."""
+    """A stage, a fusion, a name under dataset.scores, or `qrels` for the grades of the judgements; this or `stages`."""
     loss: Annotated[Distillation, WrapValidator(_or_user_code), PlainSerializer(str), UserCode()]
     """or a function of the user's, path/file.py:function"""
     weight: Weight = 1.0
@@ -93,8 +93,8 @@ class NegativeSource(Section):
     """A selection from a system's pool: filters by score, then skip, then first, last or random."""
 
     system: Name
-    """bm25, a stage, a name under dataset.negatives or dataset.scores, or `qrels`: the judged passages that are not
-    positives."""
+    """bm25, a stage, a fusion, a name under dataset.negatives, dataset.scores or dataset.runs, or `qrels`: the judged
+    passages that are not positives."""
     min_score: Score | None = None
     """least score of the system"""
     max_score: Score | None = None

@@ -24,7 +24,8 @@ def faults(recipe: Recipe) -> Iterator[str]:
     """Yield one sentence per fault."""
     yield from _matryoshka(recipe)
     dataset = recipe.dataset
-    others = {name.casefold(): name for name in ("bm25", QRELS, *recipe.stages, *dataset.negatives, *dataset.scores)}
+    names = ("bm25", QRELS, *recipe.stages, *dataset.negatives, *dataset.scores, *dataset.runs, *recipe.fusion)
+    others = {name.casefold(): name for name in names}
     for name in recipe.variants:
         if other := others.setdefault(name.casefold(), ""):
             yield f"variants.{name}: the name '{other}' is taken by another system, choose another one"

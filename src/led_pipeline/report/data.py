@@ -35,11 +35,12 @@ def evaluations(recipe: Recipe, results: Path) -> dict[str, Any]:
     layout, splits = Layout(results), {}
     for split in recipe.evaluation.splits:
         judged = recipe.dataset.qrels_of(split) is not None
+        ranked = {name for name, at in needs.evaluated(recipe) if at == split}
         files = {name: Path(layout.measures(name, split)) for name in needs.systems(recipe)}
-        systems = {name: _json_if_there(path) if judged else None for name, path in files.items()}
+        systems = {name: _json_if_there(path) if judged and name in ranked else None for name, path in files.items()}
         counts = {entry["queries"] for entry in systems.values() if entry}
         queries = Path(layout.queries(split))
-        runs = {name: layout.run(name, split) for name, at in needs.evaluated(recipe) if at == split}
+        runs = {name: layout.run(name, split) for name in files if name in ranked}
         splits[split] = {
             "queries": max(counts) if counts else count_rows(queries) if not judged and queries.exists() else None,
             "judged": judged,
@@ -72,7 +73,7 @@ def comparisons(recipe: Recipe, results: Path) -> list[dict[str, Any]]:
     splits = recipe.dataset.judged(recipe.evaluation.splits)
     for split, pair in product(splits, recipe.evaluation.compare):
         paths = [Path(Layout(results).measures_per_query(system, split)) for system in pair]
-        if all(path.exists() for path in paths):
+        if all(path.exists() and needs.ranks(recipe, s, split) for path, s in zip(paths, pair, strict=True)):
             a, b = (read_per_query(path) for path in paths)
             for measure in compared(recipe.evaluation):
                 test = compare(a, b, measure, seed=recipe.seed)

@@ -19,6 +19,7 @@ KINDS = {
     "negatives": ("trains on its hard negatives", "#c2570c", "7 4"),
     "teacher": ("learns from its scores", "#6d28d9", "2 3"),
     "candidates": ("re-ranks its results", "#64748b", "10 3 2 3"),
+    "fused": ("is made of its ranking", "#0f766e", "4 3"),
 }
 COLOURS: dict[str | None, tuple[str, str]] = {  # output of a stage: fill, border
     "dense": ("#e8f1fd", "#2563a8"),
@@ -47,8 +48,8 @@ class Link:
 
 
 def links(recipe: Recipe) -> list[Link]:
-    """Return what every stage takes from another stage or system; weights from a hub or a folder are no link."""
-    edges = [(edge, name) for name in needs.order(recipe) for edge in needs.edges(recipe, name)]
+    """Return what every stage and fusion takes from others; weights from a hub or a folder are no link."""
+    edges = [(edge, name) for name in needs.ordered(recipe) for edge in needs.edges(recipe, name)]
     return [
         Link(edge.source, name, edge.kind, edge.label)
         for edge, name in edges
@@ -57,9 +58,10 @@ def links(recipe: Recipe) -> list[Link]:
 
 
 def nodes(recipe: Recipe, drawn: list[Link]) -> list[str]:
-    """Return the boxes of the picture: BM25, other systems that are no stage, and the stages in order."""
-    others = [link.source for link in drawn if link.source not in recipe.stages]
-    return list(dict.fromkeys(["bm25", *others, *needs.order(recipe)]))
+    """Return the boxes of the picture: BM25, other systems that are no stage, and the stages and fusions in order."""
+    ordered = needs.ordered(recipe)
+    others = [link.source for link in drawn if link.source not in ordered]
+    return list(dict.fromkeys(["bm25", *recipe.dataset.runs, *others, *ordered]))
 
 
 def draw(recipe: Recipe, scores: dict[str, str]) -> Markup:
@@ -144,8 +146,12 @@ def _arrowheads() -> str:
 
 def _captions(recipe: Recipe, name: str) -> tuple[str | None, str]:
     """Return the output of a box, which decides its colour, and the line below its name."""
+    if fusion := recipe.fusion.get(name):
+        method = f"rrf, k {fusion.rank_offset}" if fusion.method == "rrf" else f"weighted, {fusion.normalisation}"
+        return "system", f"{method}, of {len(fusion.systems)} systems"
     if name not in recipe.stages:
         kinds = {"bm25": "term matching", QRELS: "grades"} | dict.fromkeys(recipe.dataset.scores, "score file")
+        kinds |= dict.fromkeys(recipe.dataset.runs, "run from elsewhere")
         return "system", kinds.get(name, "published negatives")
     stage = recipe.stages[name]
     if stage.family == "pretrain":

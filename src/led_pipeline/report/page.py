@@ -24,6 +24,7 @@ from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.load import load_recipe
 from led_pipeline.recipe.measures import first_of
+from led_pipeline.recipe.systems import Fusion
 from led_pipeline.report.costs import is_worth_showing
 from led_pipeline.report.curves import charts
 from led_pipeline.report.data import gather, train_logs
@@ -64,6 +65,15 @@ def best_values(metrics: dict[str, Any]) -> dict[str, dict[str, float]]:
         measured = [result["measures"] for result in entry["systems"].values() if result]
         best[split] = {m: max(values[m] for values in measured) for m in metrics["measures"]} if measured else {}
     return best
+
+
+def fused_by(name: str, fusion: Fusion) -> str:
+    """Return the sentence about what a fusion is made of."""
+    weights = zip(fusion.weights, fusion.systems, strict=True) if fusion.weights else []
+    systems = [f"{weight:g} × {system}" for weight, system in weights] or fusion.systems
+    how = f"reciprocal ranks (k = {fusion.rank_offset})" if fusion.method == "rrf" else f"{fusion.normalisation} scores"
+    depth = f", the first {fusion.depth:,} of each" if fusion.depth else ""
+    return f"{name} is the sum of the {how} of {', '.join(systems[:-1])} and {systems[-1]}{depth}."
 
 
 def run_links(metrics: dict[str, Any]) -> dict[str, dict[str, str]]:
@@ -191,6 +201,8 @@ def render(recipe: Recipe, results: Path, metrics: dict[str, Any], logs: dict[st
         first_split=first,
         recipe=recipe.model_dump(mode="json", exclude={"stages", "defaults"}),
         run_links=run_links(metrics),
+        fusions=[fused_by(name, fusion) for name, fusion in recipe.fusion.items()],
+        runs=list(recipe.dataset.runs),
         MISSING=MISSING,
     )
 

@@ -84,12 +84,25 @@ def summary(folders: Sequence[Path], split: str | None = None) -> dict[str, Any]
             raise InputError(f"{folder}: the dataset '{name}' is in the summary already, name each folder once")
         if resolved["evaluation"]["depth"] < CUT:
             raise InputError(f"{folder}: its rankings end at {resolved['evaluation']['depth']}, recall needs {CUT}")
-        systems = ["bm25", *(n for n, stage in resolved["stages"].items() if stage["family"] != "pretrain")]
-        systems += resolved.get("variants", {})
+        systems = [*_systems(resolved, measured_split), *resolved.get("variants", {})]
         grade = resolved["dataset"]["splits"][measured_split]["relevant_from"]
         measured = {system: system_measures(folder, system, measured_split, grade) for system in systems}
         datasets[name] = {"split": measured_split, "systems": measured}
     return {"datasets": datasets, "means": means(datasets)}
+
+
+def _systems(resolved: dict[str, Any], split: str) -> list[str]:
+    """Return the systems that rank a split; what is made of a run without a file for it does not."""
+    runs, fusions = resolved["dataset"].get("runs", {}), resolved.get("fusion", {})
+    stages = [name for name, stage in resolved["stages"].items() if stage["family"] != "pretrain"]
+
+    def ranks(system: str) -> bool:
+        if system in runs:
+            return split in runs[system]
+        rerank = resolved["stages"].get(system, {}).get("rerank")
+        return all(map(ranks, fusions.get(system, {}).get("systems", [rerank["system"]] if rerank else [])))
+
+    return list(filter(ranks, ["bm25", *runs, *stages, *fusions]))
 
 
 def _is_judged(splits: dict[str, Any], name: str) -> bool:

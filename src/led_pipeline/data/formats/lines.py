@@ -64,14 +64,18 @@ class Problems:
         """Count a line that is odd but no fault; `kind` is one of NOTES."""
         self._noted.setdefault(str(path), Counter())[kind] += 1
 
-    def add(self, kind: str, path: Path | str, line: int, fault: str, lines: int = 1) -> None:
-        """Report lines that the caller leaves out; `fault` says what is wrong and what is expected."""
+    def add(self, kind: str, path: Path | str, line: int | None, fault: str, lines: int = 1) -> None:
+        """Report lines that the caller leaves out; `fault` says what is wrong and what is expected.
+
+        Args:
+            line: its number; None for an entry of a file without lines.
+        """
         if self.skips(kind):
             self._skipped.setdefault(str(path), Counter())[kind] += lines
             return
         self._counts[kind] += lines
         if self._first is None:
-            self._first = kind, f"{path}:{line}: {fault}"
+            self._first = kind, f"{path}: {fault}" if line is None else f"{path}:{line}: {fault}"
 
     def skips(self, kind: str) -> bool:
         """Tell whether lines with this defect are left out and counted."""
