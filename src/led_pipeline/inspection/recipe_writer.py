@@ -143,6 +143,7 @@ def report(source: Source, machine: Machine, recipe: Recipe, out: Path) -> str:
         f"collection {files.collection}: {total} passages, {passages.read:,} read; words: {words}",
     ]
     lines += [f"titles {files.titles}"] if files.titles else []
+    lines += [f"bm25.language: {passages.language}, guessed from the texts"] if passages.language != "en" else []
     rows = [["split", "file", "queries", "file", "judgements", "queries with a relevant passage", "grades"]]
     for split in source.splits:
         grades = ", ".join(map(str, split.grades[:6])) + (", ..." if split.grades[6:] else "")

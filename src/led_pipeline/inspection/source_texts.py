@@ -179,7 +179,7 @@ def _problems(source: Source, problems: Problems) -> None:
     for path, kinds in problems.skipped.items():
         for kind, count in kinds.items():
             source.skip.append(kind)
-            source.doubts.append(f"{Path(path).name}: {count:,} lines with the defect {kind}")
+            source.doubts.append(f"{Path(path).name}: {count:,} line(s) with the defect {kind}")
     for path, kinds in problems.noted.items():
         source.doubts += [f"{Path(path).name}: {count:,} {NOTES[kind]}" for kind, count in kinds.items()]
     source.skip = sorted(set(source.skip))

@@ -144,7 +144,7 @@ def test_defects_are_counted_and_skipped_by_the_recipe(tmp_path):
     assert set(recipe.dataset.skip) == skipped
     doubts = "\n".join(source.doubts)
     assert "2 of 13 judgements are of passages" in doubts and "1 of 13 judgements are of queries" in doubts
-    assert "1 of 11 queries have no" in doubts and "1 lines with the defect duplicate_id" in doubts
+    assert "1 of 11 queries have no" in doubts and "1 line(s) with the defect duplicate_id" in doubts
     assert not source.faults
 
 
