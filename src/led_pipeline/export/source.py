@@ -142,10 +142,12 @@ def open_source(results: Path, system: str, split: str | None = None) -> Source:
             " --cores all --configfile CONFIG`"
         )
     recipe = load_recipe(read_json(file), trained=lambda _: trained_in(results), quiet=True)
-    systems = needs.systems(recipe)
+    systems = [BM25, *recipe.with_output("dense", "sparse", "scores")]
     if system not in systems:
-        if system in recipe.stages:
-            raise InputError(f"{system}: a stage of the family pretrain ranks nothing, so there is nothing to export")
+        if system in recipe.stages or system in needs.systems(recipe):
+            raise InputError(
+                f"{system}: only BM25 and stages that rank can be exported; there are {', '.join(systems)}"
+            )
         raise InputError(
             f"{system}: no such stage in {results}{nearest(system, systems)}; there are {', '.join(systems)}"
         )
