@@ -15,12 +15,12 @@ from led_pipeline.recipe.errors import nearest
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.load import load_recipe, trained_in
-from led_pipeline.recipe.stages import Lexicon, Output
+from led_pipeline.recipe.stages import Lexicon
 
 Kind = Literal["dense", "lexicon", "ranker", "bm25"]
 Input = Literal["passages", "vectors", "queries", "query vectors", "model"]
 BM25 = "bm25"
-_KINDS: dict[Output, Kind] = {"dense": "dense", "sparse": "lexicon", "scores": "ranker"}
+_KINDS: dict[str, Kind] = {"dense": "dense", "sparse": "lexicon", "scores": "ranker"}
 # Files of a model's folder that say how it was made, not what it computes.
 _HISTORY = {"train.jsonl", "settings.json", "software.json", "weights.json", "README.md", ".snakemake_timestamp"}
 
