@@ -15,7 +15,7 @@ def export(
         list[str] | None,
         typer.Option(
             help="one or several, with commas: flat, hnsw, ivfpq (dense); lucene, jsonl, opensearch, npz (lexicon);"
-            " lucene (bm25); onnx, onnx-int8 (any stage). Default: flat, lucene, or onnx for a ranker",
+            " lucene (bm25); onnx, onnx-int8, model (any stage). Default: flat, lucene, or onnx for a ranker",
             show_default=False,
         ),
     ] = None,

@@ -19,7 +19,7 @@ from led_pipeline.data.tables import every_id, write_matrix
 from led_pipeline.export.measured import losses, milliseconds
 from led_pipeline.export.options import Options, Written
 from led_pipeline.export.source import Source
-from led_pipeline.files.atomic import naming_a_full_disk, tree_bytes
+from led_pipeline.files.atomic import tree_bytes
 from led_pipeline.files.errors import InputError
 
 BLOCK = 65_536  # passages that are converted to float32 at once
@@ -137,8 +137,7 @@ def finish(source: Source, folder: Path, index: Any, options: Options, sizes: di
     else:
         with (folder / IDS).open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(f"{name}\n" for name in every_id(source.passages))
-    with naming_a_full_disk(folder / INDEX):
-        faiss.write_index(index, str(folder / INDEX))
+    faiss.write_index(index, str(folder / INDEX))
     size = tree_bytes(folder / INDEX)
     measured |= {"index_bytes": size, "bytes_per_passage": round(size / max(1, index.ntotal), 1)}
     write_matrix(folder / QUERIES, queries[:SAMPLE])

@@ -43,8 +43,14 @@ FORMATS: dict[str, Format] = {
     "npz": Format("npz", ("lexicon",), ("passages", "vectors", "model")),
     "onnx": Format("onnx", ("dense", "lexicon", "ranker"), ("passages", "queries", "model"), _ONNX, "onnx"),
     "onnx-int8": Format("onnx_int8", ("dense", "lexicon", "ranker"), ("passages", "queries", "model"), _ONNX, "onnx"),
+    "model": Format("model", ("dense", "lexicon", "ranker"), ("passages", "model"), ("sentence_transformers",)),
 }
 DEFAULT: dict[Kind, str] = {"dense": "flat", "lexicon": "lucene", "ranker": "onnx", "bm25": "lucene"}
+
+
+def _to_install(form: Format) -> str:
+    extra = f"'led-pipeline[{form.extra}]'"
+    return extra if form.extra else " ".join(package.replace("_", "-") for package in form.packages)
 
 
 def of_kind(kind: Kind) -> list[str]:
@@ -72,8 +78,8 @@ def chosen(names: Sequence[str], source: Source) -> dict[str, Format]:
         missing = [package for package in FORMATS[name].packages if find_spec(package) is None]
         if missing:
             raise InputError(
-                f"--formats: {name} needs the package{'s' * (len(missing) > 1)} {', '.join(missing)}; install them with"
-                f" `pip install 'led-pipeline[{FORMATS[name].extra}]'`"
+                f"--formats: {name} needs the package{'s' * (len(missing) > 1)} {', '.join(missing)}; install with"
+                f" `pip install {_to_install(FORMATS[name])}`"
             )
     for name in names:
         inputs = FORMATS[name].inputs

@@ -15,12 +15,12 @@ from led_pipeline.recipe.errors import nearest
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.load import load_recipe, trained_in
-from led_pipeline.recipe.stages import Lexicon, Output
+from led_pipeline.recipe.stages import Lexicon
 
 Kind = Literal["dense", "lexicon", "ranker", "bm25"]
 Input = Literal["passages", "vectors", "queries", "query vectors", "model"]
 BM25 = "bm25"
-_KINDS: dict[Output, Kind] = {"dense": "dense", "sparse": "lexicon", "scores": "ranker"}
+_KINDS: dict[str, Kind] = {"dense": "dense", "sparse": "lexicon", "scores": "ranker"}
 # Files of a model's folder that say how it was made, not what it computes.
 _HISTORY = {"train.jsonl", "settings.json", "software.json", "weights.json", "README.md", ".snakemake_timestamp"}
 
@@ -142,10 +142,12 @@ def open_source(results: Path, system: str, split: str | None = None) -> Source:
             " --cores all --configfile CONFIG`"
         )
     recipe = load_recipe(read_json(file), trained=lambda _: trained_in(results), quiet=True)
-    systems = needs.systems(recipe)
+    systems = [BM25, *recipe.with_output("dense", "sparse", "scores")]
     if system not in systems:
-        if system in recipe.stages:
-            raise InputError(f"{system}: a stage of the family pretrain ranks nothing, so there is nothing to export")
+        if system in recipe.stages or system in needs.systems(recipe):
+            raise InputError(
+                f"{system}: only BM25 and stages that rank can be exported; there are {', '.join(systems)}"
+            )
         raise InputError(
             f"{system}: no such stage in {results}{nearest(system, systems)}; there are {', '.join(systems)}"
         )

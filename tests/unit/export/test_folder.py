@@ -102,3 +102,12 @@ def test_a_missing_package_is_named_before_anything_is_written(results, tmp_path
     ):
         export(open_source(results, "den_warmup"), ["flat", "onnx"], tmp_path / "out", Options())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_opens_in_sentence_transformers_from_the_exported_folder(results, tmp_path, monkeypatch):
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    export(open_source(results, "den_warmup"), ["model"], tmp_path / "out", Options())
+    monkeypatch.chdir(tmp_path / "out")
+    vectors = sentence_transformers.SentenceTransformer("model", device="cpu").encode(["a b c"])
+    assert vectors.shape == (1, 16)
+    assert 'SentenceTransformer("model"' in (tmp_path / "out" / "model" / "README.md").read_text()
