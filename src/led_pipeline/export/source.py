@@ -143,6 +143,8 @@ def open_source(results: Path, system: str, split: str | None = None) -> Source:
         )
     recipe = load_recipe(read_json(file), trained=lambda _: trained_in(results), quiet=True)
     systems = needs.systems(recipe)
+    if system in recipe.variants:
+        raise InputError(f"{system}: a variant is made of vectors of '{recipe.variants[system].of}'; export that stage")
     if system not in systems:
         if system in recipe.stages:
             raise InputError(f"{system}: a stage of the family pretrain ranks nothing, so there is nothing to export")

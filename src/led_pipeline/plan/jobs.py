@@ -12,6 +12,13 @@ from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.schema import QRELS
 
+TIMED = {  # output of a system -> the rule that times its searches
+    "bm25": "bm25_query_time",
+    "sparse": "impact_query_time",
+    "dense": "query_time",
+    "variant": "query_time",
+}
+
 
 @dataclass(frozen=True)
 class Demand:
@@ -147,7 +154,7 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
         "impact_search": ranked["sparse"],
         "dense_search": ranked["dense"],
         "variant_search": ranked["variant"],
-        "query_time": len(needs.timed(recipe)),
+        **Counter(TIMED[output[name]] for name in needs.timed(recipe)),
         "join_ranking": sum(s == "train" and output[n] != "scores" for n, s in demand.rankings) if shards > 1 else 0,
         "rerank": ranked["scores"],
         "run_file": len(evaluated),

@@ -39,12 +39,7 @@ def faults(recipe: Recipe, trained: Collection[str] = ()) -> list[str]:
         *_case(recipe),
         *_names(recipe),
         *engine_checks.faults(recipe),
-    ] or [
-        *_cycle(recipe),
-        *_depths(recipe),
-        *judgement_checks.faults(recipe),
-        *measure_checks.faults(recipe),
-    ]
+    ] or [*_cycle(recipe), *_depths(recipe), *judgement_checks.faults(recipe), *measure_checks.faults(recipe)]
     if not sentences:
         sentences += [*accelerate_file.faults(recipe), *head_checks.faults(recipe), *vector_checks.faults(recipe)]
         for name, stage in recipe.stages.items():
@@ -139,11 +134,10 @@ def _names(recipe: Recipe) -> Iterator[str]:
     evaluation = recipe.evaluation
     for split in evaluation.splits:
         yield from _unknown("evaluation.splits", split, recipe.dataset.splits, "split")
-    ranking = [*systems, *recipe.variants]
-    for system in [s for pair in evaluation.compare for s in pair]:
-        yield from _unknown("evaluation.compare", system, ranking, "system")
-    for system in evaluation.side_by_side or []:
-        yield from _unknown("evaluation.side_by_side", system, ranking, "system")
+    pairs = {"compare": [s for pair in evaluation.compare for s in pair], "side_by_side": evaluation.side_by_side or []}
+    for key, names in pairs.items():
+        for system in names:
+            yield from _unknown(f"evaluation.{key}", system, [*systems, *recipe.variants], "system")
     if recipe.validation and any(map(recipe.validates, recipe.stages)):
         yield from _unknown("validation.split", recipe.validation.split, recipe.dataset.splits, "split")
         yield from _unknown("validation.system", recipe.validation.system, [*systems, QRELS], "system")
