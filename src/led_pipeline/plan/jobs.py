@@ -127,7 +127,6 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
     judged = recipe.dataset.judged(recipe.evaluation.splits)
     source = recipe.dataset.source
     jobs = {
-        "preflight": 1,
         "fetch_model": len(hub_models(recipe)),
         "docstrings": int(source == "docstrings"),
         "download": len(source_files(recipe)) if source == "download" else 0,
@@ -159,8 +158,7 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
         "rerank": ranked["scores"],
         "run_file": len(evaluated),
         "measure": sum(split in judged for _, split in evaluated),
-        "resolved_recipe": 1,
-        "report": 1,
+        **dict.fromkeys(("preflight", "resolved_recipe", "report"), 1),
         "gate": int(recipe.evaluation.gate),
         "led_final": 1,
     }
