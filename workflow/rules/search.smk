@@ -193,6 +193,56 @@ rule query_time:
         " --query-vectors {input.queries:q} {params.settings} {params.hits} {params.timed_queries} --out {output:q} > {log:q} 2>&1"
 
 
+rule bm25_query_time:
+    """Time searches of BM25, one query after another on one thread."""
+    input:
+        index=LAYOUT.index("bm25"),
+        queries=lambda wildcards: LAYOUT.queries(RECIPE.evaluation.splits[0]),
+    output:
+        LAYOUT.query_time("{system}"),
+    log:
+        LAYOUT.log("costs/{system}"),
+    wildcard_constraints:
+        system="bm25",
+    conda:
+        ENV
+    resources:
+        **CPU,
+    params:
+        parameters=BM25,
+        hits=option("--hits", RECIPE.evaluation.depth),
+        count=option("--count", RECIPE.evaluation.timed_queries),
+        version=version("search"),
+    shell:
+        "python -m led_pipeline.use.query_time bm25 --index {input.index:q} --queries {input.queries:q}"
+        " {params.parameters} {params.hits} {params.count} --out {output:q} > {log:q} 2>&1"
+
+
+rule impact_query_time:
+    """Time searches of a lexicon stage, one query after another on one thread."""
+    input:
+        index=LAYOUT.index("{system}"),
+        queries=lambda wildcards: FILES.query_vectors(wildcards.system, RECIPE.evaluation.splits[0]),
+    output:
+        LAYOUT.query_time("{system}"),
+    log:
+        LAYOUT.log("costs/{system}"),
+    wildcard_constraints:
+        system=any_of(RECIPE.with_output("sparse")),
+    conda:
+        ENV
+    resources:
+        **CPU,
+    params:
+        quantisation=lambda wildcards: option("--quantisation", RECIPE.stages[wildcards.system].quantisation),
+        hits=option("--hits", RECIPE.evaluation.depth),
+        count=option("--count", RECIPE.evaluation.timed_queries),
+        version=version("search"),
+    shell:
+        "python -m led_pipeline.use.query_time impact --index {input.index:q} --query-vectors {input.queries:q}"
+        " {params.quantisation} {params.hits} {params.count} --out {output:q} > {log:q} 2>&1"
+
+
 if DATASET.shards > 1:
 
     rule join_ranking:

@@ -143,6 +143,8 @@ def open_source(results: Path, system: str, split: str | None = None) -> Source:
         )
     recipe = load_recipe(read_json(file), trained=lambda _: trained_in(results), quiet=True)
     systems = [BM25, *recipe.with_output("dense", "sparse", "scores")]
+    if system in recipe.variants:
+        raise InputError(f"{system}: a variant is made of vectors of '{recipe.variants[system].of}'; export that stage")
     if system not in systems:
         if system in recipe.stages or system in needs.systems(recipe):
             raise InputError(

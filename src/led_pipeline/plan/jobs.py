@@ -15,6 +15,13 @@ from led_pipeline.recipe.schema import QRELS
 
 UNDIVIDED = ("scores", "run")  # outputs of systems that rank the training queries at once, not by shard
 
+TIMED = {  # output of a system -> the rule that times its searches
+    "bm25": "bm25_query_time",
+    "sparse": "impact_query_time",
+    "dense": "query_time",
+    "variant": "query_time",
+}
+
 
 @dataclass(frozen=True)
 class Demand:
@@ -150,7 +157,6 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
     judged = recipe.dataset.judged(recipe.evaluation.splits)
     source = recipe.dataset.source
     jobs = {
-        "preflight": 1,
         "fetch_model": len(hub_models(recipe)),
         "docstrings": int(source == "docstrings"),
         "download": len(source_files(recipe)) if source == "download" else 0,
@@ -178,15 +184,14 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
         "impact_search": ranked["sparse"],
         "dense_search": ranked["dense"],
         "variant_search": ranked["variant"],
-        "query_time": len(needs.timed(recipe)),
+        **Counter(TIMED[output[name]] for name in needs.timed(recipe)),
         "join_ranking": sum(output[name] not in UNDIVIDED for name in demand.joined) if shards > 1 else 0,
         "store_run": ranked["run"],
         "fuse": ranked["fusion"],
         "rerank": ranked["scores"],
         "run_file": len(evaluated),
         "measure": sum(split in judged for _, split in evaluated),
-        "resolved_recipe": 1,
-        "report": 1,
+        **dict.fromkeys(("preflight", "resolved_recipe", "report"), 1),
         "gate": int(recipe.evaluation.gate),
         "led_final": 1,
     }

@@ -102,9 +102,11 @@ def evaluated(recipe: Recipe) -> list[tuple[str, str]]:
 
 
 def timed(recipe: Recipe) -> list[str]:
-    """Return the systems whose searches are timed query by query: dense stages and their variants."""
-    is_timed = recipe.evaluation.timed_queries and recipe.evaluation.splits
-    return [*recipe.with_output("dense"), *recipe.variants] if is_timed else []
+    """Return the systems whose searches are timed query by query: not rankers, nor what a node elsewhere searches."""
+    if not (recipe.evaluation.timed_queries and recipe.evaluation.splits):
+        return []
+    indexed = ["bm25", *recipe.with_output("sparse")] if recipe.search.backend == "anserini" else []
+    return [*indexed, *recipe.with_output("dense"), *recipe.variants]
 
 
 def sources(recipe: Recipe, stages: Collection[str], *kinds: Kind) -> list[str]:

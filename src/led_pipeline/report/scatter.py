@@ -66,8 +66,9 @@ def _decades(costs: Sequence[float]) -> tuple[int, int]:
 
 
 def _labels(dots: Sequence[Dot], place: Callable[[Dot], Place]) -> dict[str, Place]:
-    """Return where each name begins: right of its point (left of it near the edge), moved down until none overlap."""
-    boxes: list[tuple[float, float, float]] = []  # left, right, baseline
+    """Return where each name begins: right of its point (left of it near the edge), moved down until it is free."""
+    # Left, right and baseline of what a label must not cover: the points, then the labels before it.
+    boxes = [(x - 5, x + 5, y + 3.5) for x, y in map(place, dots)]
     labels = {}
     for dot in sorted(dots, key=lambda dot: place(dot)[1]):
         x, y = place(dot)

@@ -27,7 +27,7 @@ def shortened(vectors_PD: NDArray, dimensions: int | None, normalize: bool) -> N
     part = np.asarray(vectors_PD[:, :dimensions], dtype=np.float32)
     if normalize:
         lengths = np.linalg.norm(part, axis=1, keepdims=True)
-        part = part / np.where(lengths == 0, 1, lengths)
+        part = (part / np.where(lengths == 0, 1, lengths)).astype(np.float32, copy=False)
     return part.astype(vectors_PD.dtype)
 
 

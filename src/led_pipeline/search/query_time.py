@@ -11,6 +11,7 @@ the clock starts. Rescoring reads float16 vectors of the candidates from memory.
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,17 +57,25 @@ def searcher(vectors_PD: NDArray, settings: VariantSettings, hits: int) -> Searc
     return rescored
 
 
-def timed(search: Search, queries_QD: NDArray) -> NDArray[np.float64]:
-    """Return the milliseconds of each query's search, after one search of each that is not timed."""
-    rows = [queries_QD[i : i + 1] for i in range(len(queries_QD))]
-    for row in rows:
-        search(row)
+def timed(searches: Sequence[Callable[[], object]]) -> NDArray[np.float64]:
+    """Return the milliseconds of each search, after one call of each that is not timed."""
+    for search in searches:
+        search()
     times = []
-    for row in rows:
+    for search in searches:
         started = time.perf_counter()
-        search(row)
+        search()
         times.append(1_000 * (time.perf_counter() - started))
     return np.array(times)
+
+
+def summary(times: NDArray[np.float64]) -> dict[str, float]:
+    """Return the number of searches, and the median and 95th percentile of their times."""
+    return {
+        "queries": len(times),
+        "p50_ms": float(np.percentile(times, 50)),
+        "p95_ms": float(np.percentile(times, 95)),
+    }
 
 
 def query_time(
@@ -77,17 +86,15 @@ def query_time(
     files, query_vectors = dense_files(paths, queries)
     vectors_PD = np.concatenate([shortened(b, settings.dimensions, settings.normalize) for b in row_blocks(files)])
     queries_QD = shortened(np.array(query_vectors[:count]), settings.dimensions, settings.normalize)
-    times = timed(searcher(vectors_PD, settings, hits), queries_QD)
+    search = searcher(vectors_PD, settings, hits)
+    searches = [partial(search, queries_QD[i : i + 1]) for i in range(len(queries_QD))]
     return {
         "passages": len(vectors_PD),
         "dimensions": vectors_PD.shape[1],
         "bytes_per_passage": bytes_per_passage(vectors_PD.shape[1], settings.precision),
         "rescoring_bytes_per_passage": 2 * vectors_PD.shape[1] if settings.rescore else 0,
         "hits": hits,
-        "queries": len(times),
-        "p50_ms": float(np.percentile(times, 50)),
-        "p95_ms": float(np.percentile(times, 95)),
-    }
+    } | summary(timed(searches))
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ the vectors; the search is exhaustive, on the CPU, and ties are broken by passag
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import faiss
@@ -56,38 +57,80 @@ def search(
         )
     start, stop = shard_range(len(query_vectors), shard, shards)
     queries_QD = shortened(np.array(query_vectors[start:stop]), settings.dimensions, settings.normalize)
-    total = sum(map(len, files))
-    depth = min(hits * (settings.rescore or 1), total)
-    keys_QK = candidates(files, queries_QD, settings, depth)
-    if settings.rescore:
-        keys_QK = rescored(files, queries_QD, settings, keys_QK, min(hits, total))
-    ranking = to_ranking(keys_QK)
+    ranking = to_ranking(Smaller.of(files, settings).best(queries_QD, hits, progress=True))
     return Ranking(ranking.queries + np.int32(start), ranking.passages, ranking.scores)
 
 
-def candidates(
-    files: Sequence[NDArray], queries_QD: NDArray, settings: VariantSettings, depth: int
-) -> NDArray[np.uint64]:
-    """Return the keys of each query's best `depth` passages by the smaller vectors, unordered."""
+@dataclass(frozen=True)
+class Smaller:
+    """The smaller vectors of all passages, made block by block from those that a stage has stored."""
 
-    def short(block: NDArray) -> NDArray:
-        return shortened(block, settings.dimensions, settings.normalize)
+    files: Sequence[NDArray]
+    """The stage's vectors, in row order."""
+    settings: VariantSettings
+    code: Int8 | None
+    """Of int8."""
 
-    is_binary = settings.precision == "binary"
-    code = Int8.of(map(short, row_blocks(files))) if settings.precision == "int8" else None
-    query_codes = bits(queries_QD) if is_binary else queries_QD.astype(np.float32)
-    keys_QK, first = np.full((len(queries_QD), depth), NONE), 0
-    for block in row_blocks(files, BLOCK):
-        block_PD = short(block)
-        if is_binary:
-            keys = binary_keys(query_codes, bits(block_PD), queries_QD.shape[1], first, depth)
-        else:
-            floats = block_PD if code is None else code.decoded(code.codes(block_PD))
-            keys = block_keys(cpu_engine, query_codes, floats, first, depth)
-        keys_QK = best(np.concatenate([keys_QK, keys], axis=1), depth)
-        first += len(block)
-        print(f"searched {first} passages for {len(queries_QD)} queries", flush=True)
-    return keys_QK
+    @classmethod
+    def of(cls, files: Sequence[NDArray], settings: VariantSettings) -> "Smaller":
+        """Return the smaller vectors of some files; int8 reads all of them for the ranges."""
+        plain = cls(files, settings, None)
+        return (
+            cls(files, settings, Int8.of(map(plain.short, row_blocks(files))))
+            if settings.precision == "int8"
+            else plain
+        )
+
+    def __len__(self) -> int:
+        return sum(map(len, self.files))
+
+    def short(self, vectors: NDArray) -> NDArray:
+        """Return vectors of the stage with the variant's number of dimensions."""
+        return shortened(vectors, self.settings.dimensions, self.settings.normalize)
+
+    def best(self, queries_QD: NDArray, hits: int, progress: bool = False) -> NDArray[np.uint64]:
+        """Return the keys of each query's best passages, unordered.
+
+        Args:
+            queries_QD: vectors of the queries, shortened.
+            progress: print how many passages have been searched.
+        """
+        depth = min(hits * (self.settings.rescore or 1), len(self))
+        keys_QK = self._candidates(queries_QD, depth, progress)
+        return rescored(self, queries_QD, keys_QK, min(hits, len(self))) if self.settings.rescore else keys_QK
+
+    def _candidates(self, queries_QD: NDArray, depth: int, progress: bool) -> NDArray[np.uint64]:
+        is_binary = self.settings.precision == "binary"
+        query_codes = bits(queries_QD) if is_binary else queries_QD.astype(np.float32)
+        keys_QK, first = np.full((len(queries_QD), depth), NONE), 0
+        for block in row_blocks(self.files, BLOCK):
+            if is_binary:
+                keys = binary_keys(query_codes, bits(self.short(block)), queries_QD.shape[1], first, depth)
+            else:
+                keys = block_keys(cpu_engine, query_codes, self._floats(block), first, depth)
+            keys_QK = best(np.concatenate([keys_QK, keys], axis=1), depth)
+            first += len(block)
+            if progress:
+                print(f"searched {first} passages for {len(queries_QD)} queries", flush=True)
+        return keys_QK
+
+    def _floats(self, block: NDArray) -> NDArray:
+        """Return the numbers that a search computes with."""
+        return self.short(block) if self.code is None else self.code.decoded(self.code.codes(self.short(block)))
+
+    def score(self, query_1D: NDArray, row: int) -> float:
+        """Return the score of one passage for one query (1, D)."""
+        first = 0
+        for file in self.files:
+            if row - first < len(file):
+                vector = file[row - first : row - first + 1]
+                if self.settings.precision == "binary" and not self.settings.rescore:
+                    different = np.unpackbits(bits(query_1D) ^ bits(self.short(vector))).sum()
+                    return float(query_1D.shape[1] - 2 * int(different))
+                passage = self.short(vector) if self.settings.rescore else self._floats(vector)
+                return float(query_1D[0].astype(np.float32) @ passage[0].astype(np.float32))
+            first += len(file)
+        raise IndexError(f"row {row} is beyond the last passage")
 
 
 def binary_keys(
@@ -102,22 +145,20 @@ def binary_keys(
     return pack((dimensions - 2 * distances).astype(np.float32), rows + first)
 
 
-def rescored(
-    files: Sequence[NDArray], queries_QD: NDArray, settings: VariantSettings, keys_QK: NDArray[np.uint64], hits: int
-) -> NDArray[np.uint64]:
+def rescored(passages: Smaller, queries_QD: NDArray, keys_QK: NDArray[np.uint64], hits: int) -> NDArray[np.uint64]:
     """Return the keys of each query's best candidates by the product of its numbers with float16 vectors."""
     result = np.full((len(queries_QD), hits), NONE)
     at_once = max(1, PAIRS // max(1, keys_QK.shape[1]))
-    starts = np.cumsum([0, *map(len, files)])
+    starts = np.cumsum([0, *map(len, passages.files)])
     for low in range(0, len(queries_QD), at_once):
         keys = keys_QK[low : low + at_once]
         query_of, column = np.nonzero(keys != NONE)
         rows = (keys[query_of, column] & np.uint64(0xFFFF_FFFF)).astype(np.int64)
         scores = np.zeros(len(rows), dtype=np.float32)
-        for file, begin in zip(files, starts[:-1], strict=True):
+        for file, begin in zip(passages.files, starts[:-1], strict=True):
             in_file = np.flatnonzero((rows >= begin) & (rows < begin + len(file)))
             distinct, position = np.unique(rows[in_file] - begin, return_inverse=True)
-            vectors = shortened(np.asarray(file[distinct]), settings.dimensions, settings.normalize)
+            vectors = passages.short(np.asarray(file[distinct]))
             scores[in_file] = pair_products(queries_QD[low : low + at_once], vectors, query_of[in_file], position)
         new = np.full(keys.shape, NONE)
         new[query_of, column] = pack(scores, rows)

@@ -12,6 +12,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.recipe.errors import nearest
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.stages import Lexicon, Ranker
+from led_pipeline.recipe.variants import VariantSettings
 from led_pipeline.use.records import Engine, Hits, Match
 from led_pipeline.use.run_files import Run, Unavailable, check_lucene, check_node, lucene_fault
 
@@ -104,16 +105,33 @@ def _ranker(run: Run, system: str) -> Maker:
     return make
 
 
+def _variant(run: Run, system: str) -> Maker:
+    variant = run.recipe.variants[system]
+    run.check_model(variant.of)
+    paths = run.present(run.files(variant.of).passage_vectors(variant.of), "the file of passage vectors")
+    normalize = getattr(run.recipe.stages[variant.of], "normalize", False)
+
+    def make() -> Engine:
+        from led_pipeline.use.variant import VariantEngine
+
+        return VariantEngine(run.model(variant.of), paths, VariantSettings(**variant.model_dump(), normalize=normalize))
+
+    return make
+
+
 MAKERS: dict[str, Callable[[Run, str], Maker]] = {
     "bm25": _bm25,
     "dense": _dense,
     "sparse": _lexicon,
     "scores": _ranker,
+    "variant": _variant,
 }
 
 
 def kind_of(recipe: Recipe, system: str) -> str:
     """Return which of `MAKERS` makes a system's engine."""
+    if system in recipe.variants:
+        return "variant"
     return recipe.stages[system].output or "" if system in recipe.stages else system
 
 

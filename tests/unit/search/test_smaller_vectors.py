@@ -154,3 +154,25 @@ def test_more_dimensions_than_the_vectors_have_are_refused(files):
 def test_bytes_of_a_passage():
     assert [bytes_per_passage(768, kind) for kind in ("float16", "int8", "binary")] == [1536, 768, 96]
     assert bytes_per_passage(12, "binary") == 2
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"dimensions": 12},
+        {"precision": "int8"},
+        {"precision": "binary", "dimensions": 12},
+        {"precision": "binary", "rescore": 9},
+        {"precision": "int8", "dimensions": 12, "rescore": 2},
+    ],
+)
+def test_the_score_of_one_passage_is_that_of_the_ranking(files, settings):
+    passages, queries = loaded(files)
+    settings = VariantSettings(of="led", normalize=True, **settings)
+    vectors = variants.Smaller.of([passages[:77], passages[77:]], settings)
+    for query, rows, values in variants.search(*files, settings, HITS, threads=1):
+        short = shortened(queries[query : query + 1], settings.dimensions, True)
+        scores = [vectors.score(short, int(row)) for row in rows]
+        np.testing.assert_allclose(scores, values, atol=1e-5)
+    with pytest.raises(IndexError, match="row 500 is beyond"):
+        vectors.score(short, PASSAGES)

@@ -52,7 +52,7 @@ def test_the_timed_search_finds_what_the_evaluated_one_finds(files, kind):
 
 def test_each_query_is_searched_once_before_the_clock_starts():
     calls = []
-    times = timed(lambda row: calls.append(int(row[0, 0])), np.arange(4).reshape(4, 1))
+    times = timed([lambda i=i: calls.append(i) for i in range(4)])
     assert calls == [0, 1, 2, 3, 0, 1, 2, 3] and len(times) == 4 and (times >= 0).all()
 
 
