@@ -119,12 +119,28 @@ def _variant(run: Run, system: str) -> Maker:
     return make
 
 
+def _fusion(run: Run, system: str) -> Maker:
+    fusion = run.recipe.fusion[system]
+    try:
+        parts = [run.engine(name) for name in fusion.systems]
+    except Unavailable as error:
+        raise Unavailable(f"it fuses {', '.join(fusion.systems)}, and one of them cannot answer: {error}") from error
+
+    def make() -> Engine:
+        from led_pipeline.use.fusion import FusionEngine
+
+        return FusionEngine(fusion, parts, run.recipe.evaluation.depth)
+
+    return make
+
+
 MAKERS: dict[str, Callable[[Run, str], Maker]] = {
     "bm25": _bm25,
     "dense": _dense,
     "sparse": _lexicon,
     "scores": _ranker,
     "variant": _variant,
+    "fusion": _fusion,
 }
 
 
@@ -132,6 +148,8 @@ def kind_of(recipe: Recipe, system: str) -> str:
     """Return which of `MAKERS` makes a system's engine."""
     if system in recipe.variants:
         return "variant"
+    if system in recipe.fusion:
+        return "fusion"
     return recipe.stages[system].output or "" if system in recipe.stages else system
 
 
