@@ -43,9 +43,9 @@ def check_opens(folder: Path) -> None:
     model, settings = load(folder)
     stores = {side: _store(folder, settings, side) for side in SIDES}
     ours = _ours(model.eval(), settings, stores)
-    theirs = _in_sentence_transformers(folder, settings)
+    result = _in_sentence_transformers(folder, settings)
     for name, expected in ours.items():
-        got = theirs[name]
+        got = result[name]
         if got.shape != expected.shape or not np.isfinite(got).all():
             raise InputError(f"{folder}: sentence-transformers gives {name} of another shape; it is not uploaded")
         difference = float(np.abs(got - expected).max() / max(1.0, float(np.abs(expected).max())))

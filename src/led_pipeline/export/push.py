@@ -29,9 +29,9 @@ def stage_folder(results: Path, stage: str) -> Path:
     layout = Layout(results)
     folder = Path(layout.model(stage))
     if not folder.is_dir():
-        there = sorted(path.name for path in Path(layout.models).glob("*") if (path / "led.json").is_file())
+        models = sorted(path.name for path in Path(layout.models).glob("*") if (path / "led.json").is_file())
         raise InputError(
-            f"{folder}: no such model{nearest(stage, there)}; {results} has {', '.join(there) or 'no models'}"
+            f"{folder}: no such model{nearest(stage, models)}; {results} has {', '.join(models) or 'no models'}"
         )
     if not (folder / "led.json").is_file():
         raise InputError(f"{folder}: no led.json here: it is neither a retriever nor a ranker; name another stage")
@@ -97,11 +97,11 @@ def write_upload(results: Path, stage: str, name: str, out: Path) -> None:
         InputError: there is no such model, or sentence-transformers would compute something else.
     """
     folder = stage_folder(results, stage)
-    known = results_of(results, stage)
+    evidence = results_of(results, stage)
     with atomic(out) as temporary:
         write_complete(folder, temporary)
         # The code of a card downloads the model, so it cannot run before the upload; everything else is checked.
-        card.write_card(temporary, name, known)
+        card.write_card(temporary, name, evidence)
         check_opens(temporary)
 
 

@@ -18,7 +18,8 @@ from led_pipeline.jobs.command import run_main
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
 
-DESCRIPTIONS = ["*.json", "*.txt", "*.model"]  # configuration, vocabulary, merges
+# Configuration, vocabulary, merges, and the card, whose license the cards of our models repeat.
+DESCRIPTIONS = ["*.json", "*.txt", "*.model", "README.md"]
 # In order of preference; only the first kind that a repository has is downloaded.
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")
 # What belongs to a model besides: modules of sentence-transformers, and the parts of a folder that led_pipeline saved.

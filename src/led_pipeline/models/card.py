@@ -144,9 +144,10 @@ def card(folder: Path, name: str, results: Results | None = None) -> str:
     return "\n".join(parts)
 
 
-def write_card(folder: Path, name: str, results: Results | None = None) -> None:
-    """Write README.md into a complete model folder; see `card`."""
-    text = card(folder, name, results)
+def write_card(folder: Path, name: str | Path, results: Results | None = None) -> None:
+    """Write README.md into a complete model folder; see `card`. A path is a local folder, a string an id of the hub."""
+    local = name.as_posix() if isinstance(name, Path) else ""
+    text = card(folder, f"./{local}" if local.count("/") == 1 else local or str(name), results)
     (folder / FILE).write_text(text, encoding="utf-8")
 
 

@@ -158,7 +158,7 @@ def main() -> None:
     with atomic(a.out) as folder:
         folder.mkdir()
         save(model, settings, a.tokenizer, folder)
-        write_card(folder, str(a.out))
+        write_card(folder, a.out)
 
 
 if __name__ == "__main__":

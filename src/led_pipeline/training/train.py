@@ -211,7 +211,7 @@ def write_stage(model: nn.Module, training: Training, accelerator: Accelerator) 
         (folder / "settings.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         write_json(folder / "software.json", installed())
         write_json(folder / MACHINE, machine(accelerator))
-        write_card(folder, str(training.out))
+        write_card(folder, training.out)
 
 
 def main() -> None:

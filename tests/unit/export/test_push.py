@@ -50,8 +50,8 @@ def test_a_dry_run_writes_the_folder_with_a_complete_card(tmp_path):
     card = ModelCard.load(tmp_path / "dry/README.md")
     assert (card.data.license, card.data.language, card.data.base_model) == ("mit", "en", "some/base")
     assert (card.data.library_name, card.data.pipeline_tag) == ("sentence-transformers", "sentence-similarity")
-    found = {(r.dataset_name, r.dataset_split, r.metric_name): r.metric_value for r in card.data.eval_results}
-    assert found == {
+    measured = {(r.dataset_name, r.dataset_split, r.metric_name): r.metric_value for r in card.data.eval_results}
+    assert measured == {
         ("small", "dev", "nDCG@10"): 0.25,
         ("small", "dev", "recall@100"): 0.5,
         ("small", "test", "nDCG@10"): 0.75,

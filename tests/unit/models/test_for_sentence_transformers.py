@@ -66,7 +66,7 @@ def has_code(folder: Path) -> bool:
 
 def blocks(folder: Path) -> list[str]:
     """Return the Python code of a folder's card."""
-    card.write_card(folder, str(folder))
+    card.write_card(folder, folder)
     return [part.partition("\n```")[0] for part in (folder / "README.md").read_text().split("```python\n")[1:]]
 
 
