@@ -38,6 +38,7 @@ class LexiconEngine:
 
     def __init__(self, model: StageModel, paths: Sequence[Path], quantisation: int | None, index: TermIndex | None):
         self._model, self._paths, self._quantisation, self._index = model, paths, quantisation, index
+        self._newest: tuple[str, SparseVectors] | None = None
 
     @cached_property
     def _files(self) -> list[SparseVectors]:
@@ -50,7 +51,9 @@ class LexiconEngine:
         return quantise(vectors, self._quantisation, row, row + 1, path)
 
     def _query(self, query: str) -> SparseVectors:
-        return self._weights(self._model.sparse(query), 0, self._model.folder)
+        vector = self._weights(self._model.sparse(query), 0, self._model.folder)
+        self._newest = query, vector
+        return vector
 
     def search(self, query: str, depth: int) -> Hits:
         """Return the best passages among those that share a term with the query; ties by passage row."""
@@ -96,7 +99,9 @@ class LexiconEngine:
 
     def _shared(self, query: str, row: int) -> tuple[NDArray[np.integer], NDArray[np.float64], NDArray[np.float64]]:
         """Return the terms that a query and a passage share, and their weights in both."""
-        left, right = self._query(query), self._passage(row)
+        # Matches are asked for one hit after the other: the query is encoded once, by the search.
+        left = self._newest[1] if self._newest and self._newest[0] == query else self._query(query)
+        right = self._passage(row)
         shared, in_query, in_passage = np.intersect1d(left.terms[0], right.terms[0], True, return_indices=True)
         of_query, of_passage = left.weights[0][in_query], right.weights[0][in_passage]
         return shared, of_query.astype(np.float64), of_passage.astype(np.float64)
