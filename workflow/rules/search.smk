@@ -211,11 +211,11 @@ rule bm25_query_time:
     params:
         parameters=BM25,
         hits=option("--hits", RECIPE.evaluation.depth),
-        count=option("--count", RECIPE.evaluation.timed_queries),
+        timed_queries=option("--count", RECIPE.evaluation.timed_queries),
         version=version("search"),
     shell:
         "python -m led_pipeline.use.query_time bm25 --index {input.index:q} --queries {input.queries:q}"
-        " {params.parameters} {params.hits} {params.count} --out {output:q} > {log:q} 2>&1"
+        " {params.parameters} {params.hits} {params.timed_queries} --out {output:q} > {log:q} 2>&1"
 
 
 rule impact_query_time:
@@ -236,11 +236,11 @@ rule impact_query_time:
     params:
         quantisation=lambda wildcards: option("--quantisation", RECIPE.stages[wildcards.system].quantisation),
         hits=option("--hits", RECIPE.evaluation.depth),
-        count=option("--count", RECIPE.evaluation.timed_queries),
+        timed_queries=option("--count", RECIPE.evaluation.timed_queries),
         version=version("search"),
     shell:
         "python -m led_pipeline.use.query_time impact --index {input.index:q} --query-vectors {input.queries:q}"
-        " {params.quantisation} {params.hits} {params.count} --out {output:q} > {log:q} 2>&1"
+        " {params.quantisation} {params.hits} {params.timed_queries} --out {output:q} > {log:q} 2>&1"
 
 
 if DATASET.shards > 1:

@@ -76,6 +76,7 @@ def dry_run(directory: Path, config: Path) -> Freshness:
     done = subprocess.run(line, capture_output=True, encoding="utf-8", errors="replace", env=environment())
     if done.returncode:
         lines = [each.strip() for each in (done.stderr or done.stdout).splitlines() if each.strip()]
+        lines = [each for each in lines if not each.startswith("Using workflow specific profile")]
         return Freshness(compared, f"Snakemake's dry run failed: {lines[-1] if lines else 'without a message'}")
     jobs = [job for job in jobs_of(done.stdout + done.stderr) if job.outputs]
     following = [job for job in jobs if job.reason.startswith(FOLLOWS)]

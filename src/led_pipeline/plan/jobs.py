@@ -143,15 +143,20 @@ def outputs(recipe: Recipe) -> dict[str, str]:
     return outputs | {"bm25": "bm25", QRELS: "stored"} | dict.fromkeys(recipe.dataset.scores, "stored")
 
 
+def _searches(demand: Demand, output: dict[str, str], shards: int) -> Counter[str]:
+    """Return the number of searches by kind of system; the training queries are searched by shard."""
+    ranked = Counter(output[name] for name, _ in demand.validation)
+    for name, split in demand.rankings:
+        ranked[output[name]] += shards if split == "train" and output[name] not in UNDIVIDED else 1
+    return ranked
+
+
 def count_jobs(recipe: Recipe) -> Counter[str]:
     """Return the number of jobs of each rule behind `led_final` when nothing is there yet."""
     demand, shards = Demand.of(recipe), recipe.dataset.shards
     passages, queries = token_files(recipe, demand)
     output = outputs(recipe)
-    ranked = Counter[str]()
-    for name, split in demand.rankings:  # the training queries are searched by shard
-        ranked[output[name]] += shards if split == "train" and output[name] not in UNDIVIDED else 1
-    ranked.update(output[name] for name, _ in demand.validation)
+    ranked = _searches(demand, output, shards)
     taught = Counter(output[t] for stage in recipe.trained for t in needs.teachers(recipe, stage, in_batch=False))
     evaluated = needs.evaluated(recipe)
     judged = recipe.dataset.judged(recipe.evaluation.splits)
