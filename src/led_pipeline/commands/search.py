@@ -1,7 +1,6 @@
 """`led search`: ask the systems of a run, once, at a prompt, or with a file of queries."""
 
 import io
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from led_pipeline.commands.options import processors
 from led_pipeline.files.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def search(
     _check(query, names, queries, out)
     from led_pipeline.use.session import Session
 
-    with Session.open(results, config=config, threads=threads or _processors()) as session:
+    with Session.open(results, config=config, threads=threads or processors()) as session:
         names = _answering(session, names)
         if queries and out:
             _write_runs(session, names, queries, out, depth)
@@ -69,10 +69,6 @@ def _check(query: str | None, systems: Sequence[str], queries: Path | None, out:
         raise InputError("--out: a run needs a file of queries with ids, name one with --queries")
     if out and len(systems) > 1 and SYSTEM not in str(out):
         raise InputError(f"--out: {len(systems)} systems need {len(systems)} files, write {SYSTEM} into the name")
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _answering(session: "Session", systems: Sequence[str]) -> list[str]:
