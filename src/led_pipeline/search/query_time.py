@@ -34,6 +34,7 @@ def searcher(vectors_PD: NDArray, settings: VariantSettings, hits: int) -> Searc
     """Return the search of one query among the passages, with an index in memory."""
     depth = min(hits * (settings.rescore or 1), len(vectors_PD))
     dimensions = vectors_PD.shape[1]
+    index: Any
     if settings.precision == "binary":
         index = faiss.IndexBinaryFlat(8 * -(-dimensions // 8))
         for block in row_blocks([vectors_PD]):

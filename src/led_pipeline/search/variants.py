@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -101,13 +102,13 @@ class Smaller:
 
     def _candidates(self, queries_QD: NDArray, depth: int, progress: bool) -> NDArray[np.uint64]:
         is_binary = self.settings.precision == "binary"
-        query_codes = bits(queries_QD) if is_binary else queries_QD.astype(np.float32)
+        query_bits, query_floats = bits(queries_QD), queries_QD.astype(np.float32)
         keys_QK, first = np.full((len(queries_QD), depth), NONE), 0
         for block in row_blocks(self.files, BLOCK):
             if is_binary:
-                keys = binary_keys(query_codes, bits(self.short(block)), queries_QD.shape[1], first, depth)
+                keys = binary_keys(query_bits, bits(self.short(block)), queries_QD.shape[1], first, depth)
             else:
-                keys = block_keys(cpu_engine, query_codes, self._floats(block), first, depth)
+                keys = block_keys(cpu_engine, query_floats, self._floats(block), first, depth)
             keys_QK = best(np.concatenate([keys_QK, keys], axis=1), depth)
             first += len(block)
             if progress:
@@ -137,7 +138,7 @@ def binary_keys(
     queries: NDArray[np.uint8], block: NDArray[np.uint8], dimensions: int, first: int, depth: int
 ) -> NDArray[np.uint64]:
     """Return the keys of each query's best passages of one block, by equal bits; first rows win ties."""
-    index = faiss.IndexBinaryFlat(8 * queries.shape[1])
+    index: Any = faiss.IndexBinaryFlat(8 * queries.shape[1])
     # Counts instead of a heap: FAISS then finds the first rows among equal distances.
     index.use_heap = False
     index.add(block)
