@@ -50,8 +50,8 @@ def search(results: Path, recipe: Recipe, systems: Sequence[str], split: str) ->
         queries, out = Path(folder, "queries.tsv"), Path(folder, "{system}.trec")
         lines = (f"{qid}\t{text}\n" for qid, text in zip(rows["id"], rows["text"], strict=True))
         queries.write_text("".join(lines), encoding="utf-8")
-        named = [word for system in systems for word in ("--system", system)]
-        led("search", "--results", results, *named, "--queries", queries, "--out", out, "--depth", DEPTH)
+        options = [word for system in systems for word in ("--system", system)]
+        led("search", "--results", results, *options, "--queries", queries, "--out", out, "--depth", DEPTH)
         for system in systems:
             answers = {qid: list(pids) for qid, pids, _ in read_run(Path(str(out).format(system=system)))}
             runs = {qid: list(pids)[:DEPTH] for qid, pids, _ in read_run(Path(layout.run(system, split)))}

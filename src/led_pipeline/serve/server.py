@@ -37,6 +37,7 @@ def listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(address)
+        listening.listen()  # from here on a browser waits instead of being refused
     except OSError as error:
         listening.close()
         advice = "choose another port with --port, or --port 0 for any free one"
