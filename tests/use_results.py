@@ -97,8 +97,7 @@ def export(results: Path, recipe: Recipe, dense: str, lexicon: str | None, split
         assert equal >= 0.9 * len(qids)
         if lexicon:
             led("export", lexicon, "--results", results, "--to", f"{folder}/lexicon", "--formats", "npz,jsonl")
-            matrices = sorted(Path(folder, "lexicon").rglob("*passages*.npz"))
-            weights = scipy.sparse.vstack([scipy.sparse.load_npz(path) for path in matrices])
+            weights = scipy.sparse.load_npz(f"{folder}/lexicon/npz/weights.npz")
             print(f"export: SciPy opens {weights.shape[0]:,} vectors of {lexicon}")
         led("export", "bm25", "--results", results, "--to", f"{folder}/bm25")
         print("export: Lucene index of BM25")

@@ -13,7 +13,7 @@ def check_name(name: str) -> None:
         InputError: it has another form than ORG/NAME.
     """
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined] (documented, and not in __all__)
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # not in __all__
 
     try:
         validate_repo_id(name)

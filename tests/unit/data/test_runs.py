@@ -43,11 +43,12 @@ def store(tmp_path, monkeypatch):
     ("name", "content"),
     [
         ("run.trec", TREC),
-        ("run.txt.gz", gzip.compress(TREC.encode())),
+        ("run.txt.gz", gzip.compress(TREC.encode(), mtime=0)),
         ("run.json", json.dumps(SCORES)),
-        ("run.json.gz", gzip.compress(json.dumps(SCORES).encode())),
+        ("run.json.gz", gzip.compress(json.dumps(SCORES).encode(), mtime=0)),
         ("run.tsv", "".join(f"{q}\t{p}\t{s}\n" for q, scores in SCORES.items() for p, s in scores.items())),
     ],
+    ids=["trec", "trec.gz", "json", "json.gz", "tsv"],
 )
 def test_every_format_of_a_run_gives_the_same_ranking_of_every_query(store, name, content):
     assert store(name, content) == EXPECTED
