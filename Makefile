@@ -62,6 +62,7 @@ demo: $(READY) ## raw text to a measured model, in minutes on a laptop, with not
 	@echo "Look next at:"
 	@echo "  results/demo/report/index.html   curves, metrics with intervals, queries side by side"
 	@echo "  results/demo/report/table.txt    the table of metrics"
+	@echo "  .venv/bin/led serve results/demo a page to search with its systems, side by side"
 	@echo "  docs/                            what happened, and how to train on your own collection"
 
 # Markers of tests that start several programs or wait for them; all others run on WORKERS processes.
