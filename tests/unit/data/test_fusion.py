@@ -1,7 +1,6 @@
 """Fusion of rankings, against plain Python on random rankings with ties, and against ranx."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 
 from led_pipeline.data.examples import Trainset
-from led_pipeline.data.fusion import Inputs, fuse, fuse_lists, pair_scores, ranked
+from led_pipeline.data.fusion import Inputs, fuse, fuse_lists, main, pair_scores, ranked
 from led_pipeline.data.tables import Ragged, Ranking, read_ranking, write_ranking, write_strings
 from led_pipeline.recipe.systems import Fusion
 
@@ -167,11 +166,12 @@ def _same(one, other):
 def test_shards_and_blocks_of_queries_change_no_result(files, tmp_path, monkeypatch):
     inputs, lists = files
     whole = fuse([*map(ranking_of, lists)], fusion(method="rrf"), 5, (0, 12))
-    command = [sys.executable, "-m", "led_pipeline.data.fusion", "rank", "--rankings", *inputs.rankings]
+    command = ["fusion", "rank", "--rankings", *inputs.rankings]
     command += ["--queries", inputs.queries, "--hits", "5", "--settings", fusion(method="rrf").model_dump_json()]
     for shard in range(2):
         out = tmp_path / f"fused.{shard}.parquet"
-        subprocess.run([*map(str, command), "--shard", str(shard), "--shards", "2", f"--out={out}"], check=True)
+        monkeypatch.setattr(sys, "argv", [*map(str, command), f"--shard={shard}", "--shards=2", f"--out={out}"])
+        main()
     parts = [read_ranking(tmp_path / f"fused.{shard}.parquet") for shard in range(2)]
     assert [len(part) for part in parts] == [6, 6]
     assert np.concatenate([part.passages.values for part in parts]).tolist() == whole.passages.values.tolist()

@@ -104,6 +104,7 @@ def test_a_missing_package_is_named_before_anything_is_written(results, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.pipeline
 def test_a_model_opens_in_sentence_transformers_from_the_exported_folder(results, tmp_path, monkeypatch):
     sentence_transformers = pytest.importorskip("sentence_transformers")
     export(open_source(results, "den_warmup"), ["model"], tmp_path / "out", Options())

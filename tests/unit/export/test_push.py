@@ -41,6 +41,7 @@ def run_of(folder: Path, family: str = "dense", **settings) -> Path:
     return results
 
 
+@pytest.mark.pipeline
 def test_a_dry_run_writes_the_folder_with_a_complete_card(tmp_path):
     results = run_of(tmp_path)
     before = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
@@ -60,6 +61,7 @@ def test_a_dry_run_writes_the_folder_with_a_complete_card(tmp_path):
     assert SentenceTransformer(str(tmp_path / "dry"), device="cpu").encode(["a"]).shape == (1, 16)
 
 
+@pytest.mark.pipeline
 def test_a_folder_of_an_older_version_is_completed(tmp_path):
     results = run_of(tmp_path, head=8)
     folder = results / "models/mine"
@@ -71,6 +73,7 @@ def test_a_folder_of_an_older_version_is_completed(tmp_path):
     assert (tmp_path / "dry/weights.json").read_bytes() == origin
 
 
+@pytest.mark.pipeline
 @pytest.mark.parametrize(
     ("file", "change"),
     [
