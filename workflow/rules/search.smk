@@ -7,11 +7,6 @@ BM25 = f"--k1 {RECIPE.bm25.k1} --b {RECIPE.bm25.b}{LANGUAGE}"
 BM25_OF_INDEX = {"opensearch": f" {BM25}"}.get(RECIPE.search.backend, LANGUAGE)
 
 
-def stage_of(system):
-    """Return the dense stage that a variant's vectors come from; a stage's own."""
-    return RECIPE.variants[system].of if system in RECIPE.variants else system
-
-
 rule bm25_index:
     """Index the passages' titles and texts for BM25."""
     input:
@@ -142,8 +137,10 @@ rule dense_search:
 rule variant_search:
     """Rank with smaller vectors of a dense stage, from those that it has stored."""
     input:
-        queries=lambda wildcards: FILES.query_vectors(stage_of(wildcards.system), needs.split_of(wildcards.part)),
-        passages=lambda wildcards: FILES.passage_vectors(stage_of(wildcards.system)),
+        queries=lambda wildcards: FILES.query_vectors(
+            needs.stage_of(RECIPE, wildcards.system), needs.split_of(wildcards.part)
+        ),
+        passages=lambda wildcards: FILES.passage_vectors(needs.stage_of(RECIPE, wildcards.system)),
     output:
         LAYOUT.ranking("{system}", "{part}"),
     log:
@@ -170,8 +167,10 @@ rule variant_search:
 rule query_time:
     """Time searches of a dense stage or a variant, one query after another on one thread."""
     input:
-        queries=lambda wildcards: FILES.query_vectors(stage_of(wildcards.system), RECIPE.evaluation.splits[0]),
-        passages=lambda wildcards: FILES.passage_vectors(stage_of(wildcards.system)),
+        queries=lambda wildcards: FILES.query_vectors(
+            needs.stage_of(RECIPE, wildcards.system), RECIPE.evaluation.splits[0]
+        ),
+        passages=lambda wildcards: FILES.passage_vectors(needs.stage_of(RECIPE, wildcards.system)),
     output:
         LAYOUT.query_time("{system}"),
     log:

@@ -101,6 +101,11 @@ def evaluated(recipe: Recipe) -> list[tuple[str, str]]:
     return [(system, split) for system, split in pairs if ranks(recipe, system, split)]
 
 
+def stage_of(recipe: Recipe, system: str) -> str:
+    """Return the dense stage that a variant's vectors come from; a stage itself."""
+    return recipe.variants[system].of if system in recipe.variants else system
+
+
 def timed(recipe: Recipe) -> list[str]:
     """Return the systems whose searches are timed query by query: not rankers, nor what a node elsewhere searches."""
     if not (recipe.evaluation.timed_queries and recipe.evaluation.splits):
