@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.pipeline, pytest.mark.java]
 
 CONFIG = Path(__file__).with_name("tiny.yaml")
 SYSTEMS = ["bm25", "den_warmup", "lex_warmup", "ranker", "same_ranker", "led", "led_rt"]
+ALL = [*SYSTEMS, "hybrid", "led_int8"]
 PASSAGES = 600
 # 100 queries with one relevant passage of 600 each: a random ranking has (1 + 1/2 + ... + 1/10) / 600 on average.
 CHANCE = sum(1 / rank for rank in range(1, 11)) / PASSAGES
@@ -118,7 +119,7 @@ def test_a_second_run_has_nothing_to_do(run):
 
 def test_every_system_is_better_than_chance_and_bm25_by_far(run):
     """The initial model passes this too; unit/training/test_train.py tests that a training learns."""
-    measured = {system: run.evaluation(system)["measures"]["MRR@10"] for system in SYSTEMS}
+    measured = {system: run.evaluation(system)["measures"]["MRR@10"] for system in ALL}
     assert measured["bm25"] > 0.5
     assert all(value > 5 * CHANCE for value in measured.values()), measured
 
@@ -149,8 +150,8 @@ def test_the_report_lists_every_system(run):
     rows = {name: values for name, *values in map(str.split, measured.splitlines())}
     page = (run.results / "report" / "index.html").read_text()
     numbers = json.loads((run.results / "report" / "metrics.json").read_text())
-    assert list(numbers["splits"]["dev"]["systems"]) == SYSTEMS
-    for system in SYSTEMS:
+    assert list(numbers["splits"]["dev"]["systems"]) == ALL
+    for system in ALL:
         measures = run.evaluation(system)["measures"]
         assert rows[system] == [f"{measures[name]:.3f}" for name in within(50)]
         assert f">{system}<" in page
@@ -275,3 +276,17 @@ def test_a_collection_in_beirs_format_is_prepared_from_a_folder(run):
     assert json.loads((results / "prepared" / "test.json").read_text())["counts"]["queries"] == 1
     pool = read_ranking(results / "pools" / "published.parquet")
     assert [(query, list(rows)) for query, rows, _ in pool] == [(0, [0, 3]), (1, [0])], "p1 is judged for q0"
+
+
+def test_what_was_trained_is_searched_served_exported_opened_and_compared(run):
+    command = [sys.executable, ROOT / "tests" / "use_results.py", run.results]
+    answer = subprocess.run(list(map(str, command)), env=run.environment(), capture_output=True, text=True)
+    assert answer.returncode == 0, answer.stdout[-3000:] + answer.stderr[-5000:]
+    for part in (
+        "search: hybrid",
+        "serve: ",
+        "export: FAISS",
+        "sentence-transformers: led_rt",
+        "sentence-transformers: lex",
+    ):
+        assert part in answer.stdout
