@@ -354,7 +354,10 @@ def served(tmp_path_factory):
     results = small_run.write_run(tmp_path_factory.mktemp("served"))
     command = [sys.executable, "-m", "led_pipeline.cli", "serve", str(results), "--port", "0", "--threads", "1"]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    process = subprocess.Popen(command, env=os.environ | {"DISPLAY": ""}, **streams)
+    hearing = {
+        "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    }  # the shell of the tests may ignore it
+    process = subprocess.Popen(command, env=os.environ | {"DISPLAY": ""}, **streams, **hearing)
     lines = []
     for line in process.stdout:
         lines.append(line)

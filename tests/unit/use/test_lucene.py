@@ -109,7 +109,9 @@ def test_a_damaged_index_is_an_error_that_names_it(indexed, tmp_path):
 
 def run_python(code: str, *arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+    # A shell that runs the tests in the background makes its children deaf to Ctrl-C; these must hear it.
+    hearing = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **hearing, **options)
 
 
 def test_java_leaves_ctrl_c_to_python_and_prints_nothing(indexed):

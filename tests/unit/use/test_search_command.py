@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import termios
@@ -181,7 +182,12 @@ class Terminal:
         self.leader, follower = pty.openpty()
         environment = os.environ | {"TERM": "xterm", "COLUMNS": "60"}
         ends = {"stdin": follower, "stdout": follower, "stderr": follower}
-        control = {"start_new_session": True, "preexec_fn": lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)}
+
+        def begin() -> None:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # the shell of the tests may ignore it
+
+        control = {"start_new_session": True, "preexec_fn": begin}
         self.process = subprocess.Popen(arguments, env=environment, **ends, **control)
         os.close(follower)
 
