@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
+from led_pipeline.commands.options import Results, complete_system, results_folder
+
 
 def export(
-    stage: Annotated[str, typer.Argument(help="a stage of the run, or bm25")],
-    results: Annotated[Path, typer.Option(help="the results of a run, such as results/demo")],
+    stage: Annotated[str, typer.Argument(help="a stage of the run, or bm25", autocompletion=complete_system)],
     to: Annotated[Path, typer.Option(help="the folder to write, a new or an empty one", metavar="DIR")],
+    results: Results = None,
     formats: Annotated[
         list[str] | None,
         typer.Option(
@@ -41,5 +43,5 @@ def export(
 
     options = Options(threads, seed, numeric_ids, hnsw_links, hnsw_build, hnsw_search, ivf_lists, ivf_probes, pq_bytes)
     names = [name.strip() for each in formats or [] for name in each.split(",") if name.strip()]
-    write(open_source(results, stage, split), names, to, options)
+    write(open_source(results_folder(results), stage, split), names, to, options)
     print(f"{to}: complete; README.md in it says how to open it")

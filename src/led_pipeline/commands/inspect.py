@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from led_pipeline.commands.options import complete_run, complete_stage, complete_system, results_folder
+from led_pipeline.commands.options import Results, complete_run, complete_stage, complete_system, results_folder
 
 RUN = "run"  # the command of `led inspect results/demo`
 
@@ -30,10 +30,6 @@ inspect = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
-Results = Annotated[
-    Path | None,
-    typer.Option(help="the results folder; default: the only one in results/", autocompletion=complete_run),
-]
 QueryName = Annotated[str | None, typer.Option("--query", help="a training query, by its id or its row (from 0)")]
 Stage = Annotated[str, typer.Argument(help="a stage of the recipe", autocompletion=complete_stage)]
 System = Annotated[str, typer.Argument(help="a system that negatives are drawn from", autocompletion=complete_system)]

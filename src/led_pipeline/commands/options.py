@@ -74,8 +74,10 @@ def complete_stage(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_system(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Complete the name of a system: bm25, or a stage."""
-    return [name for name in ["bm25", *complete_stage(ctx, "")] if name.startswith(incomplete)]
+    """Complete the name of a system: bm25, a stage, a variant or a fusion."""
+    recipes = [_recipe_of(folder) for folder in _completion_folders(ctx)]
+    names = [name for recipe in recipes for key in ("variants", "fusion") for name in recipe.get(key, {})]
+    return [name for name in dict.fromkeys(["bm25", *complete_stage(ctx, ""), *names]) if name.startswith(incomplete)]
 
 
 def complete_run_or_system(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -86,3 +88,13 @@ def complete_run_or_system(ctx: typer.Context, incomplete: str) -> list[str]:
 def processors() -> int:
     """Return the number of processors that this process may use, the default number of threads."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+Results = Annotated[
+    Path | None,
+    typer.Option(
+        help="the results folder of a run; default: the only one in results/",
+        autocompletion=complete_run,
+        show_default=False,
+    ),
+]

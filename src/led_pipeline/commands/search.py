@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from led_pipeline.commands.options import processors
+from led_pipeline.commands.options import Results, complete_system, processors, results_folder
 from led_pipeline.files.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,11 +22,16 @@ SYSTEM = "{system}"  # in --out: replaced by the name of each system
 
 
 def search(
-    results: Annotated[Path, typer.Option(help="the results of a run, such as results/demo")],
     query: Annotated[str | None, typer.Argument(help="default: a prompt, or the lines of a pipe")] = None,
+    results: Results = None,
     system: Annotated[
         list[str] | None,
-        typer.Option("--system", "-s", help="may be repeated; default: the last stage of the recipe that ranks"),
+        typer.Option(
+            "--system",
+            "-s",
+            help="may be repeated; default: the last stage of the recipe that ranks",
+            autocompletion=complete_system,
+        ),
     ] = None,
     depth: Annotated[
         int | None,
@@ -45,7 +50,7 @@ def search(
     _check(query, names, queries, out)
     from led_pipeline.use.session import Session
 
-    with Session.open(results, config=config, threads=threads or processors()) as session:
+    with Session.open(results_folder(results), config=config, threads=threads or processors()) as session:
         names = _answering(session, names)
         if queries and out:
             _write_runs(session, names, queries, out, depth)
