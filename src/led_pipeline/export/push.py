@@ -18,6 +18,8 @@ from led_pipeline.models.card import Measured, Results
 from led_pipeline.pretrained.sentence_transformers_files import reasons_of
 from led_pipeline.recipe.errors import nearest
 from led_pipeline.recipe.layout import Layout
+from led_pipeline.recipe.measures import within
+from led_pipeline.recipe.schema import LARGEST
 
 
 def stage_folder(results: Path, stage: str) -> Path:
@@ -48,7 +50,15 @@ def results_of(results: Path, stage: str) -> Results:
     dataset = recipe.get("dataset")
     name = dataset.get("name") if isinstance(dataset, dict) else None
     text = yaml.safe_dump(_filled(recipe), sort_keys=False, allow_unicode=True) if recipe else ""
-    return Results(str(name or results.resolve().name), tuple(_measured(layout, stage)), dict(_inputs(layout)), text)
+    measured = tuple(_measured(layout, stage, _depth(recipe, stage)))
+    return Results(str(name or results.resolve().name), measured, dict(_inputs(layout)), text)
+
+
+def _depth(recipe: Any, stage: str) -> int:
+    """Return how many passages of a query the stage ranked in the evaluation."""
+    evaluation, stages = recipe.get("evaluation", {}), recipe.get("stages", {})
+    depths = [evaluation.get("depth"), (stages.get(stage, {}).get("rerank") or {}).get("depth")]
+    return min((depth for depth in depths if depth), default=LARGEST)
 
 
 def _filled(value: Any) -> Any:
@@ -58,14 +68,16 @@ def _filled(value: Any) -> Any:
     return {key: _filled(each) for key, each in value.items() if each not in (None, "", [], {})}
 
 
-def _measured(layout: Layout, stage: str) -> Iterator[Measured]:
+def _measured(layout: Layout, stage: str, depth: int) -> Iterator[Measured]:
+    """Yield the measures per split, without those that look deeper than the ranking: they would be of a smaller k."""
     file = Path(layout.measures(stage, "*"))
     for path in sorted(file.parent.glob(file.name)):
         values = read_json(path)
         if not isinstance(values, dict) or not isinstance(values.get("measures"), dict):
             raise InputError(f"{path}: expected the measures of a system; run the evaluation again")
         split = path.name.removeprefix(f"{stage}.").removesuffix(".json")
-        yield Measured(split, int(values.get("queries", 0)), values["measures"])
+        measures = {name: values["measures"][name] for name in within(depth, values["measures"])}
+        yield Measured(split, int(values.get("queries", 0)), measures)
 
 
 def _inputs(layout: Layout) -> Iterator[tuple[str, str]]:

@@ -30,14 +30,15 @@ def run_of(folder: Path, family: str = "dense", **settings) -> Path:
     saved_model.save(
         tiny.start(folder / "start", stage, folder / "tokenizer"), stage, folder / "tokenizer", results / "models/mine"
     )
-    measures = {"run": "r", "queries": 12, "measures": {"nDCG@10": 0.25, "recall@100": 0.5}}
+    measures = {"run": "r", "queries": 12, "measures": {"nDCG@10": 0.25, "recall@100": 0.5, "recall@1000": 0.5}}
     write_json(results / "eval/mine.dev.json", measures)
     write_json(results / "eval/mine.test.json", measures | {"measures": {"nDCG@10": 0.75}})
     write_json(results / "eval/other.dev.json", measures)
     write_json(
         results / "prepared/passages.json", {"inputs": [{"path": "source/c.tsv", "bytes": 1, "sha256": "ab" * 32}]}
     )
-    write_json(results / "report/recipe.json", {"dataset": {"name": "small", "limit": None}, "seed": 42})
+    recipe = {"dataset": {"name": "small", "limit": None}, "seed": 42, "evaluation": {"depth": 100}}
+    write_json(results / "report/recipe.json", recipe)  # recall@1000 of 100 passages would be recall@100
     return results
 
 
