@@ -131,7 +131,7 @@ def write_note(out: Path, texts: int, seconds: float, state: PartialState) -> No
     """Write beside the vectors how long the encoding took, the start of the program left out, for the report."""
     note = {"texts": texts, "seconds": round(seconds, 3), "processes": state.num_processes}
     threads = {} if state.device.type == "cuda" else {"threads": torch.get_num_threads()}
-    write_json(out.with_suffix(".speed.json"), note | {"device": state.device.type} | threads)
+    write_json(out.with_name(f"speed.{out.stem}.json"), note | {"device": state.device.type} | threads)
 
 
 def main() -> None:

@@ -125,7 +125,7 @@ class Layout:
 
     def encoding_note(self, stage: str, shard: int | str) -> str:
         """Return how long the encoding of a shard of the collection took; no rule waits for it."""
-        return self._path("vectors", f"{stage}/passages.{shard}.speed.json")
+        return self._path("vectors", f"{stage}/speed.passages.{shard}.json")
 
     # --- rankings
 

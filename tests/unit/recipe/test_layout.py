@@ -34,7 +34,7 @@ PATHS = {
     "results/demo/checkpoints/led": LAYOUT.checkpoints("led"),
     "results/demo/vectors/led/passages.0.npy": LAYOUT.passage_vectors("led", 0, "npy"),
     "results/demo/vectors/lex/dev.arrow": LAYOUT.query_vectors("lex", "dev", "arrow"),
-    "results/demo/vectors/led/passages.0.speed.json": LAYOUT.encoding_note("led", 0),
+    "results/demo/vectors/led/speed.passages.0.json": LAYOUT.encoding_note("led", 0),
     "results/demo/costs/led.json": LAYOUT.query_time("led"),
     "results/demo/index/bm25": LAYOUT.index("bm25"),
     "results/demo/rankings/led.train.2.parquet": LAYOUT.ranking("led", "train.2"),
