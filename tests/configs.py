@@ -22,3 +22,13 @@ def changed(config: dict, changes: dict[str, Any]) -> dict:
             section = section[part]
         section[last] = value
     return config
+
+
+def without_extras(config: dict) -> dict:
+    """Return a copy of a config without fusions, variants, what compares them, and times of searches."""
+    config = copy.deepcopy(config)
+    extras = {*config.pop("fusion", {}), *config.pop("variants", {})}
+    evaluation = config["evaluation"]
+    evaluation.pop("timed_queries", None)
+    evaluation["compare"] = [pair for pair in evaluation.get("compare", []) if not extras & set(pair)]
+    return config

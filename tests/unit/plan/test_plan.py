@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from configs import RECIPES, changed
+from configs import RECIPES, changed, without_extras
 from transformers import BertConfig, BertForMaskedLM, DistilBertConfig
 
 from led_pipeline.plan import assumptions
@@ -214,7 +214,9 @@ def test_the_estimate_of_the_demo_is_near_what_it_wrote():
         "trainsets": 5_306_000,
         "vectors": 30_807_000,
     }
-    config = changed(RECIPES["demo.yaml"], DEMO_OF_THEN | {"evaluation.compare": [["led", "den_continue"]]})
+    config = changed(
+        without_extras(RECIPES["demo.yaml"]), DEMO_OF_THEN | {"evaluation.compare": [["led", "den_continue"]]}
+    )
     del config["stages"]["den_mixed"]
     forecast = estimate(load_recipe(config), NOWHERE)
     for folder, size in forecast.by_folder().items():

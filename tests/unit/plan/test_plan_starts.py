@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from configs import RECIPES, changed
+from configs import RECIPES, changed, without_extras
 
 from led_pipeline.fetch import hub
 from led_pipeline.plan import starts
@@ -30,7 +30,7 @@ def e5(tmp_path, monkeypatch):
 
 
 def recipe_of(**keys):
-    config = {name: value for name, value in RECIPES["demo.yaml"].items() if name != "defaults"}
+    config = {name: value for name, value in without_extras(RECIPES["demo.yaml"]).items() if name != "defaults"}
     return load_recipe(changed(config, {"stages": {"mine": STAGE | keys}, "evaluation": {"splits": ["dev"]}}))
 
 

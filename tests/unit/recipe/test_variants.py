@@ -4,14 +4,14 @@ import json
 import shlex
 
 import pytest
-from configs import RECIPES, changed
+from configs import RECIPES, changed, without_extras
 
 from led_pipeline.files.errors import InputError
 from led_pipeline.plan.jobs import count_jobs
 from led_pipeline.recipe import arguments, needs
 from led_pipeline.recipe.load import load_recipe
 
-DEMO = RECIPES["demo.yaml"]
+DEMO = without_extras(RECIPES["demo.yaml"])
 VARIANTS = {
     "led_64": {"of": "led", "dimensions": 64},
     "led_int8": {"of": "led", "precision": "int8"},
