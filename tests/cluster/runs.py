@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import ClassVar
 
-from configs import RECIPES, changed
+from configs import RECIPES, changed, without_extras
 from random_words import write_data
 from slurm_cluster import MEMORY_MB, Cluster, wait_until
 
@@ -20,7 +20,7 @@ TRAINED = "results/demo/models/den_warmup"
 STEPS = 24
 # Random words instead of docstrings, published negatives instead of BM25; a checkpoint after every training step.
 SMALL = changed(
-    RECIPES["demo.yaml"],
+    without_extras(RECIPES["demo.yaml"]),
     {
         "dataset": {
             "name": "demo", "source": "folder", "folder": "data", "splits": {"train": {}, "dev": {}},
