@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from led_pipeline.pretrained import sentence_transformers_files as files
 from led_pipeline.recipe.representation import DenseRepresentation, LexiconRepresentation, RankerRepresentation, Side
-from led_pipeline.recipe.step_settings import ModelSettings, RetrieverSettings
+from led_pipeline.recipe.step_settings import ModelSettings
 
+Retriever = DenseRepresentation | LexiconRepresentation
 QUERY = "read a file line by line"
 TITLE, PASSAGE, OTHER = "open", "Open a file and return its lines.", "Return the sum of a list of numbers."
 MASKED = ("hidden[torch.arange(len(hidden)), batch['attention_mask'].sum(dim=1) - 1]").replace("'", '"')
@@ -51,7 +52,7 @@ def _quoted(text: str) -> str:
 
 def sentence_transformers(name: str, settings: ModelSettings, trust: bool) -> str:
     """Return code that encodes texts, or scores pairs, with sentence-transformers."""
-    kind, code = files.CLASSES[settings.family], ", trust_remote_code=True" if trust else ""
+    kind, code = files.class_of(settings), ", trust_remote_code=True" if trust else ""
     lines = [f"from sentence_transformers import {kind}", "", f'model = {kind}("{name}"{code})']
     lines += _texts(settings, prefixed=False)
     if isinstance(settings, RankerRepresentation):
@@ -78,7 +79,7 @@ def search(name: str, settings: ModelSettings, trust: bool) -> str:
 
 
 def transformers(name: str, settings: ModelSettings, shape: files.Shape, pair: int, why: Sequence[str]) -> str | None:
-    """Return code that needs transformers alone; None if the model needs code of its author.
+    """Return code that needs transformers alone; None if only led_pipeline reads the model, or code of its author.
 
     Args:
         pair: separators between two texts.
@@ -88,10 +89,10 @@ def transformers(name: str, settings: ModelSettings, shape: files.Shape, pair: i
         return None
     if isinstance(settings, RankerRepresentation):
         return _true_false(name, settings) if settings.scoring == "true_false" else _classifier(name, settings, pair)
-    return _retriever(name, settings, shape, why)
+    return _retriever(name, settings, shape, why) if isinstance(settings, Retriever) else None
 
 
-def _retriever(name: str, settings: RetrieverSettings, shape: files.Shape, why: Sequence[str]) -> str:
+def _retriever(name: str, settings: Retriever, shape: files.Shape, why: Sequence[str]) -> str:
     kind = _kind(settings, shape)
     head = isinstance(settings, DenseRepresentation) and settings.head
     table = isinstance(settings, LexiconRepresentation) and settings.query_encoder == "idf"
@@ -122,7 +123,7 @@ def _retriever(name: str, settings: RetrieverSettings, shape: files.Shape, why: 
     return "\n".join([*lines, f"passages = {_pruned(settings, 'passage', passages)}", "print(queries @ passages.T)"])
 
 
-def _kind(settings: RetrieverSettings, shape: files.Shape) -> str:
+def _kind(settings: Retriever, shape: files.Shape) -> str:
     if isinstance(settings, LexiconRepresentation):
         return "AutoModelForMaskedLM"
     alone = settings.encoder_decoder == "encoder" and shape.encoder_decoder
@@ -141,7 +142,7 @@ def _read(why: Sequence[str]) -> list[str]:
     return [*lines, f"    return {padded}"]
 
 
-def _computed(settings: RetrieverSettings) -> list[str]:
+def _computed(settings: Retriever) -> list[str]:
     """Return the lines from a padded batch to vectors."""
     if isinstance(settings, LexiconRepresentation):
         lines = ["logits = model(**batch).logits", 'counts = batch["attention_mask"].bool()']
@@ -175,7 +176,7 @@ def _static_queries(settings: LexiconRepresentation) -> list[str]:
     return [*lines, f"queries = {_pruned(settings, 'query', '(present * weights)')}"]
 
 
-def _pruned(settings: RetrieverSettings, side: Side, vectors: str) -> str:
+def _pruned(settings: Retriever, side: Side, vectors: str) -> str:
     """Return an expression for vectors whose low weights are zeros."""
     if not isinstance(settings, LexiconRepresentation):
         return vectors

@@ -56,6 +56,11 @@ class Shape:
     """whether the model is the encoder of an encoder-decoder, or all of it"""
 
 
+def class_of(settings: ModelSettings) -> str:
+    """Return the class of sentence-transformers that opens a model."""
+    return CLASSES.get(settings.family, CLASSES["dense"])
+
+
 def has_user_code(settings: ModelSettings) -> bool:
     """Return whether a model needs a file of its author's, written for led_pipeline."""
     return isinstance(settings, DenseRepresentation) and bool(
@@ -92,7 +97,7 @@ def _of_family(settings: ModelSettings, shape: Shape) -> Iterator[str]:
             yield "the vector is that of the first decoder token (encoder_decoder)"
         elif shape.encoder_decoder and shape.model_type not in ENCODERS_ALONE:
             yield f"it is the encoder of a {shape.model_type} model"
-    else:
+    elif isinstance(settings, LexiconRepresentation):
         if not settings.keep_special_tokens:
             yield "the first and the last token do not count in the maximum (keep_special_tokens: false)"
         if settings.top_k_queries or settings.top_k_passages:
@@ -101,6 +106,8 @@ def _of_family(settings: ModelSettings, shape: Shape) -> Iterator[str]:
             yield "low weights are dropped (prune_ratio_queries, prune_ratio_passages)"
         if settings.query_encoder != "model" and shape.vocabulary != shape.tokens:
             yield f"the model has {shape.vocabulary:,} vocabulary entries and its tokenizer {shape.tokens:,} tokens"
+    else:
+        yield f"the family {settings.family} is read by led_pipeline alone"
 
 
 def prompt(settings: ModelSettings, side: Side) -> str:
@@ -149,7 +156,7 @@ def _config(settings: ModelSettings, why: Sequence[str]) -> dict[str, Any]:
     if has_user_code(settings):
         needs["led-pipeline"] = {"specifier": ">=0.1", "reason": "its pooling or encoder is code for led_pipeline"}
     config: dict[str, Any] = {
-        "model_type": CLASSES[settings.family],
+        "model_type": class_of(settings),
         "__version__": {"sentence_transformers": OLDEST},
         "requirements": needs,
         "led": {"reasons": list(why)},
