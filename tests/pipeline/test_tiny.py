@@ -23,6 +23,7 @@ from led_pipeline.use.session import Session
 pytestmark = [pytest.mark.pipeline, pytest.mark.java]
 
 CONFIG = Path(__file__).with_name("tiny.yaml")
+EXTRAS = Path(__file__).with_name("tiny_extras.yaml")
 SYSTEMS = ["bm25", "den_warmup", "lex_warmup", "ranker", "same_ranker", "led", "led_rt"]
 ALL = [*SYSTEMS, "hybrid", "led_int8"]
 PASSAGES = 600
@@ -38,7 +39,7 @@ class Run:
         self.results = folder / "results" / "tiny"
 
     def command(self, *arguments: str | Path) -> list[str]:
-        fixed = ("--snakefile", ROOT / "Snakefile", "--directory", self.folder, "--configfile", CONFIG)
+        fixed = ("--snakefile", ROOT / "Snakefile", "--directory", self.folder, "--configfile", CONFIG, EXTRAS)
         return [sys.executable, "-m", "snakemake", *map(str, (*arguments, *fixed))]
 
     def environment(self) -> dict[str, str]:

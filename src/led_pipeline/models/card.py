@@ -102,8 +102,13 @@ def header(folder: Path, settings: ModelSettings, name: str, results: Results | 
         base = base_of(str(origin.get("source", "")))
     values: dict[str, Any] = {
         "library_name": "sentence-transformers",
-        "pipeline_tag": TASKS[settings.family],
-        "tags": ["sentence-transformers", *TAGS[settings.family], "information-retrieval", "led-pipeline"]
+        "pipeline_tag": TASKS.get(settings.family, TASKS["dense"]),
+        "tags": [
+            "sentence-transformers",
+            *TAGS.get(settings.family, [settings.family]),
+            "information-retrieval",
+            "led-pipeline",
+        ]
         + (["custom_code"] if why else []),
         **base,
     }
@@ -153,7 +158,7 @@ def write_card(folder: Path, name: str | Path, results: Results | None = None) -
 
 def _introduction(settings: ModelSettings, results: Results | None) -> str:
     data = f" on {results.dataset}" if results else ""
-    return f"A {KINDS[settings.family]}, made{data} with led_pipeline.\n"
+    return f"A {KINDS.get(settings.family, settings.family)}, made{data} with led_pipeline.\n"
 
 
 def _block(code: str) -> str:
