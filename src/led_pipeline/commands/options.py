@@ -1,6 +1,5 @@
 """Options that several commands share, and the completion of names in a shell."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,11 +82,6 @@ def complete_system(ctx: typer.Context, incomplete: str) -> list[str]:
 def complete_run_or_system(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete a results folder, or a system of one."""
     return [*complete_run(incomplete), *complete_system(ctx, incomplete)]
-
-
-def processors() -> int:
-    """Return the number of processors that this process may use, the default number of threads."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 Results = Annotated[

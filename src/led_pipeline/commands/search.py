@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from led_pipeline.commands.options import Results, complete_system, processors, results_folder
+from led_pipeline.commands.options import Results, complete_system, results_folder
 from led_pipeline.files.errors import InputError
+from led_pipeline.plan.machine import cores
 
 if TYPE_CHECKING:
     from led_pipeline.use.session import Session
@@ -50,7 +51,7 @@ def search(
     _check(query, names, queries, out)
     from led_pipeline.use.session import Session
 
-    with Session.open(results_folder(results), config=config, threads=threads or processors()) as session:
+    with Session.open(results_folder(results), config=config, threads=threads or cores()) as session:
         names = _answering(session, names)
         if queries and out:
             _write_runs(session, names, queries, out, depth)

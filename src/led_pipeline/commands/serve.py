@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from led_pipeline.commands.options import complete_run, processors, results_folder
+from led_pipeline.commands.options import complete_run, results_folder
+from led_pipeline.plan.machine import cores
 
 
 def serve(
@@ -28,4 +29,4 @@ def serve(
     """Search with what a run trained, on a local page with several systems side by side."""
     from led_pipeline.serve import server  # it loads torch
 
-    server.serve(results_folder(results), host, port, open_browser, threads or processors(), allow_host or ())
+    server.serve(results_folder(results), host, port, open_browser, threads or cores(), allow_host or ())

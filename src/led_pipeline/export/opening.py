@@ -18,7 +18,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.inference import batches
 from led_pipeline.models.bi_encoder import encoder_of
 from led_pipeline.models.saved_model import load
-from led_pipeline.pretrained.sentence_transformers_files import CLASSES, reasons_of
+from led_pipeline.pretrained.sentence_transformers_files import class_of, reasons_of
 from led_pipeline.recipe.representation import RankerRepresentation, Side
 from led_pipeline.recipe.step_settings import ModelSettings
 
@@ -92,7 +92,7 @@ def _in_sentence_transformers(folder: Path, settings: ModelSettings) -> dict[str
     import sentence_transformers
 
     trust = bool(reasons_of(folder))  # the code in a folder of ours is ours, or that of the user who pushes it
-    kind = getattr(sentence_transformers, CLASSES[settings.family])
+    kind = getattr(sentence_transformers, class_of(settings))
     model: Any = kind(str(folder), trust_remote_code=trust, device="cpu", local_files_only=True)
     passages = [text if not title else (title, text) for title, text in PASSAGES]
     if isinstance(settings, RankerRepresentation):
