@@ -17,6 +17,7 @@ VERSIONS = {
     "tokens": 3,
     "bm25": 1,
     "search": 1,
+    "times": 1,
     "pools": 2,
     "trainset": 2,
     "score": 2,

@@ -12,7 +12,7 @@ TINY = yaml.safe_load((ROOT / "tests" / "pipeline" / "tiny.yaml").read_text())
 CONFIG = TINY | {
     "tokenizer": "org/encoder",
     "stages": {"den": {"family": "dense", "init": "org/encoder", "negatives": ["bm25"]}},
-    "evaluation": {"splits": ["dev"]},
+    "evaluation": {"splits": ["dev"], "timed_queries": 0},
 }
 FOLDER = "results/tiny/hub/org--encoder"
 

@@ -15,7 +15,7 @@ from fnmatch import fnmatch
 
 import pytest
 import yaml
-from configs import RECIPES, changed
+from configs import RECIPES, changed, without_extras
 from workflow_copy import ALL_AT_ONCE, ROOT, Plan, WorkflowCopy
 
 from led_pipeline.files import atomic
@@ -26,7 +26,7 @@ from led_pipeline.versions import VERSIONS
 pytestmark = pytest.mark.pipeline
 
 PAPER = RECIPES["config.yaml"]
-SHORT = changed(PAPER, {"dataset.shards": 2, "evaluation.splits": ["dev"]})  # the same graph with fewer files
+SHORT = changed(without_extras(PAPER), {"dataset.shards": 2, "evaluation.splits": ["dev"]})  # with fewer files
 RESULTS = "results/msmarco"
 
 TRAINED = ["den_warmup", "lex_warmup", "lex_continue", "den_continue", "led", "led_rt"]
@@ -61,6 +61,10 @@ JOBS = {
     "rerank": 3,
     "run_file": 8 * 3,
     "measure": 8 * 3,
+    "bm25_query_time": 1,
+    "impact_query_time": 2,
+    "query_time": 4,
+    "ranker_query_time": 1,
     "resolved_recipe": 1,
     "report": 1,
     "led_final": 1,
@@ -203,6 +207,17 @@ COUNTED = {
     ),
     "queries without judgements": changed(
         SHORT, {"dataset.splits.dl2019.qrels": "none", "evaluation.splits": ["dl2019", "dev"]}
+    ),
+    "times of searches, a fusion with a ranker, and a run from elsewhere": changed(
+        SHORT,
+        {
+            "evaluation.timed_queries": 9,
+            "dataset.runs": {"colbert": {"dev": "colbert.dev.trec"}},
+            "fusion": {
+                "hybrid": {"method": "rrf", "systems": ["bm25", "ranker"]},
+                "with_colbert": {"method": "rrf", "systems": ["bm25", "colbert"]},
+            },
+        },
     ),
     "a teacher that is not evaluated": changed(SHORT, {"evaluation.splits": [], "evaluation.side_by_side": None}),
 }

@@ -23,7 +23,8 @@ def config(init=NAME, **keys):
     stage = {"family": "dense", "init": init, "train": False}
     chained = {"family": "dense", "init": "taken", "train": False}
     stages = {"stages": {"taken": stage | keys, "again": chained}, "defaults": {}, "tokenizer": init}
-    return TINY | stages | {"evaluation": {"splits": ["dev"]}, "dataset": TINY["dataset"] | {"max_tokens": 128}}
+    evaluation = {"splits": ["dev"], "timed_queries": 0}
+    return TINY | stages | {"evaluation": evaluation, "dataset": TINY["dataset"] | {"max_tokens": 128}}
 
 
 @pytest.fixture(scope="module")

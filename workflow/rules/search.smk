@@ -5,6 +5,7 @@ LANGUAGE = f" --language {RECIPE.bm25.language}" if RECIPE.bm25.language != "en"
 BM25 = f"--k1 {RECIPE.bm25.k1} --b {RECIPE.bm25.b}{LANGUAGE}"
 # Lucene needs k1 and b to search; an OpenSearch node keeps them with the index.
 BM25_OF_INDEX = {"opensearch": f" {BM25}"}.get(RECIPE.search.backend, LANGUAGE)
+ON_NODE = "--node" if RECIPE.search.backend == "opensearch" else ""
 
 
 rule bm25_index:
@@ -186,7 +187,7 @@ rule query_time:
         settings=lambda wildcards: arguments.variant(RECIPE, wildcards.system),
         hits=option("--hits", RECIPE.evaluation.depth),
         timed_queries=option("--count", RECIPE.evaluation.timed_queries),
-        version=version("search"),
+        version=version("times"),
     shell:
         "OMP_NUM_THREADS=1 python -m led_pipeline.search.query_time --passage-vectors {input.passages:q}"
         " --query-vectors {input.queries:q} {params.settings} {params.hits} {params.timed_queries} --out {output:q} > {log:q} 2>&1"
@@ -208,12 +209,13 @@ rule bm25_query_time:
     resources:
         **CPU,
     params:
+        node=ON_NODE,
         parameters=BM25,
         hits=option("--hits", RECIPE.evaluation.depth),
         timed_queries=option("--count", RECIPE.evaluation.timed_queries),
-        version=version("search"),
+        version=version("times"),
     shell:
-        "python -m led_pipeline.use.query_time bm25 --index {input.index:q} --queries {input.queries:q}"
+        "python -m led_pipeline.use.query_time bm25 --index {input.index:q} --queries {input.queries:q} {params.node}"
         " {params.parameters} {params.hits} {params.timed_queries} --out {output:q} > {log:q} 2>&1"
 
 
@@ -233,13 +235,69 @@ rule impact_query_time:
     resources:
         **CPU,
     params:
+        node=ON_NODE,
         quantisation=lambda wildcards: option("--quantisation", RECIPE.stages[wildcards.system].quantisation),
         hits=option("--hits", RECIPE.evaluation.depth),
         timed_queries=option("--count", RECIPE.evaluation.timed_queries),
-        version=version("search"),
+        version=version("times"),
     shell:
-        "python -m led_pipeline.use.query_time impact --index {input.index:q} --query-vectors {input.queries:q}"
+        "python -m led_pipeline.use.query_time impact --index {input.index:q} --query-vectors {input.queries:q} {params.node}"
         " {params.quantisation} {params.hits} {params.timed_queries} --out {output:q} > {log:q} 2>&1"
+
+
+rule fusion_query_time:
+    """Time the sums of a fusion, and add the times of the systems that it is made of."""
+    input:
+        times=lambda wildcards: [LAYOUT.query_time(name) for name in RECIPE.fusion[wildcards.system].systems],
+        rankings=lambda wildcards: FILES.fused(wildcards.system, RECIPE.evaluation.splits[0]),
+    output:
+        LAYOUT.query_time("{system}"),
+    log:
+        LAYOUT.log("costs/{system}"),
+    wildcard_constraints:
+        system=any_of(RECIPE.fusion),
+    conda:
+        ENV
+    resources:
+        **CPU,
+    params:
+        settings=lambda wildcards: arguments.fusion_alone(RECIPE, wildcards.system),
+        hits=option("--hits", RECIPE.evaluation.depth),
+        version=version("times"),
+    shell:
+        "python -m led_pipeline.use.query_time fusion --times {input.times:q} --rankings {input.rankings:q}"
+        " {params.settings} {params.hits} --out {output:q} > {log:q} 2>&1"
+
+
+rule ranker_query_time:
+    """Time the re-rankings of a ranker on at most one GPU, and add the times of the system that it re-ranks."""
+    input:
+        times=lambda wildcards: LAYOUT.query_time(RECIPE.stages[wildcards.system].rerank.system),
+        ranking=lambda wildcards: FILES.candidates(wildcards.system, RECIPE.evaluation.splits[0]),
+        model=LAYOUT.model("{system}"),
+        queries=lambda wildcards: FILES.query_tokens(wildcards.system, RECIPE.evaluation.splits[0]),
+        passages=lambda wildcards: FILES.passage_tokens(wildcards.system),
+    output:
+        LAYOUT.query_time("{system}"),
+    log:
+        LAYOUT.log("costs/{system}"),
+    wildcard_constraints:
+        system=any_of(RECIPE.with_output("scores")),
+    conda:
+        ENV
+    threads: RECIPE.resources.score.threads
+    resources:
+        gpu=min(1, RECIPE.resources.score.gpu),
+        mem_mb=RECIPE.resources.score.mem_mb,
+        runtime=RECIPE.resources.score.runtime_min,
+    params:
+        depth=lambda wildcards: option("--depth", RECIPE.stages[wildcards.system].rerank.depth),
+        precision=lambda wildcards: arguments.inference_precision(RECIPE, wildcards.system),
+        version=version("times"),
+    shell:
+        "python -m led_pipeline.jobs.launch --gpu {resources.gpu} --threads {threads} --plain -- led_pipeline.use.rerank_time"
+        " --times {input.times:q} --ranking {input.ranking:q} --model {input.model:q} --query-tokens {input.queries:q}"
+        " --passage-tokens {input.passages:q} {params.depth} {params.precision} --out {output:q} > {log:q} 2>&1"
 
 
 if DATASET.shards > 1:

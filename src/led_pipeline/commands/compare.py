@@ -42,7 +42,8 @@ def compare(
     systems of two runs that have the same name, and with three or more runs (seeds) the means over the runs.
     """
     from led_pipeline.inspection.comparison_page import Request, compare_runs, comparison_text  # it loads SciPy
-    from led_pipeline.inspection.runs import is_run, open_run
+    from led_pipeline.inspection.runs import open_run
+    from led_pipeline.recipe.recorded import is_run
 
     folders: list[Path] = []
     for name in names:

@@ -35,7 +35,9 @@ def results_folder(option: Path | None) -> Path:
     """
     if option:
         return option
-    folders = [path.parent.parent for path in sorted(Path("results").glob("*/report/recipe.json"))]
+    from led_pipeline.recipe.recorded import runs_in
+
+    folders = runs_in(Path("results"))
     if len(folders) != 1:
         there_are = f"there are {', '.join(map(str, folders))}" if folders else "there is none in results/"
         raise typer.BadParameter(f"name a results folder with --results; {there_are}")
@@ -53,12 +55,13 @@ def _recipe_of(folder: Path) -> dict[str, Any]:
 
 def _completion_folders(context: typer.Context | None) -> list[Path]:
     """Return the results folders that a completion may look at: the one on the command line, or all in results/."""
+    from led_pipeline.recipe.recorded import is_run, runs_in
+
     values = context.params if context else {}
     option = values.get("results")
     words = [word for value in values.values() if isinstance(value, list | tuple) for word in value]
     folders = [Path(str(each)) for each in ([option] if option else words) if each]
-    folders = [folder for folder in folders if Path(Layout(folder).resolved_recipe).is_file()]
-    return folders or [path.parent.parent for path in sorted(Path("results").glob("*/report/recipe.json"))]
+    return [folder for folder in folders if is_run(folder)] or runs_in(Path("results"))
 
 
 def complete_run(incomplete: str) -> list[str]:

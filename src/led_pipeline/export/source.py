@@ -9,12 +9,11 @@ from typing import Literal
 from led_pipeline.data.tables import count_rows, read_column
 from led_pipeline.files.digests import digest, fingerprint
 from led_pipeline.files.errors import InputError
-from led_pipeline.files.reading import read_json
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.errors import nearest
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Layout
-from led_pipeline.recipe.load import load_recipe, trained_in
+from led_pipeline.recipe.recorded import recorded_recipe
 from led_pipeline.recipe.stages import Lexicon
 
 Kind = Literal["dense", "lexicon", "ranker", "bm25"]
@@ -132,16 +131,7 @@ def open_source(results: Path, system: str, split: str | None = None) -> Source:
     Raises:
         InputError: there are no results, or the recipe has no such system or split.
     """
-    if not results.is_dir():
-        raise InputError(f"--results: no folder '{results}'; name the results of a run, such as results/demo")
-    file = Path(Layout(str(results)).resolved_recipe)
-    if not file.is_file():
-        raise InputError(
-            f"--results: {results} has no recipe ({file.relative_to(results)}); name the folder of a run, such as"
-            f" results/demo, or write it with `snakemake results/{results.resolve().name}/{file.relative_to(results)}"
-            " --cores all --configfile CONFIG`"
-        )
-    recipe = load_recipe(read_json(file), trained=lambda _: trained_in(results), quiet=True)
+    recipe = recorded_recipe(results)
     systems = [BM25, *recipe.with_output("dense", "sparse", "scores")]
     if system in recipe.variants:
         raise InputError(f"{system}: a variant is made of vectors of '{recipe.variants[system].of}'; export that stage")

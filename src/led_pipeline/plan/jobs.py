@@ -20,6 +20,8 @@ TIMED = {  # output of a system -> the rule that times its searches
     "sparse": "impact_query_time",
     "dense": "query_time",
     "variant": "query_time",
+    "fusion": "fusion_query_time",
+    "scores": "ranker_query_time",
 }
 
 

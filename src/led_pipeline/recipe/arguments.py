@@ -156,9 +156,14 @@ def variant(recipe: Recipe, system: str) -> str:
     return option("--settings", as_json(settings.model_dump(mode="json") | {"normalize": normalize}))
 
 
+def fusion_alone(recipe: Recipe, system: str) -> str:
+    """Return how rankings are fused."""
+    return option("--settings", as_json(recipe.fusion[system].model_dump(exclude_none=True)))
+
+
 def fusion(files: Files, system: str) -> str:
     """Return how rankings are fused, and the collection where the passage with a query's id is left out."""
-    settings = option("--settings", as_json(files.recipe.fusion[system].model_dump(exclude_none=True)))
+    settings = fusion_alone(files.recipe, system)
     excludes = files.recipe.dataset.exclude_query_id
     return f"{settings} {option('--passages', files.layout.passages)} --drop-same-id" if excludes else settings
 

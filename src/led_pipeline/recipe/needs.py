@@ -107,11 +107,13 @@ def stage_of(recipe: Recipe, system: str) -> str:
 
 
 def timed(recipe: Recipe) -> list[str]:
-    """Return the systems whose searches are timed query by query: not rankers, nor what a node elsewhere searches."""
+    """Return the systems whose searches are timed query by query: not runs from elsewhere, nor what is made of them."""
     if not (recipe.evaluation.timed_queries and recipe.evaluation.splits):
         return []
-    indexed = ["bm25", *recipe.with_output("sparse")] if recipe.search.backend == "anserini" else []
-    return [*indexed, *recipe.with_output("dense"), *recipe.variants]
+    elsewhere = set(recipe.dataset.runs)
+    for name in ordered(recipe):
+        elsewhere |= {name for e in edges(recipe, name) if e.kind in ("candidates", "fused") and e.source in elsewhere}
+    return [system for system in systems(recipe) if system not in elsewhere]
 
 
 def sources(recipe: Recipe, stages: Collection[str], *kinds: Kind) -> list[str]:

@@ -128,7 +128,7 @@ class Evaluation(Section):
     """number of queries whose results the report shows side by side"""
     side_by_side: tuple[Name, Name] | None = None
     """the two systems of these examples"""
-    timed_queries: Annotated[int, Field(ge=0, le=100_000), LeftOut()] = 0
+    timed_queries: Annotated[int, Field(ge=0, le=100_000), LeftOut()] = 100
     """number of queries of the first split whose searches are timed, one at a time, for the costs in the report"""
     gate: bool = False
     """fail if a result is below the published one by more than the tolerance"""

@@ -24,11 +24,28 @@ def costs(recipe: Recipe, results: Path) -> dict[str, Costs]:
     - index_bytes: of the Lucene index; dense stages have none.
     - bytes_per_passage: of what a search reads, the index if there is one, otherwise the vectors.
     - encode_per_s: passages that a job encodes in a second.
-    - p50_ms, p95_ms: of a search (`search/query_time.py`).
+    - p50_ms, p95_ms: of a search (`search/query_time.py`, `use/query_time.py`, `use/rerank_time.py`).
+
+    A fusion has the bytes of all its systems, a ranker those of the system that it re-ranks.
     """
     layout = Layout(results)
     passages = count_rows(layout.passages) if Path(layout.passages).exists() else 0
-    return {system: _of(recipe, layout, system, passages) for system in needs.systems(recipe)}
+    by_system: dict[str, Costs] = {}
+    for system in needs.systems(recipe):
+        by_system[system] = _of(recipe, layout, system, passages)
+        if others := [e.source for e in needs.edges(recipe, system) if e.kind in ("candidates", "fused")]:
+            by_system[system] |= _together([by_system[name] for name in others])
+    return by_system
+
+
+def _together(parts: Sequence[Costs]) -> Costs:
+    """Return the bytes of several systems; what a search reads is unknown (None) if that of one of them is."""
+    read = [part["bytes_per_passage"] for part in parts]
+    together: Costs = {"bytes_per_passage": None if None in read else sum(filter(None, read))}
+    for key in ("vector_bytes", "index_bytes"):
+        stored = [part[key] for part in parts if part[key] is not None]
+        together[key] = sum(filter(None, stored)) if stored else None
+    return together
 
 
 def _of(recipe: Recipe, layout: Layout, system: str, passages: int) -> Costs:

@@ -8,13 +8,12 @@ from types import TracebackType
 from led_pipeline.data.formats.characters import is_blank
 from led_pipeline.data.formats.lines import is_encodable
 from led_pipeline.files.errors import InputError
-from led_pipeline.files.reading import read_json
 from led_pipeline.files.yaml_lines import read_yaml
-from led_pipeline.recipe.errors import nearest
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.load import load_recipe
 from led_pipeline.recipe.needs import systems as all_systems
+from led_pipeline.recipe.recorded import recorded_recipe
 from led_pipeline.use.engines import check_names, engine_of
 from led_pipeline.use.passages import Passages
 from led_pipeline.use.records import Answer, Engine, Hit, Match, Passage
@@ -62,7 +61,7 @@ class Session:
             InputError: there are no such results or systems, or a file is damaged.
         """
         layout = Layout(results)
-        recipe = _recipe(results, layout, config)
+        recipe = _recipe(results, config)
         names = all_systems(recipe)
         if systems is not None:
             check_names(list(systems), names)
@@ -186,31 +185,20 @@ def _has_text(query: str) -> bool:
     return not is_blank(query)
 
 
-def _recipe(results: Path, layout: Layout, config: Path | None) -> Recipe:
+def _recipe(results: Path, config: Path | None) -> Recipe:
     """Return the recipe of a run.
 
     Raises:
         InputError: there is no such run, no recipe, or the recipe is that of another dataset.
     """
-    if not results.is_dir():
-        beside = [path.name for path in results.parent.glob("*") if path.is_dir()] if results.parent.is_dir() else []
-        hint = nearest(results.name, beside)
-        raise InputError(f"{results}: no such folder{hint}, expected the results of a run, such as results/demo")
     if config is None:
-        path = Path(layout.resolved_recipe)
-        if not path.is_file():
-            raise InputError(
-                f"{path}: no such file; the results of an unfinished run have no recipe yet, name its config with"
-                " --config, and for other folders the one under results/"
-            )
-        values = read_json(path)
-    elif config.is_file():
-        values = read_yaml(config) or {}
-    else:
+        return recorded_recipe(results)
+    if not config.is_file():
         raise InputError(f"{config}: no such file, expected the config of the run, such as config/demo.yaml")
+    values = read_yaml(config) or {}
     # The user's code is not needed any more: models keep their copy.
     recipe = load_recipe(values, trained=lambda _: values["stages"], quiet=True)
-    if config is not None and recipe.dataset.name != results.name:
+    if recipe.dataset.name != results.name:
         raise InputError(
             f"{config}: its dataset is '{recipe.dataset.name}', and the results are {results}; name the config that"
             " this run was started with"

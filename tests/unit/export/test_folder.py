@@ -58,9 +58,9 @@ def test_missing_vectors_are_named_with_the_command_that_builds_them(results, tm
 
 
 def test_results_without_a_recipe_are_named(results, tmp_path):
-    with pytest.raises(InputError, match="--results: no folder"):
+    with pytest.raises(InputError, match="nowhere: no such folder"):
         open_source(tmp_path / "nowhere", "lex")
-    with pytest.raises(InputError, match=r"has no recipe \(report/recipe\.json\)"):
+    with pytest.raises(InputError, match=r"has no report/recipe\.json"):
         open_source(tmp_path, "lex")
     with pytest.raises(InputError, match=r"--split: no split 'dew' \(did you mean dev\?\); there are train, dev"):
         open_source(results, "lex", "dew")

@@ -140,7 +140,7 @@ def test_the_command_prints_json_and_text(run):
     [
         (["{run}", "led", "lexx"], "no system 'lexx' (did you mean lex?); there are bm25, lex, led"),
         (["{run}", "led"], "only 'led' to compare"),
-        (["{run}/nothing", "led"], "expected the results of a run, but there is no such folder"),
+        (["{run}/nothing", "led"], "nothing: no such folder, expected the results of a run"),
         (["led", "lex"], "'led': expected a results folder first"),
         (["{run}", "led", "lex", "--split", "test"], "no evaluated split 'test'"),
         (["{run}", "led", "lex", "--measure", "MRR@1"], "--measure MRR@1: not computed (did you mean MRR@10?)"),

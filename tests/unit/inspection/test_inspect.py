@@ -236,7 +236,7 @@ def test_mistakes_are_named(run, arguments, fault):
 
 def test_a_folder_in_place_of_a_command_is_a_results_folder(run, tmp_path, monkeypatch):
     assert as_json("inspect", run.folder, "--no-check")["dataset"] == "small"
-    assert "expected the results of a run" in str(led("inspect", tmp_path).exception)
+    assert "expected the results of a run, but it has no report/recipe.json" in str(led("inspect", tmp_path).exception)
     monkeypatch.chdir(run.folder.parent.parent)
     shutil.copytree(run.folder, tmp_path / "results" / "small")
     monkeypatch.chdir(tmp_path)

@@ -1,5 +1,6 @@
 """Variants of dense stages in a recipe: faults, rows of the tables, jobs, and what their search gets."""
 
+import copy
 import json
 import shlex
 
@@ -60,12 +61,20 @@ def test_a_variant_needs_a_name_of_its_own(name):
         load_recipe(changed(DEMO | {"variants": VARIANTS}, {"evaluation.side_by_side": ["led_46", "led"]}))
 
 
-def test_searches_are_timed_only_if_the_recipe_asks_for_it():
-    assert needs.timed(load_recipe(DEMO)) == []
-    recipe = load_recipe(changed(DEMO | {"variants": VARIANTS}, {"evaluation.timed_queries": 200}))
-    systems = ["den_warmup", "den_continue", "den_mixed", "led", *VARIANTS]
-    assert needs.timed(recipe) == ["bm25", "lex_warmup", "lex_continue", *systems]
-    times = {"query_time": len(systems), "impact_query_time": 2, "bm25_query_time": 1}
-    assert times.items() <= count_jobs(recipe).items()
+FUSED = {"hybrid": ["bm25", "led"], "mixed": ["hybrid", "elsewhere"]}
+
+
+def test_the_searches_of_every_system_are_timed_but_not_those_of_other_programs():
+    assert needs.timed(load_recipe(DEMO)) == [], "timed_queries: 0"
+    fusion = {name: {"method": "rrf", "systems": systems} for name, systems in FUSED.items()}
+    judge = {"family": "ranker", "init": "pretrain", "negatives": ["bm25"], "rerank": {"system": "hybrid"}}
+    stages = DEMO["stages"] | {"judge": judge}
+    config = copy.deepcopy(DEMO) | {"variants": VARIANTS, "fusion": fusion, "stages": stages}
+    config["dataset"] = DEMO["dataset"] | {"runs": {"elsewhere": {"dev": "elsewhere.trec"}}}
+    del config["evaluation"]["timed_queries"]
+    recipe = load_recipe(config)
+    assert set(needs.timed(recipe)) == set(needs.systems(recipe)) - {"elsewhere", "mixed"}
+    times = {"query_time": 4 + len(VARIANTS), "impact_query_time": 2, "bm25_query_time": 1}
+    assert (times | {"fusion_query_time": 1, "ranker_query_time": 1}).items() <= count_jobs(recipe).items()
     settings = json.loads(shlex.split(arguments.variant(recipe, "led"))[1])
     assert settings == {"of": "led", "dimensions": None, "precision": "float16", "rescore": None, "normalize": True}

@@ -41,6 +41,9 @@ def test_sizes_come_from_the_disk_and_times_from_the_notes_of_jobs(tmp_path, rec
     assert measured["led_64"] == dict.fromkeys(COSTS) | {"vector_bytes": 50 * 128, "bytes_per_passage": 128}
     assert measured["led_bits"]["bytes_per_passage"] == 16 and measured["led_bits"]["p95_ms"] == 0.5
     assert measured["den_mixed"] == dict.fromkeys(COSTS)
+    led = measured["led"]
+    assert measured["hybrid"]["bytes_per_passage"] == 14 + led["bytes_per_passage"], "both systems are searched"
+    assert measured["hybrid"]["index_bytes"] == 700 and measured["hybrid"]["vector_bytes"] == led["vector_bytes"]
     assert cost_cells(measured["led_bits"]) == ["16", "0.0", "–", "–", "0.250", "0.500"]
     assert cost_table({"costs": measured}).splitlines()[-1].split() == [
         "led_bits",

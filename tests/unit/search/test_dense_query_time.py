@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from led_pipeline.data.tables import write_matrix
+from led_pipeline.files.atomic import write_json
 from led_pipeline.recipe.variants import VariantSettings
 from led_pipeline.search import variants
 from led_pipeline.search.quantisers import shortened
-from led_pipeline.search.query_time import searcher, timed
+from led_pipeline.search.query_time import added, query_count, searcher, timed
 
 HITS = 5
 KINDS = {
@@ -39,9 +40,8 @@ def files(tmp_path_factory):
 def test_the_timed_search_finds_what_the_evaluated_one_finds(files, kind):
     settings = VariantSettings(of="led", normalize=True, **KINDS[kind])
     expected = variants.search(*files, settings, HITS, threads=1)
-    passages = shortened(np.concatenate([np.load(path) for path in files[0]]), settings.dimensions, True)
     queries = shortened(np.load(files[1]), settings.dimensions, True)
-    search = searcher(passages, settings, HITS)
+    search = searcher([np.load(path) for path in files[0]], settings, HITS)
     shared = 0
     for query, rows, _ in expected:
         answer = np.ravel(search(queries[query : query + 1])).tolist()
@@ -56,6 +56,14 @@ def test_each_query_is_searched_once_before_the_clock_starts():
     assert calls == [0, 1, 2, 3, 0, 1, 2, 3] and len(times) == 4 and (times >= 0).all()
 
 
+def test_a_system_that_waits_for_others_takes_their_times_for_the_same_queries(tmp_path):
+    write_json(tmp_path / "a.json", {"ms": [1.0, 2.0, 3.0]})
+    write_json(tmp_path / "b.json", {"ms": [10.0, 20.0]})
+    both = [tmp_path / "a.json", tmp_path / "b.json"]
+    assert query_count(both) == 2
+    assert added(both, np.array([0.5, 0.25])).tolist() == [11.5, 22.25]
+
+
 def test_the_command_writes_times_and_bytes(files, tmp_path):
     settings = json.dumps({"of": "led", "dimensions": 20, "precision": "binary", "rescore": 4, "normalize": True})
     command = [sys.executable, "-m", "led_pipeline.search.query_time", "--passage-vectors", *map(str, files[0])]
@@ -64,6 +72,7 @@ def test_the_command_writes_times_and_bytes(files, tmp_path):
     assert done.returncode == 0, done.stderr
     note = json.loads((tmp_path / "led.json").read_text())
     assert 0 < note["p50_ms"] <= note["p95_ms"] < 1_000
+    assert note["p50_ms"] == pytest.approx(np.median(note.pop("ms")), abs=1e-3)
     rest = {key: value for key, value in note.items() if not key.endswith("_ms")}
     assert rest == {
         "passages": 300, "dimensions": 20, "bytes_per_passage": 3, "rescoring_bytes_per_passage": 40, "hits": 5,

@@ -185,7 +185,7 @@ def test_a_run_without_some_files_says_what_is_missing_and_how_to_make_it(result
 def test_results_that_cannot_be_opened_are_errors(results, tmp_path):
     with pytest.raises(InputError, match=r"smal: no such folder \(did you mean small\?\), expected the results"):
         Session.open(results.with_name("smal"))
-    with pytest.raises(InputError, match=r"recipe\.json: no such file; the results of an unfinished run"):
+    with pytest.raises(InputError, match=r"has no report/recipe\.json"):
         Session.open(tmp_path)
     with pytest.raises(InputError, match=r"no system 'judg' \(did you mean judge\?\)"):
         Session.open(results, systems=["judg"])
