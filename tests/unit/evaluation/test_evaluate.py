@@ -325,11 +325,6 @@ def test_a_ranking_becomes_a_run_and_its_measures(tmp_path):
         measures_of(["map"])
 
 
-def test_evaluation_and_report_do_not_import_torch():
-    program = "import sys, led_pipeline.evaluation.evaluate, led_pipeline.report.page; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
-
-
 def test_measures_are_limited_to_the_depth_of_the_ranking():
     assert set(MEASURES) - set(within(100)) == {"recall@1000", "hit@1000"}
     assert within(1000) == list(MEASURES)

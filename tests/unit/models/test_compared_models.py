@@ -18,6 +18,8 @@ from small_models import BARE, CASES, ENCODERS, MASKED  # noqa: E402
 
 from led_pipeline.models.backbone import FIRST_POSITION  # noqa: E402
 
+pytestmark = pytest.mark.pipeline
+
 COMPARED = compare_models.comparisons()
 
 

@@ -22,6 +22,8 @@ from transformers import (
 
 from led_pipeline.models import card, saved_model
 
+pytestmark = pytest.mark.pipeline
+
 OPENS = {"dense": SentenceTransformer, "lexicon": SparseEncoder, "ranker": CrossEncoder}
 QUERIES = ["", "a", "b c", " ".join("abcdefghijklmnopqrstuvwxyz"), "x yz .", "[SEP] a"]
 PASSAGES = [*QUERIES, " ".join("zyxw" * 20)]

@@ -75,6 +75,7 @@ def test_quantised_vectors_are_close_to_those_of_the_plain_model(folder, bits):
     assert torch.cosine_similarity(plain, rounded).min() > 0.95
 
 
+@pytest.mark.ranks
 @pytest.mark.parametrize("bits", BITS)
 @pytest.mark.parametrize("changes", [{}, {"gradient_checkpointing": True, "gradient_cache": 5}])
 def test_a_killed_quantised_training_ends_with_the_same_result(folder, tmp_path, monkeypatch, bits, changes):
