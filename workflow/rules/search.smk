@@ -15,6 +15,8 @@ rule bm25_index:
         directory(LAYOUT.index("bm25")),
     log:
         LAYOUT.log("bm25/index"),
+    benchmark:
+        LAYOUT.benchmark("bm25/index")
     conda:
         ENV
     threads: RECIPE.resources.cpu.threads
@@ -36,6 +38,8 @@ rule bm25_search:
         LAYOUT.ranking("{system}", "{part}"),
     log:
         LAYOUT.log("rankings/{system}.{part}"),
+    benchmark:
+        LAYOUT.benchmark("rankings/{system}.{part}")
     wildcard_constraints:
         system="bm25",
     conda:
@@ -63,6 +67,8 @@ rule impact_index:
         directory(LAYOUT.index("{system}")),
     log:
         LAYOUT.log("index/{system}"),
+    benchmark:
+        LAYOUT.benchmark("index/{system}")
     wildcard_constraints:
         system=any_of(RECIPE.with_output("sparse")),
     conda:
@@ -88,6 +94,8 @@ rule impact_search:
         LAYOUT.ranking("{system}", "{part}"),
     log:
         LAYOUT.log("rankings/{system}.{part}"),
+    benchmark:
+        LAYOUT.benchmark("rankings/{system}.{part}")
     wildcard_constraints:
         system=any_of(RECIPE.with_output("sparse")),
     conda:
@@ -115,6 +123,8 @@ rule dense_search:
         LAYOUT.ranking("{system}", "{part}"),
     log:
         LAYOUT.log("rankings/{system}.{part}"),
+    benchmark:
+        LAYOUT.benchmark("rankings/{system}.{part}")
     wildcard_constraints:
         system=any_of(RECIPE.with_output("dense")),
     conda:
@@ -145,6 +155,8 @@ rule variant_search:
         LAYOUT.ranking("{system}", "{part}"),
     log:
         LAYOUT.log("rankings/{system}.{part}"),
+    benchmark:
+        LAYOUT.benchmark("rankings/{system}.{part}")
     wildcard_constraints:
         system=any_of(RECIPE.variants),
     conda:
@@ -175,6 +187,8 @@ rule query_time:
         LAYOUT.query_time("{system}"),
     log:
         LAYOUT.log("costs/{system}"),
+    benchmark:
+        LAYOUT.benchmark("costs/{system}")
     wildcard_constraints:
         system=any_of([*RECIPE.with_output("dense"), *RECIPE.variants]),
     conda:
@@ -201,6 +215,8 @@ rule bm25_query_time:
         LAYOUT.query_time("{system}"),
     log:
         LAYOUT.log("costs/{system}"),
+    benchmark:
+        LAYOUT.benchmark("costs/{system}")
     wildcard_constraints:
         system="bm25",
     conda:
@@ -226,6 +242,8 @@ rule impact_query_time:
         LAYOUT.query_time("{system}"),
     log:
         LAYOUT.log("costs/{system}"),
+    benchmark:
+        LAYOUT.benchmark("costs/{system}")
     wildcard_constraints:
         system=any_of(RECIPE.with_output("sparse")),
     conda:
@@ -252,6 +270,8 @@ if DATASET.shards > 1:
             LAYOUT.ranking("{system}", "{split}"),
         log:
             LAYOUT.log("rankings/{system}.{split}"),
+        benchmark:
+            LAYOUT.benchmark("rankings/{system}.{split}")
         wildcard_constraints:
             system=any_of(["bm25", *RECIPE.retrievers, *RECIPE.variants, *RECIPE.fusion]),
             split="train",
@@ -276,6 +296,8 @@ rule rerank:
         LAYOUT.ranking("{system}", "{split}"),
     log:
         LAYOUT.log("rankings/{system}.{split}"),
+    benchmark:
+        LAYOUT.benchmark("rankings/{system}.{split}")
     wildcard_constraints:
         system=any_of(RECIPE.with_output("scores")),
     conda:
@@ -304,6 +326,8 @@ rule store_run:
         LAYOUT.ranking("{system}", "{part}"),
     log:
         LAYOUT.log("rankings/{system}.{part}"),
+    benchmark:
+        LAYOUT.benchmark("rankings/{system}.{part}")
     wildcard_constraints:
         system=any_of(DATASET.runs),
         part=any_of(map(re.escape, needs.whole_parts(RECIPE))),
@@ -332,6 +356,8 @@ rule fuse:
         LAYOUT.ranking("{system}", "{part}"),
     log:
         LAYOUT.log("rankings/{system}.{part}"),
+    benchmark:
+        LAYOUT.benchmark("rankings/{system}.{part}")
     wildcard_constraints:
         system=any_of(RECIPE.fusion),
     conda:
