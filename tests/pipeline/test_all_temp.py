@@ -92,3 +92,14 @@ def test_no_target_costs_a_result(tmp_path):
     removed = {file for file in files if not (results / file).exists()}
     assert {folder_of(file) for file in removed} == INTERMEDIATE
     assert {"models/den_warmup", "models/led", "runs/led.dev.trec"} <= files - removed
+
+
+def test_snakemake_s_own_report_has_the_results_with_captions(finished):
+    where = ("--configfile", finished.write_config(SMALL))
+    answer = finished.snakemake("led_final", "--report", "snakemake.html", *where)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    page = (finished.folder / "snakemake.html").read_text()
+    for name in ("index.html", "table.txt", "metrics.json", "den_int8.dev.json", "train.jsonl"):
+        assert name in page
+    assert "ranked by den_int8" in page and "The log of the training of den_warmup" in page
+    assert "recipe of the dataset" in page and "<em>tiny</em>" in page

@@ -74,7 +74,7 @@ rule train:
     output:
         report(
             directory(LAYOUT.model("{stage}")),
-            patterns=["train.jsonl"],
+            patterns=["{name}.jsonl"],  # train.jsonl; Snakemake finds no pattern without a wildcard
             caption="../report/training.rst",
             category="Trainings",
             labels={"stage": "{stage}"},

@@ -231,7 +231,7 @@ def test_led_plan_reads_relative_paths_where_the_run_is(tmp_path):
     inside = led("plan", "recipe.yaml", "--directory", "work", folder=tmp_path)
     assert "3 of the dataset in data" in inside.stdout, inside.stdout + inside.stderr
     absent = led("plan", "recipe.yaml", "--directory", "absent", folder=tmp_path)
-    assert absent.returncode == 1 and absent.stderr.startswith("error: absent: no such folder; create it first")
+    assert absent.returncode == 2 and absent.stderr.startswith("error: absent: no such folder; create it first")
 
 
 def test_led_plan_takes_the_recipe_of_the_run_s_folder_or_that_of_the_source_tree(tmp_path):
