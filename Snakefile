@@ -6,17 +6,51 @@ results/msmarco/models/lex_warmup or results/msmarco/eval/led.dev.json. The reci
 them: `snakemake led_final --cores all --resources gpu=8`.
 """
 
+import os
+
+from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import min_version
 
 min_version("9.20")
 
-# With two config files Snakemake would mix the stages of both, so the default is read only where none is given.
-if not workflow.configfiles:
+# This folder, also where another workflow uses this one as a module.
+if not isinstance(workflow.current_basedir, os.PathLike):
+    raise WorkflowError(
+        f"{workflow.current_basedir}: the rules need the Python package beside them; clone the repository and name its"
+        " Snakefile by its path"
+    )
+HOME = os.fspath(workflow.current_basedir)
+IS_MAIN = workflow.modifier.is_main_snakefile()
 
-    configfile: "config/config.yaml"
+# With two config files Snakemake would mix the stages of both, so the default is read only where none is given.
+# A module reads it where the other workflow hands no `config` over.
+if not (IS_MAIN and workflow.configfiles):
+
+    configfile: "config/config.yaml" if IS_MAIN and os.path.exists("config/config.yaml") else f"{HOME}/config/config.yaml"
+
+
+# Only where it is used, since Snakemake refuses an image in a folder with spaces in its path.
+if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
+
+    container: f"{HOME}/envs/led.sif"
+
+
+report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+
+
+if any(
+    workflow.modifier.path_modifier.replace_prefix(path) != path for path in (LAYOUT.preflight, LAYOUT.log("preflight"))
+):
+    raise WorkflowError(
+        "module: `prefix` and `replace_prefix` would move the files but not the options that name them; results are in"
+        " results/<dataset.name>, so give each module a dataset.name of its own"
+    )
+
+
 include: "workflow/rules/contents.smk"
 include: "workflow/rules/start.smk"
 include: "workflow/rules/preflight.smk"
@@ -31,7 +65,6 @@ include: "workflow/rules/report.smk"
 
 rule led_final:
     """Train every stage of the recipe, evaluate all of them and write the report."""
-    default_target: True
     input:
         LAYOUT.page,
         LAYOUT.table,
@@ -39,6 +72,10 @@ rule led_final:
     localrule: True
 
 
+spare_results()
+
+
+# Another workflow that uses this one as the module `led` calls these as led.onstart() and led.onsuccess().
 onstart:
     begin()
     check_again()

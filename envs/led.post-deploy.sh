@@ -1,5 +1,5 @@
-# Snakemake runs this once, inside the environment that it made from led.yaml. Made by `make lock` from
-# install.sh and lock/, since Snakemake copies this file elsewhere.
+# Snakemake runs this once, inside the environment of the conda file. Made by `make lock` from install.sh
+# and lock/, since Snakemake copies this file elsewhere.
 set -eu
 python=python
 faiss=cpu

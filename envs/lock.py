@@ -116,20 +116,49 @@ def lines(name: str, version: str, sha256: list[str]) -> str:
     return " \\\n    ".join([f"{name}=={version}", *(f"--hash=sha256:{digest}" for digest in sha256)]) + "\n"
 
 
-def conda_script(folder: Path) -> str:
-    """Return the script that fills Snakemake's conda environments, which must be a single file."""
+def conda_script(folder: Path, faiss: str) -> str:
+    """Return the script that fills Snakemake's conda environments, which must be a single file.
+
+    Args:
+        faiss: cpu or gpu.
+    """
     text = (ENVS / "install.sh").read_text(encoding="utf-8")
-    names = ("build", "torch", "cuda", "packages", "built", "cpu", "anserini")
+    names = ("build", "torch", "cuda", "packages", "built", faiss, "anserini")
     files = "".join(
         f"cat > $locks/{n}.txt <<'END'\n{(folder / f'{n}.txt').read_text(encoding='utf-8')}END\n" for n in names
     )
-    head = "# Snakemake runs this once, inside the environment that it made from led.yaml. Made by `make lock` from\n"
-    head += "# install.sh and lock/, since Snakemake copies this file elsewhere.\n"
+    head = "# Snakemake runs this once, inside the environment of the conda file. Made by `make lock` from install.sh\n"
+    head += "# and lock/, since Snakemake copies this file elsewhere.\n"
     place = "locks=$(mktemp -d)\ntrap 'rm -rf \"$locks\"' EXIT\n"
     body = text.replace('locks=$(dirname "$0")/lock\n', place + files).replace(
-        "python=$1\nfaiss=$2\n", "python=python\nfaiss=cpu\n"
+        "python=$1\nfaiss=$2\n", f"python=python\nfaiss={faiss}\n"
     )
     return head + body.partition("\n\n")[2]
+
+
+def apptainer_definition() -> str:
+    """Return the Dockerfile as a definition of Apptainer, which reads no Dockerfiles.
+
+    Raises:
+        ValueError: a line has an instruction without a counterpart here.
+    """
+    base, files, post, environment = "", [], [], []
+    for line in (ENVS / "Dockerfile").read_text(encoding="utf-8").splitlines():
+        instruction, _, rest = line.partition(" ")
+        if instruction == "FROM":
+            base = rest
+        elif instruction == "COPY":
+            files.append(rest)
+        elif instruction == "RUN":
+            post.append(rest)
+        elif instruction == "ENV":
+            environment.append(f"export {rest}")
+        elif instruction not in ("#", ""):
+            raise ValueError(f"Dockerfile: no counterpart for '{line}'")
+    sections = {"files": files, "post": post, "environment": environment}
+    head = "# Made by `make lock` from the Dockerfile. In the root of the clone:\n"
+    head += f"#   apptainer build envs/led.sif envs/led.def\nBootstrap: docker\nFrom: {base}\n"
+    return head + "".join(f"\n%{name}\n" + "".join(f"    {each}\n" for each in s) for name, s in sections.items())
 
 
 def main() -> None:
@@ -148,7 +177,9 @@ def main() -> None:
             written["built" if build else group].append(lines(name, version, wheels + sources * (build or not wheels)))
     for group, entries in written.items():
         (folder / f"{group}.txt").write_text("# Made by `make lock`.\n" + "".join(sorted(entries)), encoding="utf-8")
-    (ENVS / "led.post-deploy.sh").write_text(conda_script(folder), encoding="utf-8")
+    for faiss, name in {"cpu": "led", "gpu": "led-gpu"}.items():
+        (ENVS / f"{name}.post-deploy.sh").write_text(conda_script(folder, faiss), encoding="utf-8")
+    (ENVS / "led.def").write_text(apptainer_definition(), encoding="utf-8")
 
 
 if __name__ == "__main__":

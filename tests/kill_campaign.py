@@ -38,7 +38,15 @@ END_S = 20  # all processes of a killed run must end within this time
 RUN_S = 3_600  # a run that takes longer hangs
 # Keys with times, and files with times or with Lucene's ids.
 TIMES = ("seconds", "created")
-UNLIKE = ("index/*", "provenance/contents.json", "**/train.jsonl", "preflight.json", "report/*", "models/*/README.md")
+UNLIKE = (
+    "benchmarks",
+    "index/*",
+    "provenance/contents.json",
+    "**/train.jsonl",
+    "preflight.json",
+    "report/*",
+    "models/*/README.md",
+)
 
 
 @dataclass

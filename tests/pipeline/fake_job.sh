@@ -19,7 +19,7 @@ before=
 for argument in "$@"; do
   case $before in
     --out | --out-* | --provenance | --per-query) make "$argument" ;;
-    --checkpoints | --archives | --records) ;;
+    --checkpoints | --archives | --records | --results) ;;
     *) case $argument in results/*) [ -e "$argument" ] || { echo "no file $argument" >&2; exit 1; } ;; esac ;;
   esac
   before=$argument

@@ -1,6 +1,7 @@
 """The subcommands of `led` that start Snakemake: what is out of date, and downloads."""
 
 import copy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import hub_server
 import pytest
 import tiny
 import yaml
-from workflow_copy import WorkflowCopy
+from workflow_copy import ROOT, WorkflowCopy
 
 from led_pipeline.inspection.workflow import freshness
 
@@ -99,8 +100,28 @@ def test_download_fetches_data_and_models_once_and_needs_no_gpu(tmp_path, tmp_pa
     plan = workflow.plan("results/small/models/den", "results/small/prepared/passages.parquet", config=DOWNLOADED)
     assert not plan.counts["download"] and not plan.counts["fetch_model"]
     where = ("--cores", "1", "--configfile", config)
-    answer = workflow.snakemake("results/small/prepared/passages.parquet", *where, HF_HUB_OFFLINE="1")
+    answer = workflow.snakemake("results/small/vectors/den/dev.npy", *where, HF_HUB_OFFLINE="1")
     assert answer.returncode == 1 and "resources.encode.gpu asks for 8" in answer.stdout + answer.stderr
+
+
+def test_gpus_are_looked_for_only_where_a_job_needs_one_and_findings_are_printed_once(tmp_path):
+    workflow = WorkflowCopy(tmp_path)
+    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
+    tiny.save_tokenizer(tmp_path / "model")
+    tiny.backbone("dense").save_pretrained(tmp_path / "model")
+    recipe = DOWNLOADED | {"tokenizer": "./model"}
+    recipe["stages"] = {"den": recipe["stages"]["den"] | {"init": "./model"}}
+    with file_server.serving() as server:
+        server.content = {f"/{name}": f"{name}\n".encode() for name in NAMES}
+        write_sources(workflow, server)
+        where = ("--cores", "1", "--configfile", workflow.write_config(recipe))
+        everything = workflow.snakemake("led_final", *where)
+        printed = everything.stdout + everything.stderr
+        assert everything.returncode == 1 and printed.count("resources.encode.gpu asks for 8") == 1, printed
+        assert "Traceback" not in printed and not (tmp_path / "results" / "small" / "source").exists()
+        alone = workflow.snakemake("results/small/source/collection.tsv", *where)
+        assert alone.returncode == 0, alone.stdout + alone.stderr
+    assert (tmp_path / "results" / "small" / "source" / "collection.tsv").read_text() == "collection.tsv\n"
 
 
 def test_a_download_that_fails_says_which_file_is_missing(tmp_path):

@@ -115,7 +115,7 @@ def test_packages_for_tests_only_have_their_own_list():
 
 def test_every_installation_compares_digests():
     """Except torch from the user's own index, which is not one of PyPI's files."""
-    for name in ("install.sh", "led.post-deploy.sh"):
+    for name in ("install.sh", "led.post-deploy.sh", "led-gpu.post-deploy.sh"):
         text = (ROOT / "envs" / name).read_text(encoding="utf-8")
         installs = [line.strip() for line in text.splitlines() if "pip install" in line]
         checked, torch = installs
@@ -127,12 +127,33 @@ def test_every_installation_compares_digests():
     ]
 
 
-def test_the_conda_environment_is_filled_from_the_same_lists():
-    environment = yaml.safe_load((ROOT / "envs" / "led.yaml").read_text(encoding="utf-8"))
-    assert environment["dependencies"] == ["python =3.12", "pip"]
+def lock_module():
     spec = importlib.util.spec_from_file_location("lock", ROOT / "envs" / "lock.py")
-    lock = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(lock)
-    script = (ROOT / "envs" / "led.post-deploy.sh").read_text(encoding="utf-8")
-    assert script == lock.conda_script(ROOT / "envs" / "lock"), "make lock"
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("name", "faiss", "other"), [("led", "cpu", "gpu"), ("led-gpu", "gpu", "cpu")])
+def test_the_conda_environments_are_filled_from_the_same_lists(name, faiss, other):
+    environment = yaml.safe_load((ROOT / "envs" / f"{name}.yaml").read_text(encoding="utf-8"))
+    assert environment["dependencies"] == ["python =3.12", "pip"]
+    script = (ROOT / "envs" / f"{name}.post-deploy.sh").read_text(encoding="utf-8")
+    assert script == lock_module().conda_script(ROOT / "envs" / "lock", faiss), "make lock"
+    assert f"faiss-{faiss}" in script and f"faiss-{other}" not in script
     subprocess.run(["sh", "-n"], input=script, text=True, check=True)
+
+
+def test_apptainer_builds_what_the_dockerfile_says():
+    text = (ROOT / "envs" / "led.def").read_text(encoding="utf-8")
+    assert text == lock_module().apptainer_definition(), "make lock"
+    dockerfile = (ROOT / "envs" / "Dockerfile").read_text(encoding="utf-8")
+    (base,) = re.findall(r"^FROM (\S+)$", dockerfile, re.M)
+    assert f"Bootstrap: docker\nFrom: {base}\n" in text
+    copied = [pair.split() for pair in re.findall(r"^COPY (.*)$", dockerfile, re.M)]
+    for source, _ in copied:
+        assert (ROOT / source).exists(), source
+    # Both run the one script that installs the pins, where they have put it, with the lists beside it.
+    targets = [target for _, target in copied]
+    assert targets == ["/opt/led/install.sh", "/opt/led/lock"]
+    assert "    PIP_NO_CACHE_DIR=1 sh /opt/led/install.sh python gpu\n" in text

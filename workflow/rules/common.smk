@@ -1,18 +1,15 @@
 """Shared by the rules: the checked recipe, the paths of its files, and functions that need Snakemake."""
 
-import os
 import re
 import shlex
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-
-SOURCE = str(Path(workflow.basedir, "src"))
+SOURCE = os.path.join(HOME, "src")
 sys.path.insert(0, SOURCE)
 if odd := [character for character in (os.pathsep, "{", "}") if character in SOURCE]:
     raise WorkflowError(
-        f"{workflow.basedir}: the workflow cannot be in a folder with '{odd[0]}' in its path, which PYTHONPATH or Snakemake"
+        f"{HOME}: the workflow cannot be in a folder with '{odd[0]}' in its path, which PYTHONPATH or Snakemake"
         " reads in a way of its own; move or rename the folder (data and results may have any name)"
     )
 # The prefix of every job's shell. First, tied.sh makes the shell end together with this Snakemake. PYTHONPATH: jobs in
@@ -21,11 +18,17 @@ if odd := [character for character in (os.pathsep, "{", "}") if character in SOU
 # PYTHONUTF8: a job's locale may be ASCII only (LC_ALL=C), but its texts and paths need not be. torch caches compiled
 # code beside Snakemake's own files, not in a folder of /tmp that another user could create first. Snakemake formats the
 # prefix once, so braces are doubled.
-TIE = os.path.join(workflow.basedir, "workflow", "scripts", "tied.sh")
+TIE = os.path.join(HOME, "workflow", "scripts", "tied.sh")
 FIRST, TIED = (
     text.replace("{", "{{").replace("}", "}}")
     for text in (shlex.quote(SOURCE), shlex.join([TIE, sys.executable, str(os.getpid())]))
 )
+
+
+class shell(shell):
+    """Snakemake's shell, with a prefix for these rules alone and not for those of a workflow that uses them."""
+
+
 shell.prefix(
     f". {TIED}; set -euo pipefail; export PYTHONPATH={FIRST}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
     " PYTHONUTF8=1 HUB_OFFLINE=${{HF_HUB_OFFLINE:-0}} HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1"
@@ -55,7 +58,7 @@ def speaking(function, *values):
 
 
 def checked_recipe():
-    for path in workflow.configfiles:
+    for path in workflow.configfiles if IS_MAIN else []:
         for fault in repeated_keys(Path(path)):
             raise InputError(fault)
     # User code of a finished stage may have been moved since its training.
@@ -67,12 +70,12 @@ def checked_recipe():
 RECIPE = speaking(checked_recipe)
 DATASET = RECIPE.dataset
 LAYOUT = Layout.of(DATASET.name)
-# Only in the main process, not in the Snakemakes that a run starts for its jobs.
-RUN = Run(LAYOUT.root) if workflow.is_main_process else None
-ENV = "../../envs/led.yaml"
+# Only in the main process, not in the Snakemakes that a run starts for its jobs. A module may never learn the executor.
+RUN = Run(LAYOUT.root, executor=None if IS_MAIN else "unknown") if workflow.is_main_process else None
+ENV = "../../envs/led-gpu.yaml" if RECIPE.resources.search.gpu else "../../envs/led.yaml"
 # The files that come with the workflow.
 SOURCES, PUBLISHED = (
-    os.path.relpath(os.path.join(workflow.basedir, "config", name)) for name in ("sources.yaml", "published.yaml")
+    os.path.relpath(os.path.join(HOME, "config", name)) for name in ("sources.yaml", "published.yaml")
 )
 HUB = {model.name: hub.slug(model.name) for model in hub.hub_models(RECIPE)}  # id -> folder
 TOKENIZERS = {  # name -> folder of its tokens

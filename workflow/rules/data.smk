@@ -18,6 +18,8 @@ if DATASET.source == "docstrings":
             ),
         log:
             LAYOUT.log("docstrings"),
+        benchmark:
+            LAYOUT.benchmark("docstrings")
         conda:
             ENV
         threads: 2
@@ -41,6 +43,8 @@ if DATASET.source == "download":
             LAYOUT.source("{file}"),
         log:
             LAYOUT.log("download/{file}"),
+        benchmark:
+            LAYOUT.benchmark("download/{file}")
         localrule: True
         conda:
             ENV
@@ -66,6 +70,8 @@ rule prepare_passages:
         provenance=LAYOUT.prepared_note("passages"),
     log:
         LAYOUT.log("prepare/passages"),
+    benchmark:
+        LAYOUT.benchmark("prepare/passages")
     conda:
         ENV
     resources:
@@ -100,6 +106,8 @@ rule prepare_split:
         provenance=LAYOUT.prepared_note("{split}"),
     log:
         LAYOUT.log("prepare/{split}"),
+    benchmark:
+        LAYOUT.benchmark("prepare/{split}")
     conda:
         ENV
     resources:
@@ -132,6 +140,8 @@ rule tokenise_passages:
         LAYOUT.passage_tokens("{tokenizer}", "{shard}"),
     log:
         LAYOUT.log("tokens/{tokenizer}.passages.{shard}"),
+    benchmark:
+        LAYOUT.benchmark("tokens/{tokenizer}.passages.{shard}")
     conda:
         ENV
     threads: RECIPE.resources.cpu.threads
@@ -157,6 +167,8 @@ rule tokenise_queries:
         LAYOUT.query_tokens("{tokenizer}", "{split}"),
     log:
         LAYOUT.log("tokens/{tokenizer}.{split}"),
+    benchmark:
+        LAYOUT.benchmark("tokens/{tokenizer}.{split}")
     conda:
         ENV
     resources:

@@ -10,6 +10,8 @@ rule encode_passages:
         LAYOUT.passage_vectors("{stage}", "{shard}", "{suffix}"),
     log:
         LAYOUT.log("encode/{stage}.passages.{shard}.{suffix}"),
+    benchmark:
+        LAYOUT.benchmark("encode/{stage}.passages.{shard}.{suffix}")
     wildcard_constraints:
         suffix="npy|arrow",
     conda:
@@ -36,6 +38,8 @@ rule encode_queries:
         LAYOUT.query_vectors("{stage}", "{split}", "{suffix}"),
     log:
         LAYOUT.log("encode/{stage}.{split}.{suffix}"),
+    benchmark:
+        LAYOUT.benchmark("encode/{stage}.{split}.{suffix}")
     wildcard_constraints:
         suffix="npy|arrow",
     conda:

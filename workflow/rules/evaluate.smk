@@ -11,6 +11,8 @@ rule run_file:
         LAYOUT.run("{system}", "{split}"),
     log:
         LAYOUT.log("runs/{system}.{split}"),
+    benchmark:
+        LAYOUT.benchmark("runs/{system}.{split}")
     conda:
         ENV
     resources:
@@ -32,10 +34,17 @@ rule measure:
         run=LAYOUT.run("{system}", "{split}"),
         qrels=LAYOUT.qrels("{split}"),
     output:
-        summary=LAYOUT.measures("{system}", "{split}"),
+        summary=report(
+            LAYOUT.measures("{system}", "{split}"),
+            caption="../report/measures.rst",
+            category="Measures",
+            labels={"system": "{system}", "split": "{split}"},
+        ),
         per_query=LAYOUT.measures_per_query("{system}", "{split}"),
     log:
         LAYOUT.log("eval/{system}.{split}"),
+    benchmark:
+        LAYOUT.benchmark("eval/{system}.{split}")
     wildcard_constraints:
         split=any_of(DATASET.judged(DATASET.splits)),
     conda:

@@ -9,6 +9,8 @@ rule preflight:
         update(LAYOUT.preflight) if os.path.exists(LAYOUT.preflight) else LAYOUT.preflight,
     log:
         LAYOUT.log("preflight"),
+    benchmark:
+        LAYOUT.benchmark("preflight")
     retries: 0
     localrule: True
     conda:
@@ -29,6 +31,8 @@ rule fetch_model:
         directory(LAYOUT.hub_folder("{model}")),
     log:
         LAYOUT.log("hub/{model}"),
+    benchmark:
+        LAYOUT.benchmark("hub/{model}")
     localrule: True
     conda:
         ENV

@@ -4,6 +4,7 @@ import json
 
 from led_pipeline.files.digests import digest
 from led_pipeline.recipe import starts
+from led_pipeline.recipe.report_inputs import report_inputs
 from led_pipeline.recipe.settings import Running
 
 # Stages in the order of the config. Settings of the machine and the gate change no result, so they are left out; so are
@@ -24,9 +25,11 @@ RESOLVED_RECIPE = RECIPE.model_dump(
 rule resolved_recipe:
     """Write the resolved recipe, for the report and for repeating the run."""
     output:
-        LAYOUT.resolved_recipe,
+        report(LAYOUT.resolved_recipe, caption="../report/recipe.rst", category="Report", labels={"file": "recipe"}),
     log:
         LAYOUT.log("recipe"),
+    benchmark:
+        LAYOUT.benchmark("recipe")
     localrule: True
     conda:
         ENV
@@ -40,16 +43,16 @@ rule resolved_recipe:
 rule report:
     """Compare all systems on all splits."""
     input:
+        **report_inputs(FILES),
         recipe=LAYOUT.resolved_recipe,
-        evaluations=FILES.evaluations(),
-        query_times=FILES.query_times(),
-        models=[LAYOUT.model(stage) for stage in RECIPE.stages],
     output:
-        html=LAYOUT.page,
-        text=LAYOUT.table,
-        numbers=LAYOUT.metrics,
+        html=report(LAYOUT.page, caption="../report/page.rst", category="Report", labels={"file": "page"}),
+        text=report(LAYOUT.table, caption="../report/table.rst", category="Report", labels={"file": "table"}),
+        numbers=report(LAYOUT.metrics, caption="../report/metrics.rst", category="Report", labels={"file": "numbers"}),
     log:
         LAYOUT.log("report"),
+    benchmark:
+        LAYOUT.benchmark("report")
     conda:
         ENV
     resources:
@@ -72,6 +75,8 @@ rule gate:
         LAYOUT.gate,
     log:
         LAYOUT.log("gate"),
+    benchmark:
+        LAYOUT.benchmark("gate")
     retries: 0
     localrule: True
     conda:
@@ -79,4 +84,4 @@ rule gate:
     params:
         version=version("gate"),
     shell:
-        "python -m led_pipeline.evaluation.gate --metrics {input:q} --out {output:q} > {log:q} 2>&1 || {{ cat {log:q} >&2; exit 1; }}"
+        "python -m led_pipeline.evaluation.gate --metrics {input:q} --out {output:q} > {log:q} 2>&1"

@@ -16,6 +16,8 @@ rule bm25_index:
         directory(LAYOUT.index("bm25")),
     log:
         LAYOUT.log("bm25/index"),
+    benchmark:
+        LAYOUT.benchmark("bm25/index")
     conda:
         ENV
     threads: RECIPE.resources.cpu.threads
@@ -37,6 +39,8 @@ rule bm25_search:
         LAYOUT.ranking("{system}", "{part}"),
     log:
         LAYOUT.log("rankings/{system}.{part}"),
+    benchmark:
+        LAYOUT.benchmark("rankings/{system}.{part}")
     wildcard_constraints:
         system="bm25",
     conda:
@@ -64,6 +68,8 @@ rule impact_index:
         directory(LAYOUT.index("{system}")),
     log:
         LAYOUT.log("index/{system}"),
+    benchmark:
+        LAYOUT.benchmark("index/{system}")
     wildcard_constraints:
         system=any_of(RECIPE.with_output("sparse")),
     conda:
@@ -89,6 +95,8 @@ rule impact_search:
         LAYOUT.ranking("{system}", "{part}"),
     log:
         LAYOUT.log("rankings/{system}.{part}"),
+    benchmark:
+        LAYOUT.benchmark("rankings/{system}.{part}")
     wildcard_constraints:
         system=any_of(RECIPE.with_output("sparse")),
     conda:
@@ -116,6 +124,8 @@ rule dense_search:
         LAYOUT.ranking("{system}", "{part}"),
     log:
         LAYOUT.log("rankings/{system}.{part}"),
+    benchmark:
+        LAYOUT.benchmark("rankings/{system}.{part}")
     wildcard_constraints:
         system=any_of(RECIPE.with_output("dense")),
     conda:
@@ -146,6 +156,8 @@ rule variant_search:
         LAYOUT.ranking("{system}", "{part}"),
     log:
         LAYOUT.log("rankings/{system}.{part}"),
+    benchmark:
+        LAYOUT.benchmark("rankings/{system}.{part}")
     wildcard_constraints:
         system=any_of(RECIPE.variants),
     conda:
@@ -176,6 +188,8 @@ rule query_time:
         LAYOUT.query_time("{system}"),
     log:
         LAYOUT.log("costs/{system}"),
+    benchmark:
+        LAYOUT.benchmark("costs/{system}")
     wildcard_constraints:
         system=any_of([*RECIPE.with_output("dense"), *RECIPE.variants]),
     conda:
@@ -202,6 +216,8 @@ rule bm25_query_time:
         LAYOUT.query_time("{system}"),
     log:
         LAYOUT.log("costs/{system}"),
+    benchmark:
+        LAYOUT.benchmark("costs/{system}")
     wildcard_constraints:
         system="bm25",
     conda:
@@ -228,6 +244,8 @@ rule impact_query_time:
         LAYOUT.query_time("{system}"),
     log:
         LAYOUT.log("costs/{system}"),
+    benchmark:
+        LAYOUT.benchmark("costs/{system}")
     wildcard_constraints:
         system=any_of(RECIPE.with_output("sparse")),
     conda:
@@ -254,6 +272,8 @@ rule fusion_query_time:
         LAYOUT.query_time("{system}"),
     log:
         LAYOUT.log("costs/{system}"),
+    benchmark:
+        LAYOUT.benchmark("costs/{system}")
     wildcard_constraints:
         system=any_of(RECIPE.fusion),
     conda:
@@ -281,6 +301,8 @@ rule ranker_query_time:
         LAYOUT.query_time("{system}"),
     log:
         LAYOUT.log("costs/{system}"),
+    benchmark:
+        LAYOUT.benchmark("costs/{system}")
     wildcard_constraints:
         system=any_of(RECIPE.with_output("scores")),
     conda:
@@ -310,6 +332,8 @@ if DATASET.shards > 1:
             LAYOUT.ranking("{system}", "{split}"),
         log:
             LAYOUT.log("rankings/{system}.{split}"),
+        benchmark:
+            LAYOUT.benchmark("rankings/{system}.{split}")
         wildcard_constraints:
             system=any_of(["bm25", *RECIPE.retrievers, *RECIPE.variants, *RECIPE.fusion]),
             split="train",
@@ -334,6 +358,8 @@ rule rerank:
         LAYOUT.ranking("{system}", "{split}"),
     log:
         LAYOUT.log("rankings/{system}.{split}"),
+    benchmark:
+        LAYOUT.benchmark("rankings/{system}.{split}")
     wildcard_constraints:
         system=any_of(RECIPE.with_output("scores")),
     conda:
@@ -362,6 +388,8 @@ rule store_run:
         LAYOUT.ranking("{system}", "{part}"),
     log:
         LAYOUT.log("rankings/{system}.{part}"),
+    benchmark:
+        LAYOUT.benchmark("rankings/{system}.{part}")
     wildcard_constraints:
         system=any_of(DATASET.runs),
         part=any_of(map(re.escape, needs.whole_parts(RECIPE))),
@@ -390,6 +418,8 @@ rule fuse:
         LAYOUT.ranking("{system}", "{part}"),
     log:
         LAYOUT.log("rankings/{system}.{part}"),
+    benchmark:
+        LAYOUT.benchmark("rankings/{system}.{part}")
     wildcard_constraints:
         system=any_of(RECIPE.fusion),
     conda:

@@ -1,8 +1,6 @@
-"""Before the first job of a run: remove leftovers of killed runs, and check the machine again."""
+"""Before the first job of a run: remove leftovers of killed runs, and check the machine again; what --all-temp spares."""
 
 import subprocess
-
-from snakemake.settings.types import DeploymentMethod
 
 
 def preflight_arguments(wildcards=None, output=None):
@@ -23,10 +21,15 @@ def begin():
 
 
 def check_again():
-    """Repeat the preflight of a continued run: its rule may have run long ago, or on another machine."""
-    in_conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-    # If jobs run in a conda environment, only the rule can check it.
-    if in_conda or not os.path.exists(LAYOUT.preflight):
+    """Make the checks of the preflight: its rule may have run long ago, and Snakemake prints a rule's findings twice.
+
+    They look for GPUs only if a job of this run needs one: downloads and preparing work anywhere.
+    """
+    if not any(job.resources.get("gpu") or job.resources.get("gres") for job in workflow.dag.needrun_jobs()):
+        os.environ.setdefault("LED_GPUS", "elsewhere")
+    elsewhere = {DeploymentMethod.CONDA, DeploymentMethod.APPTAINER} & workflow.deployment_settings.deployment_method
+    # If jobs run in a conda environment or a container, only the rule can check it.
+    if elsewhere:
         return
     path = os.pathsep.join(filter(None, [SOURCE, os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"PYTHONPATH": path, "PYTHONUTF8": "1", "LED_PARENT": str(os.getpid())}
@@ -36,3 +39,11 @@ def check_again():
     )
     if answer.returncode:
         raise WorkflowError(answer.stdout)
+
+
+def spare_results():
+    """Take back the mark of `--all-temp`, which Snakemake puts on all outputs, from the results of a run."""
+    for one in workflow.modifier.rules:
+        for file in one.output:
+            if not LAYOUT.is_intermediate(file):
+                file.flags.pop("temp", None)

@@ -9,6 +9,8 @@ rule pretrain:
         directory(LAYOUT.model("{stage}")),
     log:
         LAYOUT.log("pretrain/{stage}"),
+    benchmark:
+        LAYOUT.benchmark("pretrain/{stage}")
     wildcard_constraints:
         stage=any_of(RECIPE.names("pretrain")),
     conda:
@@ -36,6 +38,8 @@ rule import_model:
         directory(LAYOUT.model("{stage}")),
     log:
         LAYOUT.log("import/{stage}"),
+    benchmark:
+        LAYOUT.benchmark("import/{stage}")
     wildcard_constraints:
         stage=any_of(RECIPE.imported),
     conda:
@@ -68,9 +72,17 @@ rule train:
         queries=lambda wildcards: FILES.query_tokens(wildcards.stage, "train"),
         passages=lambda wildcards: FILES.passage_tokens(wildcards.stage),
     output:
-        directory(LAYOUT.model("{stage}")),
+        report(
+            directory(LAYOUT.model("{stage}")),
+            patterns=["{name}.jsonl"],  # train.jsonl; Snakemake finds no pattern without a wildcard
+            caption="../report/training.rst",
+            category="Trainings",
+            labels={"stage": "{stage}"},
+        ),
     log:
         LAYOUT.log("train/{stage}"),
+    benchmark:
+        LAYOUT.benchmark("train/{stage}")
     wildcard_constraints:
         stage=any_of(RECIPE.trained),
     conda:

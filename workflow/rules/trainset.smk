@@ -13,6 +13,8 @@ rule pool:
         manifest=LAYOUT.pool_note("{system}"),
     log:
         LAYOUT.log("pools/{system}"),
+    benchmark:
+        LAYOUT.benchmark("pools/{system}")
     wildcard_constraints:
         system=any_of(["bm25", *RECIPE.retrievers, *DATASET.scores, *DATASET.runs, *RECIPE.fusion]),
     conda:
@@ -41,6 +43,8 @@ rule store_scores:
         LAYOUT.ranking("{system}", "train"),
     log:
         LAYOUT.log("rankings/{system}.train"),
+    benchmark:
+        LAYOUT.benchmark("rankings/{system}.train")
     wildcard_constraints:
         system=any_of(DATASET.scores),
     conda:
@@ -71,6 +75,8 @@ rule published_pool:
         manifest=LAYOUT.pool_note("{system}"),
     log:
         LAYOUT.log("pools/{system}"),
+    benchmark:
+        LAYOUT.benchmark("pools/{system}")
     wildcard_constraints:
         system=any_of([*DATASET.negatives, QRELS]),
     conda:
@@ -108,6 +114,8 @@ rule draw:
         manifest=LAYOUT.drawn_note("{stage}"),
     log:
         LAYOUT.log("trainsets/{stage}.draw"),
+    benchmark:
+        LAYOUT.benchmark("trainsets/{stage}.draw")
     conda:
         ENV
     resources:
@@ -133,6 +141,8 @@ rule score_with_vectors:
         LAYOUT.scores("{stage}", "{system}", "{shard}"),
     log:
         LAYOUT.log("trainsets/{stage}.{system}.{shard}"),
+    benchmark:
+        LAYOUT.benchmark("trainsets/{stage}.{system}.{shard}")
     wildcard_constraints:
         system=any_of(RECIPE.retrievers),
     conda:
@@ -158,6 +168,8 @@ rule score_with_ranker:
         LAYOUT.scores("{stage}", "{system}", "{shard}"),
     log:
         LAYOUT.log("trainsets/{stage}.{system}.{shard}"),
+    benchmark:
+        LAYOUT.benchmark("trainsets/{stage}.{system}.{shard}")
     wildcard_constraints:
         system=any_of(RECIPE.with_output("scores")),
     conda:
@@ -187,6 +199,8 @@ rule score_with_stored:
         LAYOUT.scores("{stage}", "{system}", "{shard}"),
     log:
         LAYOUT.log("trainsets/{stage}.{system}.{shard}"),
+    benchmark:
+        LAYOUT.benchmark("trainsets/{stage}.{system}.{shard}")
     wildcard_constraints:
         system=any_of([*DATASET.scores, QRELS]),
     conda:
@@ -213,6 +227,8 @@ rule score_with_fusion:
         LAYOUT.scores("{stage}", "{system}", "{shard}"),
     log:
         LAYOUT.log("trainsets/{stage}.{system}.{shard}"),
+    benchmark:
+        LAYOUT.benchmark("trainsets/{stage}.{system}.{shard}")
     wildcard_constraints:
         system=any_of(RECIPE.fusion),
     conda:
@@ -238,6 +254,8 @@ rule trainset:
         LAYOUT.trainset("{stage}"),
     log:
         LAYOUT.log("trainsets/{stage}.join"),
+    benchmark:
+        LAYOUT.benchmark("trainsets/{stage}.join")
     conda:
         ENV
     resources:

@@ -3,9 +3,10 @@
 # restarts from its command or, if Snakemake wrote a long command to a script, from the script. Its Python programs end
 # with it.
 if [ -n "${BASH_VERSION-}" ]; then
-  led_tie=${BASH_SOURCE[0]%/workflow/scripts/*}/src/led_pipeline/jobs/processes.py led_python=$1
+  led_tie=${BASH_SOURCE[0]%/workflow/scripts/*}/src/led_pipeline/jobs/processes.py
+  led_python=$(command -v "$1" || command -v python3) # a container has a Python of its own
   if [ "${LED_PARENT-}" != $$ ]; then
-    LED_PARENT=$$ exec "$1" -I -S "$led_tie" "$2" "$BASH" ${BASH_EXECUTION_STRING+-c} "${BASH_EXECUTION_STRING-$0}"
+    LED_PARENT=$$ exec "$led_python" -I -S "$led_tie" "$2" "$BASH" ${BASH_EXECUTION_STRING+-c} "${BASH_EXECUTION_STRING-$0}"
   fi
   python() { "$led_python" -I -S "$led_tie" "$BASHPID" python "$@"; }
 fi

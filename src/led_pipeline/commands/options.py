@@ -1,5 +1,7 @@
 """Options that several commands share, and the completion of names in a shell."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,18 +15,40 @@ CONFIG = Path("config/config.yaml")
 
 Config = Annotated[Path | None, typer.Argument(help=f"the recipe (default: {CONFIG})", show_default=False)]
 ConfigFile = Annotated[Path | None, typer.Option(help="the recipe, as with snakemake --configfile", show_default=False)]
-Directory = Annotated[Path, typer.Option(help="the parent folder of results/")]
+Directory = Annotated[Path, typer.Option(help="the folder of the run, as with snakemake --directory")]
 
 
-def config_path(argument: Path | None, option: Path | None) -> Path:
-    """Return the config that a command names, as an argument or with --configfile; the default if neither.
+def config_path(argument: Path | None, option: Path | None, directory: Path = Path()) -> Path:
+    """Return the config that a command names, as an argument or with --configfile, valid in any folder.
+
+    If it names none: config/config.yaml in the folder of the run, or else in the source tree, as in the Snakefile.
 
     Raises:
         typer.BadParameter: both are there.
     """
     if argument and option:
         raise typer.BadParameter(f"the recipe is named twice, '{argument}' and with --configfile '{option}'")
-    return argument or option or CONFIG
+    if path := argument or option:
+        return absolute(path, directory)
+    return CONFIG if (directory / CONFIG).is_file() else Path(__file__).parents[3] / CONFIG
+
+
+def absolute(path: Path, directory: Path) -> Path:
+    """Return a path that means the same `inside` the folder of the run; as it is, if this is that folder."""
+    return path if directory == Path() else path.absolute()
+
+
+@contextlib.contextmanager
+def inside(directory: Path) -> Iterator[None]:
+    """Work in the folder of a run, so that the relative paths of its recipe mean what they mean to Snakemake.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not directory.is_dir():
+        raise InputError(f"{directory}: no such folder; create it first, or correct --directory")
+    with contextlib.chdir(directory):
+        yield
 
 
 def results_folder(option: Path | None) -> Path:

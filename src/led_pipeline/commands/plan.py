@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from led_pipeline.commands.options import Config, ConfigFile, Directory, config_path
+from led_pipeline.commands.options import Config, ConfigFile, Directory, absolute, config_path, inside
 from led_pipeline.files.errors import InputError
 from led_pipeline.plan.checks import Site
 from led_pipeline.plan.preflight import elsewhere, look, report, status
@@ -51,9 +51,12 @@ def plan(
 ) -> None:
     """Estimate what a recipe needs, and check this machine."""
     check_executor(executor)
-    recipe = read_recipe(config_path(config, configfile), directory)
-    results = directory / Layout.of(recipe.dataset.name).root
-    site = Site(results, beside("sources.yaml"), beside("published.yaml"), elsewhere(executor), gpus)
-    estimate, findings = look(recipe, site)
+    path = config_path(config, configfile, directory)
+    sources, published = (absolute(beside(name), directory) for name in ("sources.yaml", "published.yaml"))
+    with inside(directory):
+        recipe = read_recipe(path, Path())
+        results = Path(Layout.of(recipe.dataset.name).root)
+        site = Site(results, sources, published, elsewhere(executor), gpus)
+        estimate, findings = look(recipe, site)
     print(report(recipe, site, estimate, findings))
     raise typer.Exit(status(findings))

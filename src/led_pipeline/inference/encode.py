@@ -128,8 +128,10 @@ def join_parts(parts: list[Path], sparse: bool, out: Path) -> None:
 
 
 def write_note(out: Path, texts: int, seconds: float, state: PartialState) -> None:
-    """Write beside the vectors how long the encoding took, the start of the program left out, for the report."""
-    note = {"texts": texts, "seconds": round(seconds, 3), "processes": state.num_processes}
+    """Write the size of the vectors beside them, and how long the encoding took without the program's start."""
+    note = {"texts": texts, "bytes": out.stat().st_size, "seconds": round(seconds, 3), "processes": state.num_processes}
+    if out.suffix == ".npy":
+        note["dimensions"] = matrix(out).shape[1]
     threads = {} if state.device.type == "cuda" else {"threads": torch.get_num_threads()}
     write_json(out.with_name(f"speed.{out.stem}.json"), note | {"device": state.device.type} | threads)
 

@@ -74,12 +74,13 @@ class OtherRun:
 class Run:
     """This run of Snakemake on one dataset's results, from reading the Snakefile until the process ends."""
 
-    def __init__(self, root: str, state: Path = Path(".snakemake")):
+    def __init__(self, root: str, state: Path = Path(".snakemake"), executor: str | None = None):
         """Register the run, and remove the Snakemake locks of killed runs.
 
         Args:
             root: the folder of the results, `results/<dataset>`.
             state: Snakemake's folder for its own files.
+            executor: what is recorded until `started`; None: jobs start only after `started`.
         """
         self.root, self.state = root, state
         folder = state / "led"
@@ -92,7 +93,7 @@ class Run:
             self._file = locks.open_lock(self.path)
             locks.take(self._file)
             self._since = self.path.stat().st_mtime
-            self._write(None)
+            self._write(executor)
             self._remove_stale([OtherRun(path) for path in others])
         finally:
             os.close(guard)

@@ -13,8 +13,10 @@ from led_pipeline.files import folder_names
 # What the results of a dataset are sorted into; docs/architecture.md says what each folder holds.
 Folder = Literal[
     "source", "prepared", "hub", "tokens", "models", "checkpoints", "vectors", "index", "rankings", "pools",
-    "trainsets", "runs", "eval", "costs", "report", "provenance",
+    "trainsets", "runs", "eval", "costs", "report", "provenance", "benchmarks",
 ]  # fmt: skip
+# What `snakemake --all-temp` may remove: jobs make it of other files, and it is most of the disk.
+INTERMEDIATE: tuple[Folder, ...] = ("tokens", "vectors", "pools", "trainsets")
 ARCHIVES = ".archives"  # in source/: downloads that are not finished
 VECTOR_SUFFIX = {"dense": "npy", "sparse": "arrow"}  # output of a stage -> file format of its vectors
 
@@ -34,9 +36,17 @@ class Layout:
     def _path(self, folder: Folder, name: str) -> str:
         return f"{self.root}/{folder}/{name}"
 
+    def is_intermediate(self, path: str) -> bool:
+        """Return whether a file is no result of the run, and needed only until other jobs have read it."""
+        return path.startswith(tuple(f"{self.root}/{folder}/" for folder in INTERMEDIATE))
+
     def log(self, name: str) -> str:
         """Return the log of a rule's jobs; every rule has a name of its own for them."""
         return f"{self.logs}/{name}.log"
+
+    def benchmark(self, job: str) -> str:
+        """Return what Snakemake measured of a job (seconds, memory, load), by the name of the job's log."""
+        return self._path("benchmarks", f"{job}.tsv")
 
     # --- before the first job
 

@@ -50,14 +50,10 @@ def _together(parts: Sequence[Costs]) -> Costs:
 
 def _of(recipe: Recipe, layout: Layout, system: str, passages: int) -> Costs:
     shards = range(recipe.dataset.shards)
-    variant, stage = recipe.variants.get(system), recipe.stages.get(system)
-    suffix = VECTOR_SUFFIX.get((stage.output if stage else None) or "")
-    vectors = sizes([Path(layout.passage_vectors(system, shard, suffix)) for shard in shards]) if suffix else None
-    if variant:
-        files = [Path(layout.passage_vectors(variant.of, shard, VECTOR_SUFFIX["dense"])) for shard in shards]
-        if all(path.exists() for path in files):
-            dimensions = variant.dimensions or matrix(files[0]).shape[1]
-            vectors = passages * bytes_per_passage(dimensions, variant.precision)
+    variant = recipe.variants.get(system)
+    vectors = vector_bytes(recipe, layout, variant.of if variant else system)
+    if variant and vectors is not None:
+        vectors = passages * bytes_per_passage(variant.dimensions or width(layout, variant.of), variant.precision)
     local = recipe.search.backend == "anserini"  # an OpenSearch node keeps its indexes elsewhere
     index = folder_size(Path(layout.index(system))) if local else None
     read = index if index is not None else vectors
@@ -73,9 +69,26 @@ def _of(recipe: Recipe, layout: Layout, system: str, passages: int) -> Costs:
     }
 
 
-def sizes(paths: Sequence[Path]) -> int | None:
-    """Return the bytes of some files together, or None if one is missing."""
-    return sum(path.stat().st_size for path in paths) if all(path.is_file() for path in paths) else None
+def vector_bytes(recipe: Recipe, layout: Layout, system: str) -> int | None:
+    """Return the bytes of a stage's passage vectors, from the notes where they were removed; None if it has none."""
+    stage = recipe.stages.get(system)
+    suffix = VECTOR_SUFFIX.get((stage.output if stage else None) or "")
+    if suffix is None:
+        return None
+    total = 0
+    for shard in range(recipe.dataset.shards):
+        path, note = Path(layout.passage_vectors(system, shard, suffix)), Path(layout.encoding_note(system, shard))
+        size = path.stat().st_size if path.is_file() else read_json(note).get("bytes") if note.is_file() else None
+        if size is None:
+            return None
+        total += size
+    return total
+
+
+def width(layout: Layout, stage: str) -> int:
+    """Return the number of dimensions of a dense stage's vectors."""
+    path = Path(layout.passage_vectors(stage, 0, VECTOR_SUFFIX["dense"]))
+    return int(matrix(path).shape[1] if path.is_file() else read_json(layout.encoding_note(stage, 0))["dimensions"])
 
 
 def folder_size(folder: Path) -> int | None:

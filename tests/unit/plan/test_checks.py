@@ -215,6 +215,32 @@ def test_led_plan_reports_all_faults_at_once_and_fails(tmp_path):
     assert not (tmp_path / "results").exists()
 
 
+def test_led_plan_reads_relative_paths_where_the_run_is(tmp_path):
+    """As snakemake --directory does; the recipe itself is named from here."""
+    work = tmp_path / "work"
+    (work / "data").mkdir(parents=True)
+    for name, line in {
+        "collection.tsv": "p0\ta b\n",
+        "queries.dev.tsv": "q0\ta\n",
+        "qrels.dev.tsv": "q0\t0\tp0\t1\n",
+    }.items():
+        (work / "data" / name).write_text(line)
+    dataset = {"name": "d", "source": "folder", "folder": "data", "splits": {"dev": {}}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"dataset": dataset, "stages": {}}))
+    assert "data/collection.tsv: no such file" in led("plan", "recipe.yaml", folder=tmp_path).stdout
+    inside = led("plan", "recipe.yaml", "--directory", "work", folder=tmp_path)
+    assert "3 of the dataset in data" in inside.stdout, inside.stdout + inside.stderr
+    absent = led("plan", "recipe.yaml", "--directory", "absent", folder=tmp_path)
+    assert absent.returncode == 2 and absent.stderr.startswith("error: absent: no such folder; create it first")
+
+
+def test_led_plan_takes_the_recipe_of_the_run_s_folder_or_that_of_the_source_tree(tmp_path):
+    assert "dataset msmarco:" in led("plan", folder=tmp_path).stdout
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.yaml").write_text((FOLDER / "demo.yaml").read_text())
+    assert "dataset demo:" in led("plan", folder=tmp_path).stdout
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

@@ -52,6 +52,7 @@ PATHS = {
     "results/demo/report/table.txt": LAYOUT.table,
     "results/demo/report/metrics.json": LAYOUT.metrics,
     "results/demo/report/gate.json": LAYOUT.gate,
+    "results/demo/benchmarks/train/led.tsv": LAYOUT.benchmark("train/led"),
     "logs/demo/train/led.log": LAYOUT.log("train/led"),
 }
 
@@ -70,6 +71,14 @@ def test_no_path_is_missing_from_the_list():
 def test_arguments_may_be_wildcards():
     pattern = LAYOUT.scores("{stage}", "{system}", "{shard}")
     assert pattern.format(stage="led", system="lex", shard=1) == LAYOUT.scores("led", "lex", 1)
+
+
+def test_what_a_run_is_made_for_is_not_intermediate():
+    intermediate = {path for path in PATHS if LAYOUT.is_intermediate(path)}
+    assert {path.split("/")[2] for path in intermediate} == {"tokens", "vectors", "pools", "trainsets"}
+    patterns = [LAYOUT.model("{stage}"), LAYOUT.run("{system}", "{split}"), LAYOUT.measures("{system}", "{split}")]
+    assert not any(map(LAYOUT.is_intermediate, patterns))
+    assert LAYOUT.is_intermediate(LAYOUT.passage_vectors("{stage}", "{shard}", "{suffix}"))
 
 
 def test_results_may_be_in_another_folder(tmp_path):

@@ -56,6 +56,16 @@ def test_sizes_come_from_the_disk_and_times_from_the_notes_of_jobs(tmp_path, rec
     ]
 
 
+def test_sizes_outlive_the_vectors(tmp_path, recipe):
+    layout = Layout(tmp_path)
+    write_strings(layout.passages, [{"id": [str(i) for i in range(50)]}], ["id"])
+    write_json(layout.encoding_note("led", 0), {"texts": 50, "bytes": 12_928, "dimensions": 128, "seconds": 0.25})
+    measured = costs(recipe, tmp_path)
+    assert measured["led"]["vector_bytes"] == 12_928
+    assert measured["led_64"]["bytes_per_passage"] == 128 and measured["led_bits"]["bytes_per_passage"] == 16
+    assert measured["den_mixed"]["vector_bytes"] is None
+
+
 def test_a_chart_has_a_point_per_system_and_labels_that_do_not_overlap():
     dots = [Dot(f"system_{i}", 10 ** (i / 4), 0.3 + 0.001 * i, "dense") for i in range(9)]
     dots += [Dot("same <place>", 10, 0.304, "lexicon"), Dot("at the right edge", 99, 0.31, "system")]
