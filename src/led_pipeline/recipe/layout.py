@@ -38,6 +38,16 @@ class Layout:
         """Return the log of a rule's jobs; every rule has a name of its own for them."""
         return f"{self.logs}/{name}.log"
 
+    @property
+    def run_file(self) -> str:
+        """Return the jobs of the newest run."""
+        return f"{self.logs}/run.json"
+
+    @property
+    def estimates(self) -> str:
+        """Return what the jobs take, as the preflight estimates it."""
+        return f"{self.logs}/estimates.json"
+
     # --- before the first job
 
     @property
