@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from inspect import signature
 from logging import LogRecord
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,10 +48,10 @@ class LogHandler(LogHandlerBase):
     def __post_init__(self) -> None:
         common = self.common_settings
         stream = sys.stdout if common.stdout else sys.stderr
-        names = (common.quiet, common.debug_dag, common.verbose, common.dryrun, common.printshellcmds)
-        self.plain = ColorizingTextHandler(
-            common.nocolor, stream, DefaultFormatter(common.quiet, common.show_failed_logs), DefaultFilter(*names)
-        )
+        # Its parameters, settings of the same names, differ between versions of Snakemake.
+        filtered = DefaultFilter(**{name: getattr(common, name) for name in signature(DefaultFilter).parameters})
+        formatted = DefaultFormatter(common.quiet, common.show_failed_logs)
+        self.plain = ColorizingTextHandler(common.nocolor, stream, formatted, filtered)
         self.screen: Screen | None = None
         self.guard = threading.Lock()
         self.ended = threading.Event()

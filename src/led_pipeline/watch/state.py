@@ -138,11 +138,12 @@ def tail(log: Path) -> list[str]:
 
 
 def reason(lines: list[str]) -> str:
-    """Return why a job failed, from its log: its error, the last exception of a rank, or else its last lines."""
+    """Return why a job failed, from its log: its error, what the preflight calls fatal, an exception, or its end."""
     if errors := [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]:
         return errors[-1]
-    exceptions = [line for line in lines if _EXCEPTION.match(line) and _RANK_FAILED not in line]
-    if exceptions:
+    if fatal := [" ".join(line.split()[1:]) for line in lines if line.startswith("fatal ")]:
+        return "; ".join(fatal)
+    if exceptions := [line for line in lines if _EXCEPTION.match(line) and _RANK_FAILED not in line]:
         return exceptions[-1]
     return "; ".join([line.strip() for line in lines if line.strip() and not line.startswith("+ ")][-END_LINES:])
 

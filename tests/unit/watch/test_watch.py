@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from led_pipeline.watch.remaining import makespan, remaining
 from led_pipeline.watch.run_file import Job
 from led_pipeline.watch.state import Tracker
 
+ROOT = Path(__file__).parents[3]
 RECIPE = load_recipe(
     {
         "dataset": {"name": "demo", "source": "docstrings", "splits": {"train": {}, "dev": {}}},
@@ -133,6 +135,28 @@ def test_jobs_ask_for_what_the_recipe_says():
     assert requests("score_with_ranker", stage="led", system="ranker", shard="0") == ("led", "ranker", "0", 1, 2)
     assert requests("measure", system="led", split="dev") == ("evaluation", "led", "dev", 1, 0)
     assert requests("prepare_split", split="dev") == ("data", "", "dev", 1, 0)
+
+
+def test_every_rule_with_cores_or_gpus_of_its_own_has_its_kind_of_resources():
+    rules = "\n".join(path.read_text() for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")))
+    kinds = {}
+    for block in re.split(r"^ *(?=rule \w+:$)", rules, flags=re.MULTILINE)[1:]:
+        name = re.match(r"rule (\w+):", block)[1]
+        if kind := re.search(r"^ +threads: RECIPE\.resources\.(\w+)\.threads$", block, re.MULTILINE):
+            kinds[name] = kind[1]
+        elif re.search(r"^ +threads: training\(", block, re.MULTILINE):
+            kinds[name] = "train"
+        if re.search(r"^ +gpu=", block, re.MULTILINE):
+            assert name in kinds and name not in run_file.WITHOUT_GPU
+    assert kinds == run_file.KINDS
+
+
+def test_a_preflight_that_stops_the_run_says_what_is_fatal(tmp_path):
+    log = started(5) + "note   disk   ok\nfatal  java   no Java 21 here\n\n1 of these would stop the run; fix them\n"
+    jobs = [job(tmp_path, "preflight", "data", 1, log=log)]
+    tracker = Tracker(run_file.read(begin(tmp_path, *jobs)), by_events=True)
+    tracker.start(1)
+    assert view.failure(tracker.fail(1))[0] == "failed: preflight: java no Java 21 here"
 
 
 # --- remaining time
