@@ -28,9 +28,9 @@ class Capture:
 
     @property
     def size(self) -> tuple[int, int]:
-        """The columns and lines of the terminal."""
+        """The columns and lines of the terminal; some do not tell theirs."""
         size = os.get_terminal_size(self.terminal.fileno())
-        return size.columns, size.lines
+        return size.columns or 80, size.lines or 24
 
     def read(self) -> str:
         """Return what was written since the last call, up to the end of a line."""

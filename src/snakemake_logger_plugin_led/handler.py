@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from inspect import signature
 from logging import LogRecord
 from pathlib import Path
@@ -134,5 +135,7 @@ class LogHandler(LogHandlerBase):
         print(f"led: the view failed ({type(error).__name__}: {error}); Snakemake's own text follows", file=sys.stderr)
 
     def close(self) -> None:
-        self.leave()
+        screen = self.screen
+        if screen:  # after Ctrl-C
+            self.leave(replace(screen.tracker.run, ended=time.time(), outcome="failure"))
         super().close()

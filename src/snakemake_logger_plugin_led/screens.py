@@ -132,6 +132,7 @@ class Terminal(Screen):
             self.live.stop()
             if run:
                 self.tracker.run = run
+                self.console.size = self.capture.size
                 self.console.print(view.table(self.tracker.look(), width=self.console.width))
         finally:
             self.capture.end()

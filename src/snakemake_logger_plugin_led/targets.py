@@ -56,8 +56,8 @@ def with_targets_first(words: Sequence[str]) -> list[str]:
 
 
 def move() -> None:
-    """Change the command line of this process, if it is Snakemake's."""
+    """Change the command line of this process, if it is that of a user's Snakemake; --mode is that of a job's."""
     program = Path(sys.argv[0])
     is_snakemake = program.name == "snakemake" or program.parts[-2:] == ("snakemake", "__main__.py")
-    if is_snakemake and os.environ.get("LED_TARGET_LAST") != "0":
+    if is_snakemake and "--mode" not in sys.argv and os.environ.get("LED_TARGET_LAST") != "0":
         sys.argv[1:] = with_targets_first(sys.argv[1:])

@@ -26,7 +26,7 @@ for argument in "$@"; do
 done
 
 case "$* " in *"${FAIL_AT:-nowhere}"*) echo "${FAIL_WITH-}" >&2 && exit 1 ;; esac
-case "$*" in *"${STOP_AT:-nowhere}"*) echo waiting > waiting && exec sleep 60 ;; esac
+case "$* " in *"${STOP_AT:-nowhere}"*) echo waiting > waiting && exec sleep 60 ;; esac
 # Record the job's Python search path, and whether it may contact the hub.
 echo "$2 ${HF_HUB_OFFLINE:-}" >> offline
 echo "${PYTHONPATH%%:*}" > pythonpath

@@ -1,5 +1,6 @@
 """Before the first job of a run: remove leftovers of killed runs, and check the machine again."""
 
+import atexit
 import subprocess
 
 from led_pipeline.watch import run_file
@@ -48,12 +49,14 @@ def views():
 
 def show(run):
     """Let the logger plugin show the run."""
+    atexit.register(finish, run, "failure")  # after Ctrl-C, for which there is no handler
     for view in views():
         view.watch(run, Path(LAYOUT.estimates))
 
 
 def finish(run, outcome):
     """Record how the run ended, and end its view."""
+    atexit.unregister(finish)
     if run:
         run = run_file.end(Path(LAYOUT.run_file), run, outcome)
         for view in views():

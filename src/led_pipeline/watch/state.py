@@ -102,7 +102,11 @@ class RunState:
 
     @property
     def elapsed(self) -> float:
-        return max(0.0, (self.run.ended or self.now) - self.run.started)
+        """The seconds from its start to its end; of a killed run, to the last sign of a job."""
+        end = self.run.ended or self.now
+        if self.run.ended is None and self.run.alive is False:
+            end = max((each.ended or each.started or 0.0 for each in self.jobs), default=0.0)
+        return max(0.0, end - self.run.started)
 
     @property
     def gpus(self) -> int:
@@ -229,7 +233,7 @@ class Tracker:
             return replace(_running(job, started), status="running", ended=None)
         state = job_state(job, self.run.started)
         if state.status == "running" and self.over:
-            state = replace(state, status="failed", error="stopped before its end")
+            state = replace(state, status="failed", ended=_modified(job.log), error="stopped before its end")
         if state.status == "done":
             self.final[job.id] = state
         return state

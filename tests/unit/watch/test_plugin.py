@@ -59,7 +59,9 @@ def test_without_a_terminal_jobs_are_lines_and_a_failure_begins_with_its_reason(
     plugin.emit(record(LogEvent.JOB_FINISHED, job_id=2))
     plugin.emit(record(LogEvent.PROGRESS, done=1, total=2))
     plugin.close()
-    lines = [line.partition(" ")[2] if line[2] == ":" else line for line in capsys.readouterr().err.splitlines()]
+    text, _, end = capsys.readouterr().err.partition("results/demo: ")
+    end = f"results/demo: {end}"
+    lines = [line.partition(" ")[2] if line[2] == ":" else line for line in text.splitlines()]
     assert lines == [
         "start led train",
         "Complete log(s): x.log",
@@ -68,6 +70,7 @@ def test_without_a_terminal_jobs_are_lines_and_a_failure_begins_with_its_reason(
         "start lex train",
         "done  lex train in 0:00 (1 of 2)",
     ]
+    assert "results/demo: 1 of 2 jobs, " in end and "stopped; run the same command again" in end  # as after Ctrl-C
 
 
 @pytest.mark.parametrize("changes", [{"dryrun": True}, {"quiet": {"progress"}}])

@@ -109,8 +109,9 @@ def test_importing_the_plugin_moves_the_words_unless_it_is_switched_off(switch, 
     assert answer.stdout == f"{expected}\n", answer.stderr
 
 
-def test_other_programs_keep_their_arguments(monkeypatch):
-    words = ["/usr/bin/pytest", "--resources", "gpu=8", "led_final"]
+@pytest.mark.parametrize("program", ["/usr/bin/pytest", "/bin/snakemake --mode remote"])
+def test_other_programs_and_the_snakemakes_of_jobs_keep_their_arguments(program, monkeypatch):
+    words = [*program.split(), "--resources", "gpu=8", "led_final"]
     monkeypatch.setattr(sys, "argv", list(words))
     move()
     assert sys.argv == words

@@ -212,10 +212,12 @@ def test_a_run_says_how_it_ended_and_that_it_was_killed(tmp_path):
     path = begin(tmp_path, job(tmp_path, "train", "led", 1, log=started(5) + LINE))
     ended = run_file.end(path, run_file.read(path), "success")
     assert run_file.read(path) == ended and ended.outcome == "success" and ended.alive is False
-    killed = json.loads(path.read_text()) | {"ended": None, "outcome": None, "process": 2**22 + 1}
+    begun = time.time() - 1_000
+    os.utime(tmp_path / "train.led.1.log", (begun + 600, begun + 600))
+    killed = json.loads(path.read_text()) | {"ended": None, "outcome": None, "process": 2**22 + 1, "started": begun}
     path.write_text(json.dumps(killed))
     state = look(path)
-    assert "stopped; run the same command again" in view.headline(state)
+    assert view.headline(state).startswith("0 of 1 jobs, 10:00 elapsed, stopped; run the same command again")
     assert state.jobs[0].status == "failed" and state.jobs[0].error == "stopped before its end"
 
 
