@@ -55,7 +55,7 @@ $(TESTS_READY): $(READY) envs/lock/test.txt
 
 demo: $(READY) ## raw text to a measured model, in minutes on a laptop, with nothing to download but packages
 	@echo "Ctrl-C is safe, and so is any kill: 'make demo' goes on with what is missing."
-	@$(WITH_ENV) snakemake led_final --cores all $(ARGS) --configfile config/demo.yaml || { status=$$?; \
+	@$(WITH_ENV) snakemake --cores all $(ARGS) --configfile config/demo.yaml led_final || { status=$$?; \
 	  echo; echo "The demo stopped; the messages above name the step and its log. 'make demo' goes on from there."; \
 	  exit $$status; }
 	@echo

@@ -2,8 +2,7 @@
 
 Targets: `led_final` (everything the recipe trains, measured and reported), or any file that the rules name, for instance
 results/msmarco/models/lex_warmup or results/msmarco/eval/led.dev.json. The recipe is config/config.yaml unless
-`--configfile` names another one. The target comes first, since `--configfile` and `--resources` take all that follows
-them: `snakemake led_final --cores all --resources gpu=8`.
+`--configfile` names another one: `snakemake --cores all --resources gpu=8 led_final`.
 """
 
 import os
@@ -77,11 +76,17 @@ spare_results()
 
 # Another workflow that uses this one as the module `led` calls these as led.onstart() and led.onsuccess().
 onstart:
-    begin()
+    STARTED.append(begin())
     check_again()
+    show(STARTED[-1])
+
+
+onerror:
+    finish(STARTED[-1], "failure")
 
 
 onsuccess:
+    finish(STARTED[-1], "success")
     table = Path(LAYOUT.table)
     if table.is_file():
         print(table.read_text(encoding="utf-8"))

@@ -1,5 +1,6 @@
 # Snakemake runs this once, inside the environment of the conda file. Made by `make lock` from install.sh
-# and lock/, since Snakemake copies this file elsewhere.
+# and lock/, since Snakemake copies this file elsewhere. Run by hand in such an environment
+# (sh envs/led.post-deploy.sh), it also installs led_pipeline, with Snakemake's plugin.
 set -eu
 python=python
 faiss=gpu
@@ -488,3 +489,5 @@ needed = [r for r in map(Requirement, requires("torch")) if r.marker is None or 
 sys.exit(not any(r.name.startswith(("nvidia-", "cuda-")) for r in needed))'; then
   wheels -r "$locks/cuda.txt"
 fi
+source=$(dirname "$0")/..
+[ ! -f "$source/pyproject.toml" ] || "$python" -m pip install --no-deps --no-build-isolation -e "$source"

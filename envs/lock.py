@@ -128,12 +128,15 @@ def conda_script(folder: Path, faiss: str) -> str:
         f"cat > $locks/{n}.txt <<'END'\n{(folder / f'{n}.txt').read_text(encoding='utf-8')}END\n" for n in names
     )
     head = "# Snakemake runs this once, inside the environment of the conda file. Made by `make lock` from install.sh\n"
-    head += "# and lock/, since Snakemake copies this file elsewhere.\n"
+    head += "# and lock/, since Snakemake copies this file elsewhere. Run by hand in such an environment\n"
+    head += "# (sh envs/led.post-deploy.sh), it also installs led_pipeline, with Snakemake's plugin.\n"
     place = "locks=$(mktemp -d)\ntrap 'rm -rf \"$locks\"' EXIT\n"
     body = text.replace('locks=$(dirname "$0")/lock\n', place + files).replace(
         "python=$1\nfaiss=$2\n", f"python=python\nfaiss={faiss}\n"
     )
-    return head + body.partition("\n\n")[2]
+    end = 'source=$(dirname "$0")/..\n[ ! -f "$source/pyproject.toml" ] || '
+    end += '"$python" -m pip install --no-deps --no-build-isolation -e "$source"\n'
+    return head + body.partition("\n\n")[2] + end
 
 
 def apptainer_definition() -> str:

@@ -15,6 +15,7 @@ from led_pipeline.commands.push import push
 from led_pipeline.commands.reference import reference
 from led_pipeline.commands.search import search
 from led_pipeline.commands.serve import serve
+from led_pipeline.commands.status import status
 from led_pipeline.commands.summary import summary
 from led_pipeline.jobs.command import run_main
 
@@ -30,6 +31,7 @@ COMMANDS = (
     init,
     download,
     plan,
+    status,
     search,
     serve,
     compare,

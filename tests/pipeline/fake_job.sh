@@ -2,7 +2,7 @@
 # Replaces python in a job: creates the output files that the arguments name, and fails if an input file that they name
 # is missing.
 #
-# FAIL_AT, STOP_AT: fail, or wait to be killed, if the command contains this text.
+# FAIL_AT, STOP_AT: fail, with the message FAIL_WITH, or wait to be killed, if the command contains this text.
 set -eu
 
 make() {
@@ -25,8 +25,8 @@ for argument in "$@"; do
   before=$argument
 done
 
-case "$*" in *"${FAIL_AT:-nowhere}"*) exit 1 ;; esac
-case "$*" in *"${STOP_AT:-nowhere}"*) echo waiting > waiting && exec sleep 60 ;; esac
+case "$* " in *"${FAIL_AT:-nowhere}"*) echo "${FAIL_WITH-}" >&2 && exit 1 ;; esac
+case "$* " in *"${STOP_AT:-nowhere}"*) echo waiting > waiting && exec sleep 60 ;; esac
 # Record the job's Python search path, and whether it may contact the hub.
 echo "$2 ${HF_HUB_OFFLINE:-}" >> offline
 echo "${PYTHONPATH%%:*}" > pythonpath

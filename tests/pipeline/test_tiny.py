@@ -26,6 +26,7 @@ CONFIG = Path(__file__).with_name("tiny.yaml")
 EXTRAS = Path(__file__).with_name("tiny_extras.yaml")
 SYSTEMS = ["bm25", "den_warmup", "lex_warmup", "ranker", "same_ranker", "led", "led_rt"]
 ALL = [*SYSTEMS, "hybrid", "led_int8"]
+TEXT = {"LED_VIEW": "snakemake"}  # `Plan` reads it
 PASSAGES = 600
 # 100 queries with one relevant passage of 600 each: a random ranking has (1 + 1/2 + ... + 1/10) / 600 on average.
 CHANCE = sum(1 / rank for rank in range(1, 11)) / PASSAGES
@@ -44,7 +45,7 @@ class Run:
 
     def environment(self) -> dict[str, str]:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        return os.environ | {"PATH": path, "XDG_CACHE_HOME": str(self.folder / ".cache")}
+        return os.environ | {"PATH": path, "XDG_CACHE_HOME": str(self.folder / ".cache")} | TEXT
 
     def snakemake(self, *arguments: str | Path) -> subprocess.CompletedProcess:
         command = self.command(*arguments)

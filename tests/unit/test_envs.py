@@ -118,8 +118,9 @@ def test_every_installation_compares_digests():
     for name in ("install.sh", "led.post-deploy.sh", "led-gpu.post-deploy.sh"):
         text = (ROOT / "envs" / name).read_text(encoding="utf-8")
         installs = [line.strip() for line in text.splitlines() if "pip install" in line]
-        checked, torch = installs
+        checked, torch, *package = installs
         assert "--no-deps --require-hashes" in checked and "s/^\\(torch==" in torch
+        assert all('--no-deps --no-build-isolation -e "$source"' in line for line in package)
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert re.findall(r"pip install .*|\$\(PIP\) install .*", makefile) == [
         "$(PIP) install --no-deps --no-build-isolation -e .",

@@ -85,6 +85,7 @@ MAY_IMPORT = {
         "plan",
     ],
     "serve": ["columns", "files", "jobs", "recipe", "data", "data.formats", "evaluation", "use"],
+    "watch": ["files", "jobs", "recipe"],
     "commands": [
         "columns",
         "files",
@@ -102,6 +103,7 @@ MAY_IMPORT = {
         "export",
         "inspection",
         "serve",
+        "watch",
     ],
     "cli": ["jobs", "commands"],
 }
@@ -116,6 +118,7 @@ WITHOUT_TORCH = (
     "report",
     "plan",
     "inspection",
+    "watch",
     "commands",
     "cli",
 )

@@ -1,23 +1,66 @@
 """Before the first job of a run: remove leftovers of killed runs, and check the machine again; what --all-temp spares."""
 
+import atexit
 import subprocess
+
+from led_pipeline.watch import run_file
+from snakemake.settings.types import DeploymentMethod
+
+STARTED = [None]  # the record of this run is the last, once it has started
 
 
 def preflight_arguments(wildcards=None, output=None):
     """Return options: recipe, paths of its files, executor (local, slurm), and the GPU limit of `--resources gpu=N`."""
-    limit = getattr(workflow.resource_settings.resources.get("gpu"), "value", None)
+    limit = gpu_limit()
     executor = workflow.executor_plugin.name if workflow.executor_plugin else "local"
     # A key that the recipe does not set may come from the model that a stage starts from.
     recipe = RECIPE.model_dump_json(exclude={"defaults"}, exclude_unset=True)
     options = ["--recipe", recipe, "--results", LAYOUT.root]
-    options += ["--sources", SOURCES, "--published", PUBLISHED, "--executor", executor]
+    options += ["--sources", SOURCES, "--published", PUBLISHED, "--executor", executor, "--estimates", LAYOUT.estimates]
     return shlex.join(options + ([] if limit is None else ["--gpu-limit", str(limit)]))
 
 
+def gpu_limit():
+    """Return N of `--resources gpu=N`, or None."""
+    return getattr(workflow.resource_settings.resources.get("gpu"), "value", None)
+
+
 def begin():
-    """Record the executor, and remove leftovers of killed jobs; Snakemake holds its lock by now."""
+    """Record the executor and the jobs, and remove leftovers of killed jobs; Snakemake holds its lock by now."""
     if RUN:
         RUN.started(workflow.executor_plugin.name)
+        cores = workflow.resource_settings.cores if workflow.local_exec else None
+        jobs = [job_of(job) for job in workflow.dag.needrun_jobs() if job.output]
+        return run_file.begin(Path(LAYOUT.run_file), LAYOUT.root, RECIPE, jobs, cores, gpu_limit())
+
+
+def job_of(job):
+    """Return the record of one of Snakemake's jobs."""
+    dag = workflow.dag
+    after = [dag.jobid(other) for other in dag.dependencies[job] if dag.needrun(other)]
+    files = "".join(map(str, job.output[:1])), "".join(map(str, job.log[:1]))
+    return run_file.job_of(RECIPE, job.rule.name, job.wildcards_dict, files, dag.jobid(job), after)
+
+
+def views():
+    """Return the handlers of the logger plugin `led`; none with another --logger."""
+    return [handler for handler in workflow.logger_manager.get_log_handlers() if hasattr(handler, "watch")]
+
+
+def show(run):
+    """Let the logger plugin show the run."""
+    atexit.register(finish, run, "failure")  # after Ctrl-C, for which there is no handler
+    for view in views():
+        view.watch(run, Path(LAYOUT.estimates))
+
+
+def finish(run, outcome):
+    """Record how the run ended, and end its view."""
+    atexit.unregister(finish)
+    if run:
+        run = run_file.end(Path(LAYOUT.run_file), run, outcome)
+        for view in views():
+            view.leave(run)
 
 
 def check_again():

@@ -29,6 +29,7 @@ from led_pipeline.data.tables import count_rows, read_arrow, read_rows, shard_ra
 from led_pipeline.data.tokeniser import NONE, SPECIAL, Tokeniser, Tokens
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
+from led_pipeline.jobs.progress import Progress
 from led_pipeline.recipe.representation import DenseRepresentation, RankerRepresentation
 from led_pipeline.recipe.step_settings import ModelSettings
 
@@ -39,9 +40,12 @@ def tokenise(texts: Path, tokenizer: str, max_tokens: int, shard: int, shards: i
     names = [name for name in ("title", "text") if name in pq.read_schema(texts).names]
     start, stop = shard_range(count_rows(texts), shard, shards)
     parts: dict[str, list[Ragged]] = {name: [] for name in names}
-    for batch in read_rows(texts, start, stop, names):
-        for name in names:
-            parts[name] += tokeniser.parts(batch[name])
+    with Progress("tokenise", stop - start, "texts") as progress:
+        for batch in read_rows(texts, start, stop, names):
+            for name in names:
+                for part in tokeniser.parts(batch[name]):
+                    parts[name].append(part)
+                    progress.add(len(part) if name == "text" else 0)
     columns = {name: Ragged.joined(parts.pop(name), tokeniser.dtype) for name in names}
     write_arrow(out, {**columns}, tokeniser.metadata)
 

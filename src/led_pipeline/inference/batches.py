@@ -7,6 +7,7 @@ stream while the next batch is computed.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from led_pipeline.data.tokens import Batch, TokenStore, pairs, shared_tokens
+from led_pipeline.jobs.progress import Progress
 from led_pipeline.models.backbone import PackedBatch, to_packed_batch
 from led_pipeline.recipe.representation import RankerRepresentation
 
@@ -58,6 +60,7 @@ def _forward_all(
     device: torch.device,
     store_result: Callable[[Group, Tensor], None],
     precision: Precision,
+    progress: Progress | None,
 ) -> None:
     """Run a model on groups of similar length; `store_result` gets each result with the indices that it belongs to."""
     gpu = device.type == "cuda"
@@ -68,11 +71,13 @@ def _forward_all(
     def finish(group: Group, result: Tensor, _: PackedBatch, computed: torch.cuda.Event | None) -> None:
         if back is None or computed is None:
             store_result(group, result)
-            return
-        with torch.cuda.stream(back):
-            back.wait_event(computed)
-            result.record_stream(back)
-            store_result(group, result)
+        else:
+            with torch.cuda.stream(back):
+                back.wait_event(computed)
+                result.record_stream(back)
+                store_result(group, result)
+        if progress:
+            progress.add(len(group))
 
     groups = by_length(lengths, TOKENS_PER_BATCH[device.type])
     for group, texts in prefetched(lambda group: to_packed_batch(assemble(group), device), groups):
@@ -95,6 +100,7 @@ def encode(
     device: torch.device,
     store_result: Callable[[Group, Tensor], None],
     precision: Precision = None,
+    progress: Progress | None = None,
 ) -> None:
     """Encode the texts at some rows, cut to `length` tokens.
 
@@ -103,7 +109,9 @@ def encode(
     """
     rows = np.asarray(rows, dtype=np.int64)
     lengths = store.lengths(rows, length)
-    _forward_all(model, lengths, lambda group: store.texts(rows[group], length), device, store_result, precision)
+    _forward_all(
+        model, lengths, lambda group: store.texts(rows[group], length), device, store_result, precision, progress
+    )
 
 
 def score(
@@ -114,8 +122,13 @@ def score(
     settings: RankerRepresentation,
     device: torch.device,
     precision: Precision = None,
+    progress: Callable[[int], Progress] | None = None,
 ) -> NDArray[np.float32]:
-    """Return a ranker's score of every (query row, passage row); repeated pairs are computed once."""
+    """Return a ranker's score of every (query row, passage row); repeated pairs are computed once.
+
+    Args:
+        progress: makes the counter of the distinct pairs.
+    """
     unique, inverse = np.unique(rows[0].astype(np.int64) * len(passages) + rows[1], return_inverse=True)
     query_rows, passage_rows = np.divmod(unique, len(passages))
     query_length, passage_length = settings.query_length, settings.passage_length
@@ -129,5 +142,6 @@ def score(
     def store(group: Group, logits: Tensor) -> None:
         scores[group] = logits.float().cpu().numpy()
 
-    _forward_all(model, lengths, assemble, device, store, precision)
+    with progress(len(unique)) if progress else nullcontext() as counter:
+        _forward_all(model, lengths, assemble, device, store, precision, counter)
     return scores[inverse]

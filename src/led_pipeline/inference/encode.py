@@ -23,6 +23,7 @@ from led_pipeline.files.atomic import remove, write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.inference import batches
 from led_pipeline.jobs.command import run_main
+from led_pipeline.jobs.progress import Progress
 from led_pipeline.models.bi_encoder import encoder_of, size_of
 from led_pipeline.models.saved_model import load
 from led_pipeline.recipe.representation import LexiconRepresentation
@@ -35,6 +36,7 @@ def dense_rows(
     length: int,
     device: torch.device,
     precision: batches.Precision = None,
+    progress: Progress | None = None,
 ) -> NDArray[np.float16]:
     """Return the vectors of some rows in order, as a matrix."""
     matrix = np.empty((len(rows), size_of(model)), dtype=np.float16)
@@ -42,7 +44,7 @@ def dense_rows(
     def fill(group: NDArray[np.int64], vectors: Tensor) -> None:
         matrix[group] = vectors.half().cpu().numpy()
 
-    batches.encode(model, store, rows, length, device, fill, precision)
+    batches.encode(model, store, rows, length, device, fill, precision, progress)
     return matrix
 
 
@@ -53,6 +55,7 @@ def sparse_rows(
     length: int,
     device: torch.device,
     precision: batches.Precision = None,
+    progress: Progress | None = None,
 ) -> dict[str, Ragged]:
     """Return the positive weights of some rows in order, terms ascending; only these leave the device."""
     groups, parts = (
@@ -67,7 +70,7 @@ def sparse_rows(
         weights = weights_BV[text, term].cpu().numpy()
         parts.append((counts.cpu().numpy(), term.cpu().numpy().astype(np.uint32), weights))
 
-    batches.encode(model, store, rows, length, device, collect, precision)
+    batches.encode(model, store, rows, length, device, collect, precision, progress)
     counts, terms, weights = (np.concatenate(part) for part in zip(*parts, strict=True))
     # A model may have more entries than its tokenizer has tokens: embeddings are often padded.
     if store.vocabulary <= 2**16 and terms.max(initial=0) < 2**16:
@@ -151,7 +154,9 @@ def main() -> None:
     start, stop = shard_range(len(store), state.process_index, state.num_processes)
     started = time.perf_counter()
     encode = sparse_rows if isinstance(settings, LexiconRepresentation) else dense_rows
-    vectors = encode(model, store, np.arange(start, stop), settings.length(a.side), state.device, a.precision)
+    rows, length = np.arange(start, stop), settings.length(a.side)
+    with Progress("encode", len(rows), "texts", state.is_main_process) as progress:
+        vectors = encode(model, store, rows, length, state.device, a.precision, progress)
     part = a.out.with_name(f"{a.out.name}.rank{state.process_index}")
     write_vectors(vectors, store.vocabulary, part, (a.model / "train.jsonl").is_file())
     state.wait_for_everyone()

@@ -6,6 +6,7 @@ I --shards S --out FILE` for the passages of a trainset: the scores come as one 
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from led_pipeline.files.atomic import remove
 from led_pipeline.files.errors import InputError
 from led_pipeline.inference import batches
 from led_pipeline.jobs.command import run_main
+from led_pipeline.jobs.progress import Progress
 from led_pipeline.models.saved_model import load
 from led_pipeline.recipe.representation import RankerRepresentation
 
@@ -61,9 +63,9 @@ def score_share(
     """Score all pairs, each process its share, and return the whole; the parts pass through files beside `out`."""
     state = PartialState()
     start, stop = shard_range(len(queries), state.process_index, state.num_processes)
-    scores = batches.score(
-        model, *stores, (queries[start:stop], passages[start:stop]), settings, state.device, precision
-    )
+    pairs = queries[start:stop], passages[start:stop]
+    progress = partial(Progress, "score", unit="pairs", active=state.is_main_process)
+    scores = batches.score(model, *stores, pairs, settings, state.device, precision, progress)
     if not np.isfinite(scores).all():
         bad = np.count_nonzero(~np.isfinite(scores))
         raise InputError(

@@ -5,6 +5,8 @@ On Linux the kernel kills a process when its parent dies (PR_SET_PDEATHSIG, whic
 the shells of jobs and their Python programs (workflow/scripts/tied.sh), the ranks of torchrun, java. This file must
 therefore import nothing of the package.
 
+With LED_SHOW_COMMAND, which the shells of jobs set, it first prints COMMAND and the time: a job's log begins with them.
+
 The parent also puts its process id into LED_PARENT, to which commands that were started in another way tie themselves
 (`jobs.command`). Without that variable, in a user's shell, nothing is tied.
 """
@@ -15,6 +17,7 @@ import sys
 from collections.abc import Sequence
 
 PARENT = "LED_PARENT"
+SHOW = "LED_SHOW_COMMAND"
 PR_SET_PDEATHSIG = 1
 
 
@@ -46,8 +49,20 @@ def tied(command: Sequence[str]) -> list[str]:
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *command]
 
 
+def show(command: Sequence[str]) -> None:
+    """Print a command as a shell reads it, and the time."""
+    import shlex
+    import time
+
+    line = f"+ {shlex.join(command)}  # {time.strftime('%Y-%m-%dT%H:%M:%S%z')}\n"
+    sys.stdout.buffer.write(os.fsencode(line))
+    sys.stdout.flush()
+
+
 if __name__ == "__main__":
     end_with(int(sys.argv[1]))
+    if os.environ.pop(SHOW, None):
+        show(sys.argv[2:])
     try:
         os.execvp(sys.argv[2], sys.argv[2:])
     except OSError as error:

@@ -29,6 +29,7 @@ ENCODING_SHARE = 0.40
 SEARCH_SHARE = 0.10
 STEP_OVERHEAD_S = 0.06  # of an optimizer step: launches, gradient exchange, update, the batch's token ids
 JOB_START_S = 30  # imports, processes, weights
+CPU_JOB_START_S = 8  # without a GPU, where the plan's hours leave it out: the demo's smallest encodings took 10 s
 CPU_GFLOPS = 40  # per thread, in float32: the demo on two cores with AVX-512 reached 20 to 55
 
 # --- GPU memory, bytes

@@ -40,8 +40,13 @@ class Cost:
     hours: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
     gpu_hours: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
     gpu_memory: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
+    jobs: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """By rule: the seconds of its jobs added up, start-up included, and their number."""
 
-    def add(self, kind: str, seconds: float, gpus: int, memory: float) -> None:
+    def add(self, kind: str, rule: str, jobs: int, seconds: float, gpus: int, memory: float) -> None:
+        before = self.jobs.get(rule, (0.0, 0))
+        start = 0 if gpus else jobs * assumptions.CPU_JOB_START_S
+        self.jobs[rule] = before[0] + seconds + start, before[1] + jobs
         self.hours[kind] += seconds / 3600
         self.gpu_hours[kind] += gpus * seconds / 3600
         if gpus:
@@ -84,14 +89,22 @@ class Computer:
         return count if self.limit is None else min(count, self.limit)
 
     def _add(
-        self, owner: str, kind: JobKind, flops: float, share: float, jobs: int, memory: float, extra: float = 0
+        self,
+        owner: str,
+        kind: JobKind,
+        rule: str,
+        flops: float,
+        share: float,
+        jobs: int,
+        memory: float,
+        extra: float = 0,
     ) -> None:
-        """Add jobs of a kind that share some FLOPs and take `extra` seconds besides, start-up excluded."""
+        """Add jobs of a rule that share some FLOPs and take `extra` seconds besides, start-up excluded."""
         job, gpus = self.recipe.job(kind, owner if kind == "train" else None), self.gpus(kind, owner)
         seconds = (
             flops / self.speed.of(gpus, job.threads, share) + extra + jobs * (assumptions.JOB_START_S if gpus else 0)
         )
-        self.costs[owner].add(kind, seconds, gpus, memory)
+        self.costs[owner].add(kind, rule, jobs, seconds, gpus, memory)
 
     def _lengths(self, name: str) -> tuple[float, float]:
         """Return the mean tokens of a query and a passage as a stage reads them, with prefixes and a question."""
@@ -126,20 +139,23 @@ class Computer:
             all_tokens = query_tokens + passage_tokens
             query_tokens, passage_tokens = 0, min(all_tokens, stage.gradient_cache * max(longest))
         memory = model.training_memory(query_tokens, passage_tokens, max(longest))
-        self._add(name, "train", flops, assumptions.TRAINING_SHARE, 1, memory, steps * assumptions.STEP_OVERHEAD_S)
+        overhead = steps * assumptions.STEP_OVERHEAD_S
+        self._add(name, "train", "train", flops, assumptions.TRAINING_SHARE, 1, memory, overhead)
 
     def _encode(self, name: str) -> None:
         model = self.models[name]
         splits = [split for system, split in self.demand.query_vectors if system == name]
         query, passage = self._lengths(name)
-        flops = model.inference_flops(sum(self.load.queries[s] for s in splits) * query, self.load.passages * passage)
-        jobs = self.recipe.dataset.shards + len(splits)
-        self._add(name, "encode", flops, assumptions.ENCODING_SHARE, jobs, model.inference_memory())
+        share, memory = assumptions.ENCODING_SHARE, model.inference_memory()
+        queries = model.inference_flops(sum(self.load.queries[s] for s in splits) * query, 0)
+        self._add(name, "encode", "encode_queries", queries, share, len(splits), memory)
+        passages = model.inference_flops(0, self.load.passages * passage)
+        self._add(name, "encode", "encode_passages", passages, share, self.recipe.dataset.shards, memory)
 
-    def _pairs(self, ranker: str, pairs: float, jobs: int) -> None:
+    def _pairs(self, ranker: str, rule: str, pairs: float, jobs: int) -> None:
         model = self.models[ranker]
         flops = model.inference_flops(0, pairs * sum(self._lengths(ranker)))
-        self._add(ranker, "score", flops, assumptions.ENCODING_SHARE, jobs, model.inference_memory())
+        self._add(ranker, "score", rule, flops, assumptions.ENCODING_SHARE, jobs, model.inference_memory())
 
     def _score(self, student: str) -> None:
         candidates = trained_examples(self.recipe, student, self.load) * (
@@ -147,16 +163,17 @@ class Computer:
         )
         for teacher in needs.teachers(self.recipe, student, in_batch=False):
             if teacher in self.recipe.with_output("scores"):
-                self._pairs(teacher, candidates, self.recipe.dataset.shards)
+                self._pairs(teacher, "score_with_ranker", candidates, self.recipe.dataset.shards)
 
     def _rank(self, name: str, split: str) -> None:
         stage, queries = self.recipe.stages.get(name), self.load.queries[split]
         if stage is None or stage.output == "sparse":
             return
         if isinstance(stage, Ranker):
-            self._pairs(name, queries * stage.rerank.depth, 1)
+            self._pairs(name, "rerank", queries * stage.rerank.depth, 1)
             return
         width = self.models[name].vector
         flops = 2.0 * queries * self.load.passages * width
         memory = 2 * assumptions.SEARCH_ROWS * width + assumptions.SEARCH_BYTES
-        self._add(name, "search", flops, assumptions.SEARCH_SHARE, 1, memory)
+        jobs = self.recipe.dataset.shards if split == "train" else 1
+        self._add(name, "search", "dense_search", flops, assumptions.SEARCH_SHARE, jobs, memory)

@@ -1,8 +1,8 @@
 """Preflight: the plan and the checks of a recipe on this machine, printed, and kept as JSON by the rule of that name.
 
 Run as `python -m led_pipeline.plan.preflight --recipe JSON --results DIR --sources FILE --published FILE
---executor NAME [--gpu-limit N] [--out FILE]`. The exit status is 1 if something would stop the run, unless
-LED_PREFLIGHT=warn is set.
+--executor NAME [--gpu-limit N] [--estimates FILE] [--out FILE]`. The exit status is 1 if something would stop the
+run, unless LED_PREFLIGHT=warn is set.
 
 GPUs are looked for on this machine where jobs run on it. They do not where Snakemake hands them to another executor
 (SLURM), nor where LED_GPUS=elsewhere is set, for instance to prepare data on a machine without a GPU.
@@ -81,6 +81,16 @@ def status(results: list[Finding]) -> int:
     return int(any(f.level == "fatal" for f in results) and os.environ.get("LED_PREFLIGHT") != "warn")
 
 
+def seconds_by_rule(cost: Estimate) -> dict[str, dict[str, float]]:
+    """Return the estimated seconds of one job by its rule and by the stage or system that computes."""
+    seconds: dict[str, dict[str, float]] = {}
+    for row in cost.rows:
+        for rule, (total, jobs) in row.cost.jobs.items():
+            if jobs:
+                seconds.setdefault(rule, {})[row.name] = round(total / jobs, 1)
+    return seconds
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Estimate a recipe and check this machine.")
     parser.add_argument("--recipe", required=True, type=json.loads, help="the config as JSON")
@@ -89,6 +99,7 @@ def main() -> None:
     parser.add_argument("--published", required=True, type=Path)
     parser.add_argument("--executor", default="local", help="what Snakemake runs jobs with")
     parser.add_argument("--gpu-limit", type=int, help="no job gets more GPUs (snakemake --resources gpu=N)")
+    parser.add_argument("--estimates", type=Path, help="the estimated seconds of jobs, for the view of the run")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     recipe = load_recipe(arguments.recipe, trained=lambda _: trained_in(arguments.results), quiet=True)
@@ -99,6 +110,8 @@ def main() -> None:
     print(report(recipe, site, cost, results))
     if code := status(results):
         sys.exit(code)
+    if arguments.estimates:
+        write_json(arguments.estimates, {"gpu": cost.gpu, "seconds": seconds_by_rule(cost)})
     if arguments.out is None:
         return
     estimated = {"gpu_hours": cost.gpu_hours, "gpu": cost.gpu, "disk_peak_bytes": cost.peak}

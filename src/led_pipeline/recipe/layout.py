@@ -48,6 +48,16 @@ class Layout:
         """Return what Snakemake measured of a job (seconds, memory, load), by the name of the job's log."""
         return self._path("benchmarks", f"{job}.tsv")
 
+    @property
+    def run_file(self) -> str:
+        """Return the jobs of the newest run."""
+        return f"{self.logs}/run.json"
+
+    @property
+    def estimates(self) -> str:
+        """Return what the jobs take, as the preflight estimates it."""
+        return f"{self.logs}/estimates.json"
+
     # --- before the first job
 
     @property

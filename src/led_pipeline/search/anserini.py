@@ -26,6 +26,7 @@ from led_pipeline.data.vectors import SparseVectors
 from led_pipeline.files.atomic import atomic, scratch, write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
+from led_pipeline.jobs.progress import Progress
 from led_pipeline.search.impacts import json_vectors, quantise, repeated_terms
 from led_pipeline.search.indexes import (
     NOTE,
@@ -174,15 +175,16 @@ def _search(
     """
     first, stop = rows
     hit_count = 0
-    with scratch(index) as folder:
+    all_flags = ["-topicReader", "TsvInt", *flags]
+    with scratch(index) as folder, Progress("search", stop - first, "queries") as progress:
         for numbers, lines in _chunks(topics, first, hits):
-            answered = answers(
-                index, folder, lines, ["-topicReader", "TsvInt", *flags], hits, threads, heap_mb, _read_run
-            )
+            answered = answers(index, folder, lines, all_flags, hits, threads, heap_mb, _read_run, progress)
             part = _ranking(answered, first, numbers[-1] + 1)
             hit_count += len(part.passages.values)
             first = numbers[-1] + 1
+            progress.reach(first - rows[0])
             yield part
+        progress.reach(stop - rows[0])
     if first < stop:
         yield _ranking(NO_HITS, first, stop)
     if rows[0] < stop and not hit_count:

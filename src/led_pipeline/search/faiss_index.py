@@ -24,6 +24,7 @@ from led_pipeline.data.opened import matrix
 from led_pipeline.data.tables import Ranking, shard_range, write_ranking
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
+from led_pipeline.jobs.progress import Progress
 from led_pipeline.search.top_k import NONE, best, pack, to_ranking
 
 CPU_BLOCK = 131_072  # passages searched at once
@@ -81,7 +82,8 @@ def search(paths: Sequence[Path], queries: Path, hits: int, threads: int, shard:
     total = sum(len(vectors) for vectors in files)
     keys_QK = np.full((len(query_vectors), min(hits, total)), NONE)
     blocks = _blocks(paths, files, GPU_BLOCK if gpus else CPU_BLOCK, dtype)
-    _search_blocks(engines, threads, query_vectors, blocks, keys_QK, ahead=gpus)
+    with Progress("search", total, "passages") as progress:
+        _search_blocks(engines, threads, query_vectors, blocks, keys_QK, gpus, progress)
     ranking = to_ranking(keys_QK)
     return Ranking(ranking.queries + np.int32(start), ranking.passages, ranking.scores)
 
@@ -145,6 +147,7 @@ def _search_blocks(
     blocks: Iterator[NDArray],
     keys_QK: NDArray,
     ahead: int,
+    progress: Progress,
 ) -> None:
     """Update every query's best keys with all blocks, which the engines take in turn.
 
@@ -160,14 +163,14 @@ def _search_blocks(
             keys = block_keys(engine, queries_QD[tile], block_PD, first, keys_QK.shape[1])
             with lock:
                 keys_QK[tile] = best(np.concatenate([keys_QK[tile], keys], axis=1), keys_QK.shape[1])
-        return first + len(block_PD)
+        return len(block_PD)
 
     running: deque[Future[int]] = deque()
     first = 0
 
     def wait_until(at_most: int) -> None:
         while len(running) > at_most:
-            print(f"searched {running.popleft().result()} passages for {len(queries_QD)} queries", flush=True)
+            progress.add(running.popleft().result())
 
     with ExitStack() as stack:
         # One thread per engine, since two threads must not use FAISS's resources of a GPU at once.

@@ -135,12 +135,14 @@ def run_java(
     threads: int,
     folder: Path | str | None = None,
     inherited: Sequence[int] = (),
+    watch: Callable[[str], None] | None = None,
 ) -> list[str]:
     """Run one class of the jar, print its log as it arrives, and return the log's lines.
 
     Args:
         folder: the working directory of the process.
         inherited: file descriptors that the process inherits under the same numbers.
+        watch: gets each line.
 
     Raises:
         InputError: the exit status is not 0, or the log has a stack trace: Anserini goes on after many exceptions and
@@ -163,6 +165,8 @@ def run_java(
             for line in process.stdout:
                 print(line, end="", flush=True)
                 lines.append(line.rstrip("\n"))
+                if watch:
+                    watch(lines[-1])
         except BaseException:
             process.kill()
             raise

@@ -10,6 +10,7 @@ from xml.sax.saxutils import escape
 
 from led_pipeline.files.atomic import scratch
 from led_pipeline.files.errors import InputError
+from led_pipeline.jobs.progress import Progress
 from led_pipeline.search.java import run_java, run_java_into
 
 FILE_ROWS = 50_000  # passages per file given to Anserini, which reads a file in one thread
@@ -36,10 +37,13 @@ def fill_index(
         InputError: documents are missing from the index; Anserini omits unusable ones without failing.
     """
     with scratch(index) as folder:
-        _write_documents(folder, documents, max(1, min(FILE_ROWS, -(-rows // threads))))
+        with Progress("convert", rows, "passages") as progress:
+            _write_documents(folder, documents, max(1, min(FILE_ROWS, -(-rows // threads))), progress)
         arguments = ["-input", str(folder), "-index", str(index), "-generator", "DefaultLuceneDocumentGenerator"]
         arguments += ["-threads", str(threads), "-memoryBuffer", str(heap_mb // 2), *flags]
-        run_java("io.anserini.index.IndexCollection", arguments, heap_mb, threads)
+        with Progress("index", rows, "passages") as progress:
+            watch = _counted(r"([\d,]+) documents indexed", progress)
+            run_java("io.anserini.index.IndexCollection", arguments, heap_mb, threads, watch=watch)
         indexed = _count_documents(index, heap_mb)
         if indexed != rows:
             raise InputError(
@@ -48,11 +52,23 @@ def fill_index(
             )
 
 
-def _write_documents(folder: Path, documents: Iterable[str], rows_per_file: int) -> None:
+def _counted(pattern: str, progress: Progress) -> Callable[[str], None]:
+    """Return a function that takes a log of Anserini, line by line, and gives the counts in it to `progress`."""
+    count, before = re.compile(pattern), progress.done
+
+    def watch(line: str) -> None:
+        if match := count.search(line):
+            progress.reach(before + int(match[1].replace(",", "")))
+
+    return watch
+
+
+def _write_documents(folder: Path, documents: Iterable[str], rows_per_file: int, progress: Progress) -> None:
     lines, first = iter(documents), 0
     while group := [f"{document}\n" for document in islice(lines, rows_per_file)]:
         (folder / f"{first:010d}.jsonl").write_text("".join(group), encoding="utf-8")
         first += len(group)
+        progress.reach(first)
 
 
 def _count_documents(index: Path, heap_mb: int) -> int:
@@ -66,12 +82,13 @@ def _count_documents(index: Path, heap_mb: int) -> int:
 
 def answers(
     index: Path, folder: Path, topics: Sequence[str], flags: Sequence[str], hits: int, threads: int, heap_mb: int,
-    read: Callable[[io.BufferedReader], T],
+    read: Callable[[io.BufferedReader], T], progress: Progress | None = None,
 ) -> T:  # fmt: skip
     """Return what `read` parses from the TREC run that Anserini writes about topics, lines `id TAB topic`.
 
     Args:
         folder: an existing folder for the topics.
+        progress: counts the answered topics.
 
     Raises:
         InputError: Anserini did not answer every query.
@@ -83,7 +100,8 @@ def answers(
         items = "".join(f"<Item>{escape(argument)}</Item>" for argument in [*arguments, *flags, "-output", output])
         (folder / "calls.xml").write_text(_CALLS.format(items=items), encoding="utf-8")
         main = "org.eclipse.jetty.xml.XmlConfiguration"
-        log = run_java(main, ["calls.xml"], heap_mb, threads, folder, [inherited])
+        watch = _counted(r": (\d+) queries processed", progress) if progress else None
+        log = run_java(main, ["calls.xml"], heap_mb, threads, folder, [inherited], watch)
         if not any(f" {len(topics)} queries processed in " in line for line in log):
             raise InputError(f"{index}: Anserini did not answer all of {len(topics)} queries, see its log above")
 

@@ -23,6 +23,7 @@ from led_pipeline.data.vectors import SparseVectors
 from led_pipeline.files.atomic import atomic, write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
+from led_pipeline.jobs.progress import Progress, counted
 from led_pipeline.recipe.languages import NODE_ANALYZERS
 from led_pipeline.search import opensearch_node as node
 from led_pipeline.search.impacts import checked
@@ -67,7 +68,8 @@ def _index(
         "mappings": {"dynamic": "strict", "_source": {"enabled": False}, "properties": field},
     }
     identity = node.create(client, name, body)
-    node.fill(client, name, documents)
+    with Progress("index", note["passages"], "passages") as progress:
+        node.fill(client, name, counted(documents, progress))
     with atomic(out) as folder:
         folder.mkdir()
         write_json(folder / NOTE, {"kind": kind, "index": name, "id": identity} | note)
@@ -108,7 +110,7 @@ def bm25_search(
     client, name = checked_index(index, expected)
     start, stop = shard_range(count_rows(queries), shard, shards)
     bodies = map(text_query, read_queries(queries, start, stop, language))
-    return _ranked(node.search(client, name, bodies, _checked_hits(hits), threads), start, index)
+    return _ranked(node.search(client, name, bodies, _checked_hits(hits), threads), start, stop, index)
 
 
 def impact_index(vectors: Sequence[Path], passages: Path, out: Path) -> None:
@@ -126,7 +128,7 @@ def impact_search(
     vectors = SparseVectors.read(query_vectors)
     start, stop = shard_range(len(vectors), shard, shards)
     bodies = map(terms_query, features(vectors, query_vectors, start, stop))
-    return _ranked(node.search(client, name, bodies, _checked_hits(hits), threads), start, index)
+    return _ranked(node.search(client, name, bodies, _checked_hits(hits), threads), start, stop, index)
 
 
 def text_query(text: str) -> dict[str, Any] | None:
@@ -163,8 +165,8 @@ def ordered(hits: node.Hits) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     return np.array(rows, dtype=np.int32), np.array(scores, dtype=np.float32)
 
 
-def _ranked(answers: Iterable[node.Hits], start: int, index: Path) -> Iterator[Ranking]:
-    """Yield the answers, which start with query row `start`, as rankings; ties by passage row.
+def _ranked(answers: Iterable[node.Hits], start: int, stop: int, index: Path) -> Iterator[Ranking]:
+    """Yield the answers to query rows `start` to before `stop` as rankings; ties by passage row.
 
     Raises:
         InputError: no query has any hit.
@@ -177,7 +179,9 @@ def _ranked(answers: Iterable[node.Hits], start: int, index: Path) -> Iterator[R
             query_count, hit_count = query_count + 1, hit_count + len(hits)
             yield query, *ordered(hits)
 
-    yield from Ranking.parts(lists())
+    with Progress("search", stop - start, "queries") as progress:
+        answers = counted(answers, progress)
+        yield from Ranking.parts(lists())
     if query_count and not hit_count:
         raise no_hits(index, query_count)
 

@@ -21,6 +21,7 @@ from led_pipeline.data.tables import Ranking, shard_range, write_ranking
 from led_pipeline.data.vectors import pair_products
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
+from led_pipeline.jobs.progress import Progress
 from led_pipeline.recipe.step_settings import parser_of
 from led_pipeline.recipe.variants import VariantSettings
 from led_pipeline.search.faiss_index import block_keys, cpu_engine, dense_files
@@ -58,7 +59,9 @@ def search(
         )
     start, stop = shard_range(len(query_vectors), shard, shards)
     queries_QD = shortened(np.array(query_vectors[start:stop]), settings.dimensions, settings.normalize)
-    ranking = to_ranking(Smaller.of(files, settings).best(queries_QD, hits, progress=True))
+    smaller = Smaller.of(files, settings)
+    with Progress("search", len(smaller), "passages") as progress:
+        ranking = to_ranking(smaller.best(queries_QD, hits, progress))
     return Ranking(ranking.queries + np.int32(start), ranking.passages, ranking.scores)
 
 
@@ -89,18 +92,18 @@ class Smaller:
         """Return vectors of the stage with the variant's number of dimensions."""
         return shortened(vectors, self.settings.dimensions, self.settings.normalize)
 
-    def best(self, queries_QD: NDArray, hits: int, progress: bool = False) -> NDArray[np.uint64]:
+    def best(self, queries_QD: NDArray, hits: int, progress: Progress | None = None) -> NDArray[np.uint64]:
         """Return the keys of each query's best passages, unordered.
 
         Args:
             queries_QD: vectors of the queries, shortened.
-            progress: print how many passages have been searched.
+            progress: counts the passages that have been searched.
         """
         depth = min(hits * (self.settings.rescore or 1), len(self))
         keys_QK = self._candidates(queries_QD, depth, progress)
         return rescored(self, queries_QD, keys_QK, min(hits, len(self))) if self.settings.rescore else keys_QK
 
-    def _candidates(self, queries_QD: NDArray, depth: int, progress: bool) -> NDArray[np.uint64]:
+    def _candidates(self, queries_QD: NDArray, depth: int, progress: Progress | None) -> NDArray[np.uint64]:
         is_binary = self.settings.precision == "binary"
         query_bits, query_floats = bits(queries_QD), queries_QD.astype(np.float32)
         keys_QK, first = np.full((len(queries_QD), depth), NONE), 0
@@ -112,7 +115,7 @@ class Smaller:
             keys_QK = best(np.concatenate([keys_QK, keys], axis=1), depth)
             first += len(block)
             if progress:
-                print(f"searched {first} passages for {len(queries_QD)} queries", flush=True)
+                progress.reach(first)
         return keys_QK
 
     def _floats(self, block: NDArray) -> NDArray:

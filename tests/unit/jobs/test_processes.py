@@ -157,6 +157,7 @@ def test_a_command_is_tied_before_it_has_imported_anything(tmp_path):
     command = tie + "NAME=value python -m module 'x y'; true"
     options = {"stdout": subprocess.PIPE, "text": True, "env": environment}
     process = subprocess.Popen(["/bin/bash", "-c", command], **options)
+    assert process.stdout.readline().startswith("+ python -m module 'x y'  # 20"), "first, what a log begins with"
     number, arguments = process.stdout.readline().split(maxsplit=1)
     assert arguments == "-m module x y\n"
     process.kill()

@@ -13,9 +13,10 @@ from transformers import BertConfig, BertForMaskedLM, DistilBertConfig
 from led_pipeline.plan import assumptions
 from led_pipeline.plan.compute import Computer, Speed
 from led_pipeline.plan.disk import Artefact, artefacts, peak
+from led_pipeline.plan.preflight import seconds_by_rule
 from led_pipeline.plan.shapes import Shape, root, shape_of
 from led_pipeline.plan.stage_models import StageModel
-from led_pipeline.plan.table import estimate
+from led_pipeline.plan.table import Estimate, Row, estimate
 from led_pipeline.plan.workload import Workload, lines, workload
 from led_pipeline.recipe.load import load_recipe
 
@@ -174,6 +175,18 @@ def test_hours_follow_from_steps_tokens_and_weights():
     assert halved.gpu_hours["train"] == halved.hours["train"] > costs["led"].hours["train"]
     assert costs["led"].gpu_memory["train"] > assumptions.TRAINING_BYTES * SHAPE.parameters
     assert not any(costs["bm25"].hours.values())
+
+
+def test_the_seconds_of_the_jobs_of_all_rules_are_the_hours_of_their_kind():
+    costs = Computer(SMALL, LOAD, MODELS, Speed("A100")).all()
+    rows = [Row(name, "dense", 1, True, 1, cost, 0.0) for name, cost in costs.items()]
+    seconds = seconds_by_rule(Estimate(LOAD, rows, Counter(), [], "A100"))
+    jobs = {rule: number for rule, (_, number) in costs["led"].jobs.items()}
+    assert jobs["encode_passages"] == SMALL.dataset.shards and seconds["train"].keys() == set(SMALL.trained)
+    total = sum(seconds[rule]["led"] * jobs[rule] for rule in ("encode_passages", "encode_queries") if jobs.get(rule))
+    on_cpu = sum(jobs.values()) * assumptions.CPU_JOB_START_S  # where a kind of job has no GPU, only this is added
+    hours = 3600 * costs["led"].hours["encode"]
+    assert hours - 1 <= total <= hours + on_cpu + 1
 
 
 def test_a_gpu_is_known_by_a_part_of_its_name():
