@@ -28,6 +28,7 @@ KINDS: dict[str, JobKind] = {  # rules whose jobs take more than one core, or GP
     "encode_queries": "encode",
     "score_with_ranker": "score",
     "rerank": "score",
+    "ranker_query_time": "score",
     "dense_search": "search",
     "variant_search": "search",
     "tokenise_passages": "cpu",

@@ -54,6 +54,8 @@ PATHS = {
     "results/demo/report/gate.json": LAYOUT.gate,
     "results/demo/benchmarks/train/led.tsv": LAYOUT.benchmark("train/led"),
     "logs/demo/train/led.log": LAYOUT.log("train/led"),
+    "logs/demo/run.json": LAYOUT.run_file,
+    "logs/demo/estimates.json": LAYOUT.estimates,
 }
 
 
