@@ -13,7 +13,7 @@ from led_pipeline.files import folder_names
 # What the results of a dataset are sorted into; docs/architecture.md says what each folder holds.
 Folder = Literal[
     "source", "prepared", "hub", "tokens", "models", "checkpoints", "vectors", "index", "rankings", "pools",
-    "trainsets", "runs", "eval", "costs", "report", "provenance",
+    "trainsets", "runs", "eval", "costs", "benchmarks", "report", "provenance",
 ]  # fmt: skip
 ARCHIVES = ".archives"  # in source/: downloads that are not finished
 VECTOR_SUFFIX = {"dense": "npy", "sparse": "arrow"}  # output of a stage -> file format of its vectors
@@ -37,6 +37,15 @@ class Layout:
     def log(self, name: str) -> str:
         """Return the log of a rule's jobs; every rule has a name of its own for them."""
         return f"{self.logs}/{name}.log"
+
+    @property
+    def benchmarks(self) -> str:
+        """Return the folder of what Snakemake measured of every job."""
+        return f"{self.root}/benchmarks"
+
+    def benchmark(self, job: str) -> str:
+        """Return what Snakemake measured of a job: its time, memory and use of the processor; it has its log's name."""
+        return self._path("benchmarks", f"{job}.tsv")
 
     # --- before the first job
 
@@ -110,6 +119,10 @@ class Layout:
     def model_software(self, stage: str) -> str:
         """Return the versions of packages that a stage was trained with."""
         return f"{self.model(stage)}/software.json"
+
+    def model_machine(self, stage: str) -> str:
+        """Return what a stage was trained on."""
+        return f"{self.model(stage)}/machine.json"
 
     def train_log(self, stage: str) -> str:
         return f"{self.model(stage)}/train.jsonl"
