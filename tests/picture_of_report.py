@@ -40,7 +40,7 @@ def opened(page: Path, width: int, height: int, *flags: str) -> Iterator[webdriv
         if browser.execute_script("return !!document.getElementById('query-table')"):
             browser.execute_script("document.getElementById('queries').scrollIntoView()")
             drawn.until(lambda b: b.execute_script("return document.getElementById('query-table').dataset.filled"))
-        browser.execute_script("scrollTo(0, 0)")
+        browser.execute_script("scrollTo({top: 0, behavior: 'instant'})")
         yield browser
     finally:
         browser.quit()

@@ -37,13 +37,22 @@ def report(
     """
     from led_pipeline.inspection.comparison_page import Request, compare_runs  # they load SciPy and Altair
     from led_pipeline.inspection.runs import open_run
+    from led_pipeline.report.comparisons import answer, main_measure
     from led_pipeline.report.contents import read_report
     from led_pipeline.report.page import write_page
 
     runs = [open_run(folder) for folder in results]
-    request = Request(average=mean, queries=0, force=force)
-    several = compare_runs(runs, request) if len(runs) > 1 else None
+    first = runs[0]
+    several = None
+    if len(runs) > 1:
+        several = compare_runs(runs, Request(average=mean, queries=0, force=force))
+        about = answer(first.recipe, set(first.systems)) if several["averaged"] else None
+        if about:
+            systems = list(dict.fromkeys([about.final, about.control or "bm25", "bm25"]))
+            measure = main_measure(first.recipe, several["split"])
+            request = Request(systems, several["split"], [measure], average=True, queries=0, force=force)
+            several["answer"] = [test for test in compare_runs(runs, request)["tests"] if test["first"] == about.final]
     numbers = published or (PUBLISHED if PUBLISHED.is_file() else None)
-    page = out or Path(runs[0].layout.page)
-    write_page(page, read_report(runs[0].recipe, runs[0].folder, numbers, several))
+    page = out or Path(first.layout.page)
+    write_page(page, read_report(first.recipe, first.folder, numbers, several))
     print(page)

@@ -16,11 +16,9 @@ def vega() -> Markup:
     return Markup(_inside_script(vl_convert.javascript_bundle(_SNIPPET)))
 
 
-def data_tables() -> dict[str, Markup]:
-    """Return the script of DataTables in base64, to be loaded when a reader comes to the table, and its style."""
-    folder = files("itables") / "html"
-    script = b64encode((folder / "dt_bundle.js").read_bytes()).decode("ascii")
-    return {"script": Markup(script), "style": Markup((folder / "dt_bundle.css").read_text(encoding="utf-8"))}
+def data_tables() -> Markup:
+    """Return the script of DataTables in base64, to be loaded when a reader comes to the table."""
+    return Markup(b64encode((files("itables") / "html" / "dt_bundle.js").read_bytes()).decode("ascii"))
 
 
 def local_file(name: str) -> Markup:

@@ -71,7 +71,7 @@
       { title: "id", data: "q", render: text, className: "left" },
       { title: "words", data: "w", searchable: false },
       { title: "overlap", data: "o", render: number(2), searchable: false },
-      ...queries.systems.map((name, i) => ({ title: escaped(name), data: `r${i}`, render: rank, searchable: false })),
+      ...queries.systems.map((name, i) => ({ title: escaped(name).replaceAll("_", "_<wbr>"), data: `r${i}`, render: rank, searchable: false })),
     ];
     new DataTable(table, { data: rows, columns, deferRender: true, pageLength: 15, lengthMenu: [15, 50, 200], order: [], autoWidth: false });
     table.dataset.filled = "yes";
