@@ -23,6 +23,7 @@ INDEX = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
 PIN = re.compile(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.]+)")
 # Dependencies of torch on Linux with CUDA only, and those of Faiss for the GPU.
 CUDA = ("cuda-", "nvidia-", "triton")
+NOT_CUDA = {"nvidia-ml-py"}  # in Python, and installed without a GPU, too
 FAISS_CUDA = ("nvidia-cublas-cu12", "nvidia-cuda-nvrtc-cu12", "nvidia-cuda-runtime-cu12")
 PYTHONS = ((3, 11), (3, 12), (3, 13))
 LINUX = ("manylinux1", "manylinux2010", "manylinux2014", *(f"manylinux_2_{minor}" for minor in range(5, 40)))
@@ -64,7 +65,7 @@ def split() -> dict[str, dict[str, str]]:
     constraints = pins("constraints.txt")
     tests = closure(pins("test.txt")) - closure(pins("requirements.txt"))
     apart = {"torch", "setuptools", *pins("cpu.txt"), *pins("gpu.txt"), *FAISS_CUDA}
-    cuda = {name for name in constraints if name.startswith(CUDA)} - apart
+    cuda = {name for name in constraints if name.startswith(CUDA)} - apart - NOT_CUDA
     groups = {
         "torch": {"torch"},
         "cuda": cuda,

@@ -13,6 +13,7 @@ from led_pipeline.commands.inspect import inspect
 from led_pipeline.commands.plan import plan
 from led_pipeline.commands.push import push
 from led_pipeline.commands.reference import reference
+from led_pipeline.commands.report import report
 from led_pipeline.commands.search import search
 from led_pipeline.commands.serve import serve
 from led_pipeline.commands.status import status
@@ -38,6 +39,7 @@ COMMANDS = (
     export,
     push,
     reference,
+    report,
     summary,
 )
 for command in COMMANDS:

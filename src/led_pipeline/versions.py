@@ -25,7 +25,7 @@ VERSIONS = {
     "encode": 1,
     "index": 1,
     "evaluate": 1,
-    "report": 2,
+    "report": 3,
     "gate": 1,
 }
 

@@ -106,6 +106,7 @@ def test_every_pin_has_digests_in_one_list():
     assert locked("anserini") == pins("anserini.txt") and locked("audit") == pins("audit.txt")
     assert lists["torch"].keys() == {"torch"} and pins("gpu.txt").keys() <= lists["gpu"].keys()
     assert lists["cpu"] == pins("cpu.txt") and all(name.startswith(CUDA) for name in lists["cuda"] | lists["gpu"])
+    assert "nvidia-ml-py" in lists["packages"], "it is imported on machines without a GPU, too"
 
 
 def test_packages_for_tests_only_have_their_own_list():

@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "inference": ["files", "jobs", "recipe", "data", "models"],
     "training": ["files", "jobs", "user_code", "versions", "recipe", "data", "models", "inference", "evaluation"],
     "search": ["files", "jobs", "recipe", "data", "data.formats"],
-    "evaluation": ["files", "jobs", "recipe", "data", "data.formats"],
+    "evaluation": ["files", "jobs", "versions", "recipe", "data", "data.formats"],
     "report": ["columns", "files", "jobs", "recipe", "versions", "data", "data.formats", "evaluation"],
     "plan": ["columns", "files", "jobs", "recipe", "pretrained", "fetch", "data.formats", "search", "evaluation"],
     "use": [

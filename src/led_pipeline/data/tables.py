@@ -146,6 +146,21 @@ def read_rows(path: Path | str, start: int, stop: int, columns: Sequence[str]) -
             first += length
 
 
+def read_some(path: Path | str, rows: Collection[int], columns: Sequence[str]) -> dict[int, dict[str, str]]:
+    """Return string columns of some rows of a Parquet file, reading each row group that has one of them once."""
+    ordered, first = np.array(sorted(rows), dtype=np.int64), 0
+    texts: dict[int, dict[str, str]] = {}
+    with parquet(path) as file:
+        for group in range(file.num_row_groups):
+            length = file.metadata.row_group(group).num_rows
+            low, high = np.searchsorted(ordered, [first, first + length])
+            if low < high:
+                table = file.read_row_group(group, columns=list(columns)).take(pa.array(ordered[low:high] - first))
+                texts.update(zip(ordered[low:high].tolist(), table.to_pylist(), strict=True))
+            first += length
+    return texts
+
+
 def write_strings(
     path: Path | str, batches: Iterable[Mapping[str, list[str] | list[int]]], columns: Sequence[str]
 ) -> int:

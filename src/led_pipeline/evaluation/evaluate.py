@@ -24,10 +24,12 @@ from led_pipeline.data.tables import Ranking, read_column, read_ids, read_rankin
 from led_pipeline.evaluation.measures import PerQuery, Result, measure
 from led_pipeline.evaluation.sparsity import sparsity
 from led_pipeline.files.atomic import atomic, write_json
+from led_pipeline.files.digests import digest
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import check_regular, reading
 from led_pipeline.jobs.command import run_main
 from led_pipeline.recipe.measures import MEASURES, Measure
+from led_pipeline.versions import commit, installed
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,11 @@ def measure_run(
         "unjudged_dropped": measured.unjudged_dropped,
         "relevant_from": relevant_from,
         "measures": measured.means(),
+        "provenance": {
+            "sha256": {"run": digest(run), "qrels": digest(qrels)},
+            "commit": commit(),
+            "packages": installed(),
+        },
     }
 
 

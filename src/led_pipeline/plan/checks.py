@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from led_pipeline.data.formats.streams import is_there, on_disk
-from led_pipeline.evaluation.published import load_published
+from led_pipeline.evaluation.published import load_published, published_about
 from led_pipeline.fetch.hub import hub_models, is_local, outside_names
 from led_pipeline.fetch.sources import read_source
 from led_pipeline.files.atomic import size, tree_bytes
@@ -22,6 +22,7 @@ from led_pipeline.plan.finding import Finding
 from led_pipeline.plan.jobs import run_files, source_files
 from led_pipeline.plan.models import check_folder, check_hub
 from led_pipeline.plan.table import Estimate
+from led_pipeline.plan.workload import Workload
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import JobKind, Recipe
 from led_pipeline.recipe.layout import ARCHIVES
@@ -53,7 +54,7 @@ def findings(recipe: Recipe, site: Site, estimate: Estimate) -> list[Finding]:
         lambda: disk(site, estimate),
         lambda: files(recipe, site),
         lambda: models(recipe, site),
-        lambda: gate(recipe, site),
+        lambda: gate(recipe, site, estimate.load),
     ]
     with ThreadPoolExecutor(len(checks)) as pool:
         return [finding for results in pool.map(lambda check: list(check()), checks) for finding in results]
@@ -241,18 +242,21 @@ def models(recipe: Recipe, site: Site) -> Iterator[Finding]:
             yield Finding("fatal" if fault else "ok", "model", text)
 
 
-def gate(recipe: Recipe, site: Site) -> Iterator[Finding]:
+def gate(recipe: Recipe, site: Site, load: Workload) -> Iterator[Finding]:
     """Whether a gate that is switched on has a number to compare results with."""
     if not recipe.evaluation.gate:
         return
     try:
-        published = load_published(site.published, recipe.dataset.name)
+        sections = load_published(site.published)
     except InputError as error:
         yield Finding("fatal", "gate", str(error))
         return
-    results = needs.systems(recipe), recipe.dataset.judged(recipe.evaluation.splits)
+    judged = recipe.dataset.judged(recipe.evaluation.splits)
+    published, ours = published_about(sections, load.passages, {s: load.queries[s] for s in judged}) or (None, {})
+    results = needs.systems(recipe), ours
     count = sum(1 for _ in published.gated(*results)) if published else 0
-    if published and (missing := published.unmeasured(*results, recipe.evaluation.measures)):
+    missing = published.unmeasured(*results, recipe.evaluation.measures, recipe.evaluation.depth) if published else []
+    if missing:
         yield Finding(
             "fatal",
             "gate",
@@ -261,10 +265,14 @@ def gate(recipe: Recipe, site: Site) -> Iterator[Finding]:
         )
     elif count:
         yield Finding("ok", "gate", f"{count} published numbers to compare results with")
+    elif load.estimated:
+        yield Finding(
+            "note", "gate", "whether there are published numbers of this dataset is known when it is prepared"
+        )
     else:
         yield Finding(
             "fatal",
             "gate",
-            f"evaluation.gate is on and {site.published} has no number for '{recipe.dataset.name}' that these systems"
-            " and splits could be compared with; set evaluation.gate to false",
+            f"evaluation.gate is on and {site.published} has no number for a dataset of {load.passages:,} passages that"
+            " these systems and splits could be compared with; set evaluation.gate to false",
         )

@@ -12,6 +12,7 @@ from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.stages import Trained
 
 SAMPLE = 1 << 20  # bytes read of a file whose lines are estimated
+FROM_SIZES = "from the sizes of the files"
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class Workload:
     @property
     def query_tokens(self) -> float:
         return assumptions.QUERY_BYTES / assumptions.BYTES_PER_TOKEN
+
+    @property
+    def estimated(self) -> bool:
+        """Whether the counts are estimates from the sizes of files, and not exact."""
+        return self.basis == FROM_SIZES
 
     def of_epoch(self, stage: Trained) -> int:
         """Return the examples of one epoch of a stage."""

@@ -44,6 +44,11 @@ class Layout:
         """Return the log of a rule's jobs; every rule has a name of its own for them."""
         return f"{self.logs}/{name}.log"
 
+    @property
+    def benchmarks(self) -> str:
+        """Return the folder of what Snakemake measured of every job."""
+        return f"{self.root}/benchmarks"
+
     def benchmark(self, job: str) -> str:
         """Return what Snakemake measured of a job (seconds, memory, load), by the name of the job's log."""
         return self._path("benchmarks", f"{job}.tsv")
@@ -130,6 +135,10 @@ class Layout:
     def model_software(self, stage: str) -> str:
         """Return the versions of packages that a stage was trained with."""
         return f"{self.model(stage)}/software.json"
+
+    def model_machine(self, stage: str) -> str:
+        """Return what a stage was trained on."""
+        return f"{self.model(stage)}/machine.json"
 
     def train_log(self, stage: str) -> str:
         return f"{self.model(stage)}/train.jsonl"

@@ -1,127 +1,85 @@
-"""Training curves as small SVG charts, one per loss term and per validation measure of a stage."""
+"""Training curves as tables: one row per stage, series and logged step, with a moving average."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from markupsafe import Markup, escape
+import numpy as np
+import pandas as pd
 
 from led_pipeline.report.log import Curve, TrainLog
 
-_WIDTH, _HEIGHT = 214, 138
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 26, 22
-_MOST_POINTS = 600
-_TITLE = 24  # characters beside the final value; the whole title shows under the pointer
+SHARE, LEAST = 25, 5  # the average is over this part of the logged points, and at least over this many
+MOST_POINTS = 300  # of a series in the page
 
-Point = tuple[float, float]
-
-
-def charts(log: TrainLog) -> list[Markup]:
-    """Return the charts of a stage: the loss, its terms where there are several, and the validation."""
-    terms = dict(list(log.terms.items())[:1]) if len(log.terms) == 2 else log.terms  # one term alone is the loss itself
-    last = max((step for curve in [*log.terms.values(), *log.validation.values()] for step in curve), default=0)
-    best = (log.finished or {}).get("best_step")
-    drawn = [chart(name, curve, last, smooth=True) for name, curve in terms.items()]
-    return drawn + [chart(f"validation {name}", curve, last, marked=best) for name, curve in log.validation.items()]
-
-
-def chart(title: str, curve: Curve, last: int, smooth: bool = False, marked: int | None = None) -> Markup:
-    """Return one chart over steps 0 to `last`: the points joined, or `smooth`, their average over a faint line of them.
-
-    The vertical range is that of the averaged line without its first twentieth, so the steep start of a loss leaves
-    the chart; a later value outside is drawn on the edge.
-    """
-    values = [(float(step), value) for step, value in curve.items() if math.isfinite(value)]
-    if not values:
-        return Markup("")
-    line = averaged(values) if smooth else values
-    low, high = _range([value for _, value in line[len(line) // 20 if smooth else 0 :]])
-
-    def place(point: Point) -> Point:
-        across = point[0] / (last or 1)
-        up = (min(max(point[1], low), high) - low) / (high - low)
-        return _LEFT + across * (_WIDTH - _LEFT - _RIGHT), _HEIGHT - _BOTTOM - up * (_HEIGHT - _TOP - _BOTTOM)
-
-    parts = [_frame(title, line[-1][1], low, high, last)]
-    if smooth:
-        parts.append(_path(thinned(entered(values, low, high)), place, "raw"))
-    parts.append(_path(thinned(entered(line, low, high)), place, "term" if smooth else "validation"))
-    if not smooth:
-        parts += [_dot(step, value, place, step == marked) for step, value in values]
-    return Markup(
-        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" role="img"'
-        f' aria-label="{escape(title)}"><title>{escape(title)}</title>{"".join(parts)}</svg>'
-    )
+TITLES = {
+    "loss": "loss",
+    "learning_rate": "learning rate",
+    "queries_per_s": "queries per second",
+    "tokens_per_s": "tokens per second",
+    "share_of_peak": "share of the GPUs’ peak",
+    "gradient_norm": "norm of the gradient",
+    "terms_per_query": "active terms of a query",
+    "terms_per_passage": "active terms of a passage",
+    "empty_queries": "queries without a term",
+    "empty_passages": "passages without a term",
+    "largest_score": "largest score",
+    "score_spread": "best minus worst score of a query’s candidates",
+}
 
 
-def averaged(values: Sequence[Point]) -> list[Point]:
-    """Return the moving average over about a thirtieth of the points, half of it before and half after each."""
-    half = len(values) // 60
-    windows = [values[max(0, i - half) : i + half + 1] for i in range(len(values))]
-    return [(values[i][0], math.fsum(v for _, v in window) / len(window)) for i, window in enumerate(windows)]
+@dataclass(frozen=True)
+class Panel:
+    """Curves of the same kind, of all stages that have them."""
+
+    title: str
+    frame: pd.DataFrame  # stage, step, value, smooth
+    smoothed: bool
+    kind: str  # loss, term, validation or sign
 
 
-def entered(values: Sequence[Point], low: float, high: float) -> Sequence[Point]:
-    """Return the points from the last one before they first enter the range."""
-    first = next((i for i, (_, value) in enumerate(values) if low <= value <= high), len(values) - 1)
-    return values[max(0, first - 1) :]
+def averaged(values: pd.Series) -> pd.Series:
+    """Return the centred moving average over a 25th of the points, at least 5 of them; shorter at both ends."""
+    window = max(LEAST, len(values) // SHARE) | 1  # odd, so that as many points are before as after
+    return values.rolling(window, center=True, min_periods=1).mean()
 
 
-def thinned(values: Sequence[Point]) -> Sequence[Point]:
-    """Return at most some hundred points, evenly taken, the last one among them."""
-    stride = math.ceil(len(values) / _MOST_POINTS)
-    return values if stride <= 1 else [*values[:-1:stride], values[-1]]
+def series(stage: str, curve: Curve, smooth: bool) -> pd.DataFrame:
+    """Return a curve as rows, without values that are not finite, evenly thinned after the averaging."""
+    frame = pd.DataFrame({"stage": stage, "step": list(curve), "value": list(curve.values())})
+    frame = frame[np.isfinite(frame["value"])]
+    frame["smooth"] = averaged(frame["value"]) if smooth else frame["value"]
+    if len(frame) > MOST_POINTS:
+        frame = frame.iloc[np.unique(np.linspace(0, len(frame) - 1, MOST_POINTS).round().astype(int))]
+    return frame
 
 
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
-    return (max(0.0, low - room) if low >= 0 else low - room), high + room
+def panel(title: str, kind: str, curves: Mapping[str, Curve], smooth: bool) -> Panel | None:
+    """Return the curves of some stages; None where there is no finite value."""
+    frames = [frame for stage, curve in curves.items() if len(frame := series(stage, curve, smooth))]
+    return Panel(title, pd.concat(frames, ignore_index=True), smooth, kind) if frames else None
 
 
-def _path(values: Sequence[Point], place: Callable[[Point], Point], style: str) -> str:
-    points = " ".join("{:.1f},{:.1f}".format(*place(value)) for value in values)
-    return f'<polyline class="{style}" points="{points}"/>'
+def panels(logs: Mapping[str, TrainLog]) -> list[Panel]:
+    """Return the panels of all stages: loss, validation, learning rate and speed first, then terms and signs."""
+    parts = {
+        "loss": ({name: {"loss": log.terms["loss"]} for name, log in logs.items() if "loss" in log.terms}, True),
+        "validation": ({name: log.validation for name, log in logs.items()}, False),
+        "sign": ({name: log.signs for name, log in logs.items()}, True),
+        "term": ({name: terms(log) for name, log in logs.items()}, True),
+    }
+    drawn = []
+    for kind, (by_stage, smooth) in parts.items():
+        names = dict.fromkeys(name for curves in by_stage.values() for name in curves)
+        if kind == "sign":
+            names = {name: None for name in TITLES if name in names} | names
+        for name in names:
+            smooth_this = smooth and name != "learning_rate"
+            title = f"validation {name}" if kind == "validation" else TITLES.get(name, name)
+            drawn.append(panel(title, kind, {s: c[name] for s, c in by_stage.items() if name in c}, smooth_this))
+    return [each for each in drawn if each]
 
 
-def _dot(step: float, value: float, place: Callable[[Point], Point], best: bool) -> str:
-    x, y = place((step, value))
-    style, radius, remark = ("best", 4.0, ", kept") if best else ("point", 2.3, "")
-    title = f"<title>step {step:,.0f}: {value:.4f}{remark}</title>"
-    return f'<circle class="{style}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}">{title}</circle>'
-
-
-def _frame(title: str, final: float, low: float, high: float, last: float) -> str:
-    base, right = _HEIGHT - _BOTTOM, _WIDTH - _RIGHT
-    lines = "".join(
-        f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y}" y2="{y}"/>' for y in (_TOP, (_TOP + base) / 2, base)
-    )
-    labels = [
-        (4, 14, "title", "start", title if len(title) <= _TITLE else title[: _TITLE - 1] + "…"),
-        (right, 14, "final", "end", short(final)),
-        (_LEFT - 5, _TOP + 4, "tick", "end", short(high)),
-        (_LEFT - 5, base + 4, "tick", "end", short(low)),
-        (_LEFT, _HEIGHT - 7, "tick", "start", "0"),
-        (right, _HEIGHT - 7, "tick", "end", f"step {last:,.0f}"),
-    ]
-    return lines + "".join(
-        f'<text class="{style}" x="{x}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>'
-        for x, y, style, anchor, text in labels
-    )
-
-
-def short(value: float) -> str:
-    """Return a number in about four characters' worth of digits."""
-    if value == 0:
-        return "0"
-    size = abs(value)
-    if size >= 10_000 or size < 0.001:
-        return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
-    return (
-        f"{value:.0f}"
-        if size >= 100
-        else f"{value:.1f}"
-        if size >= 10
-        else f"{value:.2f}"
-        if size >= 1
-        else f"{value:.3f}"
-    )
+def terms(log: TrainLog) -> dict[str, Curve]:
+    """Return the terms of a loss; none where there is one alone, which is the loss itself."""
+    names = [name for name in log.terms if name != "loss"]
+    return {name: log.terms[name] for name in names} if len(names) > 1 else {}

@@ -3,24 +3,22 @@
 A piece that is missing (a system not evaluated on a split, a stage that is not trained) is None, never 0.
 """
 
+from collections.abc import Sequence
 from datetime import date
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 from led_pipeline.data.tables import count_rows
-from led_pipeline.evaluation.evaluate import read_per_query
-from led_pipeline.evaluation.published import Published, beside_ours
-from led_pipeline.evaluation.significance import compare
+from led_pipeline.evaluation.published import Published, beside_ours, published_about
 from led_pipeline.files.reading import read_json
 from led_pipeline.recipe import needs, starts
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Layout
-from led_pipeline.recipe.measures import MEASURES, within
-from led_pipeline.recipe.schema import Evaluation
+from led_pipeline.report.comparisons import Tables, columns, compare_all, intervals
 from led_pipeline.report.costs import costs
 from led_pipeline.report.log import TrainLog, read_train_log
-from led_pipeline.versions import VERSIONS, installed
+from led_pipeline.report.timeline import by_stage, jobs, totals
+from led_pipeline.versions import VERSIONS, commit, installed
 
 
 def _json_if_there(path: Path) -> Any:
@@ -51,36 +49,6 @@ def evaluations(recipe: Recipe, results: Path) -> dict[str, Any]:
     return splits
 
 
-def columns(evaluation: Evaluation) -> list[str]:
-    """Return the measures of the tables: those of the recipe that its rankings are deep enough for."""
-    return within(evaluation.depth, evaluation.measures)
-
-
-def compared(evaluation: Evaluation) -> list[str]:
-    """Return the measures of a paired comparison: all that the recipe names.
-
-    Of the default measures, it is those at the top of a ranking, and its deepest recall.
-    """
-    measures = columns(evaluation)
-    if evaluation.measures != list(MEASURES):
-        return measures
-    return [name for name in measures if name.endswith("@10")] + [m for m in measures if m.startswith("recall")][-1:]
-
-
-def comparisons(recipe: Recipe, results: Path) -> list[dict[str, Any]]:
-    """Return the paired comparisons that the recipe asks for, where both systems were evaluated."""
-    tests = []
-    splits = recipe.dataset.judged(recipe.evaluation.splits)
-    for split, pair in product(splits, recipe.evaluation.compare):
-        paths = [Path(Layout(results).measures_per_query(system, split)) for system in pair]
-        if all(path.exists() and needs.ranks(recipe, s, split) for path, s in zip(paths, pair, strict=True)):
-            a, b = (read_per_query(path) for path in paths)
-            for measure in compared(recipe.evaluation):
-                test = compare(a, b, measure, seed=recipe.seed)
-                tests.append({"split": split, "a": pair[0], "b": pair[1], "measure": measure, **vars(test)})
-    return tests
-
-
 def train_logs(recipe: Recipe, results: Path) -> dict[str, TrainLog]:
     """Return the training log of every stage that has one, in the order of the recipe."""
     paths = {name: Path(Layout(results).train_log(name)) for name in needs.order(recipe)}
@@ -94,6 +62,8 @@ def provenance(recipe: Recipe, results: Path) -> dict[str, Any]:
         "source": _json_if_there(Path(layout.source_note)),
         "prepared": {name: _json_if_there(Path(layout.prepared_note(name))) for name in names},
         "models": {name: _json_if_there(Path(layout.model_note(name))) for name in needs.order(recipe)},
+        "machines": {name: _json_if_there(Path(layout.model_machine(name))) for name in needs.order(recipe)},
+        "commit": commit(),
     }
 
 
@@ -129,19 +99,44 @@ def settings(recipe: Recipe, results: Path) -> dict[str, dict[str, Any]]:
     return by_stage
 
 
-def gather(recipe: Recipe, results: Path, published: Published | None, logs: dict[str, TrainLog]) -> dict[str, Any]:
-    """Return all numbers of the report as one JSON-serialisable value."""
+def about_the_dataset(
+    recipe: Recipe, results: Path, splits: dict[str, Any], sections: Sequence[Published]
+) -> list[dict[str, Any]] | None:
+    """Return the published numbers that belong to a dataset of this content, beside ours; None if there are none."""
+    note = _json_if_there(Path(Layout(results).prepared_note("passages")))
+    queries = {split: entry["queries"] for split, entry in splits.items() if entry["judged"]}
+    match = published_about(sections, note["counts"]["passages"] if note else None, queries)
+    return beside_ours(match[0], splits, match[1], recipe.evaluation.depth) if match else None
+
+
+def gather(
+    recipe: Recipe, results: Path, sections: Sequence[Published], logs: dict[str, TrainLog], tables: Tables
+) -> dict[str, Any]:
+    """Return all numbers of the report as one JSON-serialisable value.
+
+    Args:
+        sections: published numbers of any datasets.
+        logs: of the stages.
+        tables: measures per query.
+    """
     splits = evaluations(recipe, results)
+    for split, entry in splits.items():
+        entry["intervals"] = intervals(recipe, tables, split)
+    requested, first = compare_all(recipe, tables)
+    done = jobs(recipe, results, logs)
     passages = Path(Layout(results).passages)
     return {
         "dataset": recipe.dataset.name,
         "date": date.today().isoformat(),
         "passages": count_rows(passages) if passages.exists() else None,
         "measures": columns(recipe.evaluation),
+        "headline": first,
         "splits": splits,
-        "comparisons": comparisons(recipe, results),
-        "published": beside_ours(published, splits) if published else None,
+        "comparisons": requested,
+        "published": about_the_dataset(recipe, results, splits, sections),
         "costs": costs(recipe, results),
+        "run": totals(done),
+        "stages": by_stage(recipe, results, done),
         "training": {name: log.summary() for name, log in logs.items()},
         "settings": settings(recipe, results),
         "provenance": provenance(recipe, results),

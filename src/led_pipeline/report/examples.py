@@ -1,13 +1,13 @@
 """Queries side by side: what two systems rank first where they differ most, taken from their rankings."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from led_pipeline.data.formats.judgements import load_qrels
-from led_pipeline.data.tables import Ranking, read_column, read_ranking, read_rows
+from led_pipeline.data.tables import Ranking, read_column, read_ranking, read_some
 from led_pipeline.evaluation.evaluate import passage_ids, read_per_query
 from led_pipeline.evaluation.measures import PerQuery
 from led_pipeline.recipe.graph import Recipe
@@ -73,9 +73,8 @@ def examples(recipe: Recipe, results: Path) -> list[dict[str, Any]]:
     least = recipe.dataset.splits[split].relevant_from
     cut = evaluation.depth, recipe.dataset.exclude_query_id
     hits = [{qid: as_in_the_run(qid, ranked, ids, *cut) for qid, ranked in side.items()} for side in hits]
-    passages = read_passages(
-        collection, {row for side in hits for ranked in side.values() for row, _ in ranked[:SHOWN]}
-    )
+    best = {row for side in hits for ranked in side.values() for row, _ in ranked[:SHOWN]}
+    passages = read_some(collection, best, ["title", "text"])
     chosen_examples = []
     for qid in chosen:
         relevant = {pid: grade for pid, grade in qrels[qid].items() if grade >= least}
@@ -99,15 +98,6 @@ def results_of(ranking: Ranking, rows: Mapping[int, str]) -> dict[str, list[Hit]
 def as_in_the_run(qid: str, ranked: list[Hit], ids: Mapping[int, str], depth: int, drop_same_id: bool) -> list[Hit]:
     """Return the results of a query that the run file has: the first ones, without the query itself if excluded."""
     return [hit for hit in ranked if not (drop_same_id and ids[hit[0]] == qid)][:depth]
-
-
-def read_passages(path: Path, rows: Iterable[int]) -> dict[int, dict[str, str]]:
-    """Return title and text of some passage rows."""
-    texts = {}
-    for row in sorted(rows):
-        batch = next(read_rows(path, row, row + 1, ["title", "text"]))
-        texts[row] = {"title": batch["title"][0], "text": batch["text"][0]}
-    return texts
 
 
 def snippet(text: str, length: int = _SNIPPET) -> str:

@@ -1,38 +1,28 @@
-"""The recipe as a picture: its stages as boxes and what each takes from others as lines, in SVG."""
+"""The recipe as a graph: its stages as boxes and what each takes from others as lines, placed by igraph."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any
 
-from markupsafe import Markup, escape
+import igraph
 
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.schema import QRELS
-from led_pipeline.report.layers import Drawing, Item, lay_out
 
-# kind of edge: what it says in the legend, colour, dash pattern
-KINDS = {
-    "init": ("starts from its weights", "#334155", "none"),
-    "negatives": ("trains on its hard negatives", "#c2570c", "7 4"),
-    "teacher": ("learns from its scores", "#6d28d9", "2 3"),
-    "candidates": ("re-ranks its results", "#64748b", "10 3 2 3"),
-    "fused": ("is made of its ranking", "#0f766e", "4 3"),
-}
-COLOURS: dict[str | None, tuple[str, str]] = {  # output of a stage: fill, border
-    "dense": ("#e8f1fd", "#2563a8"),
-    "sparse": ("#e6f5ec", "#24804f"),
-    "scores": ("#f3ecfc", "#6d28d9"),
-    None: ("#f5f1e6", "#8a6d1d"),
-    "system": ("#f1f3f5", "#64748b"),
+KINDS = {  # kind of edge -> what it says in the legend
+    "init": "starts from its weights",
+    "negatives": "trains on its hard negatives",
+    "teacher": "learns from its scores",
+    "candidates": "re-ranks its results",
+    "fused": "is made of its ranking",
 }
 
-# Lengths in SVG user units, which are pixels at full size.
-_HEIGHT, _LEAST_WIDTH, _GAP, _BETWEEN, _MARGIN = 66, 200.0, 26, 86, 14
-_LANE, _PORT, _APART = 13, 13.0, 6  # a line between boxes; lines that meet at a box; lines that share a lane
-_NAME, _CAPTION = 7.6, 6.0  # widths of a character
+# Pixels.
+WIDTH, HEIGHT = 188, 62  # of a box
+ACROSS, DOWN = 78, 24  # between boxes of two layers, and of one layer
+PORT = 11  # between lines that meet at a box
+STUB = 12  # that a line runs straight before it bends
 
 Point = tuple[float, float]
 
@@ -46,6 +36,32 @@ class Link:
     kind: str
     label: str = ""
 
+    def __str__(self) -> str:
+        remark = f" ({self.label})" if self.label else ""
+        return f"{self.target} {KINDS[self.kind]}: {self.source}{remark}"
+
+
+@dataclass(frozen=True)
+class Box:
+    """A stage or system, with its left upper corner."""
+
+    name: str
+    output: str
+    """dense, sparse or scores; none for a pretrained encoder, system for what is no stage."""
+    caption: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Boxes, the points of every line from its source to its target, and the size of the whole."""
+
+    boxes: list[Box]
+    lines: dict[Link, list[Point]]
+    width: float
+    height: float
+
 
 def links(recipe: Recipe) -> list[Link]:
     """Return what every stage and fusion takes from others; weights from a hub or a folder are no link."""
@@ -57,91 +73,80 @@ def links(recipe: Recipe) -> list[Link]:
     ]
 
 
-def nodes(recipe: Recipe, drawn: list[Link]) -> list[str]:
+def nodes(recipe: Recipe, drawn: Sequence[Link]) -> list[str]:
     """Return the boxes of the picture: BM25, other systems that are no stage, and the stages and fusions in order."""
     ordered = needs.ordered(recipe)
     others = [link.source for link in drawn if link.source not in ordered]
     return list(dict.fromkeys(["bm25", *recipe.dataset.runs, *others, *ordered]))
 
 
-def draw(recipe: Recipe, scores: dict[str, str]) -> Markup:
-    """Return the picture; `scores` is a line of text for those boxes that have one."""
+def place(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> tuple[dict[str, Point], list[list[Point]]]:
+    """Place boxes in layers from left to right.
+
+    Args:
+        pairs: distinct (source, target) without a cycle.
+
+    Returns:
+        The left middle of every box, and per pair where its line passes the layers between, as left middles of boxes.
+    """
+    number = {name: i for i, name in enumerate(names)}
+    graph = igraph.Graph(len(names), [(number[a], number[b]) for a, b in pairs], directed=True)
+    layout = graph.layout_sugiyama()
+
+    def pixels(point: Sequence[float]) -> Point:
+        return point[1] * (WIDTH + ACROSS), point[0] * (HEIGHT + DOWN)
+
+    return {name: pixels(layout[i]) for name, i in number.items()}, [list(map(pixels, r)) for r in layout.edge_routing]
+
+
+def draw(recipe: Recipe) -> Drawing:
+    """Return the drawing of a recipe."""
     drawn = links(recipe)
     names = nodes(recipe, drawn)
-    width = max([_LEAST_WIDTH, *(min(len(name), 30) * _NAME + 28 for name in names)])
     pairs = list(dict.fromkeys((link.source, link.target) for link in drawn))
-    drawing = lay_out(names, pairs, dict.fromkeys(names, float(_HEIGHT)), _GAP, _LANE)
-    columns = max(drawing.layer.values()) + 1
-    across = columns * width + (columns - 1) * _BETWEEN + 2 * _MARGIN
-    down = max(y + (_HEIGHT if isinstance(item, str) else _LANE) / 2 for item, y in drawing.y.items()) + 2 * _MARGIN
-    lines = "".join(_line(link, points) for link, points in _routed(drawn, drawing, width).items())
-    boxes = "".join(_box(recipe, name, _corner(drawing, name, width), width, scores.get(name, "")) for name in names)
-    size = f'viewBox="0 0 {across:.0f} {down:.0f}" width="{across:.0f}" height="{down:.0f}"'
-    opening = f'<svg class="graph" role="img" aria-label="The stages of the recipe" {size}>'
-    return Markup(f"{opening}{_arrowheads()}{lines}{boxes}</svg>")
-
-
-def _left(drawing: Drawing, item: Item, width: float) -> float:
-    return _MARGIN + drawing.layer_of(item) * (width + _BETWEEN)
-
-
-def _corner(drawing: Drawing, name: str, width: float) -> Point:
-    return _left(drawing, name, width), drawing.y[name] - _HEIGHT / 2 + _MARGIN
-
-
-def _routed(drawn: list[Link], drawing: Drawing, width: float) -> dict[Link, list[Point]]:
-    """Return the points of every link: a port of its own at both boxes, and both ends of the lanes between them."""
-    route = {link: drawing.routes[link.source, link.target] for link in drawn}
-    order = sorted(drawn, key=lambda link: list(KINDS).index(link.kind))
-    leaving = _placed(sorted(order, key=lambda link: drawing.y[route[link][1]]), lambda link: link.source)
-    arriving = _placed(sorted(order, key=lambda link: drawing.y[route[link][-2]]), lambda link: link.target)
-    beside = _placed(order, lambda link: (link.source, link.target))
-    points = {}
+    places, routing = place(names, pairs)
+    left, top = min(x for x, _ in places.values()), min(y for _, y in _all(places, routing)) - HEIGHT / 2
+    routes = {
+        pair: [places[pair[0]], *sorted(points), places[pair[1]]] for pair, points in zip(pairs, routing, strict=True)
+    }
+    leaving = _ports(drawn, lambda link: link.source, lambda link: routes[link.source, link.target][1][1])
+    arriving = _ports(drawn, lambda link: link.target, lambda link: routes[link.source, link.target][-2][1])
+    beside = _ports(drawn, lambda link: (link.source, link.target), lambda link: list(KINDS).index(link.kind))
+    lines = {}
     for link in drawn:
-        start = (_left(drawing, link.source, width) + width, drawing.y[link.source] + leaving[link] * _PORT + _MARGIN)
-        end = (_left(drawing, link.target, width) - 3, drawing.y[link.target] + arriving[link] * _PORT + _MARGIN)
-        lanes = [
-            (_left(drawing, item, width) + side, drawing.y[item] + beside[link] * _APART + _MARGIN)
-            for item in route[link][1:-1]
-            for side in (0.0, width)
-        ]
-        points[link] = [start, *lanes, end]
-    return points
+        (x0, y0), *between, (x1, y1) = routes[link.source, link.target]
+        passed = [(x + side, y + beside[link]) for x, y in between for side in (0, WIDTH)]
+        begin, end = (x0 + WIDTH, y0 + leaving[link]), (x1 - 7, y1 + arriving[link])
+        points = [begin, (begin[0] + STUB, begin[1]), *passed, (end[0] - STUB, end[1]), end]
+        lines[link] = [(x - left, y - top) for x, y in points]
+    boxes = [_box(recipe, name, (x - left, y - top - HEIGHT / 2)) for name, (x, y) in places.items()]
+    width = max(box.x for box in boxes) + WIDTH
+    height = max([box.y + HEIGHT for box in boxes] + [y + PORT for points in lines.values() for _, y in points])
+    return Drawing(boxes, lines, width, height)
 
 
-def _placed(ordered: list[Link], key: Callable[[Link], Any]) -> dict[Link, float]:
-    """Return the place of each link among those of the same key, counted from their middle, within a box's height."""
-    groups: dict[Any, list[Link]] = defaultdict(list)
-    for link in ordered:
-        groups[key(link)].append(link)
-    places: dict[Link, float] = {}
+def _all(places: dict[str, Point], routing: list[list[Point]]) -> list[Point]:
+    return [*places.values(), *(point for points in routing for point in points)]
+
+
+def _ports(
+    drawn: Sequence[Link], box: Callable[[Link], Hashable], towards: Callable[[Link], float]
+) -> dict[Link, float]:
+    """Return how far from the middle of a box each of its lines is, in the order of where the lines go."""
+    groups: dict[Hashable, list[Link]] = defaultdict(list)
+    for link in drawn:
+        groups[box(link)].append(link)
+    ports = {}
     for group in groups.values():
-        middle = (len(group) - 1) / 2
-        squeeze = min(1.0, (_HEIGHT - 14) / _PORT / max(1, len(group) - 1))
-        places.update((link, (i - middle) * squeeze) for i, link in enumerate(group))
-    return places
+        step = min(PORT, (HEIGHT - 12) / max(1, len(group) - 1))
+        for i, link in enumerate(sorted(group, key=towards)):
+            ports[link] = (i - (len(group) - 1) / 2) * step
+    return ports
 
 
-def _line(link: Link, points: list[Point]) -> str:
-    says, colour, dashes = KINDS[link.kind]
-    path = f"M{points[0][0]:.1f},{points[0][1]:.1f}"
-    for (x0, y0), (x1, y1) in pairwise(points):
-        bend = (x1 - x0) / 2
-        path += f" C{x0 + bend:.1f},{y0:.1f} {x1 - bend:.1f},{y1:.1f} {x1:.1f},{y1:.1f}"
-    title = f"{link.target} {says}: {link.source}{f' ({link.label})' if link.label else ''}"
-    return (
-        f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.7" stroke-dasharray="{dashes}"'
-        f' marker-end="url(#arrow-{link.kind})"><title>{escape(title)}</title></path>'
-    )
-
-
-def _arrowheads() -> str:
-    heads = "".join(
-        f'<marker id="arrow-{kind}" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="5" markerHeight="5" orient="auto">'
-        f'<path d="M0,0 L8,4 L0,8 z" fill="{colour}"/></marker>'
-        for kind, (_, colour, _) in KINDS.items()
-    )
-    return f"<defs>{heads}</defs>"
+def _box(recipe: Recipe, name: str, corner: Point) -> Box:
+    output, caption = _captions(recipe, name)
+    return Box(name, output or "none", caption, *corner)
 
 
 def _captions(recipe: Recipe, name: str) -> tuple[str | None, str]:
@@ -161,33 +166,6 @@ def _captions(recipe: Recipe, name: str) -> tuple[str | None, str]:
     return stage.output, f"{stage.family} · {stage.init.rstrip('/').split('/')[-1]}"
 
 
-def _box(recipe: Recipe, name: str, corner: Point, width: float, score: str) -> str:
-    output, caption = _captions(recipe, name)
-    fill, border = COLOURS[output]
-    x, y = corner
-    short_caption = shortened(caption, int((width - 24) / _CAPTION))
-    rows = [(shortened(name, 30), 20, "name"), (short_caption, 38, "caption"), (score, 55, "score")]
-    texts = "".join(
-        f'<text class="{style}" x="{x + 12:.1f}" y="{y + down:.1f}">{escape(text)}</text>' for text, down, style in rows
-    )
-    return (
-        f'<g><title>{escape(f"{name}: {caption}")}</title><rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}"'
-        f' height="{_HEIGHT}" rx="7" fill="{fill}" stroke="{border}" stroke-width="1.3"/>{texts}</g>'
-    )
-
-
 def shortened(text: str, length: int) -> str:
     """Return a text of at most `length` characters, the last one an ellipsis where some are missing."""
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
-
-
-def legend(recipe: Recipe) -> Markup:
-    """Return the meaning of the lines that the picture has, as HTML."""
-    used = {link.kind for link in links(recipe)}
-    key = Markup(
-        '<span class="key"><svg width="38" height="10" aria-hidden="true"><line x1="1" y1="5" x2="37" y2="5"'
-        ' stroke="{}" stroke-width="2" stroke-dasharray="{}"/></svg> {}</span>'
-    )
-    return Markup("").join(
-        key.format(colour, dashes, says) for kind, (says, colour, dashes) in KINDS.items() if kind in used
-    )

@@ -9,6 +9,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import NotJson, parse_json, read_text
 
 _NOT_A_TERM = {"step", "learning_rate", "seconds", "speed", "health"}
+_NOT_A_SIGN = {"seconds_left"}
 
 Curve = dict[int, float]  # step -> value, ascending
 
@@ -19,6 +20,7 @@ class TrainLog:
 
     terms: dict[str, Curve] = field(default_factory=dict)  # loss first, then its terms
     validation: dict[str, Curve] = field(default_factory=dict)
+    signs: dict[str, Curve] = field(default_factory=dict)  # learning rate, speeds, and signs of health
     finished: dict[str, Any] | None = None  # the closing line, if the run reached it
 
     def summary(self) -> dict[str, Any]:
@@ -56,10 +58,23 @@ def read_train_log(path: Path) -> TrainLog:
         curves = log.validation if "validation" in entry else log.terms
         values = entry.get("validation") or {key: v for key, v in entry.items() if key not in _NOT_A_TERM}
         for name, value in values.items() if isinstance(values, dict) else [("validation", None)]:
-            if not isinstance(value, int | float) or isinstance(value, bool) or _too_large(value):
-                raise InputError(f"{where}: {name} is {str(value)[:40]!r}, expected a number; train the stage again")
-            curves.setdefault(name, {})[entry["step"]] = float(value)
-    return TrainLog(_sorted(log.terms), _sorted(log.validation), finished)
+            curves.setdefault(name, {})[entry["step"]] = _number(name, value, where)
+        for name, value in _signs(entry).items():
+            log.signs.setdefault(name, {})[entry["step"]] = _number(name, value, where)
+    return TrainLog(_sorted(log.terms), _sorted(log.validation), _sorted(log.signs), finished)
+
+
+def _signs(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the learning rate, the speeds and the signs of health of a line."""
+    groups = [each for key in ("speed", "health") if isinstance(each := entry.get(key), dict)]
+    rate = {"learning_rate": entry["learning_rate"]} if "learning_rate" in entry else {}
+    return rate | {name: v for group in groups for name, v in group.items() if name not in _NOT_A_SIGN}
+
+
+def _number(name: str, value: Any, where: str) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or _too_large(value):
+        raise InputError(f"{where}: {name} is {str(value)[:40]!r}, expected a number; train the stage again")
+    return float(value)
 
 
 def _too_large(value: int | float) -> bool:

@@ -170,7 +170,9 @@ def _step(
     # Every process computes the loss of the global batch, with gradient for its own texts only; the processes'
     # gradients are averaged, so the factor makes their sum.
     accelerator.backward(loss.total * accelerator.num_processes)
-    accelerator.clip_grad_norm_(model.parameters(), plan.clip_norm)
+    norm = accelerator.clip_grad_norm_(model.parameters(), plan.clip_norm)
+    if type(norm) is Tensor:  # sharded trainings have a distributed one, or none
+        loss.signs["gradient_norm"] = norm.detach()
     scale = _loss_scale(accelerator)
     optimizer.step()
     optimizer.zero_grad()

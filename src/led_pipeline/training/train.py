@@ -40,6 +40,7 @@ from led_pipeline.recipe.step_settings import (
 )
 from led_pipeline.training import sharding
 from led_pipeline.training.checkpoints import Checkpoints
+from led_pipeline.training.device_use import DeviceUse
 from led_pipeline.training.inputs import Training
 from led_pipeline.training.loop import Plan, fit
 from led_pipeline.training.modules import trainable
@@ -186,10 +187,12 @@ def train(training: Training) -> None:
         start_trackers(accelerator, training)
         validation = training.validation.settings if training.validation else None
         plan = build_plan(settings, training.running, data.trainset.examples, validation)
-        fit(accelerator, model, loss_of(settings, data, size, accelerator), plan, checkpoints, validate)
+        use = DeviceUse(accelerator)
+        done = fit(accelerator, model, loss_of(settings, data, size, accelerator), plan, checkpoints, validate)
+        record = machine(accelerator) | use.totals(done.seconds)
         trained = unsharded()
         if accelerator.is_main_process:
-            write_stage(trained, training, accelerator)
+            write_stage(trained, training, record)
     accelerator.wait_for_everyone()
     accelerator.end_training()
 
@@ -201,8 +204,12 @@ def machine(accelerator: Accelerator) -> dict[str, object]:
     return {"device": device, "gpu": gpu, "processes": accelerator.num_processes, "commit": commit()}
 
 
-def write_stage(model: nn.Module, training: Training, accelerator: Accelerator) -> None:
-    """Write the model folder of a finished training, with its log, settings, versions and card."""
+def write_stage(model: nn.Module, training: Training, record: dict[str, object]) -> None:
+    """Write the model folder of a finished training, with its log, settings, versions and card.
+
+    Args:
+        record: what it was trained on.
+    """
     with atomic(training.out) as folder:
         folder.mkdir()
         save(model, training.settings, training.tokenizer, folder)
@@ -210,7 +217,7 @@ def write_stage(model: nn.Module, training: Training, accelerator: Accelerator) 
         settings = training.settings.model_dump(mode="json")
         (folder / "settings.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         write_json(folder / "software.json", installed())
-        write_json(folder / MACHINE, machine(accelerator))
+        write_json(folder / MACHINE, record)
         write_card(folder, training.out)
 
 

@@ -15,6 +15,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.plan import checks, engines, machine, preflight
 from led_pipeline.plan.machine import Gpu
 from led_pipeline.plan.table import estimate
+from led_pipeline.plan.workload import workload
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.load import load_recipe
 
@@ -169,19 +170,36 @@ def test_all_missing_files_of_a_recipe_are_reported_at_once(tmp_path):
     assert levels(look(checks.files, PAPER, site(tmp_path))) == ["ok"]
 
 
+def gate(config, where):
+    recipe = load_recipe(config)
+    return list(checks.gate(recipe, where, workload(recipe, where.results)))
+
+
 def test_a_gate_needs_a_verified_number(tmp_path):
-    assert look(checks.gate, PAPER, site(tmp_path)) == []
-    assert levels(look(checks.gate, changed(PAPER, {"evaluation.gate": True}), site(tmp_path))) == ["ok"]
-    assert levels(look(checks.gate, changed(DEMO, {"evaluation.gate": True}), site(tmp_path))) == ["fatal"]
+    assert gate(PAPER, site(tmp_path)) == []
+    assert levels(gate(changed(PAPER, {"evaluation.gate": True}), site(tmp_path))) == ["ok"]
+    renamed = changed(PAPER, {"evaluation.gate": True, "dataset.name": "mine"})
+    assert levels(gate(renamed, site(tmp_path))) == ["ok"], "the numbers belong to the content, not to the name"
+    demo = changed(DEMO, {"evaluation.gate": True, "dataset.name": "msmarco"})
+    assert levels(gate(demo, site(tmp_path))) == ["fatal"]
+    folder = changed(renamed, {"dataset.source": "folder", "dataset.folder": str(tmp_path), "dataset.negatives": {}})
+    folder["stages"] = {"led": {"family": "dense", "init": "some/encoder", "negatives": ["bm25"]}}
+    folder["evaluation"] |= {"compare": [], "side_by_side": None}
+    assert levels(gate(folder, site(tmp_path))) == ["note"], "nobody has counted the passages yet"
     other = changed(PAPER, {"evaluation.gate": True, "evaluation.measures": ["MRR@10", "nDCG@10", "recall@50", "MAP"]})
-    (finding,) = look(checks.gate, other, site(tmp_path))
+    (finding,) = gate(other, site(tmp_path))
     assert finding.level == "fatal" and "needs hit@50, recall@1000, hit@1000; add them" in finding.text
+    shallow = changed(other, {"evaluation.depth": 100})
+    shallow["stages"].pop("ranker"), shallow["stages"].pop("led_rt")
+    shallow["evaluation"]["compare"] = []
+    (finding,) = gate(shallow, site(tmp_path))
+    assert "needs hit@50; add them" in finding.text, "rankings that end at 100 are not compared at 1,000"
     published = tmp_path / "published.yaml"
     content = yaml.safe_load((FOLDER / "published.yaml").read_text())
     content["msmarco"]["systems"] = [row for row in content["msmarco"]["systems"] if row["verified"] == "unverified"]
     published.write_text(yaml.safe_dump(content))
     where = site(tmp_path, published=published)
-    assert levels(look(checks.gate, changed(PAPER, {"evaluation.gate": True}), where)) == ["fatal"]
+    assert levels(gate(changed(PAPER, {"evaluation.gate": True}), where)) == ["fatal"]
 
 
 # --- the command

@@ -1,6 +1,4 @@
-"""Costs in the report: sizes on disk, rates and times that jobs left, and the charts of quality against cost."""
-
-import re
+"""Costs in the report: sizes on disk, rates and times that jobs left."""
 
 import numpy as np
 import pytest
@@ -11,7 +9,6 @@ from led_pipeline.files.atomic import write_json
 from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.load import load_recipe
 from led_pipeline.report.costs import costs, is_worth_showing
-from led_pipeline.report.scatter import Dot, scatter
 from led_pipeline.report.text import COSTS, cost_cells, cost_table
 
 VARIANTS = {"led_64": {"of": "led", "dimensions": 64}, "led_bits": {"of": "led", "precision": "binary"}}
@@ -64,21 +61,3 @@ def test_sizes_outlive_the_vectors(tmp_path, recipe):
     assert measured["led"]["vector_bytes"] == 12_928
     assert measured["led_64"]["bytes_per_passage"] == 128 and measured["led_bits"]["bytes_per_passage"] == 16
     assert measured["den_mixed"]["vector_bytes"] is None
-
-
-def test_a_chart_has_a_point_per_system_and_labels_that_do_not_overlap():
-    dots = [Dot(f"system_{i}", 10 ** (i / 4), 0.3 + 0.001 * i, "dense") for i in range(9)]
-    dots += [Dot("same <place>", 10, 0.304, "lexicon"), Dot("at the right edge", 99, 0.31, "system")]
-    chart = scatter(dots, "bytes", "MRR@10 on dev")
-    circles = [(float(x), float(y)) for x, y in re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', chart)]
-    assert len(circles) == len(dots) and "<place>" not in chart and "same &lt;place&gt;" in chart
-    assert circles[:9] == sorted(circles[:9], key=lambda point: point[0])
-    assert [y for _, y in circles[:9]] == sorted((y for _, y in circles[:9]), reverse=True), "better is higher"
-    labels = re.findall(r'class="label" x="([\d.]+)" y="([\d.]+)">([^<]+)<', chart)
-    boxes = [(float(x), float(x) + 5.7 * len(name), float(y)) for x, y, name in labels]
-    for i, (left, right, y) in enumerate(boxes):
-        assert left > 0 and right < 580
-        for begin, end, base in boxes[:i]:
-            assert right <= begin or end <= left or abs(y - base) >= 10.9
-    assert scatter(dots[:1], "bytes", "MRR@10") == ""
-    assert "0.1" in scatter([Dot("a", 0.05, 0.5, "dense"), Dot("b", 0.4, 0.5, "dense")], "ms", "MRR@10")

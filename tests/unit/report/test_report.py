@@ -11,23 +11,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from led_pipeline.columns import aligned
 from led_pipeline.data.formats.judgements import load_qrels, read_run, write_qrels, write_run
 from led_pipeline.data.tables import Ragged, Ranking, write_ranking, write_strings
 from led_pipeline.evaluation.evaluate import write_per_query
 from led_pipeline.evaluation.measures import measure
-from led_pipeline.evaluation.published import Published, beside_ours, load_published
+from led_pipeline.evaluation.published import Published, beside_ours, load_published, published_about
 from led_pipeline.files.atomic import write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.recipe.load import load_recipe
 from led_pipeline.recipe.measures import MEASURES
 from led_pipeline.report import data, examples, graph
-from led_pipeline.report.curves import averaged, chart, entered, short
+from led_pipeline.report.comparisons import read_tables
+from led_pipeline.report.contents import Report, first_queries
 from led_pipeline.report.examples import choose, snippet
-from led_pipeline.report.layers import crossings, lay_out, spread
 from led_pipeline.report.log import read_train_log
-from led_pipeline.report.page import best_values, duration, render, title_variant
+from led_pipeline.report.page import render
+from led_pipeline.report.rows import best_values, duration, title_variant
 from led_pipeline.report.text import number, p_value, signed, text_report
 from led_pipeline.versions import installed
 
@@ -62,26 +64,6 @@ def config(**changes):
 # --- the picture of the stages
 
 
-def test_a_node_is_drawn_right_of_its_inputs():
-    layout = lay_out("abcd", [("a", "b"), ("b", "c"), ("a", "c"), ("a", "d")], dict.fromkeys("abcd", 10.0), 4, 2)
-    assert layout.layer == {"a": 0, "b": 1, "c": 2, "d": 1}
-    assert layout.routes["a", "c"] == ["a", ("a", "c", 1), "c"]
-
-
-def test_an_avoidable_crossing_is_avoided():
-    edges = [("a", "z"), ("b", "y"), ("a", "x")]
-    layout = lay_out(["a", "b", "y", "x", "z"], edges, dict.fromkeys("abxyz", 10.0), 4, 2)
-    columns = [sorted((n for n in "abxyz" if layout.layer[n] == i), key=layout.y.get) for i in (0, 1)]
-    assert crossings(columns, edges) == 0
-    assert crossings([["a", "b"], ["y", "x", "z"]], edges) == 2
-
-
-def test_places_are_the_nearest_that_keep_their_distance():
-    assert spread([0.0, 10.0], [0.0, 4.0]) == [0.0, 10.0]
-    assert spread([5.0, 5.0], [0.0, 4.0]) == [3.0, 7.0]
-    assert spread([5.0, 1.0, 0.0], [0.0, 4.0, 8.0]) == pytest.approx([-2.0, 2.0, 6.0])  # mean of 5, -3, -8
-
-
 def test_inputs_from_other_stages_are_edges_and_hub_models_are_not():
     edges = {(e.source, e.target, e.kind) for e in graph.links(load_recipe(config()))}
     assert {edge for edge in edges if edge[1] == "led"} == {
@@ -95,48 +77,43 @@ def test_inputs_from_other_stages_are_edges_and_hub_models_are_not():
     assert not any("/" in source for source, _, _ in edges)
 
 
-def bezier(path):
-    """Return points along an SVG path of one M and cubic segments, and the path's end."""
-    numbers = [float(n) for n in re.findall(r"-?[\d.]+", path)]
-    points = list(zip(numbers[::2], numbers[1::2], strict=True))
-    for i in range(0, len(points) - 1, 3):
-        for t in np.linspace(0, 1, 60):
-            weights = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3)
-            yield tuple(sum(w * p[axis] for w, p in zip(weights, points[i : i + 4], strict=True)) for axis in (0, 1))
-
-
-def test_boxes_do_not_overlap_and_no_line_runs_through_a_box():
+def test_boxes_do_not_overlap_and_every_line_ends_at_its_boxes():
     recipe = load_recipe(config())
-    drawing = str(graph.draw(recipe, {"led": "MRR@10 0.396 dev"}))
-    pattern = r'<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="(\d+)"'
-    boxes = [tuple(map(float, box)) for box in re.findall(pattern, drawing)]
-    lines = re.findall(r'<path d="([^"]+)" fill="none"', drawing)
-    assert (len(boxes), len(lines)) == (8, len(graph.links(recipe)))
-    for (x, y, width, height), (u, v, _, _) in combinations(boxes, 2):
-        assert abs(x - u) >= width or abs(y - v) >= height
-    for line in lines:
-        for x, y in bezier(line):
-            assert not any(u + 1 < x < u + w - 1 and v + 1 < y < v + h - 1 for u, v, w, h in boxes), line
-    right, bottom = map(float, re.search(r'viewBox="0 0 (\d+) (\d+)"', drawing).groups())
-    assert all(x + width <= right and y + height <= bottom for x, y, width, height in boxes)
+    drawing = graph.draw(recipe)
+    assert {box.name for box in drawing.boxes} == {"bm25", *STAGES} and set(drawing.lines) == set(graph.links(recipe))
+    for one, other in combinations(drawing.boxes, 2):
+        assert abs(one.x - other.x) >= graph.WIDTH or abs(one.y - other.y) >= graph.HEIGHT
+    box = {each.name: each for each in drawing.boxes}
+    for link, points in drawing.lines.items():
+        assert box[link.source].x + graph.WIDTH <= box[link.target].x, "what a stage takes comes from its left"
+        for (x, y), name, edge in ((points[0], link.source, graph.WIDTH), (points[-1], link.target, -7)):
+            assert x == box[name].x + edge and box[name].y < y < box[name].y + graph.HEIGHT
+        assert [x for x, _ in points] == sorted(x for x, _ in points)
+    assert all(0 <= x <= drawing.width and 0 <= y <= drawing.height for p in drawing.lines.values() for x, y in p)
+    assert all(each.x + graph.WIDTH <= drawing.width for each in drawing.boxes)
+
+
+def test_no_line_runs_through_a_box():
+    drawing = graph.draw(load_recipe(config()))
+    for points in drawing.lines.values():
+        for (x0, y0), (x1, y1) in pairwise(points):
+            for t in np.linspace(0, 1, 40):
+                x, y = x0 + t * (x1 - x0), y0 + t * (y1 - y0)
+                inside = [
+                    b.name
+                    for b in drawing.boxes
+                    if b.x + 1 < x < b.x + graph.WIDTH - 1 and b.y + 1 < y < b.y + graph.HEIGHT - 1
+                ]
+                assert not inside
 
 
 def test_lines_that_meet_at_a_box_have_ports_of_their_own():
-    drawing = str(graph.draw(load_recipe(config()), {}))
-    ends = [list(bezier(line))[-1] for line in re.findall(r'<path d="([^"]+)" fill="none"', drawing)]
-    starts = [next(bezier(line)) for line in re.findall(r'<path d="([^"]+)" fill="none"', drawing)]
-    assert len(set(ends)) == len(ends)
-    assert len(set(starts)) == len(starts)
+    lines = graph.draw(load_recipe(config())).lines.values()
+    for end in (0, -1):
+        assert len({points[end] for points in lines}) == len(lines)
 
 
 # --- training logs and curves
-
-
-def test_a_long_title_is_shortened_and_complete_in_the_tooltip():
-    drawn = chart("kl_dense_teacher_sparse_teacher_batch", {1: 2.0, 2: 1.5}, 2)
-    assert "<title>kl_dense_teacher_sparse_teacher_batch</title>" in drawn
-    assert ">kl_dense_teacher_sparse…<" in drawn and ">kl_dense_teacher_sparse_teacher_batch</text>" not in drawn
-    assert ">kl_lex_continue</text>" in chart("kl_lex_continue", {1: 2.0}, 2)
 
 
 def log_of(tmp_path, *lines):
@@ -171,42 +148,12 @@ def test_a_step_logged_again_after_a_resume_counts_once_and_the_later_line_wins(
 def test_a_loss_that_is_not_a_number_is_missing_and_not_zero(tmp_path):
     log = log_of(tmp_path, '{"step": 1, "loss": 1.0}', '{"step": 2, "loss": NaN}')
     assert log.summary()["last"] == {"loss": None}
-    assert "nan" not in str(chart("loss", log.terms["loss"], 2, smooth=True)).lower()
 
 
 @pytest.mark.parametrize("line", ['{"step": 2', "[1]", '{"loss": 1.0}'])
 def test_error_names_a_broken_log_line(tmp_path, line):
     with pytest.raises(InputError, match=r"train\.jsonl:2: "):
         log_of(tmp_path, '{"step": 1, "loss": 1.0}', line)
-
-
-def test_the_moving_average_keeps_a_constant_and_the_mean_of_a_window():
-    assert averaged([(i, 2.0) for i in range(200)]) == [(i, 2.0) for i in range(200)]
-    line = averaged([(i, float(i)) for i in range(120)])  # two points on either side
-    assert line[50] == (50, 50.0)
-    assert line[119] == (119, 118.0)
-    assert line[0] == (0, 1.0)
-
-
-def test_a_curve_is_drawn_from_where_it_enters_the_range():
-    assert entered([(1, 9.0), (2, 5.0), (3, 1.0), (4, 7.0)], 0.0, 2.0) == [(2, 5.0), (3, 1.0), (4, 7.0)]
-    assert entered([(1, 9.0)], 0.0, 2.0) == [(1, 9.0)]
-
-
-def test_every_point_of_a_chart_is_inside_its_frame():
-    drawing = str(chart("loss", {step: 1e6 / step**3 for step in range(1, 300)}, 299, smooth=True))
-    height = float(re.search(r'viewBox="0 0 \d+ (\d+)"', drawing).group(1))
-    points = [
-        tuple(map(float, p.split(","))) for line in re.findall(r'points="([^"]+)"', drawing) for p in line.split()
-    ]
-    assert all(20 < y < height - 20 for _, y in points)
-    assert all(before[0] <= after[0] for before, after in pairwise(points[: len(points) // 2]))
-
-
-def test_short_numbers_keep_three_digits():
-    assert [short(v) for v in (0, 0.12345, 1.234, 12.34, 123.4, 0.000012, 54321.0)] == [
-        "0", "0.123", "1.23", "12.3", "123", "1e-5", "5e4",
-    ]  # fmt: skip
 
 
 # --- published numbers
@@ -217,9 +164,41 @@ def splits_with(**systems):
     return {"dev": {"systems": {n: {"measures": measures | v} if v else None for n, v in systems.items()}}}
 
 
-def rows_of(splits):
-    published = load_published(PUBLISHED, "msmarco")
-    return {row["system"]: row for row in beside_ours(published, splits)}
+OURS = {"dev": "dev"}
+
+
+def rows_of(splits, ours=OURS, depth=1000):
+    (published,) = load_published(PUBLISHED)
+    return {row["system"]: row for row in beside_ours(published, splits, ours, depth)}
+
+
+def test_published_numbers_belong_to_a_dataset_by_its_content_whatever_its_name():
+    sections = load_published(PUBLISHED)
+    _, ours = published_about(sections, 8_841_823, {"dev": 6_980, "mine": 43, "other": 44})
+    assert ours == {"dev": "dev", "dl2019": "mine"}
+    assert published_about(sections, 8_841_823, {"dev": 1_000}) is None, "a part of the queries"
+    assert published_about(sections, 12_000, {"dev": 6_980}) is None, "another collection"
+    assert published_about(sections, None, {"dev": 6_980}) is None
+    twins = published_about(sections, 8_841_823, {"first": 6_980, "dev": 6_980})[1]
+    assert twins == {"dev": "dev"}, "of two splits of this size, the one of the same name"
+    splits = splits_with(led={"MRR@10": 0.39})
+    row = rows_of({"mine": splits["dev"]}, {"dev": "mine"})["LED"]
+    assert row["values"]["mine"]["MRR@10"]["published"] == 39.6
+
+
+def test_a_measure_deeper_than_the_rankings_is_not_compared():
+    splits = splits_with(led={"recall@1000": 0.99, "recall@50": 0.87})
+    deep, shallow = (rows_of(splits, depth=depth)["LED"]["values"]["dev"] for depth in (1000, 100))
+    assert deep["R@1k"]["difference"] is not None
+    assert (shallow["R@1k"]["ours"], shallow["R@1k"]["verdict"]) == ({}, None)
+    assert shallow["R@50"]["ours"]["recall@50"] == pytest.approx(87)
+
+
+def test_a_better_result_has_a_verdict_of_its_own():
+    verdicts = [
+        rows_of(splits_with(led={"MRR@10": v}))["LED"]["values"]["dev"]["MRR@10"]["verdict"] for v in (0.45, 0.396, 0.3)
+    ]
+    assert verdicts == ["above", "within", "below"]
 
 
 def test_our_value_is_compared_in_the_printed_units():
@@ -254,6 +233,7 @@ def test_a_related_system_is_compared_without_verdict_and_a_missing_one_has_no_v
 
 def test_a_published_row_without_a_source_must_say_that_it_is_unverified():
     section = {
+        "content": {"passages": 1, "queries": {"dev": 1}},
         "measures": {"MRR@10": {"ours": ["MRR@10"], "tolerance": 1}},
         "sources": {},
         "systems": [{"system": "X", "verified": "verified", "values": {"dev": {"MRR@10": 1.0}}}],
@@ -262,16 +242,15 @@ def test_a_published_row_without_a_source_must_say_that_it_is_unverified():
         Published.model_validate(section)
 
 
-def test_other_datasets_have_no_published_numbers_and_a_broken_file_is_an_error(tmp_path):
-    assert load_published(PUBLISHED, "docstrings") is None
+def test_a_broken_list_of_published_numbers_is_an_error(tmp_path):
     path = tmp_path / "p.yaml"
-    path.write_text("x:\n  systems: []\n  measures: {}\n  source: {}\n")
+    path.write_text("x:\n  content: {passages: 1, queries: {}}\n  systems: []\n  measures: {}\n  source: {}\n")
     with pytest.raises(InputError, match=r"p\.yaml: x\.source"):
-        load_published(path, "x")
+        load_published(path)
 
 
 def test_every_published_measure_is_one_of_ours():
-    published = load_published(PUBLISHED, "msmarco")
+    (published,) = load_published(PUBLISHED)
     assert {name for entry in published.measures.values() for name in entry.ours} <= set(MEASURES)
     led = next(row for row in published.systems if row.system == "LED")
     assert led.values["dev"] == {"MRR@10": 39.6, "R@50": 86.6, "R@1k": 98.3}
@@ -350,13 +329,15 @@ class Checker(HTMLParser):
     def __init__(self):
         super().__init__()
         self.open, self.loads, self.classes, self.text, self.links = [], [], [], [], []
+        self.scripts = []  # (id, type, content)
 
     def handle_starttag(self, tag, attributes):
         values = dict(attributes)
         self.loads += [value for key in ("src", "srcset", "data") if (value := values.get(key))]
         self.links += [values["href"]] if tag == "a" and not values["href"].startswith("#") else []
         self.loads += [values.get("href")] if tag in ("link", "use", "image") else []
-        self.loads += [tag] if tag in ("script", "iframe", "object") else []
+        self.loads += [tag] if tag in ("iframe", "object", "base") else []
+        self.scripts += [(values.get("id"), values.get("type"), "")] if tag == "script" else []
         self.classes += (values.get("class") or "").split()
         if tag not in self.VOID:
             self.open.append(tag)
@@ -365,7 +346,18 @@ class Checker(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        self.text.append(data)
+        if self.open[-1:] == ["script"]:
+            name, kind, content = self.scripts.pop()
+            self.scripts.append((name, kind, content + data))
+        elif self.open[-1:] != ["style"]:
+            self.text.append(data)
+
+    def data(self, name):
+        """Return the JSON that the page carries under an id."""
+        return next(json.loads(content) for each, _, content in self.scripts if each == name)
+
+
+HOSTILE = "</script><!--<script>document.title='x'</script> \u2028 {{ 7 * 7 }} \"'"
 
 
 @pytest.fixture(scope="module")
@@ -375,12 +367,13 @@ def finished_run(tmp_path_factory):
     results = folder / "results"
     prepared = results / "prepared"
     pids = [f"p{i}" for i in range(6)]
-    texts = [f"text {i} <script>alert(1)</script> & more" for i in range(6)]
+    texts = [f"text {i} <script>alert(1)</script> & more {HOSTILE}" for i in range(6)]
     write_strings(
         prepared / "passages.parquet", [{"id": pids, "title": ["T & t"] * 6, "text": texts}], ["id", "title", "text"]
     )
     qids = ["10", "20", "30", "40"]
-    write_strings(prepared / "dev.queries.parquet", [{"id": qids, "text": ["what <i>", "b", "c", "d"]}], ["id", "text"])
+    questions = [f"what <i> text {HOSTILE}", "b", "c", "d"]
+    write_strings(prepared / "dev.queries.parquet", [{"id": qids, "text": questions}], ["id", "text"])
     write_qrels(prepared / "dev.qrels", [("10", "p0", 1), ("20", "p1", 1), ("30", "p2", 1), ("40", "p3", 1)])
     write_json(prepared / "passages.json", {"counts": {"passages": 8841823}, "skipped": {}})
     orders = {"bm25": [[1, 0], [1, 0], [0, 1, 2], [4]], "led": [[0, 1], [0, 1], [2], [4, 3]]}
@@ -409,7 +402,11 @@ def finished_run(tmp_path_factory):
         f"--config={folder}/config.json",
         f"--results={results}",
     ]
-    done = subprocess.run([*command, f"--published={PUBLISHED}", *outputs], capture_output=True, text=True)
+    numbers = yaml.safe_load(PUBLISHED.read_text())
+    numbers["msmarco"]["content"]["queries"] = {"dev": 4}  # this run's
+    (folder / "published.yaml").write_text(yaml.safe_dump(numbers))
+    published = f"--published={folder}/published.yaml"
+    done = subprocess.run([*command, published, *outputs], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == (folder / "out.text").read_text().strip()
     return folder
@@ -427,17 +424,56 @@ def page(finished_run):
 def test_the_page_loads_nothing_and_its_tags_nest(page):
     assert page.loads == []
     assert page.open == []
-    assert not re.search(r"@import|url\((?!#)", page.content)
+    style = "".join(re.findall(r"<style>(.*?)</style>", page.content, re.S))
+    assert not re.search(r"""@import|url\((?!["']?(#|data:))""", style)
+    assert "default-src 'none'" in page.content and "unsafe-eval" not in page.content
 
 
 def test_texts_of_the_collection_are_escaped(page):
-    assert "<script" not in page.content
+    kinds = [(name, kind) for name, kind, _ in page.scripts]
+    data = [("data-charts", "application/json"), ("data-queries", "application/json"), ("data-tables", "text/plain")]
+    assert kinds == [*data, (None, None), (None, None)], "no text opens or ends a script"
     assert "text 0 <script>alert(1)</script> & more" in "".join(page.text)
+    queries = page.data("data-queries")
+    assert queries["rows"][0][queries["columns"].index("t")] == f"what <i> text {HOSTILE}"
+
+
+def test_the_page_carries_the_ranks_and_the_measures_of_every_query(page):
+    queries = page.data("data-queries")
+    assert (queries["systems"], queries["measure"]) == (["bm25", "led"], "MRR@10")
+    rows = [dict(zip(queries["columns"], row, strict=True)) for row in queries["rows"]]
+    assert [(row["q"], row["r0"], row["r1"]) for row in rows] == [
+        ("10", 2, 1),
+        ("20", 1, 2),
+        ("30", 3, 1),
+        ("40", None, 2),
+    ]
+    assert [(row["v0"], row["v1"]) for row in rows] == [(0.5, 1), (1, 0.5), (0.3333, 1), (0, 0.5)]
 
 
 def test_the_page_shows_every_section_of_a_finished_run(page):
-    for name in ("recipe", "results", "published", "comparisons", "training", "examples", "provenance"):
+    for name in (
+        "answer",
+        "results",
+        "where",
+        "queries",
+        "published",
+        "costs",
+        "training",
+        "examples",
+        "recipe",
+        "provenance",
+    ):
         assert f'<section id="{name}">' in page.content
+    assert set(page.data("data-charts")) >= {
+        "systems",
+        "differences",
+        "graph",
+        "curve-0",
+        "where-queries",
+        "where-0",
+        "where-2",
+    }
     assert page.classes.count("query") == 3
     assert re.findall(r'<span class="dim">query (\d+),', page.content) == ["40", "20", "30"]
     assert page.classes.count("relevant") == 5  # of query 40 led alone finds it, of 20 and 30 both do
@@ -456,18 +492,19 @@ def test_the_page_follows_the_measures_of_the_recipe(finished_run, tmp_path):
     write_json(results / "eval" / "lex_warmup.dev.json", {"queries": 4, "measures": {"P@1": 0.125, "MAP": 0.5}})
     evaluation = {"compare": [["led", "bm25"]], "side_by_side": ["led", "bm25"], "examples": 3, "measures": names}
     recipe = load_recipe(config(evaluation=evaluation))
-    metrics = data.gather(recipe, results, load_published(PUBLISHED, "msmarco"), {})
+    tables = read_tables(recipe, results)
+    metrics = data.gather(recipe, results, load_published(PUBLISHED), {}, tables)
     assert metrics["measures"] == names and [t["measure"] for t in metrics["comparisons"]] == names
-    content = render(recipe, results, metrics, {})
+    content = render(Report(recipe, results, metrics, {}, first_queries(recipe, results, tables)))
     for part in (
         "<th>P@1</th><th>MAP</th>",
-        "P@1, dev",
+        "P@1, dev, against",
         "P@1 0.500 dev",
         "P@1 1.000; first relevant at rank 1",
         "0.125",
     ):
         assert part in content, part
-    assert "MRR@10, dev" not in content and "recall@50" not in content
+    assert "MRR@10" not in content and "recall@50" not in content
     lines = text_report(metrics).splitlines()
     assert lines[2].split() == ["system", "P@1", "MAP"]
 
@@ -579,7 +616,7 @@ def unjudged(tmp_path):
 
 def test_a_split_without_judgements_is_shown_with_its_runs_and_without_numbers(unjudged):
     folder, recipe = unjudged
-    metrics = data.gather(recipe, folder, None, {})
+    metrics = data.gather(recipe, folder, [], {}, read_tables(recipe, folder))
     entry = metrics["splits"]["new"]
     assert (entry["judged"], entry["queries"], set(entry["systems"].values())) == (False, 2, {None})
     lines = text_report(metrics).splitlines()
@@ -587,7 +624,7 @@ def test_a_split_without_judgements_is_shown_with_its_runs_and_without_numbers(u
     rows = dict(line.split() for line in lines[2:] if len(line.split()) == 2)
     assert rows["bm25"] == f"{folder}/runs/bm25.new.trec" and rows["led"] == "–"
     checker = Checker()
-    checker.feed(render(recipe, folder, metrics, {}))
+    checker.feed(render(Report(recipe, folder, metrics, {}, None)))
     text = " ".join("".join(checker.text).split())
     assert "new 2 queries, no judgements" in text and "0.500" not in text
     assert checker.links == ["../runs/bm25.new.trec"] and (folder / "report" / checker.links[0]).resolve().exists()

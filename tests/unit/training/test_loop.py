@@ -1,4 +1,5 @@
 import json
+import math
 import subprocess
 import sys
 import threading
@@ -338,7 +339,7 @@ def test_a_loss_that_is_not_finite_stops_the_training_with_its_step(run, value):
         loss = step_loss(model, step)
         return replace(loss, total=loss.total * value) if step == 4 else loss
 
-    with pytest.raises(InputError, match=r"step 5: the loss is (nan|inf) .not finite: loss.; lower learning_rate"):
+    with pytest.raises(InputError, match=r"step 5: the loss is (nan|inf) .not finite: loss, gradient_norm.; lower"):
         run(network(), diverging)
 
 
@@ -445,5 +446,14 @@ def test_the_log_holds_the_first_step_every_interval_and_the_last(run, tmp_path)
     run(network(), plan=replace(PLAN, log_every=5))
     lines = log_lines(tmp_path / "checkpoints")
     assert [line["step"] for line in lines] == [1, 5, 10, 12, 12]
-    assert set(lines[0]) == {"step", "loss", "error", "learning_rate", "seconds", "speed"}
+    assert set(lines[0]) == {"step", "loss", "error", "learning_rate", "seconds", "speed", "health"}
     assert lines[0]["learning_rate"] == pytest.approx(0.01 / 3)
+
+
+def test_the_log_has_the_norm_of_the_gradient_before_it_is_clipped(run, tmp_path):
+    model, reference = network(dropout=0), network(dropout=0)
+    run(model, plan=replace(PLAN, steps=1))
+    step_loss(reference, 0).total.backward()
+    norm = math.sqrt(sum(float(p.grad.square().sum()) for p in reference.parameters()))
+    assert norm > PLAN.clip_norm
+    assert log_lines(tmp_path / "checkpoints")[0]["health"]["gradient_norm"] == pytest.approx(norm, rel=1e-4)
