@@ -62,14 +62,16 @@ def test_a_finished_run_makes_nothing_again(finished, options):
 
 
 def test_the_report_reads_only_what_it_waits_for(finished, tmp_path):
-    """Beside its inputs, the sizes of vectors (in their notes) and of indexes, which it looks up where they are."""
+    """Besides, the sizes of vectors (in their notes) and of indexes, and Snakemake's measurements of earlier jobs."""
     forced = finished.plan("led_final", "--forcerun", "report", config=SMALL)
     (job,) = [job for job in forced.jobs if job.rule == "report"]
     results, copy = finished.folder / "results" / "tiny", tmp_path / "results" / "tiny"
-    for name in [*job.inputs, "index", *(path.relative_to(results) for path in results.glob("vectors/*/speed.*"))]:
+    notes = [path.relative_to(results) for path in results.glob("vectors/*/speed.*")]
+    for name in [*job.inputs, "index", "benchmarks", *notes]:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        method = shutil.copytree if (results / name).is_dir() else shutil.copy
+        method = shutil.copytree if (results / name).is_dir() else shutil.copy2
         method(results / name, copy / name)
+    (copy / "benchmarks" / "report.tsv").unlink()
     out = [f"--out-{kind}={tmp_path / kind}" for kind in ("html", "text", "json")]
     command = [sys.executable, "-m", "led_pipeline.report.page", "--config", copy / "report" / "recipe.json"]
     command += ["--results", "results/tiny", "--published", ROOT / "config" / "published.yaml", *out]

@@ -1,6 +1,7 @@
 """Report inputs: every file that the report reads, so that its job waits for all of them. Imports no torch.
 
-Not among them are vectors and indexes: the report says only how large they are, and `--all-temp` removes vectors.
+Not among them are vectors and indexes: the report says only how large they are, and `--all-temp` removes vectors; and
+benchmarks, which Snakemake writes for the jobs before it.
 """
 
 from led_pipeline.recipe import needs
