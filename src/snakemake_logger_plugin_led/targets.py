@@ -4,6 +4,8 @@ Snakemake's options that take several NAME=VALUE pairs consume every word up to 
 fail on it. Snakemake imports this package while it builds its parser, before it reads the command line, so the words
 that cannot be pairs are moved to where targets belong. A command that Snakemake accepts has no such words and stays as
 it is. LED_TARGET_LAST=0 switches this off.
+
+A config file that does not exist ends the command with one sentence here; Snakemake would print a traceback.
 """
 
 import os
@@ -55,9 +57,26 @@ def with_targets_first(words: Sequence[str]) -> list[str]:
     return [*targets, *rest]
 
 
+def missing_config(words: Sequence[str]) -> str | None:
+    """Return the first value of --configfile that is no file; None if there is none."""
+    consumes = False
+    for word in words:
+        if word.startswith("-"):
+            option, _, value = word.partition("=")
+            consumes = option in FILES and not value
+            values = [value] if option in FILES and value else []
+        else:
+            values = [word] if consumes else []
+        if values and not Path(values[0]).exists():
+            return values[0]
+    return None
+
+
 def move() -> None:
     """Change the command line of this process, if it is that of a user's Snakemake; --mode is that of a job's."""
     program = Path(sys.argv[0])
     is_snakemake = program.name == "snakemake" or program.parts[-2:] == ("snakemake", "__main__.py")
     if is_snakemake and "--mode" not in sys.argv and os.environ.get("LED_TARGET_LAST") != "0":
-        sys.argv[1:] = with_targets_first(sys.argv[1:])
+        sys.argv[1:] = words = with_targets_first(sys.argv[1:])
+        if config := missing_config(words):
+            sys.exit(f"error: --configfile {config}: no such file in {Path.cwd()}; correct the path of the recipe")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from snakemake.cli import get_argument_parser, parse_config
@@ -11,6 +12,7 @@ from snakemake_interface_executor_plugins.utils import base64_prefix
 
 from snakemake_logger_plugin_led.targets import ENCODED, SUFFIXES, move, with_targets_first
 
+ROOT = Path(__file__).parents[3]
 LAST = [
     ("--cores all --resources gpu=8 led_final", "led_final --cores all --resources gpu=8"),
     ("--resources gpu=8 mem_mb=100000 led_final -n", "led_final --resources gpu=8 mem_mb=100000 -n"),
@@ -51,6 +53,17 @@ def test_a_target_that_an_option_would_consume_comes_first(typed, expected):
 @pytest.mark.parametrize("typed", ACCEPTED)
 def test_a_command_that_snakemake_accepts_is_not_changed(typed):
     assert with_targets_first(typed.split()) == typed.split()
+
+
+@pytest.mark.parametrize(
+    "option", ["--configfile {}", "--configfile={}", "--configfiles config/demo.yaml {} --cores 1"]
+)
+def test_a_missing_config_is_one_sentence(tmp_path, option):
+    command = [sys.executable, "-m", "snakemake", "-n", *option.format("config/demmo.yaml").split()]
+    answer = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert answer.returncode == 1
+    fault = f"error: --configfile config/demmo.yaml: no such file in {ROOT}; correct the path of the recipe"
+    assert answer.stderr.splitlines() == [fault]
 
 
 def test_a_config_file_without_a_known_suffix_is_no_target(tmp_path):
