@@ -292,13 +292,7 @@ def test_durations_show_two_units():
 
 def test_amounts_have_the_largest_unit_and_missing_ones_are_dashes():
     amounts = ["–", "12 bytes", "3.4 kB", "250 MB", "141 GB"]
-    assert [bytes_in_words(v) for v in (None, 12, 3_400, 250e6, 141e9)] == [
-        "–",
-        "12 bytes",
-        "3.4 kB",
-        "250 MB",
-        "141 GB",
-    ]
+    assert [bytes_in_words(v) for v in (None, 12, 3_400, 250e6, 141e9)] == amounts
     assert (kilowatt_hours(None), kilowatt_hours(3.6e6)) == ("–", "1.00 kWh")
 
 
