@@ -29,6 +29,7 @@ CONFIG = {
     "legend": {
         "labelColor": INK, "titleColor": DIM, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 500,
         "orient": "top", "direction": "horizontal", "symbolStrokeWidth": 3, "symbolOpacity": 1, "labelLimit": 220,
+        "columns": 3,
     },
     "text": {"color": INK},
     "rule": {"color": DIM},
@@ -134,7 +135,7 @@ def cost_chart(frame: pd.DataFrame, cost: str, quality: str, colours: Mapping[st
                 axis=alt.Axis(format=",.3~r", tickCount=5),
             ),
             y=alt.Y("quality:Q", scale=alt.Scale(zero=False, nice=True, padding=10), title=quality),
-            color=system_colour(palette, title=None, columns=3, symbolType="circle"),
+            color=system_colour(palette, title=None, symbolType="circle"),
             tooltip=[
                 "system:N",
                 alt.Tooltip("cost:Q", format=",.4~g", title=cost),
@@ -190,7 +191,7 @@ def curve_chart(panel: Panel, colours: Mapping[str, str], best: Mapping[str, int
     palette = {name: colours[name] for name in stages}
     chosen = alt.selection_point(fields=["system"], bind="legend")
     faded = alt.condition(chosen, alt.value(1.0), alt.value(0.12))
-    colour = system_colour(palette, title=None, columns=3, symbolType="stroke")
+    colour = system_colour(palette, title=None, symbolType="stroke")
     x = alt.X("step:Q", title="step", axis=alt.Axis(format="~s"), scale=alt.Scale(nice=False))
     y = alt.Y(
         "smooth:Q",

@@ -3,7 +3,7 @@
 The first answer is about the recipe's final stage: whether it is better than its control and than BM25.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -24,6 +24,7 @@ LEVEL, RESAMPLES = 0.95, 10_000
 
 Tables = dict[str, dict[str, PerQuery]]  # split -> system -> measures per query
 Pair = tuple[str, str]
+Job = tuple[str, Pair, str]  # split, systems, measure
 
 
 @dataclass(frozen=True)
@@ -91,69 +92,90 @@ def headline_pairs(about: Answer | None) -> list[Pair]:
     return [(about.final, name) for name in dict.fromkeys([about.control, "bm25"]) if name and name != about.final]
 
 
-def tests(
-    recipe: Recipe, tables: Tables, pairs: Collection[Pair], measures: Mapping[str, str] | None = None
-) -> list[dict[str, Any]]:
-    """Return the paired tests of some pairs of systems on every split where both were measured, not yet corrected.
+def jobs(tables: Tables, pairs: Collection[Pair], measures: Mapping[str, Sequence[str]]) -> list[Job]:
+    """Return the tests of some pairs of systems on every split where both were measured, in order.
 
     Args:
-        measures: the one measure to test on each split; those of the recipe unless given.
+        measures: those to test on each split.
     """
-    entries = []
-    for split, (first, second) in product(tables, pairs):
-        if first in tables[split] and second in tables[split]:
-            a, b = tables[split][first], tables[split][second]
-            for measure in [measures[split]] if measures else compared(recipe.evaluation):
-                test = compare(a, b, measure, seed=recipe.seed)
-                entries.append({"split": split, "a": first, "b": second, "measure": measure, **asdict(test)})
-    return entries
+    both = [(split, pair) for split, pair in product(tables, pairs) if set(pair) <= tables[split].keys()]
+    return [(split, pair, measure) for split, pair in both for measure in measures[split]]
 
 
-def with_intervals(recipe: Recipe, tables: Tables, entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return tests with the interval of their difference, and p-values corrected for all of them."""
-    corrected = holm([entry["p_randomisation"] for entry in entries])
-    intervals: dict[int, list[float]] = {}
-    for split, systems in tables.items():
-        places = [i for i, entry in enumerate(entries) if entry["split"] == split]
-        differences = [_differences(systems, entries[i]) for i in places]
-        if differences:
-            ends = bootstrap(np.array(differences).T, recipe.seed, RESAMPLES, LEVEL)
-            intervals |= dict(zip(places, ends.tolist(), strict=True))
-    return [
-        {**entry, "interval": intervals[i], "p_holm": p}
-        for i, (entry, p) in enumerate(zip(entries, corrected, strict=True))
-    ]
+def test(recipe: Recipe, tables: Tables, job: Job) -> dict[str, Any]:
+    """Return a paired test, not yet corrected and without the interval."""
+    split, (first, second), measure = job
+    result = compare(tables[split][first], tables[split][second], measure, seed=recipe.seed)
+    return {"split": split, "a": first, "b": second, "measure": measure, **asdict(result)}
 
 
-def _differences(systems: Mapping[str, PerQuery], entry: Mapping[str, Any]) -> list[float]:
-    a, b, name = systems[entry["a"]], systems[entry["b"]], entry["measure"]
-    return [values[name] - b[qid][name] for qid, values in a.items()]
+def corrected(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return tests with their p-values corrected for all of them."""
+    values = holm([entry["p_randomisation"] for entry in entries])
+    return [entry | {"p_holm": value} for entry, value in zip(entries, values, strict=True)]
 
 
-def intervals(recipe: Recipe, tables: Tables, split: str) -> dict[str, dict[str, list[float]]]:
-    """Return the interval of every system's mean of every measure on a split."""
-    systems, names = tables.get(split, {}), columns(recipe.evaluation)
-    if not systems:
-        return {}
-    result = {}
-    for system, table in systems.items():
-        values = np.array([[row[name] for name in names] for row in table.values()])
-        ends = bootstrap(values, recipe.seed, RESAMPLES, LEVEL)
-        result[system] = dict(zip(names, ends.tolist(), strict=True))
-    return result
+def intervals(
+    recipe: Recipe, systems: Mapping[str, PerQuery], entries: Sequence[Mapping[str, Any]] = ()
+) -> tuple[dict[str, dict[str, list[float]]], list[list[float]]]:
+    """Return the interval of every system's mean of every measure on a split, and of every test's difference.
+
+    Args:
+        systems: measures per query.
+        entries: tests of these systems.
+    """
+    names = columns(recipe.evaluation)
+    means: dict[str, dict[str, list[float]]] = {}
+    differences: list[list[float]] = [[] for _ in entries]
+    for group in _same_queries(systems):
+        qids = list(systems[group[0]])
+        values = {(name, m): np.array([systems[name][qid][m] for qid in qids]) for name in group for m in names}
+        places = [i for i, entry in enumerate(entries) if entry["a"] in group]
+        pairs = [values[e["a"], e["measure"]] - values[e["b"], e["measure"]] for e in map(entries.__getitem__, places)]
+        ends = bootstrap(np.stack([*values.values(), *pairs], axis=1), recipe.seed, RESAMPLES, LEVEL).tolist()
+        for (name, measure), interval in zip(values, ends, strict=False):
+            means.setdefault(name, {})[measure] = interval
+        for i, interval in zip(places, ends[len(values) :], strict=True):
+            differences[i] = interval
+    return means, differences
 
 
-def compare_all(recipe: Recipe, tables: Tables) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
-    """Return the tests of `evaluation.compare`, and the first answer with its own tests.
+def _same_queries(systems: Mapping[str, PerQuery]) -> list[list[str]]:
+    """Return the systems in groups that were measured on the same queries: all of them, as a rule."""
+    groups: dict[frozenset[str], list[str]] = {}
+    for name, table in systems.items():
+        groups.setdefault(frozenset(table), []).append(name)
+    return list(groups.values())
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What the report says about differences."""
+
+    tests: list[dict[str, Any]]
+    """Those of `evaluation.compare`."""
+    first: dict[str, Any] | None
+    """The first answer with its own tests; None if no stage was measured."""
+    intervals: dict[str, dict[str, dict[str, list[float]]]]
+    """Split -> system -> measure -> interval of the mean."""
+
+
+def compare_all(recipe: Recipe, tables: Tables) -> Compared:
+    """Compare what the recipe asks for, and the final stage with its control and BM25.
 
     Each of the two is a family of tests whose p-values are corrected together. The first answer has one measure per
     split, so that its few tests do not pay for all the others.
     """
-    requested = tests(recipe, tables, list(dict.fromkeys((a, b) for a, b in recipe.evaluation.compare)))
     about = answer(recipe, {name for systems in tables.values() for name in systems})
-    first = None
-    if about:
-        measures = {split: main_measure(recipe, split) for split in tables}
-        pairs = tests(recipe, tables, headline_pairs(about), measures)
-        first = asdict(about) | {"tests": with_intervals(recipe, tables, pairs), "level": LEVEL}
-    return with_intervals(recipe, tables, requested), first
+    requested = dict.fromkeys((a, b) for a, b in recipe.evaluation.compare)
+    table_jobs = jobs(tables, list(requested), dict.fromkeys(tables, compared(recipe.evaluation)))
+    first_jobs = jobs(tables, headline_pairs(about), {split: [main_measure(recipe, split)] for split in tables})
+    entries = {job: test(recipe, tables, job) for job in dict.fromkeys([*table_jobs, *first_jobs])}
+    ends: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for split, systems in tables.items():
+        of_split = [entry for entry in entries.values() if entry["split"] == split]
+        ends[split], differences = intervals(recipe, systems, of_split)
+        for entry, interval in zip(of_split, differences, strict=True):
+            entry["interval"] = interval
+    table, lines = (corrected([entries[job] for job in family]) for family in (table_jobs, first_jobs))
+    return Compared(table, asdict(about) | {"tests": lines, "level": LEVEL} if about else None, ends)

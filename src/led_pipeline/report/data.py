@@ -14,7 +14,7 @@ from led_pipeline.files.reading import read_json
 from led_pipeline.recipe import needs, starts
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Layout
-from led_pipeline.report.comparisons import Tables, columns, compare_all, intervals
+from led_pipeline.report.comparisons import Tables, columns, compare_all
 from led_pipeline.report.costs import costs
 from led_pipeline.report.log import TrainLog, read_train_log
 from led_pipeline.report.timeline import by_stage, jobs, totals
@@ -120,9 +120,9 @@ def gather(
         tables: measures per query.
     """
     splits = evaluations(recipe, results)
+    compared = compare_all(recipe, tables)
     for split, entry in splits.items():
-        entry["intervals"] = intervals(recipe, tables, split)
-    requested, first = compare_all(recipe, tables)
+        entry["intervals"] = compared.intervals.get(split, {})
     done = jobs(recipe, results, logs)
     passages = Path(Layout(results).passages)
     return {
@@ -130,9 +130,9 @@ def gather(
         "date": date.today().isoformat(),
         "passages": count_rows(passages) if passages.exists() else None,
         "measures": columns(recipe.evaluation),
-        "headline": first,
+        "headline": compared.first,
         "splits": splits,
-        "comparisons": requested,
+        "comparisons": compared.tests,
         "published": about_the_dataset(recipe, results, splits, sections),
         "costs": costs(recipe, results),
         "run": totals(done),

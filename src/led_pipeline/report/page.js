@@ -11,6 +11,8 @@
 
   async function draw(element) {
     const spec = charts[element.id.slice("chart-".length)];
+    // Names of three systems are wider than a phone.
+    if (innerWidth < 500) spec.config.legend = { ...spec.config.legend, columns: 2, labelLimit: 120 };
     const aboutQueries = spec.data?.name === "queries" || spec.layer?.some((layer) => layer.data?.name === "queries");
     // Vega writes into the rows that it is given, so every chart gets its own.
     if (aboutQueries) spec.datasets = { ...spec.datasets, queries: rows.map((row) => ({ ...row })) };

@@ -8,6 +8,7 @@ spaces a whole clause is one word.
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def overlap(query: str, passages: Collection[str]) -> float:
 
 
 def first_ranks(
-    path: Path, relevant: Mapping[int, Collection[int]], excluded: Mapping[int, int], depth: int, count: int
+    path: Path, relevant: Mapping[int, list[int]], excluded: Mapping[int, int], depth: int, count: int
 ) -> NDArray[np.float64]:
     """Return the rank of each query's first relevant passage in a ranking, counted as in the run file.
 
@@ -75,22 +76,12 @@ def first_ranks(
         depth: that of the run; NaN where no relevant passage is within it.
         count: number of query rows Q.
     """
-    pairs = [(query << 32) + row for query, rows in relevant.items() for row in rows]
-    keys = np.array(sorted(pairs), dtype=np.int64)
-    left_out = np.full(count, -1, dtype=np.int64)
-    left_out[list(excluded)] = list(excluded.values())
     ranks_Q = np.full(count, np.nan)
-    for part in read_rankings(path):
-        lengths = part.passages.lengths
-        query = np.repeat(part.queries.astype(np.int64), lengths)
-        passage = part.passages.values.astype(np.int64)
-        starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
-        skipped = np.cumsum(passage == left_out[query])
-        before = np.concatenate([[0], skipped])[starts]  # of earlier queries
-        rank = np.arange(1, len(passage) + 1) - starts - (skipped - before)
-        hits = np.flatnonzero(np.isin((query << 32) + passage, keys) & (passage != left_out[query]) & (rank <= depth))
-        first, place = np.unique(query[hits], return_index=True)
-        ranks_Q[first] = rank[hits[place]]
+    for query, hits, _ in chain.from_iterable(read_rankings(path)):
+        if rows := relevant.get(query):
+            ranked = (hits[hits != excluded[query]] if query in excluded else hits)[:depth]
+            places = np.flatnonzero(np.isin(ranked, rows))
+            ranks_Q[query] = places[0] + 1 if len(places) else np.nan
     return ranks_Q
 
 

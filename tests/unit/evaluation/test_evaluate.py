@@ -1,10 +1,12 @@
 """Measures against values by hand and a second implementation; paired tests against enumeration and SciPy."""
 
+import hashlib
 import json
 import math
 import random
 import subprocess
 import sys
+from importlib.metadata import version
 from itertools import product
 
 import numpy as np
@@ -316,6 +318,10 @@ def test_a_ranking_becomes_a_run_and_its_measures(tmp_path):
     assert summary["measures"]["MRR@10"] == 0.25  # pa at rank 2 of q1, q3 without results; the tie keeps its order
     counts = {key: summary[key] for key in ("queries", "without_results", "without_relevant", "unjudged_dropped")}
     assert counts == {"queries": 2, "without_results": 1, "without_relevant": 0, "unjudged_dropped": 1}
+    origin = summary["provenance"]
+    for name in ("run", "qrels"):
+        assert origin["sha256"][name] == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+    assert origin["packages"]["pytrec-eval-terrier"] == version("pytrec-eval-terrier") and "commit" in origin
     assert read_per_query(tmp_path / "per_query.tsv")["q1"]["MRR@10"] == 0.5
     call("measure", f"--run={tmp_path}/run", f"--qrels={tmp_path}/qrels", "--measures", "MAP", "P@1",
          f"--out={tmp_path}/eval.json", f"--per-query={tmp_path}/per_query.tsv")  # fmt: skip

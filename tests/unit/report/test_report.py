@@ -24,12 +24,13 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.recipe.load import load_recipe
 from led_pipeline.recipe.measures import MEASURES
 from led_pipeline.report import data, examples, graph
-from led_pipeline.report.comparisons import read_tables
+from led_pipeline.report.colours import BM25, PALETTE, colours
+from led_pipeline.report.comparisons import Answer, read_tables
 from led_pipeline.report.contents import Report, first_queries
 from led_pipeline.report.examples import choose, snippet
 from led_pipeline.report.log import read_train_log
 from led_pipeline.report.page import render
-from led_pipeline.report.rows import best_values, duration, title_variant
+from led_pipeline.report.rows import best_values, bytes_in_words, duration, kilowatt_hours, title_variant
 from led_pipeline.report.text import number, p_value, signed, text_report
 from led_pipeline.versions import installed
 
@@ -287,6 +288,19 @@ def test_small_p_values_are_given_as_a_bound():
 
 def test_durations_show_two_units():
     assert [duration(s) for s in (7.4, 75, 3_600 * 14 + 61)] == ["7 s", "1 min 15 s", "14 h 1 min"]
+
+
+def test_amounts_have_the_largest_unit_and_missing_ones_are_dashes():
+    amounts = ["–", "12 bytes", "3.4 kB", "250 MB", "141 GB"]
+    assert [bytes_in_words(v) for v in (None, 12, 3_400, 250e6, 141e9)] == amounts
+    assert (kilowatt_hours(None), kilowatt_hours(3.6e6)) == ("–", "1.00 kWh")
+
+
+def test_a_system_has_one_colour_and_the_answer_the_first_ones():
+    systems = ["bm25", *(f"s{i}" for i in range(9)), "led"]
+    palette = colours(systems, Answer("led", "s4"))
+    assert set(palette) == set(systems) and len(set(palette.values())) == len(systems)
+    assert (palette["led"], palette["s4"], palette["bm25"]) == (*PALETTE[:2], BM25)
 
 
 def test_columns_are_aligned():
