@@ -6,7 +6,7 @@ Where there is none, the log of a training and the note of an encoding say their
 
 import csv
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from led_pipeline.recipe.layout import Layout
 from led_pipeline.report.log import TrainLog
 
 MEGABYTE = 1 << 20  # Snakemake's unit of memory
+PAUSE_S = 600  # a longer time in which no job ran belongs to no run: it was stopped and started again
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,25 @@ def dates_are_true(done: list[Job]) -> bool:
     return max(ends) - min(ends) >= max(job.seconds for job in done) * 0.1
 
 
+def without_pauses(done: list[Job]) -> tuple[list[Job], float]:
+    """Return the jobs, in the order of `jobs`, as if the run had never been stopped, and the seconds left out.
+
+    A time of more than `PAUSE_S` in which no job ran is left out, with all that comes after it moved forward.
+    """
+    moved: list[Job] = []
+    left_out, busy_until = 0.0, None
+    for job in done:
+        begin = job.end - job.seconds
+        if busy_until is not None and begin - busy_until > PAUSE_S:
+            left_out += begin - busy_until
+        busy_until = max(job.end, busy_until or job.end)
+        moved.append(replace(job, end=job.end - left_out))
+    return moved, left_out
+
+
 def frame(done: list[Job]) -> pd.DataFrame:
     """Return the jobs as rows with their begin and end in seconds since the first one began."""
+    done, _ = without_pauses(done)
     zero = min(job.end - job.seconds for job in done)
     rows: list[dict[str, Any]] = [
         {
@@ -154,13 +172,15 @@ def frame(done: list[Job]) -> pd.DataFrame:
 def totals(done: list[Job]) -> dict[str, float | None]:
     """Return what the run took as a whole; None for what is not known of all its jobs that may use a GPU."""
     if not done:
-        return dict.fromkeys(("jobs", "wall_seconds", "job_seconds", "gpu_hours", "memory_bytes"))
+        return dict.fromkeys(("jobs", "wall_seconds", "paused_seconds", "job_seconds", "gpu_hours", "memory_bytes"))
     hours = [job.gpu_hours for job in done if job.gpu_hours is not None]
     memory = [job.memory_bytes for job in done if job.memory_bytes is not None]
-    first = min(job.end - job.seconds for job in done)
+    moved, paused = without_pauses(done)
+    first, last = min(job.end - job.seconds for job in moved), max(job.end for job in moved)
     return {
         "jobs": len(done),
-        "wall_seconds": max(job.end for job in done) - first if dates_are_true(done) else None,
+        "wall_seconds": last - first if dates_are_true(done) else None,
+        "paused_seconds": paused if dates_are_true(done) else None,
         "job_seconds": sum(job.seconds for job in done),
         "gpu_hours": sum(hours) if hours else None,
         "memory_bytes": max(memory, default=None),

@@ -1,5 +1,6 @@
 """JVM: Anserini's classes inside this process, for searches that must not wait for a new Java each."""
 
+import atexit
 import os
 import sys
 from collections.abc import Iterator
@@ -66,6 +67,9 @@ def _started(threads: int) -> Any:
         except (OSError, RuntimeError) as error:
             raise InputError(f"{library}: Java does not start in this process ({error})") from error
     jpype.config.destroy_jvm = False  # it would wait for threads that have ended
+    # Otherwise the thread that releases Python's objects may ask for the GIL of an interpreter that is ending, and the
+    # process aborts: "FATAL: exception not rethrown", status 134.
+    atexit.register(jpype.JClass("org.jpype.ref.JPypeReferenceQueue").getInstance().stop)
     jpype.JClass("java.util.logging.LogManager").getLogManager().reset()
     return jpype
 

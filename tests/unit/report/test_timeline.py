@@ -10,7 +10,16 @@ from led_pipeline.files.atomic import write_json
 from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.load import load_recipe
 from led_pipeline.report.log import TrainLog
-from led_pipeline.report.timeline import by_stage, dates_are_true, frame, jobs, totals
+from led_pipeline.report.timeline import (
+    PAUSE_S,
+    Job,
+    by_stage,
+    dates_are_true,
+    frame,
+    jobs,
+    totals,
+    without_pauses,
+)
 
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 
@@ -37,8 +46,8 @@ def test_times_come_from_benchmarks_and_gpus_from_the_notes(tmp_path, recipe):
     layout = Layout(tmp_path)
     benchmark(layout, "train/led", 7200.0, 1000.0, 100_000)
     benchmark(layout, "encode/led.passages.0.npy", 1800.0, 3000.0, 102_000)
-    benchmark(layout, "rankings/led.dev", 60.0, "NA", 103_000)
-    benchmark(layout, "runs/led.dev", "-", "-", 103_001)  # too short to be measured
+    benchmark(layout, "rankings/led.dev", 60.0, "NA", 102_500)
+    benchmark(layout, "runs/led.dev", "-", "-", 102_501)  # too short to be measured
     Path(layout.model("led")).mkdir(parents=True)
     Path(layout.train_log("led")).touch()
     write_json(
@@ -51,13 +60,13 @@ def test_times_come_from_benchmarks_and_gpus_from_the_notes(tmp_path, recipe):
     ]  # fmt: skip
     run = totals(done)
     assert run["gpu_hours"] == pytest.approx(2 * 8 + 0.5)
-    assert run["wall_seconds"] == 103_000 - (100_000 - 7200)
+    assert run["wall_seconds"] == 102_500 - (100_000 - 7200)
     assert (run["jobs"], run["job_seconds"], run["memory_bytes"]) == (3, 9060.0, 3000 * 2**20)
     led = by_stage(recipe, tmp_path, done)["led"]
     assert (led["train_seconds"], led["gpu_hours"], led["memory_bytes"]) == (7200.0, 16.0, 1000 * 2**20)
     assert (led["encode_seconds"], led["search_seconds"], led["joules"]) == (1800.0, 60.0, 3.6e6)
     rows = frame(done)
-    assert rows["begin"].tolist() == [0.0, 7400.0, 10140.0]
+    assert rows["begin"].tolist() == [0.0, 7400.0, 9640.0]
     assert rows["row"].tolist() == ["train led", "encode led", "rankings led"]
 
 
@@ -84,3 +93,14 @@ def test_the_dates_of_a_copied_folder_are_not_believed(tmp_path, recipe):
     assert totals(done)["job_seconds"] == 1000.0
     os.utime(layout.benchmark("encode/led.passages.0.npy"), (9600, 9600))
     assert dates_are_true(jobs(recipe, tmp_path, {}))
+
+
+def test_a_pause_between_two_starts_of_a_run_is_left_out():
+    done = [Job("a", 100, 100.0), Job("b", 500, 620.0), Job("c", 10, 115.0), Job("d", 50, 90_000.0)]
+    moved, left_out = without_pauses(sorted(done, key=lambda job: job.end - job.seconds))
+    assert [(job.name, job.end) for job in moved] == [("a", 100), ("c", 115), ("b", 620), ("d", 670)]
+    assert left_out == 90_000 - 50 - 620
+    assert totals(moved)["wall_seconds"] == 670 and totals(moved)["paused_seconds"] == 0
+    assert totals(done)["wall_seconds"] == 670 and totals(done)["paused_seconds"] == left_out
+    waiting = [Job("a", 100, 100.0), Job("b", 100, 100.0 + PAUSE_S + 100)]
+    assert without_pauses(waiting) == (waiting, 0), "jobs may wait for a cluster"

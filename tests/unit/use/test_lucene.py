@@ -165,3 +165,23 @@ def test_an_index_in_a_folder_with_any_name_opens_in_any_locale(indexed, tmp_pat
     """
     answer = run_python(code, copy, env=os.environ | {"LC_ALL": "C"})
     assert (answer.stdout, answer.stderr) == ("10\n", "")
+
+
+def test_a_process_ends_well_while_java_releases_objects_of_python():
+    code = textwrap.dedent("""
+        from led_pipeline.use.jvm import java
+        jpype = java()
+
+        @jpype.JImplements("java.lang.Runnable")
+        class Held:
+            @jpype.JOverride
+            def run(self): pass
+
+        held = jpype.java.util.ArrayList()
+        for _ in range(30_000):
+            held.add(Held())
+        held.clear()
+        jpype.java.lang.System.gc()
+    """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, ""), "134: the interpreter ended under a thread of JPype"
