@@ -1,10 +1,11 @@
-"""The recipe as a graph: its stages as boxes and what each takes from others as lines, placed by igraph."""
+"""The recipe as a graph: its stages as boxes and what each takes from others as lines, placed by grandalf."""
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
-import igraph
+from grandalf.graphs import Edge, Graph, Vertex
+from grandalf.layouts import DummyVertex, SugiyamaLayout, VertexViewer
 
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
@@ -23,6 +24,7 @@ WIDTH, HEIGHT = 188, 62  # of a box
 ACROSS, DOWN = 78, 24  # between boxes of two layers, and of one layer
 PORT = 11  # between lines that meet at a box
 STUB = 12  # that a line runs straight before it bends
+ROUNDS = 8  # of the search for few crossings
 
 Point = tuple[float, float]
 
@@ -89,14 +91,31 @@ def place(names: Sequence[str], pairs: Sequence[tuple[str, str]]) -> tuple[dict[
     Returns:
         The left middle of every box, and per pair where its line passes the layers between, as left middles of boxes.
     """
-    number = {name: i for i, name in enumerate(names)}
-    graph = igraph.Graph(len(names), [(number[a], number[b]) for a, b in pairs], directed=True)
-    layout = graph.layout_sugiyama()
+    vertices = {name: Vertex(name) for name in names}
+    for vertex in vertices.values():
+        vertex.view = VertexViewer(w=HEIGHT, h=WIDTH)  # its layers are below one another
+    edges = {pair: Edge(vertices[pair[0]], vertices[pair[1]]) for pair in pairs}
+    places: dict[str, Point] = {}
+    routes: dict[tuple[str, str], list[Point]] = {}
+    below = 0.0  # the parts that came before
+    for part in Graph(list(vertices.values()), list(edges.values())).C:
+        layout = SugiyamaLayout(part)
+        layout.xspace, layout.yspace, layout.dw, layout.dh = DOWN, ACROSS, HEIGHT, WIDTH
+        layout.init_all()
+        layout.draw(ROUNDS)
+        tops = [each.view.xy[0] for layer in layout.layers for each in layer]
+        shift = below - min(tops)
 
-    def pixels(point: Sequence[float]) -> Point:
-        return point[1] * (WIDTH + ACROSS), point[0] * (HEIGHT + DOWN)
+        def pixels(view: VertexViewer, shift: float = shift) -> Point:
+            return view.xy[1] - WIDTH / 2, view.xy[0] + shift
 
-    return {name: pixels(layout[i]) for name, i in number.items()}, [list(map(pixels, r)) for r in layout.edge_routing]
+        below += max(tops) - min(tops) + HEIGHT + DOWN
+        places |= {vertex.data: pixels(vertex.view) for vertex in part.V()}
+        for pair in pairs:
+            if pair[0] in places and pair not in routes:
+                passed = layout.ctrls.get(edges[pair], {})
+                routes[pair] = [pixels(at.view) for _, at in sorted(passed.items()) if isinstance(at, DummyVertex)]
+    return places, [routes[pair] for pair in pairs]
 
 
 def draw(recipe: Recipe) -> Drawing:
