@@ -84,20 +84,6 @@ def finished(tmp_path_factory):
     return workflow
 
 
-# Options that consume every word up to the next option, including a target.
-GREEDY = re.compile(
-    r"snakemake\b[^\n]* --(?:configfiles?|config|resources|set-\S+)(?: +[^-\s]\S*)* +(?:led_final|results/)"
-)
-
-
-def test_documented_commands_name_the_target_first():
-    assert GREEDY.search("snakemake --cores all --resources gpu=8 led_final")
-    assert not GREEDY.search("snakemake led_final --cores all --resources gpu=8")
-    patterns = ("*", "docs/**/*", "config/*", ".ci/*", "src/led_pipeline/*.py")
-    paths = [path for pattern in patterns for path in ROOT.glob(pattern)]
-    assert not [path for path in paths if path.is_file() and GREEDY.search(path.read_text(errors="replace"))]
-
-
 # --- planning
 
 
