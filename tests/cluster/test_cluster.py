@@ -1,5 +1,8 @@
 """The profile for SLURM, against real daemons: which processes start where, and what a stopped job leaves behind."""
 
+import re
+import subprocess
+import sys
 from collections import Counter
 from itertools import combinations
 
@@ -55,6 +58,17 @@ def test_a_job_sees_as_many_devices_as_it_requests_and_no_two_jobs_share_one(res
     ]
     assert together, "the encodings run at the same time"
     assert not [(a, b) for a, b in together if set(devices_of[a]) & set(devices_of[b])]
+
+
+def test_led_status_tells_from_files_alone_how_far_a_run_is(results):
+    run = results("whole")["run"]
+    (folder,) = (run.folder / "results").iterdir()
+    command = [sys.executable, "-m", "led_pipeline.cli", "status", str(folder)]
+    status = subprocess.run(command, cwd=run.folder, capture_output=True, text=True)
+    assert status.returncode == 0, status.stderr
+    heading, *rows = status.stdout.splitlines()
+    assert re.search(r": (\d+) of \1 jobs, .* elapsed, finished$", heading), status.stdout
+    assert rows and all(row.startswith("✓") for row in rows), status.stdout
 
 
 # --- stopping jobs
