@@ -65,13 +65,14 @@ demo: $(READY) ## raw text to a measured model, in minutes on a laptop, with not
 	@echo "  .venv/bin/led serve results/demo a page to search with its systems, side by side"
 	@echo "  docs/                            what happened, and how to train on your own collection"
 
-# Markers of tests that start several programs or wait for them; all others run on WORKERS processes.
+# Markers of tests that start several programs or wait for them; a file of them is run by one of the WORKERS.
 SLOW := pipeline or ranks or java or cluster
 # pytest ends with 5 where ARGS leave nothing to run.
-FAST := $(WITH_ENV) OMP_NUM_THREADS=1 python -m pytest -n $(WORKERS) --dist loadfile -m "not ($(SLOW))"
+PYTEST := $(WITH_ENV) OMP_NUM_THREADS=1 python -m pytest -n $(WORKERS) --dist loadfile
+FAST := $(PYTEST) -m "not ($(SLOW))"
 
 test: $(TESTS_READY) ## every test that this machine can run
-	@$(FAST) $(ARGS); fast=$$?; [ $$fast != 2 ] || exit 2; $(WITH_ENV) python -m pytest -m "$(SLOW)" $(ARGS); slow=$$?; \
+	@$(FAST) $(ARGS); fast=$$?; [ $$fast != 2 ] || exit 2; $(PYTEST) -m "$(SLOW)" $(ARGS); slow=$$?; \
 	  for status in $$fast $$slow; do case $$status in 0|5) ;; *) \
 	  echo "Again only what failed: make test ARGS=--lf"; exit $$status;; esac; done
 

@@ -89,5 +89,5 @@ onsuccess:
     finish(STARTED[-1], "success")
     table = Path(LAYOUT.table)
     if table.is_file():
-        print(table.read_text(encoding="utf-8"))
-        print(f"Look at {LAYOUT.page} next.")
+        say(table.read_text(encoding="utf-8"))
+        say(f"Look at {LAYOUT.page} next.")

@@ -63,6 +63,12 @@ def finish(run, outcome):
             view.leave(run)
 
 
+def say(text):
+    """Print a text; characters that the terminal's encoding lacks (LC_ALL=C) become question marks."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding))
+
+
 def check_again():
     """Make the checks of the preflight: its rule may have run long ago, and Snakemake prints a rule's findings twice.
 
