@@ -302,8 +302,8 @@ def source_fields(path: Path) -> list:
     return [read_source(path, "a").model_dump(exclude_unset=True)]
 
 
-def published(path: Path) -> Any:
-    return report_published.load_published(path, "msmarco")
+def published(path: Path) -> None:
+    report_published.load_published(path)
 
 
 BEIR = b"query-id\tcorpus-id\tscore\n" + QRELS.replace(b" 0 p", b"\tp").replace(b" ", b"\t")
@@ -350,7 +350,7 @@ TARGETS = [
     Target("archive.zip", zipped(CORPUS), member, unzipped, binary=True),
     Target("recipe.yaml", RECIPE, lambda path: read_recipe(path, path.parent), recipe),
     Target("sources.yaml", ENTRY, source_fields, source),
-    Target("published.yaml", PUBLISHED, lambda path: published(path) and None, lambda content: None),
+    Target("published.yaml", PUBLISHED, published, lambda content: None),
     Target("fsdp.yaml", FSDP, lambda path: accelerate_file.read(str(path)), plain_yaml),
     Target("idf.json", IDF, read_json, plain),
     Target("train.jsonl", LOG, lambda path: read_train_log(path).terms.get("loss", {}), log),
