@@ -1,6 +1,7 @@
 """Screens: a run on a terminal, redrawn every second, or as lines where there is none (files, CI)."""
 
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar, TextIO
 
@@ -14,7 +15,7 @@ from snakemake_logger_plugin_led.capture import Capture
 EXPECT_S = 5.0  # between two computations of the remaining time
 
 
-class Screen:
+class Screen(ABC):
     """What both kinds have in common."""
 
     EVERY_S: ClassVar[float]  # between two calls of `draw`
@@ -36,13 +37,13 @@ class Screen:
         """Note that a job has failed."""
         self.tracker.fail(number)
 
+    @abstractmethod
     def draw(self) -> None:
         """Show how far the run is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self, run: RunFile | None) -> None:
         """Show the run as it ended, if it is known, and leave the stream as it was."""
-        raise NotImplementedError
 
     def left(self, state: RunState) -> Remaining | None:
         """Return the remaining time, computed every few seconds."""

@@ -13,6 +13,8 @@ from scipy import stats
 from led_pipeline.evaluation.measures import PerQuery
 from led_pipeline.files.errors import InputError
 
+LEVEL, RESAMPLES, PERMUTATIONS = 0.95, 10_000, 20_000  # of intervals and tests in the report and in `led compare`
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -28,7 +30,7 @@ class Comparison:
     ties: int
 
 
-def compare(a: PerQuery, b: PerQuery, name: str, seed: int = 42, permutations: int = 20_000) -> Comparison:
+def compare(a: PerQuery, b: PerQuery, name: str, seed: int = 42, permutations: int = PERMUTATIONS) -> Comparison:
     """Test whether two systems differ on one measure, over the same queries.
 
     The p-value of the randomisation test is the share of random exchanges of the two systems, query by query, whose
@@ -91,7 +93,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 # Q = queries, T = tests
 def bootstrap(
-    values_QT: NDArray[np.float64], seed: int = 42, resamples: int = 10_000, level: float = 0.95
+    values_QT: NDArray[np.float64], seed: int = 42, resamples: int = RESAMPLES, level: float = LEVEL
 ) -> NDArray[np.float64]:
     """Return a confidence interval (T, 2) of the mean over queries of each column: percentiles of the bootstrap.
 

@@ -6,10 +6,12 @@ I --shards S --out FILE` for the passages of a trainset: the scores come as one 
 """
 
 import argparse
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import nn
@@ -81,6 +83,22 @@ def score_share(
     return whole
 
 
+def ranker(
+    folder: Path, query_tokens: Path, passage_tokens: Sequence[Path], device: torch.device
+) -> tuple[nn.Module, RankerRepresentation, tuple[TokenStore, TokenStore]]:
+    """Return a ranker that is ready to score on a device, its settings, and its queries and passages.
+
+    Raises:
+        InputError: the model is no ranker.
+    """
+    model, settings = load(folder)
+    if not isinstance(settings, RankerRepresentation):
+        raise InputError(f"{folder}: a ranker is needed to score pairs, this is a {settings.family} model")
+    queries = with_prefix(TokenStore.for_stage([query_tokens], settings), "query", str(folder), settings)
+    passages = with_prefix(TokenStore.for_stage(passage_tokens, settings), "passage", str(folder), settings)
+    return model.to(device).eval(), settings, (queries, passages)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Score query-passage pairs with a cross-encoder.")
     parser.add_argument("--model", required=True, type=Path)
@@ -95,18 +113,13 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
     state = PartialState()
-    model, settings = load(a.model)
-    if not isinstance(settings, RankerRepresentation):
-        raise InputError(f"{a.model}: a ranker is needed to score pairs, this is a {settings.family} model")
-    model.to(state.device).eval()
-    queries = with_prefix(TokenStore.for_stage([a.queries], settings), "query", a.model, settings)
-    passages = with_prefix(TokenStore.for_stage(a.passages, settings), "passage", a.model, settings)
+    model, settings, stores = ranker(a.model, a.queries, a.passages, state.device)
     if a.rerank:
         ranking = first(read_ranking(a.pairs), a.depth)
         query_rows, passage_rows = np.repeat(ranking.queries, ranking.passages.lengths), ranking.passages.values
     else:
         query_rows, passage_rows = Trainset.read(a.pairs).pairs(a.shard, a.shards)
-    scores = score_share(model, (queries, passages), query_rows, passage_rows, settings, a.out, a.precision)
+    scores = score_share(model, stores, query_rows, passage_rows, settings, a.out, a.precision)
     if state.is_main_process:
         if a.rerank:
             write_ranking(a.out, reordered(ranking, scores))

@@ -14,14 +14,14 @@ import numpy as np
 from led_pipeline.data.formats.judgements import load_qrels
 from led_pipeline.evaluation.evaluate import read_per_query
 from led_pipeline.evaluation.measures import PerQuery
-from led_pipeline.evaluation.significance import bootstrap, compare, holm
+from led_pipeline.evaluation.significance import LEVEL, PERMUTATIONS, RESAMPLES, bootstrap, compare, holm
 from led_pipeline.files.digests import digest
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
 from led_pipeline.inspection.runs import Run, present
 from led_pipeline.recipe.errors import nearest
 
-RESAMPLES, PERMUTATIONS, LEVEL, SEED = 10_000, 20_000, 0.95, 42
+SEED = 42
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 
 from led_pipeline.columns import aligned
+from led_pipeline.evaluation.significance import LEVEL, PERMUTATIONS, RESAMPLES
 from led_pipeline.files.errors import InputError
 from led_pipeline.inspection.comparing import (
-    LEVEL,
-    PERMUTATIONS,
-    RESAMPLES,
     SEED,
     Side,
     Test,

@@ -13,14 +13,12 @@ import numpy as np
 
 from led_pipeline.evaluation.evaluate import read_per_query
 from led_pipeline.evaluation.measures import PerQuery
-from led_pipeline.evaluation.significance import bootstrap, compare, holm
+from led_pipeline.evaluation.significance import LEVEL, RESAMPLES, bootstrap, compare, holm
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.measures import MEASURES, first_of, within
 from led_pipeline.recipe.schema import Evaluation
-
-LEVEL, RESAMPLES = 0.95, 10_000
 
 Tables = dict[str, dict[str, PerQuery]]  # split -> system -> measures per query
 Pair = tuple[str, str]

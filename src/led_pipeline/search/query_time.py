@@ -53,7 +53,8 @@ def searcher(files: Sequence[NDArray], settings: VariantSettings, hits: int) -> 
         first: Search = lambda query: index.search(bits(query), depth)[1]  # noqa: E731
     else:
         index = faiss.IndexScalarQuantizer(dimensions, QUANTISERS[settings.precision], faiss.METRIC_INNER_PRODUCT)
-        index.train(_extremes(blocks()))
+        if not index.is_trained:  # float16 has nothing to learn
+            index.train(_extremes(blocks()))
         for block in blocks():
             index.add(block.astype(np.float32))
         first = lambda query: index.search(query.astype(np.float32), depth)[1]  # noqa: E731

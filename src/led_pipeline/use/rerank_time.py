@@ -15,15 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from led_pipeline.data.prefixes import with_prefix
 from led_pipeline.data.tables import read_ranking
-from led_pipeline.data.tokens import TokenStore
 from led_pipeline.files.atomic import write_json
-from led_pipeline.files.errors import InputError
 from led_pipeline.inference import batches
+from led_pipeline.inference.score import ranker
 from led_pipeline.jobs.command import run_main
-from led_pipeline.models.saved_model import load
-from led_pipeline.recipe.representation import RankerRepresentation
 from led_pipeline.search.query_time import added, query_count, summary, timed
 from led_pipeline.use.encoders import device
 
@@ -45,16 +41,11 @@ def rerankings(
     Raises:
         InputError: the model is no ranker.
     """
-    loaded, settings = load(model)
-    if not isinstance(settings, RankerRepresentation):
-        raise InputError(f"{model}: a ranker is needed here, this is a {settings.family} model")
-    ready = loaded.to(device()).eval()
-    queries = with_prefix(TokenStore.for_stage([tokens[0]], settings), "query", str(model), settings)
-    passages = with_prefix(TokenStore.for_stage(tokens[1], settings), "passage", str(model), settings)
+    ready, settings, stores = ranker(model, *tokens, device())
 
     def reranked(query: int, rows_P: NDArray[np.int32]) -> NDArray[np.int32]:
         pairs = np.full(len(rows_P), query, dtype=np.int32), rows_P
-        scores_P = batches.score(ready, queries, passages, pairs, settings, device(), precision)
+        scores_P = batches.score(ready, *stores, pairs, settings, device(), precision)
         return rows_P[np.argsort(-scores_P, kind="stable")]
 
     rows = {query: passages_P for query, passages_P, _ in read_ranking(ranking, 0, count)}

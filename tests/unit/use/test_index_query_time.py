@@ -83,8 +83,7 @@ def test_a_ranker_sorts_as_the_run_does_and_adds_the_time_of_its_candidates(tmp_
     tiny.save_dataset(tmp_path)
     settings = tiny.settings("ranker")
     tiny.backbone("ranker").save_pretrained(tmp_path / "model")
-    for module in (score, rerank_time):
-        monkeypatch.setattr(module, "load", lambda _: (tiny.start(tmp_path / "model", settings), settings))
+    monkeypatch.setattr(score, "load", lambda _: (tiny.start(tmp_path / "model", settings), settings))
     candidates = ranking(tmp_path / "ranking", {0: [5, 1, 3, 0], 1: [2, 4], 3: [1, 0]})
     files = {"model": tmp_path / "model", "query-tokens": tmp_path / "queries.arrow", "ranking": candidates}
     files |= {"passage-tokens": tmp_path / "passages.arrow", "times": tmp_path / "other.json"}
