@@ -143,8 +143,10 @@ def tail(log: Path) -> list[str]:
 
 def reason(lines: list[str]) -> str:
     """Return why a job failed, from its log: its error, what the preflight calls fatal, an exception, or its end."""
-    if errors := [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]:
-        return errors[-1]
+    if errors := [number for number, line in enumerate(lines) if line.startswith("error: ")]:
+        error, *details = [lines[errors[-1]].removeprefix("error: "), *lines[errors[-1] + 1 :]]
+        # A heading such as "FILE could not be downloaded:" is no reason without its first line.
+        return f"{error} {details[0].strip()}" if error.endswith(":") and details else error
     if fatal := [" ".join(line.split()[1:]) for line in lines if line.startswith("fatal ")]:
         return "; ".join(fatal)
     if exceptions := [line for line in lines if _EXCEPTION.match(line) and _RANK_FAILED not in line]:
