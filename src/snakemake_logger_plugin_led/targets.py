@@ -27,7 +27,10 @@ def _is_no_pair(word: str) -> bool:
 
 
 def _is_no_config(word: str) -> bool:
-    return not word.endswith(SUFFIXES) and not Path(word).is_file()
+    path = Path(word)
+    if path.parts[:1] == ("results",):  # measures are JSON files, too; a recipe of finished results is recipe.json
+        return path.name != "recipe.json"
+    return not word.endswith(SUFFIXES) and not path.is_file()
 
 
 def with_targets_first(words: Sequence[str]) -> list[str]:
