@@ -2,8 +2,8 @@
 
 Snakemake's options that take several NAME=VALUE pairs consume every word up to the next option, a target too, and then
 fail on it. Snakemake imports this package while it builds its parser, before it reads the command line, so the words
-that cannot be pairs are moved to where targets belong. A command that Snakemake accepts has no such words and stays as
-it is. LED_TARGET_LAST=0 switches this off.
+that cannot be pairs are moved to where targets belong, and so are files under results/ after a config file. Any other
+command that Snakemake accepts stays as it is. LED_TARGET_LAST=0 switches this off.
 
 A config file that does not exist ends the command with one sentence here; Snakemake would print a traceback.
 """
