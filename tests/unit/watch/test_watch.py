@@ -73,7 +73,7 @@ def test_jobs_are_waiting_running_done_or_failed_by_their_files(tmp_path):
     train, encode = state.stages[2].jobs
     assert (train.status, encode.status) == ("running", "waiting")
     assert train.share == 0.2 and train.seconds_left == 240 and 55 < train.seconds(time.time()) < 75
-    assert view.details(train) == "200/1,000 steps  90 queries/s  loss 1.25  MRR@10 0.4100  4:00 left"
+    assert view.details(train) == "200/1,000 steps  4:00 left  90 queries/s  loss 1.25  MRR@10 0.4100"
     text = "\n".join(view.plain(state))
     assert "results/demo: 1 of 4 jobs, " in text and "8 GPUs in use" in text
     assert "failed: train of lex: it diverged; lower learning_rate\n" in text
