@@ -1,11 +1,11 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import tiny
 import torch
 from torch import nn
 from transformers import (
-    AutoConfig,
-    AutoModel,
     CamembertConfig,
     CamembertModel,
     DistilBertConfig,
@@ -34,15 +34,6 @@ def distilbert() -> nn.Module:
     return tiny.fill(DistilBertModel(DistilBertConfig(**SMALL, **sizes)))
 
 
-def rotary(model_type: str, **changes: object) -> nn.Module:
-    """Return a small model with rotary positions; where it has windows, texts here are longer than these."""
-    sizes = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 32}
-    words = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
-    return tiny.fill(AutoModel.from_config(AutoConfig.for_model(model_type, **(sizes | SMALL | words | changes))))
-
-
-FEW_HEADS = {"num_key_value_heads": 2}
-WINDOW = {"layer_types": ["full_attention", "sliding_attention"] * 2, "sliding_window": 3}
 MODELS = {
     "bert": lambda: tiny.backbone("dense"),
     "distilbert": distilbert,
@@ -50,14 +41,7 @@ MODELS = {
     "roberta": lambda: tiny.lexicon_backbone("roberta").roberta,
     "xlm-roberta": lambda: tiny.fill(XLMRobertaModel(XLMRobertaConfig(**tiny.BERT, pad_token_id=1))),
     "camembert": lambda: tiny.fill(CamembertModel(CamembertConfig(**tiny.BERT, pad_token_id=1))),
-    "modernbert": lambda: rotary("modernbert", layer_types=WINDOW["layer_types"], local_attention=6),
-    "modernbert-decoder": lambda: rotary("modernbert-decoder", layer_types=WINDOW["layer_types"], local_attention=6),
-    "nomic_bert": lambda: rotary("nomic_bert"),
-    "eurobert": lambda: rotary("eurobert", **FEW_HEADS),
-    "llama": lambda: rotary("llama", **FEW_HEADS),
-    "mistral": lambda: rotary("mistral", sliding_window=3, **FEW_HEADS),
-    "qwen2": lambda: rotary("qwen2", use_sliding_window=True, **WINDOW, **FEW_HEADS),
-    "qwen3": lambda: rotary("qwen3", **FEW_HEADS, head_dim=16),
+    **{name: partial(tiny.rotary, name) for name in tiny.ROTARY},
     "mpnet, which is padded": lambda: tiny.fill(MPNetModel(MPNetConfig(**tiny.BERT))),
 }
 
