@@ -87,7 +87,7 @@ onerror:
 
 onsuccess:
     finish(STARTED[-1], "success")
-    table = Path(LAYOUT.table)
-    if table.is_file():
-        say(table.read_text(encoding="utf-8"))
+    # The table of an earlier run is not printed again after a run of single targets.
+    if any(job.output == LAYOUT.page for job in getattr(STARTED[-1], "jobs", ())):
+        say(Path(LAYOUT.table).read_text(encoding="utf-8"))
         say(f"Look at {LAYOUT.page} next.")

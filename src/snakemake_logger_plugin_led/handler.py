@@ -110,7 +110,7 @@ class LogHandler(LogHandlerBase):
         elif event == LogEvent.JOB_FINISHED:
             screen.finish(values["job_id"])
         elif event == LogEvent.JOB_ERROR:
-            screen.fail(values["jobid"])
+            screen.fail(values["jobid"], values.get("rule_msg"))
         elif event not in HIDDEN and not record.getMessage().startswith(NOISE):
             self.plain.handle(record)
 

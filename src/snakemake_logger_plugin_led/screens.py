@@ -33,9 +33,9 @@ class Screen(ABC):
         """Note that a job is done."""
         self.tracker.finish(number)
 
-    def fail(self, number: int) -> None:
-        """Note that a job has failed."""
-        self.tracker.fail(number)
+    def fail(self, number: int, message: str | None = None) -> None:
+        """Note that a job has failed, perhaps with a message of Snakemake's executor."""
+        self.tracker.fail(number, message)
 
     @abstractmethod
     def draw(self) -> None:
@@ -76,8 +76,8 @@ class Lines(Screen):
             time_taken = duration(state.seconds(time.time()))
             self._say(f"done  {self._name(number)} in {time_taken} ({done} of {len(self.tracker.by_id)})")
 
-    def fail(self, number: int) -> None:
-        if state := self.tracker.fail(number):
+    def fail(self, number: int, message: str | None = None) -> None:
+        if state := self.tracker.fail(number, message):
             for line in view.failure(state):
                 self._say(line)
 

@@ -2,8 +2,8 @@
 
 Snakemake's options that take several NAME=VALUE pairs consume every word up to the next option, a target too, and then
 fail on it. Snakemake imports this package while it builds its parser, before it reads the command line, so the words
-that cannot be pairs are moved to where targets belong. A command that Snakemake accepts has no such words and stays as
-it is. LED_TARGET_LAST=0 switches this off.
+that cannot be pairs are moved to where targets belong, and so are files under results/ after a config file. Any other
+command that Snakemake accepts stays as it is. LED_TARGET_LAST=0 switches this off.
 
 A config file that does not exist ends the command with one sentence here; Snakemake would print a traceback.
 """
@@ -27,7 +27,10 @@ def _is_no_pair(word: str) -> bool:
 
 
 def _is_no_config(word: str) -> bool:
-    return not word.endswith(SUFFIXES) and not Path(word).is_file()
+    path = Path(word)
+    if path.parts[:1] == ("results",):  # measures are JSON files, too; a recipe of finished results is recipe.json
+        return path.name != "recipe.json"
+    return not word.endswith(SUFFIXES) and not path.is_file()
 
 
 def with_targets_first(words: Sequence[str]) -> list[str]:

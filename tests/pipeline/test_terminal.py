@@ -138,6 +138,15 @@ def test_a_failed_job_shows_its_reason_first_and_then_its_log(tmp_path, terminal
     assert "failed: train of led: it diverged; lower learning_rate" in copy.status()
 
 
+def test_the_table_is_printed_only_by_a_run_that_made_the_report(tmp_path):
+    copy, report = Copy(tmp_path), "Look at results/tiny/report/index.html next."
+    assert report in copy.run().stdout
+    measures = Path("results/tiny/eval/led.dev.json")
+    (tmp_path / measures).unlink()
+    answer = copy.snakemake(str(measures), *copy.tiny()[:-1], fake=True)
+    assert answer.returncode == 0 and (tmp_path / measures).exists() and report not in answer.stdout
+
+
 def test_snakemakes_own_text_is_one_variable_away(tmp_path):
     answer = Copy(tmp_path).run("--until", "docstrings", LED_VIEW="snakemake")
     assert answer.returncode == 0 and "rule docstrings:" in answer.stderr and "start data" not in answer.stderr

@@ -53,7 +53,9 @@ def connect() -> Any:
     url = os.environ.get("OPENSEARCH_URL", "")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError("OPENSEARCH_URL: expected the node's address, such as http://localhost:9200; see docs")
+        raise InputError(
+            "OPENSEARCH_URL: expected the node's address, such as http://localhost:9200; see docs/guides/opensearch.md"
+        )
     if parts.username or parts.password or parts.query:
         raise InputError(
             "OPENSEARCH_URL: it contains a user, a password or a query, which logs would show; put the first two into"
@@ -71,8 +73,9 @@ def connect() -> Any:
     )
     try:
         client.info()
-    except package.exceptions.TransportError as error:
-        reason = f"status {error.status_code}" if isinstance(error.status_code, int) else error.error
+    except (package.exceptions.TransportError, package.exceptions.SerializationError) as error:
+        status = getattr(error, "status_code", None)
+        reason = f"status {status}" if isinstance(status, int) else getattr(error, "error", "the answer is not JSON")
         raise InputError(
             f"{url}: no OpenSearch node answers ({reason}); start it, or change OPENSEARCH_URL, OPENSEARCH_USER or"
             " OPENSEARCH_PASSWORD"

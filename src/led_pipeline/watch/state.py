@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
@@ -141,14 +142,23 @@ def tail(log: Path) -> list[str]:
         return []
 
 
-def reason(lines: list[str]) -> str:
-    """Return why a job failed, from its log: its error, what the preflight calls fatal, an exception, or its end."""
-    if errors := [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]:
-        return errors[-1]
+def reason(lines: list[str], message: str | None = None) -> str:
+    """Return why a job failed: its error, what the preflight calls fatal, an exception, the executor, its log's end.
+
+    Args:
+        lines: the end of the job's log.
+        message: what Snakemake's executor says, such as the refusal of sbatch or the job's state in SLURM.
+    """
+    if errors := [number for number, line in enumerate(lines) if line.startswith("error: ")]:
+        error, *details = [lines[errors[-1]].removeprefix("error: "), *lines[errors[-1] + 1 :]]
+        # A heading such as "FILE could not be downloaded:" is no reason without its first line.
+        return f"{error} {details[0].strip()}" if error.endswith(":") and details else error
     if fatal := [" ".join(line.split()[1:]) for line in lines if line.startswith("fatal ")]:
         return "; ".join(fatal)
     if exceptions := [line for line in lines if _EXCEPTION.match(line) and _RANK_FAILED not in line]:
         return exceptions[-1]
+    if message:  # lines that are indented show the call
+        return " ".join(takewhile(lambda line: not line.startswith(" "), message.strip().splitlines()))
     return "; ".join([line.strip() for line in lines if line.strip() and not line.startswith("+ ")][-END_LINES:])
 
 
@@ -208,15 +218,15 @@ class Tracker:
         """Note that a job is done."""
         return self._end(number, "done")
 
-    def fail(self, number: int) -> JobState | None:
-        """Note that a job has failed, and return its state with the reason."""
-        return self._end(number, "failed")
+    def fail(self, number: int, message: str | None = None) -> JobState | None:
+        """Note that a job has failed, perhaps with a message of the executor; return its state with the reason."""
+        return self._end(number, "failed", message)
 
-    def _end(self, number: int, status: Status) -> JobState | None:
+    def _end(self, number: int, status: Status, message: str | None = None) -> JobState | None:
         job, started = self.by_id.get(number), self.running.pop(number, None)
         if job is None:
             return None
-        error = reason(tail(Path(job.log))) if status == "failed" else ""
+        error = reason(tail(Path(job.log)), message) if status == "failed" else ""
         self.final[number] = JobState(job, status, started or time.time(), time.time(), error=error)
         return self.final[number]
 

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import opensearch_node
 import pytest
+from file_server import Answer, serving
 
 from led_pipeline.data.tables import Ragged, read_ranking, write_arrow, write_strings
 from led_pipeline.data.vectors import SparseVectors
@@ -198,6 +199,16 @@ def test_error_names_the_address_of_a_missing_node_without_the_password(monkeypa
     monkeypatch.delenv("OPENSEARCH_URL")
     with pytest.raises(InputError, match="OPENSEARCH_URL: expected the node's address"):
         client.connect()
+
+
+def test_another_web_server_at_the_address_is_an_error_and_no_traceback(monkeypatch):
+    with serving() as server:
+        server.content["/"] = b"<html></html>"
+        server.answers["/"] = [Answer(headers={"Content-Type": "text/html"})]
+        url = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("OPENSEARCH_URL", url)
+        with pytest.raises(InputError, match=rf"{url}: no OpenSearch node answers \(the answer is not JSON\)"):
+            client.connect()
 
 
 def test_user_and_password_are_sent_and_written_nowhere(node, collection, monkeypatch):

@@ -73,6 +73,17 @@ def test_without_a_terminal_jobs_are_lines_and_a_failure_begins_with_its_reason(
     assert "results/demo: 1 of 2 jobs, " in end and "stopped; run the same command again" in end  # as after Ctrl-C
 
 
+def test_a_job_that_sbatch_refuses_fails_with_the_message_of_sbatch(tmp_path, capsys):
+    plugin = handler()
+    plugin.watch(run_of(tmp_path), tmp_path / "estimates.json")
+    plugin.emit(job_info(2))
+    message = "SLURM sbatch failed. The error message was 'invalid partition: gpu\nno job'.\n    sbatch call:"
+    plugin.emit(record(LogEvent.JOB_ERROR, jobid=2, rule_msg=message))
+    plugin.close()
+    text = capsys.readouterr().err
+    assert "failed: train of lex: SLURM sbatch failed. The error message was 'invalid partition: gpu no job'.\n" in text
+
+
 @pytest.mark.parametrize("changes", [{"dryrun": True}, {"quiet": {"progress"}}])
 def test_dry_runs_and_quiet_ones_print_what_snakemake_prints(tmp_path, capsys, changes):
     plugin = handler(**changes)

@@ -50,6 +50,12 @@ def test_a_target_that_an_option_would_consume_comes_first(typed, expected):
     assert with_targets_first(typed.split()) == expected.split()
 
 
+def test_measures_are_targets_though_configs_may_be_json_files_too():
+    typed = "--configfile a.yaml results/demo/report/recipe.json results/demo/eval/led.dev.json"
+    expected = "results/demo/eval/led.dev.json --configfile a.yaml results/demo/report/recipe.json"
+    assert with_targets_first(typed.split()) == expected.split()
+
+
 @pytest.mark.parametrize("typed", ACCEPTED)
 def test_a_command_that_snakemake_accepts_is_not_changed(typed):
     assert with_targets_first(typed.split()) == typed.split()

@@ -85,12 +85,16 @@ def test_jobs_are_waiting_running_done_or_failed_by_their_files(tmp_path):
     [
         ("Traceback (most recent call last):\n  File x\nRuntimeError: CUDA error\n", "RuntimeError: CUDA error"),
         (
+            "error: x.tsv could not be downloaded:\n  URL: 404 Not Found\n  what to do\n",
+            "x.tsv could not be downloaded: URL: 404 Not Found",
+        ),
+        (
             "torch.OutOfMemoryError: 2 GB\nE1130 torchrun\ntorch.distributed.ChildFailedError: \n=====\n rank 1\n",
             "torch.OutOfMemoryError: 2 GB",
         ),
     ],
 )
-def test_a_job_that_crashed_has_its_exception_as_the_reason(tmp_path, log, reason):
+def test_a_job_that_failed_has_its_exception_or_the_first_line_after_a_heading_as_the_reason(tmp_path, log, reason):
     state = look(begin(tmp_path, job(tmp_path, "train", "led", 1, log=started(5) + log)))
     assert (state.jobs[0].status, state.jobs[0].error) == ("failed", reason)
 
