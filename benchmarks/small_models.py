@@ -28,8 +28,6 @@ from transformers import (
     ElectraModel,
     GPT2Config,
     GPT2Model,
-    LlamaConfig,
-    LlamaModel,
     RobertaConfig,
     RobertaForSequenceClassification,
     RobertaModel,
@@ -57,11 +55,12 @@ CPU = torch.device("cpu")
 IDS = {"pad_token_id": 0, "eos_token_id": 1}
 T5 = {"d_model": HIDDEN, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2, "dropout_rate": 0.0} | IDS
 GPT2 = {"n_embd": HIDDEN, "n_layer": 2, "n_head": 2, "n_positions": 64} | IDS
-LLAMA = {"hidden_size": HIDDEN, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2} | IDS
 DISTILBERT = {"dim": HIDDEN, "n_layers": 2, "n_heads": 2, "hidden_dim": 32, "dropout": 0.0}
 DISTILBERT |= {"vocab_size": len(tiny.VOCABULARY), "max_position_embeddings": 64}
 ENCODERS = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra")  # with [CLS] and [SEP]
+ENCODERS += ("modernbert", "nomic_bert", "eurobert")
 BARE = ("t5", "gpt2", "llama")  # texts that end with an end-of-sequence token
+BARE += ("mistral", "qwen2", "qwen3", "modernbert-decoder")
 MASKED = {"bert-mlm": "bert", "untied-mlm": "bert with untied output embeddings"}
 MASKED |= {"distilbert-mlm": "distilbert", "roberta-mlm": "roberta"}
 
@@ -70,6 +69,8 @@ def _make(name: str, vocabulary: int) -> nn.Module:
     """Return one of the models, in float32 and with random weights."""
     if name in MASKED:
         return tiny.lexicon_backbone(MASKED[name])
+    if name in tiny.ROTARY:
+        return tiny.rotary(name, vocabulary)
     makers = {
         "bert": lambda: tiny.backbone("dense"),
         "other-bert": lambda: tiny.backbone("dense", seed=5),
@@ -81,7 +82,6 @@ def _make(name: str, vocabulary: int) -> nn.Module:
         "electra": lambda: ElectraModel(ElectraConfig(**tiny.BERT, embedding_size=8)),
         "t5": lambda: T5Model(T5Config(**T5, vocab_size=vocabulary, decoder_start_token_id=0)),
         "gpt2": lambda: GPT2Model(GPT2Config(**GPT2, vocab_size=vocabulary)),
-        "llama": lambda: LlamaModel(LlamaConfig(**LLAMA, vocab_size=vocabulary)),
         "bert-ranker": lambda: BertForSequenceClassification(BertConfig(**tiny.BERT, num_labels=1)),
         "distilbert-ranker": lambda: DistilBertForSequenceClassification(DistilBertConfig(**DISTILBERT, num_labels=1)),
         "roberta-ranker": lambda: RobertaForSequenceClassification(
@@ -108,7 +108,7 @@ def root() -> Path:
 def folder(name: str) -> Path:
     """Return the folder of a model with its tokenizer."""
     where = root() / name
-    if name.partition("-")[0] not in BARE:
+    if not {name, name.partition("-")[0]} & {*BARE}:
         tokenizer = tiny.save_tokenizer(where)
         # Two separators between the texts of a pair, as in the published tokenizers.
         if name.startswith(("roberta", "xlm-roberta", "camembert")):

@@ -9,6 +9,8 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import nn
 from transformers import (
+    AutoConfig,
+    AutoModel,
     BertConfig,
     BertForMaskedLM,
     BertForSequenceClassification,
@@ -120,6 +122,29 @@ def unpadded(ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor | None =
     real = mask.bool()
     token_types = None if types is None else types[real].numpy()
     return to_packed_batch(Batch(ids[real].numpy(), mask.sum(dim=1).numpy(), token_types), torch.device("cpu"))
+
+
+FEW_HEADS = {"num_key_value_heads": 1}
+LAYERS = {"layer_types": ["full_attention", "sliding_attention"]}
+# Models with rotary positions, by type: what their configs have besides; texts are longer than the windows.
+ROTARY: dict[str, dict[str, Any]] = {
+    "modernbert": LAYERS | {"local_attention": 6},
+    "modernbert-decoder": LAYERS | {"local_attention": 6},
+    "nomic_bert": {},
+    "eurobert": FEW_HEADS,
+    "llama": FEW_HEADS,
+    "mistral": FEW_HEADS | {"sliding_window": 3},
+    "qwen2": FEW_HEADS | LAYERS | {"sliding_window": 3, "use_sliding_window": True},
+    "qwen3": FEW_HEADS | {"head_dim": 16},
+}
+
+
+def rotary(model_type: str, vocabulary: int | None = None) -> nn.Module:
+    """Return a small model of one of the types in ROTARY."""
+    words = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    sizes |= {"vocab_size": vocabulary or len(VOCABULARY), "max_position_embeddings": 64}
+    return fill(AutoModel.from_config(AutoConfig.for_model(model_type, **(words | sizes | ROTARY[model_type]))))
 
 
 def lexicon_backbone(name: str) -> nn.Module:

@@ -366,9 +366,9 @@ def test_a_training_on_several_nodes_asks_for_gpus_by_node_and_calls_srun_itself
     command = ("--dry-run", "--configfile", clean.write_config(config))
     answer = clean.snakemake(f"{RESULTS}/models/den_warmup", *command, "--printshellcmds")
     (job,) = [job for job in requested_resources(answer.stdout) if job["rule"] == "train"]
-    expected = {"gpu": "0", "nodes": "2", "gres": "gpu:8", "mpi": "srun", "tasks": "2", "tasks_per_gpu": "0"}
+    expected = {"gpu": "0", "nodes": "2", "gres": "gpu:4", "mpi": "srun", "tasks": "2", "tasks_per_gpu": "0"}
     assert expected.items() <= job.items()
-    assert "led_pipeline.jobs.launch --nodes 2 --gpu 8 " in answer.stdout
+    assert "led_pipeline.jobs.launch --nodes 2 --gpu 4 " in answer.stdout
 
 
 # --- mistakes

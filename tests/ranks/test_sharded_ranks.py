@@ -86,6 +86,8 @@ def test_losses_norms_and_validations_equal_one_process(one, name):
     assert [line["step"] for line in two_log] == [line["step"] for line in one_log] == [1, 2, 2, 3, 4, 4, 4]
     for line, reference in zip(two_log, one_log, strict=True):
         assert line.get("loss", 0) == pytest.approx(reference.get("loss", 0), rel=exactness(name))
+        logged, norm = (each.get("health", {}).get("gradient_norm") for each in (line, reference))
+        assert logged == pytest.approx(norm, rel=10 * exactness(name))
         if case(name) != "bf16":
             assert line.get("validation", {}) == pytest.approx(reference.get("validation", {}), rel=1e-4)
             assert line.get("best_step") == reference.get("best_step")

@@ -41,7 +41,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.files.yaml_lines import repeated_keys
 from led_pipeline.jobs.run_lock import Run
 from led_pipeline.pretrained import descriptions
-from led_pipeline.recipe import arguments, needs
+from led_pipeline.recipe import arguments, needs, priorities
 from led_pipeline.recipe.arguments import option
 from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.load import load_recipe, trained_in
@@ -110,6 +110,21 @@ CPU = {"mem_mb": RECIPE.resources.cpu.mem_mb, "runtime": RECIPE.resources.cpu.ru
 def version(step):
     """Return a step's version. Its name comes first, since Snakemake compares all params of a rule as one set."""
     return f"{step} {VERSIONS[step]}"
+
+
+CHAINS = priorities.chains(RECIPE)
+FIRST_OF_ALL = max(CHAINS.values()) + 1  # everything waits for the data
+
+
+def before_training(wildcards):
+    """Return the priority of a job for the training of a stage."""
+    return priorities.of_training(RECIPE, CHAINS, wildcards.stage)
+
+
+def after_training(wildcards):
+    """Return the priority of a job that makes vectors or a ranking of a stage or system."""
+    name = wildcards.get("system") or wildcards.get("stage") or "bm25"
+    return priorities.of_results(RECIPE, CHAINS, name, wildcards.get("part") or wildcards.get("split"))
 
 
 def training(field):

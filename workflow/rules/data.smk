@@ -72,6 +72,7 @@ rule prepare_passages:
         LAYOUT.log("prepare/passages"),
     benchmark:
         LAYOUT.benchmark("prepare/passages")
+    priority: FIRST_OF_ALL
     conda:
         ENV
     resources:
@@ -108,6 +109,7 @@ rule prepare_split:
         LAYOUT.log("prepare/{split}"),
     benchmark:
         LAYOUT.benchmark("prepare/{split}")
+    priority: FIRST_OF_ALL
     conda:
         ENV
     resources:
@@ -142,6 +144,7 @@ rule tokenise_passages:
         LAYOUT.log("tokens/{tokenizer}.passages.{shard}"),
     benchmark:
         LAYOUT.benchmark("tokens/{tokenizer}.passages.{shard}")
+    priority: FIRST_OF_ALL
     conda:
         ENV
     threads: RECIPE.resources.cpu.threads
@@ -169,6 +172,7 @@ rule tokenise_queries:
         LAYOUT.log("tokens/{tokenizer}.{split}"),
     benchmark:
         LAYOUT.benchmark("tokens/{tokenizer}.{split}")
+    priority: FIRST_OF_ALL
     conda:
         ENV
     resources:

@@ -14,6 +14,7 @@ rule encode_passages:
         LAYOUT.benchmark("encode/{stage}.passages.{shard}.{suffix}")
     wildcard_constraints:
         suffix="npy|arrow",
+    priority: after_training
     conda:
         ENV
     threads: RECIPE.resources.encode.threads
@@ -42,6 +43,7 @@ rule encode_queries:
         LAYOUT.benchmark("encode/{stage}.{split}.{suffix}")
     wildcard_constraints:
         suffix="npy|arrow",
+    priority: after_training
     conda:
         ENV
     threads: RECIPE.resources.encode.threads

@@ -18,6 +18,7 @@ rule bm25_index:
         LAYOUT.log("bm25/index"),
     benchmark:
         LAYOUT.benchmark("bm25/index")
+    priority: after_training
     conda:
         ENV
     threads: RECIPE.resources.cpu.threads
@@ -43,6 +44,7 @@ rule bm25_search:
         LAYOUT.benchmark("rankings/{system}.{part}")
     wildcard_constraints:
         system="bm25",
+    priority: after_training
     conda:
         ENV
     threads: RECIPE.resources.cpu.threads
@@ -72,6 +74,7 @@ rule impact_index:
         LAYOUT.benchmark("index/{system}")
     wildcard_constraints:
         system=any_of(RECIPE.with_output("sparse")),
+    priority: after_training
     conda:
         ENV
     threads: RECIPE.resources.cpu.threads
@@ -99,6 +102,7 @@ rule impact_search:
         LAYOUT.benchmark("rankings/{system}.{part}")
     wildcard_constraints:
         system=any_of(RECIPE.with_output("sparse")),
+    priority: after_training
     conda:
         ENV
     threads: RECIPE.resources.cpu.threads
@@ -128,6 +132,7 @@ rule dense_search:
         LAYOUT.benchmark("rankings/{system}.{part}")
     wildcard_constraints:
         system=any_of(RECIPE.with_output("dense")),
+    priority: after_training
     conda:
         ENV
     threads: RECIPE.resources.search.threads
@@ -160,6 +165,7 @@ rule variant_search:
         LAYOUT.benchmark("rankings/{system}.{part}")
     wildcard_constraints:
         system=any_of(RECIPE.variants),
+    priority: after_training
     conda:
         ENV
     threads: RECIPE.resources.search.threads
@@ -362,6 +368,7 @@ rule rerank:
         LAYOUT.benchmark("rankings/{system}.{split}")
     wildcard_constraints:
         system=any_of(RECIPE.with_output("scores")),
+    priority: after_training
     conda:
         ENV
     threads: RECIPE.resources.score.threads
@@ -393,6 +400,7 @@ rule store_run:
     wildcard_constraints:
         system=any_of(DATASET.runs),
         part=any_of(map(re.escape, needs.whole_parts(RECIPE))),
+    priority: after_training
     conda:
         ENV
     resources:
@@ -422,6 +430,7 @@ rule fuse:
         LAYOUT.benchmark("rankings/{system}.{part}")
     wildcard_constraints:
         system=any_of(RECIPE.fusion),
+    priority: after_training
     conda:
         ENV
     resources:

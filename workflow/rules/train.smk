@@ -42,6 +42,7 @@ rule import_model:
         LAYOUT.benchmark("import/{stage}")
     wildcard_constraints:
         stage=any_of(RECIPE.imported),
+    priority: before_training
     conda:
         ENV
     resources:
@@ -85,6 +86,7 @@ rule train:
         LAYOUT.benchmark("train/{stage}")
     wildcard_constraints:
         stage=any_of(RECIPE.trained),
+    priority: before_training
     conda:
         ENV
     threads: training("threads")

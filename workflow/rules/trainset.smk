@@ -17,6 +17,7 @@ rule pool:
         LAYOUT.benchmark("pools/{system}")
     wildcard_constraints:
         system=any_of(["bm25", *RECIPE.retrievers, *DATASET.scores, *DATASET.runs, *RECIPE.fusion]),
+    priority: after_training
     conda:
         ENV
     resources:
@@ -116,6 +117,7 @@ rule draw:
         LAYOUT.log("trainsets/{stage}.draw"),
     benchmark:
         LAYOUT.benchmark("trainsets/{stage}.draw")
+    priority: before_training
     conda:
         ENV
     resources:
@@ -145,6 +147,7 @@ rule score_with_vectors:
         LAYOUT.benchmark("trainsets/{stage}.{system}.{shard}")
     wildcard_constraints:
         system=any_of(RECIPE.retrievers),
+    priority: before_training
     conda:
         ENV
     resources:
@@ -172,6 +175,7 @@ rule score_with_ranker:
         LAYOUT.benchmark("trainsets/{stage}.{system}.{shard}")
     wildcard_constraints:
         system=any_of(RECIPE.with_output("scores")),
+    priority: before_training
     conda:
         ENV
     threads: RECIPE.resources.score.threads
@@ -203,6 +207,7 @@ rule score_with_stored:
         LAYOUT.benchmark("trainsets/{stage}.{system}.{shard}")
     wildcard_constraints:
         system=any_of([*DATASET.scores, QRELS]),
+    priority: before_training
     conda:
         ENV
     resources:
@@ -231,6 +236,7 @@ rule score_with_fusion:
         LAYOUT.benchmark("trainsets/{stage}.{system}.{shard}")
     wildcard_constraints:
         system=any_of(RECIPE.fusion),
+    priority: before_training
     conda:
         ENV
     resources:
@@ -256,6 +262,7 @@ rule trainset:
         LAYOUT.log("trainsets/{stage}.join"),
     benchmark:
         LAYOUT.benchmark("trainsets/{stage}.join")
+    priority: before_training
     conda:
         ENV
     resources:

@@ -9,7 +9,7 @@ import typer
 from led_pipeline.commands.options import Config, ConfigFile, Directory, absolute, config_path, inside
 from led_pipeline.files.errors import InputError
 from led_pipeline.plan.checks import Site
-from led_pipeline.plan.preflight import elsewhere, look, report, status
+from led_pipeline.plan.preflight import elsewhere, look, report, status, wall_times
 from led_pipeline.recipe.errors import nearest
 from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.load import read_recipe
@@ -40,12 +40,26 @@ def check_executor(name: str) -> None:
         )
 
 
+def gpu_counts(text: str | None) -> list[int]:
+    """Return the numbers of `--gpus`, each once.
+
+    Raises:
+        InputError: one is no number.
+    """
+    parts = [part.strip() for part in text.split(",")] if text is not None else []
+    for part in parts:
+        if not (part.isascii() and part.isdigit()):
+            raise InputError(f"--gpus: '{part}' is no number of GPUs; write 8, or several with commas, such as 1,4,8")
+    return list(dict.fromkeys(map(int, parts)))
+
+
 def plan(
     config: Config = None,
     configfile: ConfigFile = None,
     directory: Directory = Path(),
     gpus: Annotated[
-        int | None, typer.Option(min=0, help="GPUs per job at most, as snakemake --resources gpu=N")
+        str | None,
+        typer.Option(metavar="<n,n,...>", help="GPUs of a run, as snakemake --resources gpu=N; several: 1,4,8"),
     ] = None,
     executor: Annotated[str, typer.Option(help="as snakemake --executor; slurm: the GPUs are elsewhere")] = "local",
 ) -> None:
@@ -56,7 +70,9 @@ def plan(
     with inside(directory):
         recipe = read_recipe(path, Path())
         results = Path(Layout.of(recipe.dataset.name).root)
-        site = Site(results, sources, published, elsewhere(executor), gpus)
+        counts = gpu_counts(gpus)
+        site = Site(results, sources, published, elsewhere(executor), max(counts, default=None))
         estimate, findings = look(recipe, site)
-    print(report(recipe, site, estimate, findings))
+        walls = wall_times(recipe, site, counts)
+    print(report(recipe, site, estimate, findings, walls))
     raise typer.Exit(status(findings))

@@ -20,6 +20,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
 from led_pipeline.inspection.runs import Run, present
 from led_pipeline.recipe.errors import nearest
+from led_pipeline.recipe.measures import at_top
 
 SEED = 42
 
@@ -197,8 +198,7 @@ def chosen_measures(pairs: Sequence[tuple[Side, Side]], measures: Sequence[str])
             raise InputError(
                 f"--measure {name}: not computed{why}{nearest(name, within)}; there are {', '.join(within)}"
             )
-    top = [name for name in within if name.endswith("@10")]
-    return list(dict.fromkeys(measures)) or top + [name for name in within if name.startswith("recall@")][-1:] or within
+    return list(dict.fromkeys(measures)) or at_top(within)
 
 
 def tests_of(pairs: Sequence[tuple[Side, Side]], measures: Sequence[str], seed: int = SEED) -> list[Test]:

@@ -28,6 +28,9 @@ from led_pipeline.data.tokens import Batch
 ATTENTION = "within_texts"
 # Number of a text's first position by type of model; RoBERTa counts from the id of its padding.
 FIRST_POSITION = {"bert": 0, "distilbert": 0, "electra": 0, "roberta": 1, "xlm-roberta": 1, "camembert": 1}
+# Encoders and decoders with rotary positions; Ettin's and GTE's models of today are of the type ModernBERT.
+FIRST_POSITION |= dict.fromkeys(("modernbert", "modernbert-decoder", "nomic_bert", "eurobert"), 0)
+FIRST_POSITION |= dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), 0)
 
 
 @dataclass(frozen=True)
@@ -162,8 +165,14 @@ def hidden_states(backbone: PreTrainedModel, texts: PackedBatch) -> Tensor:
         return padded_hidden_states(backbone, texts)
     positions_N = texts.positions_N if first == 0 else texts.positions_N + first + backbone.config.pad_token_id
     types = {} if texts.types_N is None else {"token_type_ids": texts.types_N.unsqueeze(0)}
+    # transformers takes a mask with four dimensions as it is, where it would make one of all pairs of tokens.
     output = backbone(
-        input_ids=texts.ids_N.unsqueeze(0), position_ids=positions_N.unsqueeze(0), texts=texts, use_cache=False, **types
+        input_ids=texts.ids_N.unsqueeze(0),
+        position_ids=positions_N.unsqueeze(0),
+        attention_mask=texts.ids_N.new_zeros(1, 1, 1, 1),
+        texts=texts,
+        use_cache=False,
+        **types,
     )
     return output[0].squeeze(0)
 
@@ -210,35 +219,59 @@ def attend(
 ) -> tuple[Tensor, None]:
     """Compute self-attention within each text; query, key and value are (1, heads, N, size of a head).
 
-    Registered with transformers as the attention ATTENTION; without `texts` it is transformers' own padded one.
+    Keys and values may have fewer heads. Registered with transformers as the attention ATTENTION; without `texts` it is
+    transformers' own padded one.
     """
     if texts is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
         )
     query, key, value = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))
+    causal = bool(getattr(module, "is_causal", False)) and getattr(getattr(module, "config", None), "is_causal", True)
+    reach = -1 if options.get("sliding_window") is None else options["sliding_window"] - 1
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and query.shape[-1] % 8 == 0:
         # torch.nn.attention.varlen_attn calls the same kernel, but has no dropout.
         output = torch.ops.aten._flash_attention_forward(
-            query, key, value, texts.cu_seqlens, texts.cu_seqlens, texts.longest, texts.longest, dropout, False, False,
-            scale=scaling,
+            query, key, value, texts.cu_seqlens, texts.cu_seqlens, texts.longest, texts.longest, dropout, causal, False,
+            scale=scaling, window_size_left=reach, window_size_right=0 if causal else reach,
         )[0]  # fmt: skip
     else:
-        output = _attend_by_length(query, key, value, texts.runs, dropout, scaling)
+        output = _attend_by_length((query, key, value), texts.runs, dropout, scaling, causal, reach)
     return output.unsqueeze(0), None
 
 
 def _attend_by_length(
-    query: Tensor, key: Tensor, value: Tensor, runs: list[tuple[int, int]], dropout: float, scaling: float | None
+    projected: tuple[Tensor, Tensor, Tensor],
+    runs: list[tuple[int, int]],
+    dropout: float,
+    scaling: float | None,
+    causal: bool,
+    reach: int,
 ) -> Tensor:
-    """Return the attention of texts (N, heads, size of a head), with one call per length of text."""
+    """Return the attention of texts (N, heads, size of a head), with one call per length of text.
+
+    Args:
+        projected: query, key and value.
+        reach: how many tokens away a token sees others; -1 without a limit.
+    """
     tokens = [count * length for count, length in runs]
+    few = projected[1].shape[1] < projected[0].shape[1]
     outputs = []
-    for (count, length), *parts in zip(runs, query.split(tokens), key.split(tokens), value.split(tokens), strict=True):
+    for (count, length), *parts in zip(runs, *(each.split(tokens) for each in projected), strict=True):
         one, two, three = (part.reshape(count, length, *part.shape[1:]).transpose(1, 2) for part in parts)
-        output = F.scaled_dot_product_attention(one, two, three, dropout_p=dropout, scale=scaling)
+        mask = _window(length, causal, reach, one.device) if 0 <= reach < length - 1 else None
+        output = F.scaled_dot_product_attention(
+            one, two, three, mask, dropout, causal and mask is None, scale=scaling, enable_gqa=few
+        )
         outputs.append(output.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs)
+
+
+def _window(length: int, causal: bool, reach: int, device: torch.device) -> Tensor:
+    """Return which tokens of a text see which others (length, length), where none sees farther than `reach`."""
+    places_T = torch.arange(length, device=device)
+    distance = places_T.unsqueeze(1) - places_T
+    return (distance <= reach) & ((distance >= 0) if causal else (distance >= -reach))
 
 
 AttentionInterface.register(ATTENTION, attend)

@@ -30,6 +30,16 @@ SEARCH_SHARE = 0.10
 STEP_OVERHEAD_S = 0.06  # of an optimizer step: launches, gradient exchange, update, the batch's token ids
 JOB_START_S = 30  # imports, processes, weights
 CPU_JOB_START_S = 8  # without a GPU, where the plan's hours leave it out: the demo's smallest encodings took 10 s
+SERVER_CORES = 64  # of a machine with GPUs, where none is here
+THREADS_PER_GPU = 2  # of a training: a process and the one that brings its batches
+LAYOUTS = (1, 2, 4, 8)  # GPUs per training that are compared
+# Seconds of one thread per passage, and per pair of a query and a passage: docs/measurements/scale.md.
+PROCESSOR_S = {
+    "bm25_index": (4.5e-5, 0),
+    "bm25_search": (0, 6.4e-9),
+    "impact_index": (9.0e-4, 0),
+    "impact_search": (0, 1.94e-8),
+}
 CPU_GFLOPS = 40  # per thread, in float32: the demo on two cores with AVX-512 reached 20 to 55
 
 # --- GPU memory, bytes

@@ -20,6 +20,7 @@ from led_pipeline.plan import assumptions, machine
 from led_pipeline.plan.engines import ENGINES
 from led_pipeline.plan.finding import Finding
 from led_pipeline.plan.jobs import run_files, source_files
+from led_pipeline.plan.lengths import lengths
 from led_pipeline.plan.models import check_folder, check_hub
 from led_pipeline.plan.table import Estimate
 from led_pipeline.plan.workload import Workload
@@ -54,6 +55,7 @@ def findings(recipe: Recipe, site: Site, estimate: Estimate) -> list[Finding]:
         lambda: disk(site, estimate),
         lambda: files(recipe, site),
         lambda: models(recipe, site),
+        lambda: lengths(recipe, site.results),
         lambda: gate(recipe, site, estimate.load),
     ]
     with ThreadPoolExecutor(len(checks)) as pool:

@@ -64,12 +64,24 @@ def question(stage: Trained) -> float:
 
 
 class Computer:
-    """The cost of every stage of a recipe, on GPUs of one type of which at most `limit` go to one job."""
+    """The cost of every stage of a recipe, on GPUs of one type.
+
+    Args:
+        limit: the most GPUs of one job.
+        trainings: the GPUs of every training, instead of those that the recipe says.
+    """
 
     def __init__(
-        self, recipe: Recipe, load: Workload, models: dict[str, StageModel], speed: Speed, limit: int | None = None
+        self,
+        recipe: Recipe,
+        load: Workload,
+        models: dict[str, StageModel],
+        speed: Speed,
+        limit: int | None = None,
+        trainings: int | None = None,
     ):
         self.recipe, self.load, self.models, self.speed, self.limit = recipe, load, models, speed, limit
+        self.trainings = trainings
         self.demand = Demand.of(recipe)
         self.costs = {name: Cost() for name in ("bm25", *recipe.stages)}
 
@@ -85,7 +97,7 @@ class Computer:
         return self.costs
 
     def gpus(self, kind: JobKind, stage: str | None = None) -> int:
-        count = self.recipe.job(kind, stage).gpu
+        count = self.trainings if kind == "train" and self.trainings else self.recipe.job(kind, stage).gpu
         return count if self.limit is None else min(count, self.limit)
 
     def _add(

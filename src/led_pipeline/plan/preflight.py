@@ -19,12 +19,15 @@ from led_pipeline.fetch.sources import read_source
 from led_pipeline.files.atomic import size, write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
-from led_pipeline.plan import machine
-from led_pipeline.plan.checks import Site, findings
+from led_pipeline.plan import assumptions, machine, schedule
+from led_pipeline.plan.checks import Site, findings, requested_gpus
+from led_pipeline.plan.compute import Speed
 from led_pipeline.plan.finding import Finding
 from led_pipeline.plan.jobs import source_files
+from led_pipeline.plan.stage_models import stage_models
 from led_pipeline.plan.starts import look_at_starts
 from led_pipeline.plan.table import Estimate, estimate, text
+from led_pipeline.plan.workload import workload
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.load import load_recipe, trained_in
 
@@ -65,15 +68,31 @@ def look(recipe: Recipe, site: Site) -> tuple[Estimate, list[Finding]]:
     return cost, [*findings(whole, site, cost), *starts.findings()]
 
 
-def report(recipe: Recipe, site: Site, cost: Estimate, results: list[Finding]) -> str:
-    """Return the text that is printed."""
+def wall_times(recipe: Recipe, site: Site, counts: list[int]) -> str:
+    """Return the wall time on machines with some numbers of GPUs: by default those here, or as many as a job asks for.
+
+    It is empty where trainings use no GPU, or several nodes.
+    """
+    trainings = [recipe.training(name) for name in recipe.trained]
+    if not all(each.gpu and each.nodes == 1 for each in trainings) or not trainings or 0 in counts:
+        return ""
+    counts = counts or [len(site.gpus) or max(requested_gpus(recipe, None).values())]
+    gpu = Speed.by_name(site.gpus[0].name if site.gpus else None)
+    cores = machine.cores() if site.gpus else assumptions.SERVER_CORES
+    load, models = workload(recipe, site.results), stage_models(recipe, site.results)
+    return schedule.text(schedule.Planner(recipe, load, models, gpu, cores), gpu.gpu, counts)
+
+
+def report(recipe: Recipe, site: Site, cost: Estimate, results: list[Finding], walls: str = "") -> str:
+    """Return the text that is printed; `walls` is a table of wall times."""
     gpus = ", ".join(f"{gpu.name or 'GPU'} {size(gpu.memory or 0)}" for gpu in site.gpus) or "no GPU"
     width = max(len(finding.subject) for finding in results)
     checks = [f"{finding.level:5}  {finding.subject.ljust(width)}  {finding.text}" for finding in results]
     fatal = sum(finding.level == "fatal" for finding in results)
     end = f"{fatal} of these would stop the run; fix them and rerun" if fatal else "nothing prevents a run"
     computer = f"this machine: {machine.cores()} cores, {size(machine.memory())} memory, {gpus}"
-    return "\n".join([f"dataset {recipe.dataset.name}: {text(cost)}", computer, "", *checks, "", end])
+    estimated = [f"dataset {recipe.dataset.name}: {text(cost)}", *(["", walls, ""] if walls else [])]
+    return "\n".join([*estimated, computer, "", *checks, "", end])
 
 
 def status(results: list[Finding]) -> int:

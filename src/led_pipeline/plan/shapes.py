@@ -22,6 +22,8 @@ Kind = Literal["bert", "distilbert", "gpt2", "llama", "t5"]
 
 # Types of models: FIRST_POSITION in models/backbone.py.
 WITHOUT_PADDING = ("bert", "distilbert", "electra", "roberta", "xlm-roberta", "camembert")
+WITHOUT_PADDING += ("modernbert", "modernbert-decoder", "nomic_bert", "eurobert", "llama", "mistral", "qwen2", "qwen3")
+COUNTED_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")  # the first position is that behind the padding's id
 T5_TYPES = ("t5", "mt5", "umt5")
 T5_BUCKETS = 32  # distances that a T5 has a weight for, per head
 NAMES = {  # our name -> those in config.json
@@ -80,6 +82,7 @@ class Shape:
     own_output: bool = False  # T5: output embeddings of their own
     padded: bool = False  # texts of one forward pass are padded to the longest
     stored_bytes: int = 4  # per weight, as published
+    longest_text: int | None = None  # tokens that have a position; None: no limit, or not known for this type
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Shape":
@@ -101,6 +104,7 @@ class Shape:
             own_output=t5 and config.get("tie_word_embeddings") is False,
             padded=type_of not in WITHOUT_PADDING,
             stored_bytes=2 if half else 4,
+            longest_text=_longest_text(type_of, kind, config) if "positions" in sizes else None,
         )
 
     @property
@@ -206,6 +210,14 @@ class Shape:
         per_token = layer + 2 * self.hidden * self.layers if checkpointing else layer * self.layers
         per_token += assumptions.LAYER_BYTES_PER_KEY_UNIT * self.attention * self.decoder_layers
         return per_token * tokens * (1 if half else 2)
+
+
+def _longest_text(type_of: str, kind: Kind, config: Mapping[str, Any]) -> int | None:
+    """Return the largest number of tokens of a text in a type of models whose positions are a table or computed."""
+    most = next(config[key] for key in NAMES["positions"] if key in config)
+    if type_of in COUNTED_FROM_PADDING:
+        return most - config.get("pad_token_id", 1) - 1
+    return most if type_of in WITHOUT_PADDING or kind in ("gpt2", "llama") else None
 
 
 def root(recipe: Recipe, name: str, queries: bool = False) -> str:

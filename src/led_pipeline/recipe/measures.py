@@ -58,6 +58,12 @@ def within(depth: int, measures: Iterable[str] = MEASURES) -> list[str]:
     return [name for name in measures if (cut_off(name) or 0) <= depth]
 
 
+def at_top(measures: Collection[str]) -> list[str]:
+    """Return the measures of a comparison that names none: those at the top of a ranking, and the deepest recall."""
+    top = [name for name in measures if name.endswith("@10")]
+    return top + [name for name in measures if name.startswith("recall@")][-1:] or list(measures)
+
+
 def first_of(measures: Collection[str], *preferred: str) -> str:
     """Return the first of the preferred measures that there is, or else the first measure."""
     return next((name for name in preferred if name in measures), next(iter(measures)))

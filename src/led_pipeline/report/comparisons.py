@@ -17,7 +17,7 @@ from led_pipeline.evaluation.significance import LEVEL, RESAMPLES, bootstrap, co
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Layout
-from led_pipeline.recipe.measures import MEASURES, first_of, within
+from led_pipeline.recipe.measures import MEASURES, at_top, first_of, within
 from led_pipeline.recipe.schema import Evaluation
 
 Tables = dict[str, dict[str, PerQuery]]  # split -> system -> measures per query
@@ -48,7 +48,7 @@ def compared(evaluation: Evaluation) -> list[str]:
     measures = columns(evaluation)
     if evaluation.measures != list(MEASURES):
         return measures
-    return [name for name in measures if name.endswith("@10")] + [m for m in measures if m.startswith("recall")][-1:]
+    return at_top(measures)
 
 
 def main_measure(recipe: Recipe, split: str) -> str:

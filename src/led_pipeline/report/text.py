@@ -92,9 +92,7 @@ def _published_cell(cell: dict[str, Any] | None) -> str:
 
 def comparison_table(metrics: dict[str, Any]) -> str:
     """Return the paired comparisons."""
-    rows = [
-        ["comparison", "split", "measure", "first", "second", "difference", "p", "p (t-test)", "better/worse/equal"]
-    ]
+    rows = [["comparison", "split", "measure", "first", "second", "difference", "p", "p (Holm)", "better/worse/equal"]]
     for test in metrics["comparisons"]:
         rows.append(
             [
@@ -105,7 +103,7 @@ def comparison_table(metrics: dict[str, Any]) -> str:
                 number(test["mean_b"]),
                 signed(test["difference"]),
                 p_value(test["p_randomisation"]),
-                p_value(test["p_t"]),
+                p_value(test["p_holm"]),
                 f"{test['wins']}/{test['losses']}/{test['ties']}",
             ]
         )
@@ -133,5 +131,6 @@ def text_report(metrics: dict[str, Any]) -> str:
         blocks.append(published_table(metrics))
     if metrics["comparisons"]:
         note = "p: two-sided paired randomisation test, the differences of all queries exchanged at random"
-        blocks.append(f"{comparison_table(metrics)}\n\n{note}")
+        holm = f"p (Holm): corrected for these {len(metrics['comparisons'])} tests"
+        blocks.append(f"{comparison_table(metrics)}\n\n{note}\n{holm}")
     return "\n\n\n".join(blocks) + "\n"

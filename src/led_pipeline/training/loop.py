@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from led_pipeline.files.errors import InputError
-from led_pipeline.training import health
+from led_pipeline.training import health, sharding
 from led_pipeline.training.agreement import Agreement
 from led_pipeline.training.checkpoints import Checkpoints, Progress
 from led_pipeline.training.log import Finished, TrainingLog
@@ -171,8 +171,8 @@ def _step(
     # gradients are averaged, so the factor makes their sum.
     accelerator.backward(loss.total * accelerator.num_processes)
     norm = accelerator.clip_grad_norm_(model.parameters(), plan.clip_norm)
-    if type(norm) is Tensor:  # sharded trainings have a distributed one, or none
-        loss.signs["gradient_norm"] = norm.detach()
+    if norm is not None:  # DeepSpeed may have none
+        loss.signs["gradient_norm"] = sharding.whole(norm)
     scale = _loss_scale(accelerator)
     optimizer.step()
     optimizer.zero_grad()

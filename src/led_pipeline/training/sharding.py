@@ -16,6 +16,7 @@ from accelerate.utils import DistributedType, broadcast, is_deepspeed_available
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.fsdp import MixedPrecisionPolicy
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
@@ -161,6 +162,13 @@ def weights(accelerator: Accelerator, model: nn.Module) -> dict[str, Tensor]:
     if accelerator.is_fsdp2:
         return accelerator.get_state_dict(model)
     return accelerator.unwrap_model(model).state_dict()
+
+
+def whole(norm: Tensor | float) -> Tensor:
+    """Return the norm of a gradient as a plain tensor; of a sharded one, all processes call it."""
+    if isinstance(norm, DTensor):
+        norm = norm.full_tensor()
+    return torch.as_tensor(norm).detach()
 
 
 def load_weights(accelerator: Accelerator, model: nn.Module, weights: dict[str, Tensor]) -> None:

@@ -5,14 +5,13 @@ where its own has none); without an estimate, it takes the mean of its rule. A r
 The remaining jobs are then placed on the run's cores and GPUs, each after those that it waits for.
 """
 
-import heapq
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
 from pathlib import Path
 
 from led_pipeline.files.reading import read_json
+from led_pipeline.jobs.placement import makespan
 from led_pipeline.watch.run_file import Job
 from led_pipeline.watch.state import JobState, RunState
 
@@ -90,48 +89,3 @@ def remaining(state: RunState, estimates: Seconds) -> Remaining | None:
     running = {each.job.id for each in state.jobs if each.status == "running"}
     jobs = [each.job for each in state.jobs if each.job.id in left]
     return Remaining(makespan(jobs, left, running, state.run.cores, state.run.gpus), unknown)
-
-
-def makespan(
-    jobs: Sequence[Job], seconds: Mapping[int, float], running: set[int], cores: int | None, gpus: int | None
-) -> float:
-    """Return when the last of some jobs ends, in seconds from now, if each starts as soon as there is room for it.
-
-    Args:
-        seconds: what each job still takes, by its number.
-        running: jobs that have room already.
-        cores, gpus: those for all jobs together; None without a limit.
-    """
-    room = [inf if cores is None else cores, inf if gpus is None else gpus]
-    size = {job.id: (min(job.threads, room[0]), min(job.gpus, room[1])) for job in jobs}
-    missing = {job.id: sum(other in seconds for other in job.after) for job in jobs}
-    followers = defaultdict(list)
-    for job in jobs:
-        for other in job.after:
-            followers[other].append(job.id)
-    ends: list[tuple[float, int]] = []
-    # Jobs of one size wait in one queue: where the first of them has no room, the others have none either.
-    ready: dict[tuple[float, float], deque[int]] = defaultdict(deque)
-
-    def start(number: int, now: float) -> None:
-        room[0], room[1] = room[0] - size[number][0], room[1] - size[number][1]
-        heapq.heappush(ends, (now + seconds[number], number))
-
-    for job in jobs:
-        if job.id in running:
-            start(job.id, 0.0)
-        elif not missing[job.id]:
-            ready[size[job.id]].append(job.id)
-    now = 0.0
-    while True:
-        for (threads, devices), queue in ready.items():
-            while queue and threads <= room[0] and devices <= room[1]:
-                start(queue.popleft(), now)
-        if not ends:
-            return now
-        now, number = heapq.heappop(ends)
-        room[0], room[1] = room[0] + size[number][0], room[1] + size[number][1]
-        for other in followers[number]:
-            missing[other] -= 1
-            if not missing[other] and other not in running:
-                ready[size[other]].append(other)

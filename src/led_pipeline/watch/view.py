@@ -37,15 +37,14 @@ def label(state: JobState) -> str:
 
 
 def details(state: JobState) -> str:
-    """Return how a running job goes: progress, rate, loss, validation and remaining time."""
+    """Return how a running job goes: progress, remaining time, rate, loss, validation; narrow terminals cut the end."""
     parts = []
     if state.reached:
         parts += [f"{state.reached.done:,.10g}/{state.reached.total:,.10g} {state.reached.unit}".rstrip()]
+        parts += [f"{duration(state.seconds_left)} left"] if state.seconds_left is not None else []
         parts += [state.reached.rate] if state.reached.rate else []
     parts += [f"loss {state.loss}"] if state.loss else []
     parts += [state.validation] if state.validation else []
-    if (left := state.seconds_left) is not None:
-        parts.append(f"{duration(left)} left")
     return "  ".join(parts)
 
 

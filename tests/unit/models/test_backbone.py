@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import tiny
@@ -39,6 +41,7 @@ MODELS = {
     "roberta": lambda: tiny.lexicon_backbone("roberta").roberta,
     "xlm-roberta": lambda: tiny.fill(XLMRobertaModel(XLMRobertaConfig(**tiny.BERT, pad_token_id=1))),
     "camembert": lambda: tiny.fill(CamembertModel(CamembertConfig(**tiny.BERT, pad_token_id=1))),
+    **{name: partial(tiny.rotary, name) for name in tiny.ROTARY},
     "mpnet, which is padded": lambda: tiny.fill(MPNetModel(MPNetConfig(**tiny.BERT))),
 }
 

@@ -45,7 +45,7 @@ def levels(findings):
 def test_too_many_gpus_are_fatal_with_advice(tmp_path):
     (finding,) = devices(PAPER, site(tmp_path, gpus=[BIG, BIG]))
     assert finding.level == "fatal"
-    assert "resources.train.gpu asks for 8 and 2 are visible" in finding.text and "--resources gpu=2" in finding.text
+    assert "resources.train.gpu asks for 4 and 2 are visible" in finding.text and "--resources gpu=2" in finding.text
     assert levels(devices(PAPER, site(tmp_path, gpus=[BIG] * 8))) == ["ok"]
     assert levels(devices(PAPER, site(tmp_path, gpus=[BIG] * 2, limit=2))) == ["ok"]
     assert levels(devices(DEMO, site(tmp_path))) == ["ok"]

@@ -155,7 +155,7 @@ def test_on_a_terminal_the_view_is_redrawn_in_place_below_everything_else(tmp_pa
     lines = during.splitlines()
     assert lines[:3] == ["before", "a job writes to the terminal", "a message of Snakemake"]
     assert lines[3].startswith("results/demo: 0 of 2 jobs, ") and len(lines) == 7
-    assert "200/1,000 steps  90 queries/s  loss 1.25  4:00 left" in lines[5]
+    assert "200/1,000 steps  4:00 left  90 queries/s  loss 1.25" in lines[5]
     end = screen.text.splitlines()
     assert end[3].startswith("results/demo: 1 of 2 jobs, 1:00 elapsed, stopped") and end[4].startswith("✓ led")
     assert end[-1] == "after" and len(end) == 7

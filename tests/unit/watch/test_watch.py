@@ -13,7 +13,7 @@ from rich.console import Console
 from led_pipeline.files.errors import InputError
 from led_pipeline.recipe.load import load_recipe
 from led_pipeline.watch import run_file, view
-from led_pipeline.watch.remaining import makespan, remaining
+from led_pipeline.watch.remaining import remaining
 from led_pipeline.watch.run_file import Job
 from led_pipeline.watch.state import Tracker
 
@@ -73,7 +73,7 @@ def test_jobs_are_waiting_running_done_or_failed_by_their_files(tmp_path):
     train, encode = state.stages[2].jobs
     assert (train.status, encode.status) == ("running", "waiting")
     assert train.share == 0.2 and train.seconds_left == 240 and 55 < train.seconds(time.time()) < 75
-    assert view.details(train) == "200/1,000 steps  90 queries/s  loss 1.25  MRR@10 0.4100  4:00 left"
+    assert view.details(train) == "200/1,000 steps  4:00 left  90 queries/s  loss 1.25  MRR@10 0.4100"
     text = "\n".join(view.plain(state))
     assert "results/demo: 1 of 4 jobs, " in text and "8 GPUs in use" in text
     assert "failed: train of lex: it diverged; lower learning_rate\n" in text
@@ -185,28 +185,6 @@ def test_jobs_about_which_nothing_is_known_make_it_a_lower_bound(tmp_path):
     left = remaining(look(path), {"train": {"led": 3600.0}})
     assert (left.seconds, left.unknown) == (3600, 1)
     assert "at least 1:00:00 left" in view.headline(look(path), left)
-
-
-def chain(*jobs: tuple[int, tuple[int, ...], int, int]) -> list[Job]:
-    return [Job(n, "r", "s", "s", "", "o", "l", after, threads, gpus) for n, after, threads, gpus in jobs]
-
-
-def test_jobs_wait_for_others_and_for_room():
-    seconds = {1: 10.0, 2: 10.0, 3: 5.0, 4: 7.0}
-    free = chain((1, (), 1, 0), (2, (), 1, 0), (3, (1, 2), 1, 0), (4, (), 1, 0))
-    assert makespan(free, seconds, set(), None, None) == 15  # 3 after 1 and 2; 4 beside them
-    assert makespan(free, seconds, set(), 1, None) == 32  # one core: one after another
-    assert makespan(free, seconds, {4}, 1, None) == 32  # 4 has its core already
-    gpus = chain((1, (), 1, 8), (2, (), 1, 8), (3, (), 1, 8), (4, (), 1, 0))
-    assert makespan(gpus, seconds, set(), None, 8) == 25
-    assert makespan(gpus, seconds, set(), 2, 4) == 25  # no job gets more than there are
-    assert makespan([], {}, set(), 1, 1) == 0
-
-
-def test_ten_thousand_jobs_are_placed_one_after_another():
-    """Every job waits for the one before: no job may be looked at more than a few times."""
-    jobs = chain(*((n, (n - 1,), 1, 1) for n in range(10_000)))
-    assert makespan(jobs, dict.fromkeys(range(10_000), 2.0), set(), 4, 1) == 20_000
 
 
 # --- the end of a run
