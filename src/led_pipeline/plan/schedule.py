@@ -130,8 +130,8 @@ def text(planner: Planner, gpu: str, counts: Sequence[int]) -> str:
     advice: list[str] = []
     for gpus in counts:
         uniform, best = planner.layouts(gpus)
-        listed = [*uniform, best] if best.uniform is None else uniform
-        rows += [_row(layout, layout == best) for layout in listed]
+        layouts = [*uniform, best] if best.uniform is None else uniform
+        rows += [_row(layout, layout == best) for layout in layouts]
         advice += [f"in the recipe for {gpus} GPU{'s' if gpus > 1 else ''}:", *planner.keys_of(best), ""]
     title = f"wall time by GPUs per training, with {gpu} and {planner.cores} cores, without downloads and preparing:"
     return "\n".join([title, "", aligned(rows, left=0), "", *advice]).rstrip()
