@@ -21,7 +21,7 @@ from led_pipeline.recipe.stages import Pretrain, Trained
 Kind = Literal["bert", "distilbert", "gpt2", "llama", "t5"]
 
 # Types of models: FIRST_POSITION in models/backbone.py.
-WITHOUT_PADDING = ("bert", "distilbert", "electra", "roberta", "xlm-roberta", "camembert")
+WITHOUT_PADDING: tuple[str, ...] = ("bert", "distilbert", "electra", "roberta", "xlm-roberta", "camembert")
 WITHOUT_PADDING += ("modernbert", "modernbert-decoder", "nomic_bert", "eurobert", "llama", "mistral", "qwen2", "qwen3")
 COUNTED_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")  # the first position is that behind the padding's id
 T5_TYPES = ("t5", "mt5", "umt5")
