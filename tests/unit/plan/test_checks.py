@@ -91,7 +91,7 @@ def test_a_note_names_a_gpu_that_is_too_small_and_its_stage(tmp_path):
 def test_only_gpus_that_jobs_may_use_are_counted(tmp_path, monkeypatch):
     program = tmp_path / "nvidia-smi"
     rows = "\n".join(f"{i}, GPU-{i}{i}, NVIDIA A100, 81920" for i in range(4))
-    list_gpus = "echo x; " * 4
+    list_gpus = "".join(f"echo 'GPU {i}: A (UUID: GPU-{i}{i})'; " for i in range(4))
     program.write_text(f"#!/bin/sh\ncase $1 in --list-gpus) {list_gpus};; *) echo '{rows}';; esac\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
