@@ -22,26 +22,34 @@ def check_leased() -> None:
     """Check that torch can use every GPU that the launcher has leased for this job.
 
     Raises:
-        InputError: it cannot; the sentence names the driver or the card.
+        InputError: it cannot; the sentence names the driver.
     """
-    count = gpus.leased()
-    if not count:
-        return
-    usable = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if usable < count:
-        names = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        raise InputError(
-            f"{count} GPUs are leased for this job (CUDA_VISIBLE_DEVICES={names}) and torch {torch.__version__} can use"
-            f" {usable} of them: {gpus.driver_advice(torch.version.cuda)}. To compute on the processor, set"
-            " resources.*.gpu to 0"
-        )
+    if gpus.leased():
+        usable = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        gpus.check_usable(usable, torch.__version__, torch.version.cuda)
 
 
-def check_world(state: PartialState) -> None:
-    """Check that this process computes on a GPU where some are leased, in one world with the job's other processes.
+def check_card(device: torch.device, precision: str = "") -> None:
+    """Check that torch has kernels for a card, and that it can train in a precision if one is given.
 
     Raises:
-        InputError: it does not.
+        InputError: it has none, or it cannot.
+    """
+    card = torch.cuda.get_device_properties(device)
+    capability = card.major, card.minor
+    gpus.check_card(card.name, capability, torch.cuda.get_arch_list(), torch.__version__)
+    if fault := gpus.precision_fault(card.name, capability, precision):
+        raise InputError(fault)
+
+
+def check_world(state: PartialState, precision: str = "") -> None:
+    """Check that this process computes on a GPU where some are leased, in one world with the job's other processes.
+
+    Args:
+        precision: of a training.
+
+    Raises:
+        InputError: it does not, or the GPU cannot compute this.
     """
     expected = int(os.environ.get("WORLD_SIZE", "1"))
     if gpus.leased() and state.device.type != "cuda":
@@ -55,6 +63,8 @@ def check_world(state: PartialState) -> None:
             f" {state.device.type}; every process would compute all by itself. Unset the variables of accelerate"
             " (ACCELERATE_*) that disable distributed computing"
         )
+    if state.device.type == "cuda":
+        check_card(state.device, precision)
 
 
 def process_state() -> PartialState:

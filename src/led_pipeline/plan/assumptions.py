@@ -49,8 +49,8 @@ LAYER_BYTES_PER_PAIR = 5
 INFERENCE_TOKENS = 131_072  # of a batch: models/inference.py
 INFERENCE_BYTES_PER_UNIT = 16  # per token and unit of the widest layer: what is alive at once without gradient
 LOGIT_BYTES = 4 * 2**26  # a chunk of a lexicon model's logits: models/pooled_logits.py
-SEARCH_ROWS = 1_048_576  # a block of passages: search/faiss_index.py
-SEARCH_BYTES = 6 * 2**30  # what FAISS takes besides, its own reserve included
+SEARCH_ROWS = 131_072  # a block of passages, twice: search/torch_engine.py
+SEARCH_BYTES = 6 * 2**30  # scores of a block, their copies, the best keys, and the context
 GPU_RESERVE = 1.5 * 2**30  # CUDA context, libraries, fragmentation
 
 # --- text

@@ -20,9 +20,10 @@ from led_pipeline.files.atomic import size, write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
 from led_pipeline.plan import machine
-from led_pipeline.plan.checks import Site, findings
+from led_pipeline.plan.checks import findings
 from led_pipeline.plan.finding import Finding
 from led_pipeline.plan.jobs import source_files
+from led_pipeline.plan.site import Site
 from led_pipeline.plan.starts import look_at_starts
 from led_pipeline.plan.table import Estimate, estimate, text
 from led_pipeline.recipe.graph import Recipe

@@ -124,7 +124,7 @@ def new_accelerator(training: Training) -> Accelerator:
         project_dir=training.checkpoints,
         kwargs_handlers=[kwargs],
     )
-    devices.check_world(accelerator.state)
+    devices.check_world(accelerator.state, precision)
     return accelerator
 
 

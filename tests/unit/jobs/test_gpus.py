@@ -66,3 +66,23 @@ def test_leased_gpus_are_counted(monkeypatch):
     assert gpus.leased() == 0
     monkeypatch.setenv(locks.LEASE, os.pathsep.join(["/tmp/a.lock", "/tmp/b.lock"]))
     assert gpus.leased() == 2
+
+
+WHEEL = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
+
+
+RUNS = {(7, 0): False, (7, 5): True, (8, 0): True, (8, 7): True, (8, 9): True, (9, 0): True} | {
+    (10, 3): True,
+    (11, 0): False,
+    (12, 1): True,
+}
+
+
+@pytest.mark.parametrize(("capability", "runs"), RUNS.items())
+def test_machine_code_runs_on_cards_of_its_major_capability(capability, runs):
+    assert gpus.runs_on(capability, WHEEL) is runs
+
+
+def test_code_for_one_card_alone_and_code_that_the_driver_compiles():
+    assert gpus.runs_on((9, 0), ["sm_90a"]) and not gpus.runs_on((10, 0), ["sm_90a"])
+    assert gpus.runs_on((12, 0), ["sm_80", "compute_90"]) and not gpus.runs_on((8, 6), ["compute_90"])

@@ -7,15 +7,34 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import tiny
 import torch
 from accelerate.state import AcceleratorState, PartialState
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs import gpus, locks
-from led_pipeline.models import devices
+from led_pipeline.models import backbone, devices
 from led_pipeline.training import sharding, train
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """Return a function that makes all GPUs cards of some capability, for a torch with the pinned wheel's kernels."""
+    wheel = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: wheel)
+    backbone._capability.cache_clear()
+
+    def install(name: str, *capability: int) -> None:
+        properties = SimpleNamespace(name=name, major=capability[0], minor=capability[1])
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+
+    yield install
+    backbone._capability.cache_clear()
 
 
 def state(processes: int, device: str) -> PartialState:
@@ -49,7 +68,58 @@ def test_a_lost_gpu_is_an_error(two_leased, monkeypatch):
         devices.check_leased()
 
 
-def test_a_world_of_one_among_two_processes_is_an_error(two_leased, monkeypatch):
+def test_a_card_without_kernels_is_refused_by_name(card):
+    card("Tesla V100-SXM2-16GB", 7, 0)
+    with pytest.raises(InputError, match=r"Tesla V100-SXM2-16GB: its compute capability is 7\.0, and torch"):
+        devices.check_world(state(1, "cuda"))
+
+
+def test_a_card_before_ampere_trains_in_fp16_and_is_refused_in_bf16(card):
+    card("Tesla T4", 7, 5)
+    for precision in ("fp16", "float32", ""):
+        devices.check_world(state(1, "cuda"), precision)
+    with pytest.raises(InputError, match=r"precision: bf16 needs a card of Ampere or newer, and Tesla T4 .* 7\.5"):
+        devices.check_world(state(1, "cuda"), "bf16")
+    card("NVIDIA L4", 8, 9)
+    devices.check_world(state(1, "cuda"), "bf16")
+
+
+KERNEL = torch.ops.aten._flash_attention_forward.default
+
+
+@pytest.mark.parametrize(
+    ("capability", "head", "dtype", "flash"),
+    [
+        ((8, 0), 64, torch.float16, True),
+        ((9, 0), 64, torch.bfloat16, True),
+        ((7, 5), 64, torch.float16, False),
+        ((8, 0), 64, torch.float32, False),
+        ((8, 0), 20, torch.float16, False),
+        ((8, 0), 264, torch.float16, False),
+    ],
+)
+def test_attention_uses_flash_attention_where_the_card_and_the_sizes_allow_it(card, capability, head, dtype, flash):
+    card("card", *capability)
+    calls = set()
+
+    class Recorded(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            calls.add(function)
+            return function(*args, **(kwargs or {}))
+
+    with FakeTensorMode(allow_non_fake_inputs=True), Recorded():
+        texts = backbone.PackedBatch(
+            *[torch.zeros(9, dtype=torch.long, device="cuda")] * 2, None,
+            torch.zeros(4, dtype=torch.int32, device="cuda"), None, np.array([4, 3, 2]), 4,
+        )  # fmt: skip
+        query, key, value = (torch.empty(1, 2, 9, head, dtype=dtype, device="cuda") for _ in range(3))
+        output, _ = backbone.attend(torch.nn.Module(), query, key, value, None, texts=texts)
+    assert output.shape == (1, 9, 2, head) and output.dtype == dtype and output.device.type == "cuda"
+    assert (KERNEL in calls) is flash
+
+
+def test_a_world_of_one_among_two_processes_is_an_error(two_leased, card, monkeypatch):
+    card("NVIDIA A100", 8, 0)
     with pytest.raises(InputError, match="GPUs are leased for this job, but it would compute on cpu"):
         devices.check_world(state(2, "cpu"))
     with pytest.raises(InputError, match="started 2 processes, but this one is in a world of 1 on cuda"):
@@ -79,7 +149,9 @@ def test_a_training_checks_its_world(tmp_path, monkeypatch):
 
 def test_no_other_module_starts_processes_of_accelerate():
     source = Path(train.__file__).parents[1]
-    calls = {path.stem for path in source.rglob("*.py") if re.search(r"= (PartialState|Accelerator)\(", path.read_text())}
+    calls = {
+        path.stem for path in source.rglob("*.py") if re.search(r"= (PartialState|Accelerator)\(", path.read_text())
+    }
     assert calls == {"devices", "sharding", "score"}, "score joins the state that its main has checked"
 
 
