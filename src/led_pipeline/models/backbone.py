@@ -103,9 +103,9 @@ class PackedBatch:
             )
 
 
-def to_device(array: NDArray, device: torch.device) -> Tensor:
-    """Copy an array to a device; to a GPU from pinned memory and without waiting."""
-    tensor = torch.from_numpy(array)
+def to_device(values: NDArray | Tensor, device: torch.device) -> Tensor:
+    """Copy values from host memory to a device; to a GPU from pinned memory and without waiting."""
+    tensor = values if isinstance(values, Tensor) else torch.from_numpy(values)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
