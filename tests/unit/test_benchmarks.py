@@ -4,24 +4,31 @@ import importlib
 import io
 import logging
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tiny
 import yaml
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import demo_seeds  # noqa: E402
+import fake_step  # noqa: E402
 import gpu  # noqa: E402
 import memory  # noqa: E402
 import processes  # noqa: E402
 import scale  # noqa: E402
+import teacher_order  # noqa: E402
 import trainer_worker  # noqa: E402
 import trainers  # noqa: E402
 
+from led_pipeline.data.tables import Ragged, Ranking, write_ranking  # noqa: E402
 from led_pipeline.evaluation.evaluate import write_per_query  # noqa: E402
+from led_pipeline.models import saved_model  # noqa: E402
 from led_pipeline.recipe.load import load_recipe  # noqa: E402
 from led_pipeline.recipe.measures import MEASURES  # noqa: E402
 
@@ -79,6 +86,31 @@ def test_memory_of_a_pickle_of_scores(monkeypatch, capsys, tmp_path):
     assert int(capsys.readouterr().out) > 3 * memory.PASSAGES_PER_QUERY[0]
     run(monkeypatch, memory, "store", 3, tmp_path)
     assert (tmp_path / "out").exists()
+
+
+def test_the_order_by_a_teacher_changes_with_the_precision_of_its_products(monkeypatch, capsys, tmp_path):
+    tiny.save_dataset(tmp_path)
+    pools = [np.arange(start, start + 12, dtype=np.int32) for start in range(10)]
+    scores = Ragged.from_rows([np.zeros(12)] * 10, np.float32)
+    ranking = Ranking(np.arange(10, dtype=np.int32), Ragged.from_rows(pools, np.int32), scores)
+    write_ranking(tmp_path / "r.parquet", ranking)
+    (tmp_path / "model").mkdir()
+    settings, start = tiny.settings("lexicon"), tmp_path / "lexicon"
+    saved_model.save(tiny.start(start, settings), settings, tmp_path / "tokenizer", tmp_path / "model")
+    files = [f"--{side}={tmp_path / side}.arrow" for side in ("queries", "passages")]
+    run(monkeypatch, teacher_order, "--model", tmp_path / "model", *files, "--ranking", tmp_path / "r.parquet")
+    cells = rows(capsys.readouterr().out)
+    assert [row[0] for row in cells] == list(teacher_order.WAYS) and cells[0][1].startswith("0.00% of 660")
+
+
+def test_a_step_on_a_fake_gpu_is_counted(capsys):
+    """In a process of its own, because it teaches torch a device."""
+    command = [sys.executable, ROOT / "benchmarks/fake_step.py", "--tiny"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert answer.returncode == 0, answer.stderr
+    cells = rows(answer.stdout)
+    assert [row[0] for row in cells] == [name for name, *_ in fake_step.STEPS]
+    assert {(row[3], row[4]) for row in cells} == {("0", "0")}, "no wait for a copy, no read"
 
 
 TEVATRON = """
