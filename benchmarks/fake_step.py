@@ -42,13 +42,14 @@ GUARD = """
 static c10::impl::NoOpDeviceGuardImpl<c10::DeviceType::CUDA> guard;
 static c10::impl::DeviceGuardImplRegistrar registrar(c10::DeviceType::CUDA, &guard);
 """
-# The steps of config/config.yaml: name, family, queries, passages per query.
+# The steps of config/config.yaml, and one in float32: name, family, queries, passages per query, precision.
 STEPS = [
-    ("LED 16 x 33", "dense", 16, 33),
-    ("LED 4 x 33", "dense", 4, 33),
-    ("LED 2 x 33", "dense", 2, 33),
-    ("DEN 16 x 8", "dense", 16, 8),
-    ("LEX 48 x 6", "lexicon", 48, 6),
+    ("LED 16 x 33", "dense", 16, 33, "bf16"),
+    ("LED 4 x 33", "dense", 4, 33, "bf16"),
+    ("LED 2 x 33", "dense", 2, 33, "bf16"),
+    ("DEN 16 x 8", "dense", 16, 8, "bf16"),
+    ("LEX 48 x 6", "lexicon", 48, 6, "bf16"),
+    ("DEN 16 x 8, float32", "dense", 16, 8, "float32"),
 ]
 
 
@@ -71,7 +72,7 @@ class Counted(TorchDispatchMode):
         name = str(function)
         tensors = [t for t in torch.utils._pytree.tree_leaves((args, kwargs, result)) if isinstance(t, Tensor)]
         devices = {t.device.type for t in tensors}
-        if "cuda" in devices:
+        if "cuda" in devices and not function.is_view and name != "aten.detach.default":
             self.operations[name] += 1
         if name in ("aten._local_scalar_dense.default", "aten.nonzero.default") and "cuda" in devices:
             self.reads.append(name)
@@ -201,17 +202,17 @@ def step(
     with fake_gpu() as counted:
         model = modules.trainable(on_gpu(encoder_of(settings.family, *sizes)), settings).train()
         model.requires_grad_(gradients)
-        half = torch.autocast("cuda", dtype=torch.bfloat16)
+        half = torch.autocast("cuda", dtype=torch.bfloat16, enabled=settings.precision != "float32")
         model.forward = convert_outputs_to_fp32(half(model.forward))
         weights = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in model.parameters()}
         hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
         with hooks:
             rows = np.arange(queries)
             loss = objectives.retriever_loss(model, data, rows, slice(0, queries), settings, CUDA)
-        kept = sum(size for storage, size in saved.items() if storage not in weights)
+        bytes_saved = sum(size for storage, size in saved.items() if storage not in weights)
     operations = sum(counted.operations.values())
     # Weight, gradient (whose memory the buckets of DDP share) and two moments.
-    return Step(loss.tokens, operations, counted.copies, counted.reads, kept, 4 * sum(weights.values()))
+    return Step(loss.tokens, operations, counted.copies, counted.reads, bytes_saved, 4 * sum(weights.values()))
 
 
 def allow_gradients() -> None:
@@ -240,10 +241,11 @@ def main() -> None:
     print(f"{workload.machine()}; no GPU computes anything here\n")
     workload.head(["step", "tokens", "operations", "waits for copies", "reads", "kept GB", "with weights GB"])
     with tempfile.TemporaryDirectory() as folder:
-        for name, family, queries, candidates in STEPS:
+        for name, family, queries, candidates, precision in STEPS:
             size = (2, 3) if tiny else (queries, candidates)
             data = workload.training_data(Path(folder), size[0], 100 if tiny else 4_000, size[1], vocabulary)
-            counts = step(data, workload.settings(family), size[0], (layers, hidden, vocabulary))
+            settings = workload.settings(family, precision=precision)
+            counts = step(data, settings, size[0], (layers, hidden, vocabulary))
             waits = len(counts.copies), len(counts.reads)
             memory = f"{counts.saved / 1e9:.1f}", f"{(counts.saved + counts.state) / 1e9:.1f}"
             workload.row([name, f"{counts.tokens:,}", f"{counts.operations:,}", *map(str, waits), *memory])
