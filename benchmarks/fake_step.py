@@ -36,6 +36,7 @@ from led_pipeline.training import modules, objectives
 from led_pipeline.training.training_data import TrainingData
 
 CUDA = torch.device("cuda", 0)
+NO_KERNEL = ("aten.detach.default", "prim.device.default")
 AMPERE = (8, 0)  # the capability of the card
 GUARD = """
 #include <c10/core/impl/DeviceGuardImplInterface.h>
@@ -72,7 +73,7 @@ class Counted(TorchDispatchMode):
         name = str(function)
         tensors = [t for t in torch.utils._pytree.tree_leaves((args, kwargs, result)) if isinstance(t, Tensor)]
         devices = {t.device.type for t in tensors}
-        if "cuda" in devices and not function.is_view and name != "aten.detach.default":
+        if "cuda" in devices and not function.is_view and name not in NO_KERNEL:
             self.operations[name] += 1
         if name in ("aten._local_scalar_dense.default", "aten.nonzero.default") and "cuda" in devices:
             self.reads.append(name)
@@ -205,6 +206,7 @@ def step(
         half = torch.autocast("cuda", dtype=torch.bfloat16, enabled=settings.precision != "float32")
         model.forward = convert_outputs_to_fp32(half(model.forward))
         weights = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in model.parameters()}
+        counted.operations.clear()
         hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
         with hooks:
             rows = np.arange(queries)

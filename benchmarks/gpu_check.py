@@ -99,11 +99,11 @@ class Check:
         return Ranker(transformers.BertForSequenceClassification(config)).to(self.device)
 
 
-def near(actual: torch.Tensor, expected: torch.Tensor, precision: str, what: str) -> float:
+def near(actual: torch.Tensor, expected: torch.Tensor, precision: str, quantity: str) -> float:
     """Return the largest difference relative to the largest value, if it is small enough."""
     error = ((actual.float() - expected.float()).abs().max() / expected.float().abs().max()).item()
     if not error < TOLERANCE[precision]:
-        raise Failure(f"{what} in {precision}: relative difference {error:.1e}, at most {TOLERANCE[precision]:.0e}")
+        raise Failure(f"{quantity} in {precision}: relative difference {error:.1e}, at most {TOLERANCE[precision]:.0e}")
     return error
 
 
@@ -370,8 +370,8 @@ def main() -> None:
 
         sys.exit(NO_GPU.format(advice=driver_advice(torch.version.cuda)))
     versions = {"torch": torch.__version__, "CUDA": torch.version.cuda, "transformers": transformers.__version__}
-    named = ", ".join(f"{name} {version}" for name, version in versions.items())
-    print(f"gpu-check, {time.strftime('%Y-%m-%d')}, Python {sys.version.split()[0]}, {named}")
+    packages = ", ".join(f"{name} {version}" for name, version in versions.items())
+    print(f"gpu-check, {time.strftime('%Y-%m-%d')}, Python {sys.version.split()[0]}, {packages}")
     with tempfile.TemporaryDirectory() as folder:
         checks = Check(torch.device("cpu") if a.cpu else torch.device("cuda", 0), Path(folder))
         for name, check in CHECKS.items():
