@@ -96,12 +96,12 @@ class Sides:
         return {name: v.to(self.device) if isinstance(v, torch.Tensor) else v for name, v in batch.items()}
 
 
-def check_same(ours: torch.Tensor, theirs: torch.Tensor, exact: bool) -> None:
+def check_same(ours: torch.Tensor, peers: torch.Tensor, exact: bool) -> None:
     """Check that both sides compute the same vectors."""
     if exact:
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-2)
+        torch.testing.assert_close(ours, peers, rtol=1e-4, atol=1e-2)
     else:
-        assert nn.functional.cosine_similarity(ours.float(), theirs.float()).min() > 0.98
+        assert nn.functional.cosine_similarity(ours.float(), peers.float()).min() > 0.98
 
 
 def save_tokenizer(folder: Path) -> None:

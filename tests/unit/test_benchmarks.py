@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tiny
 import yaml
+from small_results import save_results
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -24,6 +25,7 @@ import gpu_check  # noqa: E402
 import memory  # noqa: E402
 import processes  # noqa: E402
 import scale  # noqa: E402
+import smaller_vectors  # noqa: E402
 import teacher_order  # noqa: E402
 import trainer_worker  # noqa: E402
 import trainers  # noqa: E402
@@ -133,6 +135,16 @@ def test_a_failing_check_of_a_gpu_stops_no_other_and_a_missing_package_skips_one
 def test_without_a_gpu_the_checks_say_so(monkeypatch):
     with pytest.raises(SystemExit, match="no GPU here that torch can use: this torch works on the processor only"):
         run(monkeypatch, gpu_check)
+
+
+def test_smaller_vectors_of_a_run_are_measured(monkeypatch, capsys, tmp_path):
+    results = save_results(tmp_path, {"den": {"family": "dense"}})
+    monkeypatch.setattr(smaller_vectors, "TIMED", 2)
+    run(monkeypatch, smaller_vectors, "--results", results, "den")
+    cells = rows(capsys.readouterr().out)
+    assert [row[0] for row in cells] == list(smaller_vectors.KINDS)
+    sizes = [int(row[1]) for row in cells]
+    assert sizes[0] == 2 * sizes[4] == 2 * sizes[1] == 16 * sizes[6], "float16, int8, half of the dimensions, binary"
 
 
 def test_a_step_on_a_fake_gpu_is_counted(capsys):
