@@ -45,7 +45,7 @@ def test_the_loss_of_a_step_waits_for_nothing(tmp_path, name, masked):
     # Among three passages every query's positive is a candidate of another query.
     data = workload.training_data(tmp_path, 4, 3 if masked else 1_000, 3, SIZES[-1])
     counts = fake_step.step(data, CASES[name], 4, SIZES, gradients=False)
-    assert counts.tokens > 0 and counts.operations > 200
+    assert counts.tokens > 0 and counts.operations > 100  # those of a model with two layers
     assert counts.copies == [] and counts.reads == []
 
 
