@@ -17,7 +17,7 @@ TESTS_READY := .venv/.ready-tests
 PIP := .venv/bin/python -m pip
 WITH_ENV := PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help env demo test test-fast lint types docs format kill-test mutation-test unlock clean lock audit
+.PHONY: help env demo test test-fast lint types docs format gpu-check kill-test mutation-test unlock clean lock audit
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -98,6 +98,9 @@ mutation-test: $(TESTS_READY) ## break each line of the modules in pyproject.tom
 	@mkdir -p mutants/src
 	@$(WITH_ENV) PYTHONPATH="$(CURDIR)/mutants/src" OMP_NUM_THREADS=1 mutmut run --max-children $(WORKERS) $(ARGS)
 	@$(WITH_ENV) mutmut results
+
+gpu-check: $(READY) ## check what only a GPU runs, on one, and print a page; ARGS=--cpu: on the processor
+	@$(WITH_ENV) python benchmarks/gpu_check.py $(ARGS)
 
 kill-test: $(TESTS_READY) ## kill a small run 100 times and compare its results
 	@rm -rf build/kill-test

@@ -188,6 +188,23 @@ def step(
     return [f"{1 / seconds:.2f}", f"{tokens / seconds:,.0f}", f"{share:.0%}", b.peak_gib()]
 
 
+def peer(b: Bench, measure: str) -> list[object]:
+    """Return the rates of ours and of sentence-transformers in its fastest configuration, and their ratio."""
+    import peers  # sentence-transformers may be missing, which is a row's failure
+
+    cells: list[object] = []
+    sides = peers.Sides(b.folder / f"peer-{measure}", b.layers, b.hidden, b.device)
+    count, rounds = min(b.texts, 4_096), 1 if b.tiny else 5
+    queries, candidates = (2, 3) if b.tiny else (16, 33)
+    with patch.object(peers, "report", lambda _, *rates: cells.extend(peers.cells(*rates))):
+        if measure == "encode":
+            store = workload.store(b.folder / "peer.arrow", count, 75, 128, seed=5)
+            peers.compare_encoding(sides, store, count, rounds)
+        else:
+            peers.compare_step(sides, b.folder, queries, candidates - 1, rounds)
+    return [*cells, sides.conditions]
+
+
 def hours(b: Bench, gpus: int) -> float:
     """Return the hours of all trainings and encodings at the measured rates, assuming 90 % efficiency on 8 GPUs."""
     total = 0.0
@@ -237,6 +254,12 @@ def main() -> None:
         attempt("LEX 48 x 6", lambda: step(b, "lexicon", 48, 6))
         if b.gpu:
             attempt("LED 16 x 33, torch.compile", lambda: step(b, "dense", 16, 33, compiled=True))
+        print()
+        workload.head(
+            ["against sentence-transformers", "ours", "theirs", "times faster", "processor time", "conditions"]
+        )
+        attempt("DEN, encode", lambda: peer(b, "encode"))
+        attempt("LED 16 x 33, step without a teacher", lambda: peer(b, "step"))
         print()
         workload.head(["modelled: training and encoding of config/config.yaml, without mining", "hours"])
         for gpus in (1, 8):

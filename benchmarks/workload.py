@@ -47,7 +47,9 @@ def store(path: Path, count: int, mean: float, longest: int, seed: int, vocabula
     return TokenStore([path])
 
 
-def training_data(folder: Path, queries: int, passages: int, candidates: int) -> TrainingData:
+def training_data(
+    folder: Path, queries: int, passages: int, candidates: int, vocabulary: int = VOCABULARY
+) -> TrainingData:
     """Return a trainset with random candidates and the scores of a teacher `lex`."""
     random = np.random.default_rng(3)
     offsets = np.arange(queries + 1) * candidates
@@ -56,8 +58,8 @@ def training_data(folder: Path, queries: int, passages: int, candidates: int) ->
     scores = {"lex": Ragged(random.standard_normal(queries * candidates).astype(np.float32), offsets)}
     trainset = Trainset(np.arange(queries, dtype=np.int32), drawn, queries, drawn, positives, scores)
     stores = (
-        store(folder / "queries.arrow", queries, QUERY_TOKENS, 32, seed=1),
-        store(folder / "passages.arrow", passages, PASSAGE_TOKENS, 128, seed=2),
+        store(folder / "queries.arrow", queries, QUERY_TOKENS, 32, seed=1, vocabulary=vocabulary),
+        store(folder / "passages.arrow", passages, PASSAGE_TOKENS, 128, seed=2, vocabulary=vocabulary),
     )
     return TrainingData(*stores, trainset)
 

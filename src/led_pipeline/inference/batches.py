@@ -7,23 +7,27 @@ stream while the next batch is computed.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Literal, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from led_pipeline.data.tokens import Batch, TokenStore, pairs, shared_tokens
 from led_pipeline.jobs.progress import Progress
-from led_pipeline.models.backbone import PackedBatch, to_packed_batch
+from led_pipeline.models.backbone import BERTS, PackedBatch, to_packed_batch
 from led_pipeline.recipe.representation import RankerRepresentation
 
 TOKENS_PER_BATCH = {"cpu": 8_192, "cuda": 131_072}
 READY_BATCHES = 2  # assembled ahead of the one that is computed
 
-Precision = Literal["float32", "bf16"] | None  # of the products; None: bf16 on a GPU, float32 on a processor
+# Of the matrix products; None: float32 on a processor, on a GPU fp16 or TF32 (`products`).
+Precision = Literal["float32", "bf16", "fp16"] | None
+PRECISIONS = "of the matrix products; unless given, float32 on a processor, on a GPU fp16 (other than BERTs: TF32)"
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 T = TypeVar("T")
 Group = NDArray[np.int64]
 
@@ -52,6 +56,29 @@ def prefetched(make: Callable[[Group], T], groups: Iterable[Group]) -> Iterator[
             yield first, future.result()
 
 
+@contextmanager
+def products(model: nn.Module, device: torch.device, precision: Precision) -> Iterator[None]:
+    """Compute a model's matrix products in a precision, within this context.
+
+    On a GPU the default is fp16 for BERT and its like, and TF32 for all others, whose activations may exceed what fp16
+    holds (T5, decoders). Both have 10 bits after the binary point, bf16
+    has 7 and changes the order of ten times as many pairs (docs/measurements/performance.md).
+    """
+    dtype = DTYPES.get(precision or "")
+    tf32 = False
+    if precision is None and device.type == "cuda":
+        backbones = [part for part in model.modules() if isinstance(part, PreTrainedModel)]
+        tf32 = not backbones or not all(part.config.model_type in BERTS for part in backbones)
+        dtype = None if tf32 else torch.float16
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if tf32 else before)
+    try:
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 @torch.inference_mode()
 def _forward_all(
     model: nn.Module,
@@ -64,7 +91,6 @@ def _forward_all(
 ) -> None:
     """Run a model on groups of similar length; `store_result` gets each result with the indices that it belongs to."""
     gpu = device.type == "cuda"
-    half = gpu if precision is None else precision == "bf16"
     back = torch.cuda.Stream(device) if gpu else None
     running: tuple[Group, Tensor, PackedBatch, torch.cuda.Event | None] | None = None
 
@@ -81,7 +107,7 @@ def _forward_all(
 
     groups = by_length(lengths, TOKENS_PER_BATCH[device.type])
     for group, texts in prefetched(lambda group: to_packed_batch(assemble(group), device), groups):
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+        with products(model, device, precision):
             result = model(texts)
         last, running = running, (group, result, texts, torch.cuda.current_stream().record_event() if gpu else None)
         if last:

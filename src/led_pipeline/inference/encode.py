@@ -25,6 +25,7 @@ from led_pipeline.inference import batches
 from led_pipeline.jobs.command import run_main
 from led_pipeline.jobs.progress import Progress
 from led_pipeline.models.bi_encoder import encoder_of, size_of
+from led_pipeline.models.devices import process_state
 from led_pipeline.models.saved_model import load
 from led_pipeline.recipe.representation import LexiconRepresentation
 
@@ -144,10 +145,10 @@ def main() -> None:
     parser.add_argument("--model", required=True, type=Path)
     parser.add_argument("--tokens", required=True, nargs="+", type=Path)
     parser.add_argument("--side", required=True, choices=["query", "passage"])
-    parser.add_argument("--precision", choices=["float32", "bf16"], help="bf16 on a GPU, else float32 unless given")
+    parser.add_argument("--precision", choices=["float32", "bf16", "fp16"], help=batches.PRECISIONS)
     parser.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
-    state = PartialState()
+    state = process_state()
     model, settings = load(a.model)
     model = encoder_of(model.to(state.device).eval(), a.side)
     store = with_prefix(TokenStore.for_stage(a.tokens, settings), a.side, a.model, settings)

@@ -27,6 +27,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.inference import batches
 from led_pipeline.jobs.command import run_main
 from led_pipeline.jobs.progress import Progress
+from led_pipeline.models.devices import process_state
 from led_pipeline.models.saved_model import load
 from led_pipeline.recipe.representation import RankerRepresentation
 
@@ -109,10 +110,10 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--rerank", action="store_true")
     parser.add_argument("--depth", type=int, default=100)
-    parser.add_argument("--precision", choices=["float32", "bf16"], help="bf16 on a GPU, else float32 unless given")
+    parser.add_argument("--precision", choices=["float32", "bf16", "fp16"], help=batches.PRECISIONS)
     parser.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
-    state = PartialState()
+    state = process_state()
     model, settings, stores = ranker(a.model, a.queries, a.passages, state.device)
     if a.rerank:
         ranking = first(read_ranking(a.pairs), a.depth)

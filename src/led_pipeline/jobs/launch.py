@@ -15,7 +15,6 @@ import argparse
 import os
 import re
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,24 +25,15 @@ from typing import NoReturn
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs import locks, processes
 from led_pipeline.jobs.command import run_main
+from led_pipeline.jobs.gpus import visible_devices
 
 POLL_S = 0.5
 PORTS = range(20_000, 30_000)  # below the range that Linux uses for outgoing connections
 # On the CPU, every step allocates and frees tensors of tens of megabytes. By default glibc returns each to the kernel,
 # page by page; keeping them saves about a tenth of the time of a large batch. The user's own values take precedence.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
-
-
-def visible_devices() -> list[str]:
-    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    variable = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if variable is not None:
-        return [device.strip() for device in variable.split(",") if device.strip()]
-    try:
-        answer = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=True)
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        return []
-    return [str(i) for i, _ in enumerate(answer.stdout.splitlines())]
+# nvidia-smi numbers GPUs by their place on the bus; CUDA's own order differs where they are unlike each other.
+BY_BUS = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 def lease(count: int, devices: list[str], folder: Path) -> dict[str, int]:
@@ -163,7 +153,7 @@ def main() -> None:
     folder = lock_folder()
     held = lease(a.gpu, visible_devices(), folder) if a.gpu else {}
     environment = (
-        ({} if a.gpu else KEEP_MEMORY)
+        (BY_BUS if a.gpu else KEEP_MEMORY)
         | (loopback_environment() if a.nodes == 1 else {})
         | os.environ
         | {

@@ -1,16 +1,17 @@
 """Backbone: a Hugging Face encoder that reads a packed batch, all texts as one sequence of tokens without padding.
 
 All layers but attention work on single tokens and take the tokens of all texts at once. Attention stays within texts:
-on a GPU in half precision by FlashAttention's kernel for sequences of different lengths, which comes with torch;
-elsewhere by one call per length of text, for which texts are sorted by length. `padded_hidden_states` pads to the
-longest text instead: it is the reference of the tests, and reads the types of models that are not in FIRST_POSITION.
+on a GPU of Ampere or newer in half precision by FlashAttention's kernel for sequences of different lengths, which comes
+with torch; elsewhere by one call per length of text, for which texts are sorted by length. `padded_hidden_states` pads
+to the longest text instead: it is the reference of the tests, and reads the types of models that are not in
+FIRST_POSITION.
 
 # B = texts, T = token positions, N = tokens of all texts, H = hidden size
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,14 @@ from transformers.masking_utils import sdpa_mask
 
 from led_pipeline.data.ragged import places
 from led_pipeline.data.tokens import Batch
+from led_pipeline.jobs.gpus import BF16_CAPABILITY
 
 ATTENTION = "within_texts"
+FLASH_HEAD = 256  # the largest size of a head that FlashAttention's kernel takes
 # Number of a text's first position by type of model; RoBERTa counts from the id of its padding.
-FIRST_POSITION = {"bert": 0, "distilbert": 0, "electra": 0, "roberta": 1, "xlm-roberta": 1, "camembert": 1}
+BERTS = {"bert": 0, "distilbert": 0, "electra": 0, "roberta": 1, "xlm-roberta": 1, "camembert": 1}
 # Encoders and decoders with rotary positions; Ettin's and GTE's models of today are of the type ModernBERT.
-FIRST_POSITION |= dict.fromkeys(("modernbert", "modernbert-decoder", "nomic_bert", "eurobert"), 0)
+FIRST_POSITION = BERTS | dict.fromkeys(("modernbert", "modernbert-decoder", "nomic_bert", "eurobert"), 0)
 FIRST_POSITION |= dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), 0)
 
 
@@ -103,9 +106,9 @@ class PackedBatch:
             )
 
 
-def to_device(array: NDArray, device: torch.device) -> Tensor:
-    """Copy an array to a device; to a GPU from pinned memory and without waiting."""
-    tensor = torch.from_numpy(array)
+def to_device(values: NDArray | Tensor, device: torch.device) -> Tensor:
+    """Copy values from host memory to a device; to a GPU from pinned memory and without waiting."""
+    tensor = values if isinstance(values, Tensor) else torch.from_numpy(values)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
@@ -205,6 +208,16 @@ def padded(backbone: PreTrainedModel, texts: PackedBatch) -> tuple[dict[str, Ten
     return inputs, inputs["attention_mask"]
 
 
+def has_flash_kernel(query: Tensor) -> bool:
+    """Return whether FlashAttention's kernel runs on the card of some queries, for the size of their heads."""
+    return query.shape[-1] % 8 == 0 and query.shape[-1] <= FLASH_HEAD and _capability(query.device) >= BF16_CAPABILITY
+
+
+@cache
+def _capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)
+
+
 def attend(
     module: nn.Module,
     query: Tensor,
@@ -229,7 +242,7 @@ def attend(
     query, key, value = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))
     causal = bool(getattr(module, "is_causal", False)) and getattr(getattr(module, "config", None), "is_causal", True)
     reach = -1 if options.get("sliding_window") is None else options["sliding_window"] - 1
-    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and query.shape[-1] % 8 == 0:
+    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and has_flash_kernel(query):
         # torch.nn.attention.varlen_attn calls the same kernel, but has no dropout.
         output = torch.ops.aten._flash_attention_forward(
             query, key, value, texts.cu_seqlens, texts.cu_seqlens, texts.longest, texts.longest, dropout, causal, False,

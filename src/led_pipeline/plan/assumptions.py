@@ -6,28 +6,17 @@ compared.
 
 # --- computing
 
-# Dense half-precision peak, TFLOP/s, from the vendors' data sheets, by a part of the name that nvidia-smi prints.
-PEAK_TFLOPS = {
-    "H200": 989,
-    "H100": 989,
-    "A100": 312,
-    "L40S": 362,
-    "RTX 4090": 165,
-    "A6000": 155,
-    "A10": 125,
-    "V100": 125,
-    "L4": 121,
-    "RTX 3090": 71,
-    "T4": 65,
-}
-ASSUMED_GPU = "A100"  # where no GPU is at hand to ask
+ASSUMED_GPU = "A100"  # where no GPU is at hand to ask, or its peak is not known (jobs/peaks.py)
 TRAINING_FLOPS = 6  # per weight and token, forward and backward
 INFERENCE_FLOPS = 2
 # Shares of the peak that a job reaches.
 TRAINING_SHARE = 0.30
 ENCODING_SHARE = 0.40
 SEARCH_SHARE = 0.10
-STEP_OVERHEAD_S = 0.06  # of an optimizer step: launches, gradient exchange, update, the batch's token ids
+# Of an optimizer step on a processor, besides its products: update, the batch's token ids.
+STEP_OVERHEAD_S = 0.06
+# Of the host in an optimizer step on a GPU: about 1,000 launches. The GPU computes meanwhile, so the longer one counts.
+STEP_HOST_S = 0.018
 JOB_START_S = 30  # imports, processes, weights
 CPU_JOB_START_S = 8  # without a GPU, where the plan's hours leave it out: the demo's smallest encodings took 10 s
 SERVER_CORES = 64  # of a machine with GPUs, where none is here
@@ -44,23 +33,29 @@ CPU_GFLOPS = 40  # per thread, in float32: the demo on two cores with AVX-512 re
 
 # --- GPU memory, bytes
 
-TRAINING_BYTES = 20  # per weight: float32 weight, gradient, its communication buffer, two moments of AdamW
+TRAINING_BYTES = 16  # per weight: float32 weight, gradient (in the memory of its bucket), two moments of AdamW
 MOMENT_BYTES = 8  # of AdamW, per weight that learns
 FEW_BITS = {"8bit": 8, "4bit": 4.13}  # per weight of a layer's matrix; 4bit with the constants of its blocks
 COPY_BYTES = 2  # per weight of a layer's matrix: autocast's copy in half precision, of weights that learn
-# Activations of a layer per token in half precision, by the widths of what is kept: hidden states, queries and output,
-# keys and values, and the feed-forward part (twice as much if gated); together 34 per hidden unit of a BERT. And 5 per
-# head and position. Source: Reducing Activation Recomputation in Large Transformer Models (arXiv:2205.05198), 4.1.
-LAYER_BYTES_PER_HIDDEN = 10
+# Activations that a layer keeps per token in half precision, by widths. Per hidden unit: three copies of the input in
+# half precision for queries, keys and values, one for the feed-forward part; two inputs of normalisations in float32,
+# two masks of dropout. Then queries and output, keys and values, and both sides of the activation function. Together 42
+# per hidden unit of a BERT. `benchmarks/fake_step.py` counts them on the tensors of a real step.
+LAYER_BYTES_PER_HIDDEN = 18
 LAYER_BYTES_PER_HEAD_UNIT = 4
 LAYER_BYTES_PER_KEY_UNIT = 4
 LAYER_BYTES_PER_INNER = 4
-LAYER_BYTES_PER_PAIR = 5
+LAYER_BYTES_PER_PAIR = 5  # per head and position, only where attention is computed as a matrix (T5)
+EMBEDDING_BYTES_PER_HIDDEN = 12  # per token: normalisation and dropout of the embeddings, the first and the last copies
+FLOAT32_ACTIVATIONS = 1.9  # times those in half precision, which has copies of float32 values
+LENGTH_SPREAD = 0.45  # standard deviation of a text's tokens, as a share of their mean; benchmarks/workload.py
+LARGEST_BATCH = 4  # standard deviations that the largest batch of a training exceeds the mean
+VOCABULARY_BYTES = 22  # per text and entry of a lexicon stage: highest logit, its token, weights, logarithm
 INFERENCE_TOKENS = 131_072  # of a batch: models/inference.py
 INFERENCE_BYTES_PER_UNIT = 16  # per token and unit of the widest layer: what is alive at once without gradient
-LOGIT_BYTES = 4 * 2**26  # a chunk of a lexicon model's logits: models/pooled_logits.py
-SEARCH_ROWS = 1_048_576  # a block of passages: search/faiss_index.py
-SEARCH_BYTES = 6 * 2**30  # what FAISS takes besides, its own reserve included
+LOGIT_BYTES = 2 * 2**26  # a chunk of a lexicon model's logits in half precision: models/pooled_logits.py
+SEARCH_ROWS = 131_072  # a block of passages, twice: search/torch_engine.py
+SEARCH_BYTES = 6 * 2**30  # scores of a block, their copies, the best keys, and the context
 GPU_RESERVE = 1.5 * 2**30  # CUDA context, libraries, fragmentation
 
 # --- text

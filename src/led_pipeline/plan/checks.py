@@ -6,7 +6,6 @@ All checks run at the same time and none stops another, so that one call reports
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from led_pipeline.data.formats.streams import is_there, on_disk
@@ -16,41 +15,29 @@ from led_pipeline.fetch.sources import read_source
 from led_pipeline.files.atomic import size, tree_bytes
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import check_regular
-from led_pipeline.plan import assumptions, machine
+from led_pipeline.plan import assumptions, gpu_checks, machine
 from led_pipeline.plan.engines import ENGINES
 from led_pipeline.plan.finding import Finding
 from led_pipeline.plan.jobs import run_files, source_files
 from led_pipeline.plan.lengths import lengths
 from led_pipeline.plan.models import check_folder, check_hub
+from led_pipeline.plan.site import Site
 from led_pipeline.plan.table import Estimate
 from led_pipeline.plan.workload import Workload
 from led_pipeline.recipe import needs
-from led_pipeline.recipe.graph import JobKind, Recipe
+from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import ARCHIVES
-
-GPU_JOBS: tuple[JobKind, ...] = ("train", "encode", "score", "search")
-
-
-@dataclass(frozen=True)
-class Site:
-    """Where a run takes place."""
-
-    results: Path  # folder of the dataset
-    sources: Path  # config/sources.yaml
-    published: Path  # config/published.yaml
-    elsewhere: bool = False  # whether GPU jobs run on other machines than this one
-    limit: int | None = None  # `--resources gpu=N`: no job gets more
-    gpus: list[machine.Gpu] = field(default_factory=machine.gpus)
 
 
 def findings(recipe: Recipe, site: Site, estimate: Estimate) -> list[Finding]:
     """Return what the checks found, in a fixed order."""
     checks: list[Callable[[], Iterator[Finding]]] = [
         ENGINES.get(recipe.search.backend, lambda: iter(())),
-        lambda: faiss(recipe, site),
-        lambda: devices(recipe, site, estimate),
+        faiss,
+        lambda: gpu_checks.devices(recipe, site, estimate),
         lambda: batches(recipe, site, estimate),
-        lambda: torch(recipe, site),
+        lambda: gpu_checks.torch(recipe, site),
+        lambda: gpu_checks.dense_search(recipe, site),
         lambda: memory(recipe, site),
         lambda: disk(site, estimate),
         lambda: files(recipe, site),
@@ -62,81 +49,13 @@ def findings(recipe: Recipe, site: Site, estimate: Estimate) -> list[Finding]:
         return [finding for results in pool.map(lambda check: list(check()), checks) for finding in results]
 
 
-def faiss(recipe: Recipe, site: Site) -> Iterator[Finding]:
-    """FAISS, and whether it searches where the recipe says."""
-    code = "import faiss; print(faiss.__version__, int(hasattr(faiss, 'StandardGpuResources')), faiss.get_num_gpus())"
-    status, output = machine.python(code)
+def faiss() -> Iterator[Finding]:
+    """FAISS, which searches on the processor."""
+    status, output = machine.python("import faiss; print(faiss.__version__)")
     if status:
-        yield Finding(
-            "fatal", "FAISS", f"it cannot be imported ({output}); install envs/cpu.txt, or envs/gpu.txt for GPUs"
-        )
-        return
-    version, gpu_build, count = output.split()
-    requested = recipe.resources.search.gpu
-    if requested and gpu_build == "0":
-        yield Finding(
-            "note" if site.elsewhere else "fatal",
-            "FAISS",
-            f"resources.search.gpu asks for {requested} and this FAISS ({version}) works on the processor only, which"
-            " takes days for MS MARCO; `make env GPU=1` installs the other one, or set resources.search.gpu to 0",
-        )
-    elif requested and count == "0" and site.gpus:
-        yield Finding("fatal", "FAISS", f"version {version} sees no GPU though there is one; compare its CUDA version")
+        yield Finding("fatal", "FAISS", f"it cannot be imported ({output}); install envs/cpu.txt")
     else:
-        yield Finding("ok", "FAISS", f"version {version}, {'for GPUs' if gpu_build == '1' else 'on the processor'}")
-
-
-def requested_gpus(recipe: Recipe, limit: int | None) -> dict[str, int]:
-    """Return the GPUs that a job gets, by key of the recipe, without those that ask for none."""
-    counts = {f"resources.{kind}.gpu": recipe.job(kind).gpu for kind in GPU_JOBS}
-    for name, stage in recipe.stages.items():
-        if stage.resources and stage.family != "pretrain":
-            counts[f"stages.{name}.resources.gpu"] = stage.resources.gpu
-    return {key: count if limit is None else min(count, limit) for key, count in counts.items() if count}
-
-
-def devices(recipe: Recipe, site: Site, estimate: Estimate) -> Iterator[Finding]:
-    """As many GPUs as jobs ask for, with enough memory, and batches that they can share."""
-    requested = requested_gpus(recipe, site.limit)
-    if not requested:
-        yield Finding("ok", "GPUs", "none asked for")
-        return
-    for name in recipe.trained:
-        gpus = recipe.job("train", name).gpu
-        gpus = gpus if site.limit is None else min(gpus, site.limit)
-        batch_size = recipe.model_stage(name).batch_size
-        if gpus and batch_size % gpus:
-            yield Finding(
-                "fatal",
-                "GPUs",
-                f"stages.{name}.batch_size: {batch_size} queries cannot be split evenly over the"
-                f" {gpus} GPUs that --resources leaves to a job; give it a number that divides it",
-            )
-    key = max(requested, key=lambda name: requested[name])
-    if site.elsewhere:
-        yield Finding("note", "GPUs", f"jobs run on other machines, which are not checked; {key} is {requested[key]}")
-        return
-    visible = len(site.gpus)
-    if requested[key] > visible:
-        yield Finding(
-            "fatal",
-            "GPUs",
-            f"{key} asks for {requested[key]} and {visible} {'is' if visible == 1 else 'are'} visible here; "
-            + (f"start with `--resources gpu={visible}`, " if visible else "")
-            + "lower resources.*.gpu in the config (0 runs on the CPU), or set LED_GPUS=elsewhere if other machines"
-            " compute",
-        )
-        return
-    yield Finding("ok", "GPUs", f"{visible}: {', '.join(sorted({gpu.name or 'unknown' for gpu in site.gpus}))}")
-    smallest = min((gpu.memory for gpu in site.gpus if gpu.memory), default=None)
-    for row in estimate.rows:
-        if smallest and row.gpu_memory > smallest:
-            yield Finding(
-                "note",
-                "GPU memory",
-                f"stage {row.name} takes about {size(row.gpu_memory)} on a GPU and the smallest here has"
-                f" {size(smallest)}; more GPUs per training, a smaller batch or fewer negatives need less",
-            )
+        yield Finding("ok", "FAISS", f"version {output}")
 
 
 def batches(recipe: Recipe, site: Site, estimate: Estimate) -> Iterator[Finding]:
@@ -155,26 +74,9 @@ def batches(recipe: Recipe, site: Site, estimate: Estimate) -> Iterator[Finding]
             )
 
 
-def torch(recipe: Recipe, site: Site) -> Iterator[Finding]:
-    """Whether torch can use the GPUs: the package for the processor alone is easily installed by mistake."""
-    if not (requested_gpus(recipe, site.limit) and site.gpus) or site.elsewhere:
-        return
-    code = "import torch; print(torch.__version__, torch.version.cuda, torch.cuda.is_available())"
-    status, output = machine.python(code)
-    if status or not output.endswith("True"):
-        yield Finding(
-            "fatal",
-            "torch",
-            f"it cannot use the GPUs of this machine ({output}); install torch with CUDA (without an extra index URL"
-            " for the CPU), for a driver that is new enough",
-        )
-    else:
-        yield Finding("ok", "torch", output.rsplit(" ", 1)[0])
-
-
 def memory(recipe: Recipe, site: Site) -> Iterator[Finding]:
     """Whether a job asks for more memory than this machine has."""
-    requested = {f"resources.{kind}.mem_mb": recipe.job(kind).mem_mb for kind in (*GPU_JOBS, "cpu")}
+    requested = {f"resources.{kind}.mem_mb": recipe.job(kind).mem_mb for kind in (*gpu_checks.GPU_JOBS, "cpu")}
     key, available = max(requested, key=lambda name: requested[name]), machine.memory()
     if requested[key] * 1e6 > available and not site.elsewhere:
         yield Finding(

@@ -1,8 +1,10 @@
 """Compute: hours of each kind of GPU job per stage, and the GPU memory that they take."""
 
+import math
 import re
 from dataclasses import dataclass, field
 
+from led_pipeline.jobs.peaks import PEAK_TFLOPS, peak_tflops, short_name
 from led_pipeline.plan import assumptions
 from led_pipeline.plan.disk import trained_examples
 from led_pipeline.plan.jobs import Demand
@@ -20,17 +22,24 @@ class Speed:
     """FLOP/s of one device: a GPU, or a job's CPU threads."""
 
     gpu: str = assumptions.ASSUMED_GPU
+    unknown: str | None = None
+    """The name of a GPU whose peak is not known; that of `gpu` is assumed for it."""
+
+    def __str__(self) -> str:
+        return f"{self.gpu} (the peak of {self.unknown} is not known)" if self.unknown else self.gpu
 
     def of(self, gpus: int, threads: int, share: float) -> float:
         """Return what a job reaches on all its devices; a processor's figure is what it reaches already."""
         if gpus:
-            return gpus * assumptions.PEAK_TFLOPS[self.gpu] * 1e12 * share
+            return gpus * PEAK_TFLOPS[self.gpu] * 1e12 * share
         return threads * assumptions.CPU_GFLOPS * 1e9
 
     @classmethod
     def by_name(cls, name: str | None) -> "Speed":
         """Return the speed of a GPU by the name that nvidia-smi prints, or the assumed one's."""
-        return cls(next((kind for kind in assumptions.PEAK_TFLOPS if kind in (name or "")), assumptions.ASSUMED_GPU))
+        if not name:
+            return cls()
+        return cls(short_name(name)) if peak_tflops(name) else cls(unknown=name)
 
 
 @dataclass
@@ -51,6 +60,11 @@ class Cost:
         self.gpu_hours[kind] += gpus * seconds / 3600
         if gpus:
             self.gpu_memory[kind] = max(self.gpu_memory[kind], memory)
+
+
+def _largest_mean(mean: float, texts: float) -> float:
+    """Return the mean tokens of a text in the batch of a training that has most of them."""
+    return mean * (1 + assumptions.LARGEST_BATCH * assumptions.LENGTH_SPREAD / math.sqrt(max(texts, 1)))
 
 
 def tokens_of(text: str) -> float:
@@ -109,13 +123,15 @@ class Computer:
         share: float,
         jobs: int,
         memory: float,
-        extra: float = 0,
+        steps: float = 0,
     ) -> None:
-        """Add jobs of a rule that share some FLOPs and take `extra` seconds besides, start-up excluded."""
+        """Add jobs of a rule that share some FLOPs, start-up excluded, and take this number of optimizer steps."""
         job, gpus = self.recipe.job(kind, owner if kind == "train" else None), self.gpus(kind, owner)
-        seconds = (
-            flops / self.speed.of(gpus, job.threads, share) + extra + jobs * (assumptions.JOB_START_S if gpus else 0)
-        )
+        seconds = flops / self.speed.of(gpus, job.threads, share)
+        if gpus:
+            seconds = max(seconds, steps * assumptions.STEP_HOST_S) + jobs * assumptions.JOB_START_S
+        else:
+            seconds += steps * assumptions.STEP_OVERHEAD_S
         self.costs[owner].add(kind, rule, jobs, seconds, gpus, memory)
 
     def _lengths(self, name: str) -> tuple[float, float]:
@@ -145,14 +161,25 @@ class Computer:
             looks = steps // validation.every + 1
             pairs = validation.queries * validation.depth
             flops += looks * model.inference_flops(0, pairs * self._lengths(name)[1]) / 2
-        processes = max(self.gpus("train", name), 1)
-        query_tokens, passage_tokens = queries * longest[0] / processes, passages * longest[1] / processes
+        memory = self._training_memory(name, queries, passages, mean, longest)
+        self._add(name, "train", "train", flops, assumptions.TRAINING_SHARE, 1, memory, steps)
+
+    def _training_memory(
+        self, name: str, queries: int, passages: int, mean: tuple[float, float], longest: tuple[float, float]
+    ) -> float:
+        """Return the bytes on each GPU in the largest batch of a training.
+
+        Args:
+            queries, passages: texts of a batch.
+            mean, longest: tokens of a query and of a passage.
+        """
+        stage, processes = self.recipe.model_stage(name), max(self.gpus("train", name), 1)
+        counts = queries / processes, passages / processes
+        tokens = [n * min(at_most, _largest_mean(m, n)) for n, m, at_most in zip(counts, mean, longest, strict=True)]
         if stage.gradient_cache:  # the number of texts at a time
-            all_tokens = query_tokens + passage_tokens
-            query_tokens, passage_tokens = 0, min(all_tokens, stage.gradient_cache * max(longest))
-        memory = model.training_memory(query_tokens, passage_tokens, max(longest))
-        overhead = steps * assumptions.STEP_OVERHEAD_S
-        self._add(name, "train", "train", flops, assumptions.TRAINING_SHARE, 1, memory, overhead)
+            at_once = min(sum(counts), stage.gradient_cache)
+            tokens = [0, min(sum(tokens), at_once * min(max(longest), _largest_mean(max(mean), at_once)))]
+        return self.models[name].training_memory(tokens[0], tokens[1], max(longest), sum(counts), queries + passages)
 
     def _encode(self, name: str) -> None:
         model = self.models[name]
@@ -186,6 +213,6 @@ class Computer:
             return
         width = self.models[name].vector
         flops = 2.0 * queries * self.load.passages * width
-        memory = 2 * assumptions.SEARCH_ROWS * width + assumptions.SEARCH_BYTES
+        memory = 2 * 2 * assumptions.SEARCH_ROWS * width + assumptions.SEARCH_BYTES
         jobs = self.recipe.dataset.shards if split == "train" else 1
         self._add(name, "search", "dense_search", flops, assumptions.SEARCH_SHARE, jobs, memory)

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from led_pipeline.jobs.launch import visible_devices
+from led_pipeline.jobs.gpus import visible_devices
 
 ANSWER_S = 60  # a driver that hangs is a finding, not a wait
 

@@ -20,10 +20,12 @@ from led_pipeline.files.atomic import size, write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
 from led_pipeline.plan import assumptions, machine, schedule
-from led_pipeline.plan.checks import Site, findings, requested_gpus
+from led_pipeline.plan.checks import findings
 from led_pipeline.plan.compute import Speed
 from led_pipeline.plan.finding import Finding
+from led_pipeline.plan.gpu_checks import requested_gpus
 from led_pipeline.plan.jobs import source_files
+from led_pipeline.plan.site import Site
 from led_pipeline.plan.stage_models import stage_models
 from led_pipeline.plan.starts import look_at_starts
 from led_pipeline.plan.table import Estimate, estimate, text
@@ -80,7 +82,7 @@ def wall_times(recipe: Recipe, site: Site, counts: list[int]) -> str:
     gpu = Speed.by_name(site.gpus[0].name if site.gpus else None)
     cores = machine.cores() if site.gpus else assumptions.SERVER_CORES
     load, models = workload(recipe, site.results), stage_models(recipe, site.results)
-    return schedule.text(schedule.Planner(recipe, load, models, gpu, cores), gpu.gpu, counts)
+    return schedule.text(schedule.Planner(recipe, load, models, gpu, cores), str(gpu), counts)
 
 
 def report(recipe: Recipe, site: Site, cost: Estimate, results: list[Finding], walls: str = "") -> str:

@@ -197,7 +197,7 @@ class Shape:
         return assumptions.INFERENCE_FLOPS * (self.body + (self.head if has_head else 0))
 
     def activations(self, tokens: float, length: float, half: bool, checkpointing: bool) -> float:
-        """Return the bytes that tokens in texts of some length keep for the gradient; float32 takes twice as much.
+        """Return the bytes that tokens in texts of some length keep for the gradient.
 
         With gradient checkpointing a layer keeps what goes into it, and one layer at a time all of it.
         """
@@ -206,10 +206,12 @@ class Shape:
         )
         widths += assumptions.LAYER_BYTES_PER_KEY_UNIT * self.keys
         widths += assumptions.LAYER_BYTES_PER_INNER * (2 if self.gated else 1) * self.intermediate
-        layer = widths + assumptions.LAYER_BYTES_PER_PAIR * self.heads * length
+        pairs = assumptions.LAYER_BYTES_PER_PAIR * self.heads * length if self.kind == "t5" else 0
+        layer = widths + pairs
         per_token = layer + 2 * self.hidden * self.layers if checkpointing else layer * self.layers
         per_token += assumptions.LAYER_BYTES_PER_KEY_UNIT * self.attention * self.decoder_layers
-        return per_token * tokens * (1 if half else 2)
+        per_token += assumptions.EMBEDDING_BYTES_PER_HIDDEN * self.hidden
+        return per_token * tokens * (1 if half else assumptions.FLOAT32_ACTIVATIONS)
 
 
 def _longest_text(type_of: str, kind: Kind, config: Mapping[str, Any]) -> int | None:

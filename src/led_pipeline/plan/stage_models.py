@@ -102,8 +102,17 @@ class StageModel:
             flops += query_tokens * (self.query or self.shape).inference_flops(self.has_head)
         return flops
 
-    def training_memory(self, query_tokens: float, passage_tokens: float, length: float) -> float:
-        """Return the bytes on each GPU for a number of tokens on it, in texts of `length`."""
+    def training_memory(
+        self, query_tokens: float, passage_tokens: float, length: float, texts: float = 0, everywhere: float = 0
+    ) -> float:
+        """Return the bytes on each GPU.
+
+        Args:
+            query_tokens, passage_tokens: on this GPU.
+            length: tokens of a text.
+            texts: on this GPU.
+            everywhere: texts of the batch, whose vectors every GPU gathers.
+        """
         half = self._with_batches.precision != "float32"
         checkpointing = self._with_batches.gradient_checkpointing
         sides = [(self.shape, passage_tokens)]
@@ -112,7 +121,10 @@ class StageModel:
         activations = sum(shape.activations(tokens, length, half, checkpointing) for shape, tokens in sides)
         weights = self.held_bytes + (assumptions.TRAINING_BYTES - 4) * self.trained
         weights += assumptions.COPY_BYTES * self._linear if half and not getattr(self.stage, "lora", None) else 0
-        return weights + activations + self._logits + assumptions.GPU_RESERVE
+        vectors = (
+            self.shape.vocabulary * (assumptions.VOCABULARY_BYTES * texts + 4 * everywhere) if self.has_head else 0
+        )
+        return weights + activations + vectors + self._logits + assumptions.GPU_RESERVE
 
     def inference_memory(self) -> float:
         """Return the bytes on a GPU that encodes or scores; both encoders of an untied stage are loaded."""

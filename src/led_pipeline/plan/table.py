@@ -94,7 +94,7 @@ def estimate(
         gpus = computer.gpus("train", name) if name in recipe.trained else 0
         family = recipe.stages[name].family
         rows.append(Row(name, family, model.parameters, model.is_known, gpus, costs[name], remaining[name]))
-    return Estimate(load, rows, count_jobs(recipe), files, speed.gpu)
+    return Estimate(load, rows, count_jobs(recipe), files, str(speed))
 
 
 def _is_saved(stage: Trained, cost: Cost) -> bool:

@@ -26,7 +26,6 @@ from led_pipeline.recipe.stages import AnyStage, Dense, Lexicon, Model, Pretrain
 from led_pipeline.recipe.system_checks import unknown
 
 DOCSTRING_SPLITS = ("train", "dev")
-GPU_HITS = 2_047  # FAISS returns one more per query on a GPU, which the search needs to detect ties
 
 
 def faults(recipe: Recipe, trained: Collection[str] = ()) -> list[str]:
@@ -171,14 +170,6 @@ def _depths(recipe: Recipe) -> Iterator[str]:
         yield f"mining.depth: {recipe.mining.depth} is more than mining.hits ({hits}), which is all that is searched"
     if "train" in recipe.evaluation.splits and ranked > hits:
         yield f"evaluation.depth: {ranked} is more than mining.hits ({hits}), which is all that is searched on 'train'"
-    depths = engine_checks.depths(recipe)
-    if recipe.resources.search.gpu and recipe.with_output("dense"):
-        for key, count in depths.items():
-            if count > GPU_HITS:
-                yield (
-                    f"{key}: {count} is more than FAISS finds on a GPU ({GPU_HITS}); ask for fewer, or search on the"
-                    " CPU with resources.search.gpu: 0"
-                )
     used = {
         f"stages.{name}.rerank.depth": (rerank.depth, "evaluation.depth", ranked) for name, rerank in reranks.items()
     }

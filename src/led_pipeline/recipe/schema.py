@@ -86,7 +86,7 @@ class Mining(Section):
 
 
 class Search(Section):
-    """The search engine of BM25 and lexicon stages; dense stages use FAISS."""
+    """The search engine of BM25 and lexicon stages; dense stages use FAISS, on a GPU torch."""
 
     backend: Literal["anserini", "opensearch"] = "anserini"
     """opensearch: the node at OPENSEARCH_URL"""

@@ -1,36 +1,32 @@
-"""Search dense vectors exactly by inner product with FAISS, on all visible GPUs or else on the CPU.
+"""Search dense vectors exactly by inner product: on the processor with FAISS, on GPUs with torch (`torch_engine`).
+
+FAISS's wheel for GPUs has kernels for few cards and ends the process on others (H100, RTX 50), while torch has kernels
+for every card that could encode the vectors. Without FAISS, torch searches on the processor, too.
 
 The passages are searched in blocks of a fixed number of rows, independent of the shard files, for tiles of a fixed
-number of queries. The GPUs take the blocks in turn, each for all queries. So memory holds one block (on GPUs: two, and
-one more for each further GPU) and the result, and neither the number of files nor that of GPUs changes a score.
+number of queries. So memory holds one block and the result, and the number of files changes no score.
 
 Run as `python -m led_pipeline.search.faiss_index --passage-vectors SHARD.npy... --query-vectors Q.npy --hits K
 --threads T --out RANKING`, with `--shard I --shards S` for a part of the queries.
 """
 
 import argparse
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from led_pipeline.data.opened import matrix
 from led_pipeline.data.tables import Ranking, shard_range, write_ranking
-from led_pipeline.files.errors import InputError
+from led_pipeline.jobs import gpus
 from led_pipeline.jobs.command import run_main
 from led_pipeline.jobs.progress import Progress
+from led_pipeline.search.dense_files import blocks, dense_files, finite
 from led_pipeline.search.top_k import NONE, best, pack, to_ranking
 
 CPU_BLOCK = 131_072  # passages searched at once
-GPU_BLOCK = 1_048_576
 TILE = 32_768  # queries searched at once
-GPU_DEPTH = 2_048  # FAISS's limit on the hits per query on a GPU
 TIE_HITS = 50_000_000  # hits in memory at once while ties are resolved
 
 # D = dimensions, P = passages of a block, Q = queries of a tile, K = requested hits
@@ -39,20 +35,28 @@ Engine = Callable[[NDArray, NDArray, int], tuple[NDArray[np.float32], NDArray[np
 
 def cpu_engine(queries_QD: NDArray, block_PD: NDArray, hits: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return scores and block rows (Q, K), best first, computed on the CPU in float32."""
+    import faiss  # not everywhere: GPUs do without
+
     queries_QD, block_PD = (np.ascontiguousarray(vectors, dtype=np.float32) for vectors in (queries_QD, block_PD))
     return faiss.knn(queries_QD, block_PD, hits, metric=faiss.METRIC_INNER_PRODUCT)
 
 
-def gpu_engine(device: int) -> Engine:
-    """Return the engine of one GPU; it multiplies in the vectors' precision and adds in float32."""
-    resources = faiss.StandardGpuResources()
+def torch_devices() -> list[str]:
+    """Return the devices that torch searches on; none where FAISS searches on the processor.
 
-    def search(queries_QD: NDArray, block_PD: NDArray, hits: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        if hits > GPU_DEPTH:  # only if a tie at the cut-off is longer than that
-            return cpu_engine(queries_QD, block_PD, hits)
-        return faiss.knn_gpu(resources, queries_QD, block_PD, hits, metric=faiss.METRIC_INNER_PRODUCT, device=device)
+    Raises:
+        InputError: a GPU was leased for this job, and torch cannot use it.
+    """
+    if not gpus.visible_devices():  # torch is not even imported
+        return [] if find_spec("faiss") else ["cpu"]
+    import torch
 
-    return search
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus.check_usable(count, torch.__version__, torch.version.cuda)
+    for i in range(count):
+        card = torch.cuda.get_device_properties(i)
+        gpus.check_card(card.name, (card.major, card.minor), torch.cuda.get_arch_list(), torch.__version__)
+    return [f"cuda:{i}" for i in range(count)] or ([] if find_spec("faiss") else ["cpu"])
 
 
 def search(paths: Sequence[Path], queries: Path, hits: int, threads: int, shard: int = 0, shards: int = 1) -> Ranking:
@@ -61,126 +65,56 @@ def search(paths: Sequence[Path], queries: Path, hits: int, threads: int, shard:
     Args:
         paths: the files of the passages' vectors, in row order.
         hits: passages per query; all passages if the collection is smaller.
+        threads: of the processor, for FAISS.
         shard, shards: the part of the queries to search; all of them by default.
 
     Raises:
-        InputError: passages and queries differ in dimension, a value is not finite, or `hits` exceeds a GPU's limit.
+        InputError: passages and queries differ in dimension, a value is not finite, or a leased GPU cannot be used.
     """
-    gpus = faiss.get_num_gpus()
-    if gpus and hits >= GPU_DEPTH:
-        raise InputError(
-            f"hits: FAISS finds at most {GPU_DEPTH - 1} per query on a GPU, got {hits}; lower it, or search on the CPU"
-            " with an empty CUDA_VISIBLE_DEVICES"
-        )
     files, query_vectors = dense_files(paths, queries)
+    devices = torch_devices()
     # GPUs multiply float16 vectors without loss; everything else is float32.
-    half = bool(gpus) and all(vectors.dtype == np.float16 for vectors in (query_vectors, *files))
+    half = bool(devices) and all(vectors.dtype == np.float16 for vectors in (query_vectors, *files))
     dtype = np.float16 if half else np.float32
     start, stop = shard_range(len(query_vectors), shard, shards)
-    query_vectors = _finite(np.array(query_vectors[start:stop], dtype=dtype), queries, start)
-    engines = [gpu_engine(device) for device in range(gpus)] or [cpu_engine]
+    query_vectors = finite(np.array(query_vectors[start:stop], dtype=dtype), queries, start)
     total = sum(len(vectors) for vectors in files)
-    keys_QK = np.full((len(query_vectors), min(hits, total)), NONE)
-    blocks = _blocks(paths, files, GPU_BLOCK if gpus else CPU_BLOCK, dtype)
-    with Progress("search", total, "passages") as progress:
-        _search_blocks(engines, threads, query_vectors, blocks, keys_QK, gpus, progress)
+    if devices:
+        import torch
+
+        from led_pipeline.search import torch_engine
+
+        keys_QK = torch_engine.search([torch.device(d) for d in devices], paths, files, query_vectors, hits)
+    else:
+        keys_QK = np.full((len(query_vectors), min(hits, total)), NONE)
+        with Progress("search", total, "passages") as progress:
+            _search_blocks(
+                cpu_engine, threads, query_vectors, blocks(paths, files, CPU_BLOCK, dtype), keys_QK, progress
+            )
     ranking = to_ranking(keys_QK)
     return Ranking(ranking.queries + np.int32(start), ranking.passages, ranking.scores)
 
 
-def dense_files(paths: Sequence[Path], queries: Path) -> tuple[list[NDArray], NDArray]:
-    """Map the vectors of passages and queries.
-
-    Raises:
-        InputError: they differ in dimension.
-    """
-    files, query_vectors = [_load(path) for path in paths], _load(queries)
-    for path, vectors in zip(paths, files, strict=True):
-        if vectors.shape[1] != query_vectors.shape[1]:
-            raise InputError(
-                f"{path}: its vectors have {vectors.shape[1]} dimensions, those of {queries} {query_vectors.shape[1]};"
-                " encode both with the same stage"
-            )
-    return files, query_vectors
-
-
-def _load(path: Path) -> NDArray:
-    vectors = matrix(path)
-    if vectors.ndim != 2:
-        raise InputError(f"{path}: expected a matrix with one vector per row, its shape is {vectors.shape}")
-    return vectors
-
-
-def _finite(vectors: NDArray, path: Path, first: int) -> NDArray:
-    """Return the vectors, which start at row `first` of a file; a row that is not finite is an `InputError`."""
-    finite = np.isfinite(vectors).all(axis=1)
-    if not finite.all():
-        raise InputError(
-            f"{path}: row {first + int(finite.argmin())}: a value is NaN or infinite, so the stage diverged in training"
-            " or its vectors do not fit into float16; train it again with a lower learning rate or in float32"
-        )
-    return vectors
-
-
-def _blocks(paths: Sequence[Path], shards: Sequence[NDArray], rows: int, dtype: type) -> Iterator[NDArray]:
-    """Yield blocks of `rows` rows, the last one possibly shorter, across the boundaries of the shards."""
-    parts: list[NDArray] = []
-    missing = rows
-    for path, shard in zip(paths, shards, strict=True):
-        start = 0
-        while start < len(shard):
-            part = _finite(np.array(shard[start : start + missing], dtype=dtype), path, start)
-            parts.append(part)
-            start += len(part)
-            missing -= len(part)
-            if not missing:
-                yield np.concatenate(parts) if len(parts) > 1 else part
-                parts, missing = [], rows
-    if parts:
-        yield np.concatenate(parts)
-
-
 def _search_blocks(
-    engines: Sequence[Engine],
+    engine: Engine,
     threads: int,
     queries_QD: NDArray,
-    blocks: Iterator[NDArray],
+    passages: Iterator[NDArray],
     keys_QK: NDArray,
-    ahead: int,
     progress: Progress,
 ) -> None:
-    """Update every query's best keys with all blocks, which the engines take in turn.
+    """Update every query's best keys with all blocks of passages."""
+    import faiss
 
-    Args:
-        ahead: number of blocks that may be in the engines while the next one is read.
-    """
-    lock = Lock()
-
-    def search_block(engine: Engine, block_PD: NDArray, first: int) -> int:
-        faiss.omp_set_num_threads(threads)  # this setting is per calling thread
+    faiss.omp_set_num_threads(threads)  # this setting is per calling thread
+    first = 0
+    for block in passages:
         for start in range(0, len(queries_QD), TILE):
             tile = slice(start, start + TILE)
-            keys = block_keys(engine, queries_QD[tile], block_PD, first, keys_QK.shape[1])
-            with lock:
-                keys_QK[tile] = best(np.concatenate([keys_QK[tile], keys], axis=1), keys_QK.shape[1])
-        return len(block_PD)
-
-    running: deque[Future[int]] = deque()
-    first = 0
-
-    def wait_until(at_most: int) -> None:
-        while len(running) > at_most:
-            progress.add(running.popleft().result())
-
-    with ExitStack() as stack:
-        # One thread per engine, since two threads must not use FAISS's resources of a GPU at once.
-        queues = [(engine, stack.enter_context(ThreadPoolExecutor(1))) for engine in engines]
-        for number, block in enumerate(blocks):
-            engine, queue = queues[number % len(queues)]
-            running.append(queue.submit(search_block, engine, block, first))
-            first += len(block)
-            wait_until(ahead)
-        wait_until(0)
+            keys = block_keys(engine, queries_QD[tile], block, first, keys_QK.shape[1])
+            keys_QK[tile] = best(np.concatenate([keys_QK[tile], keys], axis=1), keys_QK.shape[1])
+        first += len(block)
+        progress.add(len(block))
 
 
 def block_keys(engine: Engine, queries_QD: NDArray, block_PD: NDArray, first: int, k: int) -> NDArray[np.uint64]:

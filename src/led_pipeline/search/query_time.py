@@ -26,7 +26,7 @@ from led_pipeline.files.reading import read_json
 from led_pipeline.jobs.command import run_main
 from led_pipeline.recipe.step_settings import parser_of
 from led_pipeline.recipe.variants import VariantSettings, bytes_per_passage
-from led_pipeline.search.faiss_index import dense_files
+from led_pipeline.search.dense_files import dense_files
 from led_pipeline.search.quantisers import bits, row_blocks, shortened
 
 QUANTISERS = {"float16": faiss.ScalarQuantizer.QT_fp16, "int8": faiss.ScalarQuantizer.QT_8bit}

@@ -24,7 +24,8 @@ from led_pipeline.jobs.command import run_main
 from led_pipeline.jobs.progress import Progress
 from led_pipeline.recipe.step_settings import parser_of
 from led_pipeline.recipe.variants import VariantSettings
-from led_pipeline.search.faiss_index import block_keys, cpu_engine, dense_files
+from led_pipeline.search.dense_files import dense_files
+from led_pipeline.search.faiss_index import block_keys, cpu_engine
 from led_pipeline.search.quantisers import Int8, bits, row_blocks, shortened
 from led_pipeline.search.top_k import NONE, best, pack, to_ranking
 

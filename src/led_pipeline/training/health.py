@@ -11,9 +11,10 @@ import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from led_pipeline.models.backbone import to_device
 
 SIGNS = ("largest_score", "score_spread", "empty_queries", "empty_passages", "terms_per_query", "terms_per_passage")
 
@@ -28,7 +29,7 @@ def _mean(values: Tensor, counts: NDArray[np.bool_] | None) -> Tensor | None:
     """Return the mean of the values at True `counts` (all if None); None if there are none."""
     if counts is None or counts.all():
         return values.mean()
-    return (values * torch.from_numpy(counts).to(values.device)).sum() / counts.sum() if counts.any() else None
+    return (values * to_device(counts, values.device)).sum() / counts.sum() if counts.any() else None
 
 
 def score_signs(scores_BN: Tensor, telling: NDArray[np.bool_] | None = None) -> dict[str, Tensor]:

@@ -16,20 +16,7 @@ from tqdm import tqdm
 
 from led_pipeline.files.atomic import atomic
 from led_pipeline.files.reading import reading
-
-# Dense bf16 TFLOP/s as the manufacturers state them (T4 and V100 have no bf16: fp16), by a part of the device's name.
-PEAK_TFLOPS = {
-    "A10G": 70, "A30": 165, "A40": 150, "A100": 312, "A800": 312, "B200": 2_250, "GH200": 989, "H100": 989,
-    "H100 NVL": 835, "H100 PCIe": 756, "H200": 989, "H800": 989, "L4": 121, "L40S": 362, "RTX 3090": 71,
-    "RTX 4090": 165, "RTX A6000": 155, "T4": 65, "V100": 125,
-}  # fmt: skip
-
-
-def peak_tflops(device: str) -> float | None:
-    """Return the peak of a device by its name, such as "NVIDIA A100-SXM4-80GB"; None where it is not known."""
-    words = device.replace("-", " ").split()
-    fitting = [name for name in PEAK_TFLOPS if set(name.split()) <= set(words)]
-    return PEAK_TFLOPS[max(fitting, key=len)] if fitting else None
+from led_pipeline.jobs.peaks import peak_tflops
 
 
 def flops_per_token(model: nn.Module) -> float:

@@ -17,7 +17,7 @@ from led_pipeline import user_code
 from led_pipeline.data.same_text import told_apart
 from led_pipeline.data.tokens import pairs
 from led_pipeline.files.errors import InputError
-from led_pipeline.models.backbone import to_packed_batch
+from led_pipeline.models.backbone import to_device, to_packed_batch
 from led_pipeline.models.gather import gather_rows
 from led_pipeline.recipe.settings import DenseObjective, LexiconObjective
 from led_pipeline.recipe.step_settings import RankerTraining, RetrieverTraining, TrainingSettings
@@ -120,7 +120,7 @@ def _retriever_terms(
         first, second = (among(s, candidates) for s in scores)
         loss.add("dual", losses.dual(first, second, masks.among(candidates, device)), settings.dual_weight)
     if settings.extra_loss:
-        masked = None if masks.masked_BN is None else masks.masked_BN.to(device)
+        masked = None if masks.masked_BN is None else to_device(masks.masked_BN, device)
         own_scores_BC = among(scores[0], "own")
         everything = GlobalBatch(own_scores_BC, scores[0], queries_BD, passages_ND[0], step, masked)
         _add_extra(loss, everything, settings.extra_loss, settings.extra_loss_weight)
@@ -158,7 +158,7 @@ def contrastive(scores_BN: Tensor, candidates: str, masks: Masks) -> Tensor:
     queries, passages = scores_BN.shape
     if candidates == "batch":
         positives = torch.arange(0, passages, passages // queries, device=scores_BN.device)
-        masked = None if masks.masked_BN is None else masks.masked_BN.to(scores_BN.device)
+        masked = None if masks.masked_BN is None else to_device(masks.masked_BN, scores_BN.device)
         return losses.contrastive(scores_BN, positives, masked)
     positives = torch.zeros(queries, dtype=torch.long, device=scores_BN.device)
     return losses.contrastive(among(scores_BN, candidates), positives, masks.among(candidates, scores_BN.device))
@@ -183,8 +183,8 @@ def _add_teachers(
     for teacher, stored, masked in teachers:
         user_loss = user_code.load(teacher.loss) if user_code.is_reference(teacher.loss) else None
         student = scores if isinstance(settings, RankerTraining) else among(scores, teacher.candidates)
-        mask = None if masked is None else masked.to(scores.device)
-        term = losses.distil(student, stored.to(scores.device), teacher, user_loss, mask)
+        mask = None if masked is None else to_device(masked, scores.device)
+        term = losses.distil(student, to_device(stored, scores.device), teacher, user_loss, mask)
         if user_loss:
             _check(term, teacher.loss)
         loss.add(_name(teacher), term, teacher.weight)

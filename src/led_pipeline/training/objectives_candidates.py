@@ -8,6 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from led_pipeline.models.backbone import to_device
+
+HOST = torch.device("cpu")
+
 
 def candidate_columns(queries: int, passages: int, among: str, device: torch.device | None = None) -> Tensor:
     """Return the columns of each query's candidates: its positive, its own negatives, then those of other queries.
@@ -43,10 +47,10 @@ class Masks:
     @property
     def count(self) -> Tensor:
         """Number of masked pairs of a query and a passage."""
-        return torch.tensor(0 if self.masked_BN is None else int(self.masked_BN.sum()))
+        return torch.tensor(0) if self.masked_BN is None else self.masked_BN.sum()
 
-    def among(self, candidates: str, device: torch.device | str = "cpu") -> Tensor | None:
+    def among(self, candidates: str, device: torch.device = HOST) -> Tensor | None:
         """Return the mask of each query's candidates. A query's own candidates hold no positive but the first."""
         if self.masked_BN is None or candidates == "own":
             return None
-        return among(self.masked_BN, candidates).to(device)
+        return to_device(among(self.masked_BN, candidates), device)

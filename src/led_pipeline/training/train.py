@@ -24,7 +24,7 @@ from led_pipeline.data.tokens import shared_tokens
 from led_pipeline.files.atomic import atomic, write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
-from led_pipeline.models import limits
+from led_pipeline.models import devices, limits
 from led_pipeline.models.card import MACHINE, write_card
 from led_pipeline.models.saved_model import origins, save, start
 from led_pipeline.models.starting import parse_adoption, with_adopted
@@ -112,15 +112,20 @@ def new_accelerator(training: Training) -> Accelerator:
             raise InputError(f"tracking: {name} is not installed; pip install {name}, or take it out of the recipe")
     precision = training.settings.precision
     # The encoder runs twice in one step; its buffers (positions) never change and need no broadcast.
-    kwargs = DistributedDataParallelKwargs(broadcast_buffers=False)
-    return sharding.accelerator_of(
+    # Gradients are views of the buffers that the processes exchange: no copies, and 4 bytes per weight less.
+    kwargs = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    devices.check_leased()
+    accelerator = sharding.accelerator_of(
         training.running.accelerate,
         training.settings.clip_norm,
+        cpu=devices.on_processor() and training.running.accelerate is None,
         mixed_precision="no" if precision == "float32" else precision,
         log_with=training.running.tracking or None,
         project_dir=training.checkpoints,
         kwargs_handlers=[kwargs],
     )
+    devices.check_world(accelerator.state, precision)
+    return accelerator
 
 
 def check_start(encoder: nn.Module, data: TrainingData, training: Training, accelerator: Accelerator) -> None:

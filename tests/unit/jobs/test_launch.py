@@ -92,23 +92,6 @@ def test_too_many_devices_are_an_error_and_not_an_endless_wait(tmp_path):
         launch.lease(3, ["0", "1"], tmp_path)
 
 
-def test_the_visible_devices_are_those_that_the_environment_names(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-7f,MIG-1")
-    assert launch.visible_devices() == ["3", "GPU-7f", "MIG-1"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert launch.visible_devices() == []
-
-
-def test_without_a_list_the_driver_reports_the_number_of_devices(tmp_path, monkeypatch):
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert launch.visible_devices() == [], "no driver, no devices"
-    program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\necho 'GPU 0: A (UUID: GPU-1)'\necho 'GPU 1: B (UUID: GPU-2)'\n")
-    program.chmod(0o755)
-    assert launch.visible_devices() == ["0", "1"]
-
-
 def test_jobs_of_slurm_keep_their_locks_to_themselves(monkeypatch):
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     monkeypatch.delenv("SLURM_NODEID", raising=False)
@@ -189,6 +172,18 @@ def test_jobs_on_the_cpu_keep_freed_memory_instead_of_returning_it_to_the_kernel
     (tmp_path / "memory.py").write_text("import os\nprint('trim at', os.environ.get('MALLOC_TRIM_THRESHOLD_'))\n")
     status, _, text = run("--gpu", gpu, "--plain", "--", "memory", devices="5")
     assert status == 0 and f"trim at {threshold}\n" in text
+
+
+@pytest.mark.parametrize(("order", "expected"), [(None, "PCI_BUS_ID"), ("FASTEST_FIRST", "FASTEST_FIRST")])
+def test_devices_have_the_numbers_of_nvidia_smi_unless_the_user_orders_them(
+    run, tmp_path, monkeypatch, order, expected
+):
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    if order:
+        monkeypatch.setenv("CUDA_DEVICE_ORDER", order)
+    (tmp_path / "order.py").write_text("import os\nprint('order', os.environ['CUDA_DEVICE_ORDER'])\n")
+    _, _, text = run("--gpu", "1", "--plain", "--", "order", devices="5")
+    assert f"order {expected}\n" in text
 
 
 def test_two_processes_share_the_threads_and_a_failure_is_passed_on(run):

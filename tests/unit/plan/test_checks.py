@@ -1,5 +1,6 @@
 """The checks before a run, and the output and exit status of `led plan`."""
 
+import json
 import os
 import re
 import subprocess
@@ -12,8 +13,10 @@ from configs import FOLDER, RECIPES, changed
 
 from led_pipeline.files.atomic import size
 from led_pipeline.files.errors import InputError
-from led_pipeline.plan import checks, engines, machine, preflight
+from led_pipeline.jobs import gpus
+from led_pipeline.plan import checks, engines, gpu_checks, machine, preflight
 from led_pipeline.plan.machine import Gpu
+from led_pipeline.plan.site import Site
 from led_pipeline.plan.table import estimate
 from led_pipeline.plan.workload import workload
 from led_pipeline.recipe import needs
@@ -25,7 +28,7 @@ BIG = Gpu("NVIDIA A100-SXM4-80GB", 80 * 2**30)
 
 def site(tmp_path, **changes):
     files = {"sources": FOLDER / "sources.yaml", "published": FOLDER / "published.yaml", "gpus": []}
-    return checks.Site(tmp_path / "results" / "x", **files | changes)
+    return Site(tmp_path / "results" / "x", **files | changes)
 
 
 def look(check, config, where):
@@ -35,7 +38,7 @@ def look(check, config, where):
 
 def devices(config, where):
     recipe = load_recipe(config)
-    return list(checks.devices(recipe, where, estimate(recipe, where.results, limit=where.limit)))
+    return list(gpu_checks.devices(recipe, where, estimate(recipe, where.results, limit=where.limit)))
 
 
 def levels(findings):
@@ -91,7 +94,7 @@ def test_a_note_names_a_gpu_that_is_too_small_and_its_stage(tmp_path):
 def test_only_gpus_that_jobs_may_use_are_counted(tmp_path, monkeypatch):
     program = tmp_path / "nvidia-smi"
     rows = "\n".join(f"{i}, GPU-{i}{i}, NVIDIA A100, 81920" for i in range(4))
-    list_gpus = "echo x; " * 4
+    list_gpus = "".join(f"echo 'GPU {i}: A (UUID: GPU-{i}{i})'; " for i in range(4))
     program.write_text(f"#!/bin/sh\ncase $1 in --list-gpus) {list_gpus};; *) echo '{rows}';; esac\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
@@ -101,22 +104,68 @@ def test_only_gpus_that_jobs_may_use_are_counted(tmp_path, monkeypatch):
     assert machine.gpus() == [Gpu("NVIDIA A100", 80 * 2**30), Gpu("", None)]
 
 
-def test_cpu_faiss_is_fatal_if_searches_use_a_gpu(tmp_path, monkeypatch):
-    monkeypatch.setattr(machine, "python", lambda _: (0, "1.15.1 0 0"))
-    assert levels(look(checks.faiss, PAPER, site(tmp_path))) == ["fatal"]
-    assert levels(look(checks.faiss, PAPER, site(tmp_path, elsewhere=True))) == ["note"]
-    assert levels(look(checks.faiss, DEMO, site(tmp_path))) == ["ok"]
+def test_a_missing_faiss_is_fatal(monkeypatch):
+    monkeypatch.setattr(machine, "python", lambda _: (0, "1.15.1"))
+    assert levels(checks.faiss()) == ["ok"]
     monkeypatch.setattr(machine, "python", lambda _: (1, "ModuleNotFoundError: No module named 'faiss'"))
-    (finding,) = look(checks.faiss, DEMO, site(tmp_path))
+    (finding,) = checks.faiss()
     assert finding.level == "fatal" and "No module named 'faiss'" in finding.text and "envs/cpu.txt" in finding.text
 
 
-def test_torch_without_cuda_is_reported_if_gpus_are_requested(tmp_path, monkeypatch):
-    monkeypatch.setattr(machine, "python", lambda _: (0, "2.13.0+cpu None False"))
-    (finding,) = look(checks.torch, PAPER, site(tmp_path, gpus=[BIG] * 8))
-    assert finding.level == "fatal" and "2.13.0+cpu None" in finding.text
-    assert look(checks.torch, DEMO, site(tmp_path, gpus=[BIG])) == []
-    assert look(checks.torch, PAPER, site(tmp_path)) == []
+WHEEL = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]
+
+
+def torch_answers(monkeypatch, *cards, version="2.13.0+cu130", cuda="13.0"):
+    answer = json.dumps([version, cuda, WHEEL if cards else [], cards])
+    monkeypatch.setattr(machine, "python", lambda _: (0, answer))
+    monkeypatch.setattr(gpus, "driver_version", lambda: "535.104.05")
+
+
+def test_torch_without_cuda_or_with_an_old_driver_is_reported_if_gpus_are_requested(tmp_path, monkeypatch):
+    torch_answers(monkeypatch, version="2.13.0+cpu", cuda=None)
+    (finding,) = look(gpu_checks.torch, PAPER, site(tmp_path, gpus=[BIG] * 8))
+    assert finding.level == "fatal" and "2.13.0+cpu" in finding.text and "processor only" in finding.text
+    assert look(gpu_checks.torch, DEMO, site(tmp_path, gpus=[BIG])) == []
+    assert look(gpu_checks.torch, PAPER, site(tmp_path)) == []
+    torch_answers(monkeypatch)
+    (finding,) = look(gpu_checks.torch, PAPER, site(tmp_path, gpus=[BIG] * 8))
+    assert "driver 535.104.05 is too old: torch's CUDA 13.0 needs 580.65.06 or newer" in finding.text
+
+
+def test_cards_without_kernels_or_without_bf16_are_named(tmp_path, monkeypatch):
+    where = site(tmp_path, gpus=[BIG] * 8)
+    torch_answers(monkeypatch, ["NVIDIA H100 80GB HBM3", [9, 0]])
+    assert levels(look(gpu_checks.torch, PAPER, where)) == ["ok"]
+    torch_answers(monkeypatch, *[["Tesla V100-SXM2-16GB", [7, 0]]] * 8)
+    findings = look(gpu_checks.torch, PAPER, where)
+    assert levels(findings) == ["fatal"] * 7, "six stages in bf16, and the card itself"
+    assert "Tesla V100-SXM2-16GB: its compute capability is 7.0" in findings[-1].text
+    torch_answers(monkeypatch, ["Tesla T4", [7, 5]])
+    findings = look(gpu_checks.torch, PAPER, where)
+    assert findings[0].text == (
+        "stages.den_warmup.precision: bf16 needs a card of Ampere or newer, and Tesla T4 has the compute capability"
+        " 7.5; set fp16 (or float32)"
+    )
+    half = changed(PAPER, {"defaults.precision": "fp16"})
+    assert levels(look(gpu_checks.torch, half, where)) == ["ok"]
+
+
+def test_a_few_vectors_are_searched_on_the_device_before_a_run(tmp_path, monkeypatch):
+    where = site(tmp_path, gpus=[BIG])
+    commands = []
+    monkeypatch.setattr(machine, "python", lambda code: commands.append(code) or (0, "NVIDIA A100-SXM4-80GB"))
+    (finding,) = look(gpu_checks.dense_search, PAPER, where)
+    assert (finding.level, finding.text) == ("ok", "a few vectors, on NVIDIA A100-SXM4-80GB")
+    exec(commands[0].replace("print(probe())", "assert callable(probe)"), {})
+    monkeypatch.setattr(machine, "python", lambda _: (-6, "CUDA error 209"))
+    (finding,) = look(gpu_checks.dense_search, PAPER, where)
+    assert finding.level == "fatal" and "CUDA error 209" in finding.text and "resources.search.gpu to 0" in finding.text
+    assert not look(gpu_checks.dense_search, DEMO, where) and not look(gpu_checks.dense_search, PAPER, site(tmp_path))
+
+
+def test_the_question_to_torch_has_an_answer_without_a_gpu():
+    status, output = machine.python(gpu_checks.CARDS)
+    assert status == 0 and json.loads(output)[2:] == [[], []]
 
 
 def test_an_old_java_is_fatal(monkeypatch):

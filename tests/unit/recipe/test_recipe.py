@@ -223,8 +223,6 @@ MISTAKES = [
     ({"stages.led.query_length": 130}, "stages.led: 130 tokens do not fit into the 128 positions of the model it "),
     ({"stages.base.heads": 3}, "stages.base.heads: hidden size 128 cannot be split evenly over 3 heads"),
     ({"mining": {"depth": 301}}, "mining.depth: 301 is more than mining.hits (300), "),
-    ({"mining": {"hits": 2048}, "resources": {"search": {"gpu": 1}}}, "mining.hits: 2048 is more than FAISS finds on"),
-    ({"evaluation": {"depth": 3000}, "resources": {"search": {"gpu": 8}}}, "evaluation.depth: 3000 is more than FAISS"),
     ({"evaluation": {"depth": 50}}, "stages.ranker.rerank.depth: 100 is more than evaluation.depth (50), "),
     ({"validation": {"system": "ranker"}}, "validation.depth: 1000 is more than stages.ranker.rerank.depth (100), "),
     ({"evaluation": {"splits": ["train"]}}, "evaluation.depth: 1000 is more than mining.hits (300), "),

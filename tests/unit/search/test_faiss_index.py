@@ -1,16 +1,14 @@
-"""Dense search with FAISS against sorting all scores; GPUs are simulated."""
+"""Dense search with FAISS against sorting all scores; `test_torch_engine` has the search on GPUs."""
 
 import sys
 from itertools import pairwise
 
-import faiss
 import numpy as np
 import pytest
 
 from led_pipeline.data.tables import read_ranking
 from led_pipeline.files.errors import InputError
-from led_pipeline.recipe.checks import GPU_HITS
-from led_pipeline.search import faiss_index
+from led_pipeline.search import dense_files, faiss_index
 from led_pipeline.search.faiss_index import block_keys, search
 from led_pipeline.search.top_k import pack
 
@@ -42,7 +40,6 @@ def assert_ranking(ranking, rows: np.ndarray, scores: np.ndarray) -> None:
 @pytest.fixture
 def small_blocks(monkeypatch):
     monkeypatch.setattr(faiss_index, "CPU_BLOCK", 64)
-    monkeypatch.setattr(faiss_index, "GPU_BLOCK", 64)
     monkeypatch.setattr(faiss_index, "TILE", 8)
 
 
@@ -73,7 +70,7 @@ def test_ties_go_to_the_lower_row_even_at_the_cut_off(tmp_path, small_blocks):
 def test_blocks_are_cut_at_the_same_rows_wherever_the_shards_end(cuts):
     vectors = np.arange(400, dtype=np.float32).reshape(200, 2)
     shards = [vectors[a:b] for a, b in pairwise([0, *cuts, 200])]
-    blocks = list(faiss_index._blocks([None] * len(shards), shards, 64, np.float32))
+    blocks = list(dense_files.blocks([None] * len(shards), shards, 64, np.float32))
     assert [len(block) for block in blocks] == [64, 64, 64, 8]
     np.testing.assert_array_equal(np.concatenate(blocks), vectors)
 
@@ -142,37 +139,3 @@ def test_error_gives_shard_and_row_of_a_value_that_is_not_finite(tmp_path, small
 def test_vectors_of_different_dimensions_are_an_error(tmp_path):
     with pytest.raises(InputError, match=r"p\.npy: its vectors have 3 dimensions, those of .*q\.npy 4"):
         search([save(tmp_path, "p", np.ones((5, 3)))], save(tmp_path, "q", np.ones((2, 4))), 5, 1)
-
-
-@pytest.fixture
-def two_gpus(monkeypatch):
-    """Two devices that compute on the CPU and record their calls."""
-    calls = []
-
-    def knn_gpu(resources, queries, block, k, metric, device):
-        calls.append((device, queries.dtype, block.dtype))
-        return faiss_index.cpu_engine(queries, block, k)
-
-    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2)
-    monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
-    monkeypatch.setattr(faiss, "knn_gpu", knn_gpu)
-    return calls
-
-
-def test_gpus_share_the_passages_and_take_float16(tmp_path, small_blocks, two_gpus):
-    rng = np.random.default_rng(5)
-    queries, passages = (rng.standard_normal((n, 24)).astype(np.float16) for n in (30, 150))
-    ranking = search([save(tmp_path, "p", passages)], save(tmp_path, "q", queries), 12, 1)
-    assert_ranking(ranking, *brute_force(queries, passages, 12))
-    assert sorted(device for device, _, _ in two_gpus) == [0] * 8 + [1] * 4  # 3 blocks x 4 tiles
-    assert {dtypes for _, *dtypes in two_gpus for dtypes in dtypes} == {np.dtype(np.float16)}
-
-
-def test_the_recipe_knows_the_limit_of_a_gpu():
-    assert GPU_HITS == faiss_index.GPU_DEPTH - 1
-
-
-def test_more_hits_than_a_gpu_can_find_are_an_error(tmp_path, two_gpus):
-    path = save(tmp_path, "v", np.ones((3, 4)))
-    with pytest.raises(InputError, match="hits: FAISS finds at most 2047 per query on a GPU, got 2048"):
-        search([path], path, 2_048, 1)
