@@ -32,7 +32,7 @@ from led_pipeline.search.posting_file import Postings, read_postings
 from led_pipeline.search.posting_writer import write_postings
 
 if TYPE_CHECKING:
-    from led_pipeline.search.term_kernels import Chunk
+    from led_pipeline.search.posting_lists import Chunk
 
 KIND = "postings"  # in the note; an index of Lucene is of the kind "impact"
 FILE = "postings.bin"
@@ -123,7 +123,7 @@ def check_scores(postings: Postings, queries: SparseVectors, path: Path, first: 
 
 def chunk_of(postings: Postings, queries: SparseVectors, k: int) -> "Chunk":
     """Return queries as the kernel reads them; terms that raise scores most per posting come first."""
-    from led_pipeline.search.term_kernels import Chunk
+    from led_pipeline.search.posting_lists import Chunk
 
     in_file = queries.terms.values < len(postings.terms)
     query = np.repeat(np.arange(len(queries)), queries.terms.lengths)[in_file]
@@ -160,6 +160,12 @@ def search_chunk(postings: Postings, queries: SparseVectors, k: int, prune: bool
         kernel(postings.data, postings.table, *sizes, start, stop, chunk, k, prune)
         watch((stop - start) / blocks)
     return chunk
+
+
+def search_one(postings: Postings, query: SparseVectors, k: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return the rows and scores of the best k passages for the only row of `query`; see `search`."""
+    k = max(1, min(k, postings.passages))
+    return best_of(search_chunk(postings, query, k, True, lambda share: None), 0, k)
 
 
 def search(

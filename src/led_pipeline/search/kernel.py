@@ -38,13 +38,13 @@ def _version() -> str:
     import llvmlite.binding
     import numba
 
-    from led_pipeline.search import term_kernels
+    from led_pipeline.search import posting_lists, term_kernels
 
-    source = Path(term_kernels.__file__)
+    sources = [Path(str(module.__file__)) for module in (term_kernels, posting_lists)]
     processor = llvmlite.binding.get_host_cpu_name(), llvmlite.binding.get_host_cpu_features().flatten()
     overridden = [os.environ.get(name) for name in ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_OPT")]
     # numba compares the time of the source, too, and would write into a folder with another one.
-    code = str(source), source.stat().st_mtime_ns, digest(source)
+    code = [(str(source), source.stat().st_mtime_ns, digest(source)) for source in sources]
     return fingerprint([*processor, *overridden, *code, sys.version, numba.__version__, llvmlite.__version__])
 
 
