@@ -95,17 +95,22 @@ def spread_out(block: Any, uses: Any) -> None:
 
 
 @inlined
-def add(block: Any, w: int, weight: int, scores: Any) -> Any:
-    """Add a term's impacts times its weight to the scores; return how many postings take that time."""
+def effort(block: Any, w: int) -> Any:
+    """Return how many postings are added in the time of adding a term's list."""
+    return block.passages // SPREAD if block.spread[w] >= 0 else block.high[w] - block.low[w]
+
+
+@inlined
+def add(block: Any, w: int, weight: int, scores: Any) -> None:
+    """Add a term's impacts times its weight to the scores."""
     place = block.spread[w]
     if place >= 0 and weight < 32_768:
         factor = np.int32(np.int16(weight))  # 16 bits and 8 bits: a cheaper multiplication
         for row in range(np.uint64(block.passages)):
             scores[row] += factor * np.int32(block.dense[place, row])
-        return block.passages // SPREAD
+        return
     for p in range(np.uint64(block.low[w]), np.uint64(block.high[w])):
         scores[block.rows[p]] += weight * np.int32(block.impacts[p])
-    return block.high[w] - block.low[w]
 
 
 @inlined

@@ -17,11 +17,22 @@ from typing import Any
 import numba
 import numpy as np
 
-from led_pipeline.search.posting_lists import SPREAD_LISTS, Block, Chunk, add, impact, inlined, locate, spread_out
+from led_pipeline.search.posting_lists import (
+    SPREAD_LISTS,
+    Block,
+    Chunk,
+    add,
+    effort,
+    impact,
+    inlined,
+    locate,
+    spread_out,
+)
 
 FEW = 64  # passages that are completed one by one
 PROBE = 80  # postings that are added in the time of one look-up in a list
 RECOUNT = 1_024  # postings to add before passages are counted again
+WORTHWHILE = 2_048  # postings; if fewer are left, they are all added
 GROUP = 16  # passages that are compared with the threshold at once
 MOST_ROWS = 65_536  # of a block, whose rows have 16 bits: no damaged row leaves the scores
 
@@ -71,30 +82,33 @@ def score(block: Any, chunk: Any, query: int, scores: Any, hits: Any, rest: Any,
         rest: scratch, the sum of the bounds of the terms after each one.
     """
     begin, end = chunk.offsets[query], chunk.offsets[query + 1]
-    bound = np.int64(0)
+    bound, left = np.int64(0), np.int64(0)
     for t in range(end - begin - 1, -1, -1):
+        w = chunk.places[begin + t]
         rest[t] = bound
-        bound += chunk.weights[begin + t] * block.top[chunk.places[begin + t]]
+        bound += chunk.weights[begin + t] * block.top[w]
+        left += effort(block, w)
     threshold = chunk.thresholds[query]
     if bound <= (threshold if prune else np.int64(0)):
         return np.int64(0)
     few: Any = np.int64(-1)
-    work: Any = np.int64(RECOUNT)
+    next_look = left  # postings that are left when passages are counted next
     for t in range(end - begin):
         w, weight = chunk.places[begin + t], chunk.weights[begin + t]
         length = block.high[w] - block.low[w]
         if length == 0:
             continue
+        left -= effort(block, w)
         if few < 0 or (block.spread[w] < 0 and few * PROBE >= length):
-            work += add(block, w, weight, scores)
+            add(block, w, weight, scores)
         else:
             for h in range(few):
                 scores[hits[h]] += weight * impact(block, w, hits[h])
         if few >= 0:
             few = remaining(scores, threshold - rest[t], hits, few)
-        elif prune and rest[t] <= threshold and work >= RECOUNT and t + 1 < end - begin:
-            work = np.int64(0)
+        elif prune and rest[t] <= threshold and left <= next_look and left > WORTHWHILE:
             number = count_above(scores, block.passages, threshold - rest[t])
+            next_look = left // 2 if number > 4 * FEW else left - RECOUNT
             if number <= FEW:
                 few = list_above(scores, block.passages, threshold - rest[t], hits)
         if few == 0:
