@@ -662,6 +662,16 @@ def test_another_search_backend_rebuilds_the_indexes_with_its_own_commands(finis
     assert "--k1 0.82 --b 0.68" in command or "--k1 0.9 --b 0.4" in command
 
 
+def test_exact_lexicon_search_changes_the_commands_of_lexicon_stages_alone(finished):
+    exact = changed(SHORT, {"search": {"lexicon": "exact"}})
+    arguments = ("led_final", "--dry-run", "--printshellcmds", "--configfile", finished.write_config(exact))
+    answer = finished.snakemake(*arguments)
+    plan = Plan(answer.stdout)
+    assert set(plan.triggered()) == {"index/lex_warmup", "index/lex_continue"} and "index/bm25" not in plan.outputs
+    commands = re.findall(r"led_pipeline\.search\.(\w+) (impact-\w+)", answer.stdout)
+    assert set(commands) == {("exact_lexicon", "impact-index"), ("exact_lexicon", "impact-search")}
+
+
 def test_a_gate_adds_one_job_and_reruns_nothing(finished):
     plan = finished.plan("led_final", config=changed(SHORT, {"evaluation.gate": True}))
     assert plan.counts == {"gate": 1, "led_final": 1}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -199,6 +200,24 @@ def test_the_impact_index_ranks_by_exact_products_of_impacts(run, stage, split, 
         best = matching[np.lexsort((matching, -scores[query, matching]))][:hits]
         np.testing.assert_array_equal(rows, best)
         np.testing.assert_array_equal(row_scores, scores[query, best])
+
+
+def test_exact_lexicon_search_gives_the_same_rankings_without_lucene(run, tmp_path):
+    copy = Run(tmp_path / "copy")
+    shutil.copytree(run.folder, copy.folder, symlinks=True)
+    names = ["lex_warmup.dev.parquet", "lex_warmup.train.0.parquet", "lex_warmup.train.1.parquet"]
+    files = [f"results/tiny/rankings/{name}" for name in names]
+    exact = ("--config", "search={lexicon: exact}")
+    answer = copy.snakemake(*files, "results/tiny/index/lex_warmup", "--cores", "2", "--force", *exact)
+    counts = Plan(answer.stderr).counts
+    assert counts["impact_index"] == 1 and counts["impact_search"] == 3 and not counts["encode_passages"]
+    index = sorted(path.name for path in (copy.results / "index" / "lex_warmup").iterdir())
+    assert index == ["note.json", "postings.bin"]
+    for file in files:
+        lucene, ours = (list(read_ranking(each.folder / file)) for each in (run, copy))
+        assert [(q, rows.tolist(), scores.tolist()) for q, rows, scores in ours] == [
+            (q, rows.tolist(), scores.tolist()) for q, rows, scores in lucene
+        ]
 
 
 @pytest.mark.parametrize(("stage", "split", "hits"), [("led", "dev", 50), ("den_warmup", "train", 15)])

@@ -4,6 +4,7 @@ import importlib
 import io
 import json
 import logging
+import re
 import shlex
 import subprocess
 import sys
@@ -19,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import demo_seeds  # noqa: E402
+import exact_lexicon  # noqa: E402
 import fake_step  # noqa: E402
 import gpu  # noqa: E402
 import gpu_check  # noqa: E402
@@ -63,6 +65,19 @@ def test_a_failing_row_of_the_gpu_benchmark_is_recorded_and_stops_no_other(monke
     gpu.attempt("odd", lambda: [1 / 0])
     assert gpu.failed == ["odd"]
     assert rows(capsys.readouterr().out) == [["fine", "1"], ["odd", "failed: ZeroDivisionError: division by zero"]]
+
+
+@pytest.mark.java
+def test_exact_lexicon_search_is_compared_with_anserini_and_what_is_installed(monkeypatch, capsys):
+    run(monkeypatch, exact_lexicon, "--passages", 1_500, "--queries", 20, "--hits", 30, "--rounds", 1)
+    output = capsys.readouterr().out
+    cells = {row[0]: row for row in rows(output)}
+    assert {"anserini", "exact", "exact, every posting", "scipy"} <= set(cells)
+    assert all(cells[name][5] == "20 / 20 / 20 of 20" for name in ("exact", "exact, every posting", "scipy"))
+    for name, (_, module) in exact_lexicon.ENGINES.items():
+        assert name in cells or f"- {name}: not installed" in output, module
+    shares = dict(re.findall(r"- (terms of a \w+): ([\d.]+)", output))
+    assert 110 < float(shares["terms of a passage"]) < 135 and 38 < float(shares["terms of a query"]) < 50
 
 
 def test_peers_are_measured_with_the_same_vectors(monkeypatch, capsys):

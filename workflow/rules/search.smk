@@ -6,6 +6,8 @@ BM25 = f"--k1 {RECIPE.bm25.k1} --b {RECIPE.bm25.b}{LANGUAGE}"
 # Lucene needs k1 and b to search; an OpenSearch node keeps them with the index.
 BM25_OF_INDEX = {"opensearch": f" {BM25}"}.get(RECIPE.search.backend, LANGUAGE)
 ON_NODE = "--node" if RECIPE.search.backend == "opensearch" else ""
+LEXICON = "python -m led_pipeline.search.exact_lexicon" if RECIPE.search.lexicon == "exact" else ENGINE
+LEXICON_INDEX = {"exact": "--postings", "opensearch": "--node"}.get(RECIPE.search.lexicon_engine, "")
 
 
 rule bm25_index:
@@ -62,7 +64,7 @@ rule bm25_search:
 
 
 rule impact_index:
-    """Index a lexicon stage's passage vectors; Anserini's impacts are integers."""
+    """Index a lexicon stage's passage vectors; the impacts of Anserini and of a posting file are integers."""
     input:
         vectors=lambda wildcards: FILES.passage_vectors(wildcards.system),
         passages=LAYOUT.passages,
@@ -84,7 +86,7 @@ rule impact_index:
         quantisation=lambda wildcards: option("--quantisation", RECIPE.stages[wildcards.system].quantisation),
         version=version("index"),
     shell:
-        f"{ENGINE} impact-index --vectors {{input.vectors:q}} --passages {{input.passages:q}}"
+        f"{LEXICON} impact-index --vectors {{input.vectors:q}} --passages {{input.passages:q}}"
         " {params.quantisation} --threads {threads} --out {output:q} > {log:q} 2>&1"
 
 
@@ -114,7 +116,7 @@ rule impact_search:
         shard=lambda wildcards: arguments.query_shard(RECIPE, wildcards.part),
         version=version("search"),
     shell:
-        f"{ENGINE} impact-search --index {{input.index:q}} --query-vectors {{input.queries:q}}"
+        f"{LEXICON} impact-search --index {{input.index:q}} --query-vectors {{input.queries:q}}"
         " --passages {input.passages:q} {params.quantisation} {params.hits} {params.shard}"
         " --threads {threads} --out {output:q} > {log:q} 2>&1"
 
@@ -259,7 +261,7 @@ rule impact_query_time:
     resources:
         **CPU,
     params:
-        node=ON_NODE,
+        node=LEXICON_INDEX,
         quantisation=lambda wildcards: option("--quantisation", RECIPE.stages[wildcards.system].quantisation),
         hits=option("--hits", RECIPE.evaluation.depth),
         timed_queries=option("--count", RECIPE.evaluation.timed_queries),

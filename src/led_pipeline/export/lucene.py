@@ -141,7 +141,9 @@ def _compared(
     Raises:
         InputError: they differ by more than the order of equal scores.
     """
-    if source.recipe.search.backend != "anserini" or not source.ranking.is_file():
+    search = source.recipe.search
+    ranked_by = search.backend if source.system == BM25 else search.lexicon_engine
+    if ranked_by == "opensearch" or not source.ranking.is_file():
         return {"compared_queries": 0}
     ranking, depth = read_ranking(source.ranking, 0, COMPARED), source.recipe.evaluation.depth
     hits = searched(folder / INDEX, lines, flags, depth, options.threads)

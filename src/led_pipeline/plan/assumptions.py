@@ -31,6 +31,13 @@ PROCESSOR_S = {
 }
 CPU_GFLOPS = 40  # per thread, in float32: the demo on two cores with AVX-512 reached 20 to 55
 
+# --- searching lexicon stages, processor seconds; both engines rank alike
+
+# At a million passages: Anserini in docs/measurements/scale.md (907 s for 120 million terms, 76 s for 3,555 queries of
+# 25 terms), exact search in docs/measurements/performance.md.
+LEXICON_INDEX_S = {"anserini": 7.6e-6, "exact": 1.0e-7}  # per term of a passage
+LEXICON_SEARCH_S = {"anserini": 8.6e-10, "exact": 8.0e-11}  # per term of a query and passage of the collection
+
 # --- GPU memory, bytes
 
 TRAINING_BYTES = 16  # per weight: float32 weight, gradient (in the memory of its bucket), two moments of AdamW
@@ -85,7 +92,7 @@ TERMS = {"passage": 200, "query": 60}  # active entries of a lexicon vector; the
 TERM_BYTES = 6  # uint16 and float32
 OFFSET_BYTES = 8  # per row and list column of an Arrow file
 BM25_INDEX_BYTES = 0.95  # per token
-IMPACT_INDEX_BYTES = 1.7  # per term
+LEXICON_INDEX_BYTES = {"anserini": 1.7, "exact": 3.3}  # per term of a passage
 JSON_TERM_BYTES = 11  # per term of the text that Anserini reads, removed when it is indexed
 JSON_ROW_BYTES = 40
 HIT_BYTES = 6.5  # row and score, compressed

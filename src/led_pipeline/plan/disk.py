@@ -2,19 +2,17 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from led_pipeline.fetch.hub import hub_models
 from led_pipeline.plan import assumptions
 from led_pipeline.plan.jobs import Demand, token_files
 from led_pipeline.plan.stage_models import StageModel
+from led_pipeline.plan.terms import Side, terms_of
 from led_pipeline.plan.workload import Workload
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Folder
 from led_pipeline.recipe.stages import Ranker
-
-Side = Literal["query", "passage"]
 
 
 @dataclass(frozen=True)
@@ -91,14 +89,7 @@ def _models(
 def _row_bytes(model: StageModel, load: Workload, side: Side) -> float:
     if model.stage.output == "dense":
         return 2 * model.vector
-    return _terms(model, load, side) * assumptions.TERM_BYTES + 2 * assumptions.OFFSET_BYTES
-
-
-def _terms(model: StageModel, load: Workload, side: Side) -> float:
-    """Return the active entries of a lexicon vector; a query that no model reads has those of its tokens."""
-    terms = load.query_tokens if side == "query" and model.free_queries else assumptions.TERMS[side]
-    top_k = getattr(model.stage, {"query": "top_k_queries", "passage": "top_k_passages"}[side])
-    return min(terms, top_k or terms)
+    return terms_of(model, load, side) * assumptions.TERM_BYTES + 2 * assumptions.OFFSET_BYTES
 
 
 def _vectors(recipe: Recipe, load: Workload, demand: Demand, models: dict[str, StageModel]) -> Iterator[Artefact]:
@@ -117,8 +108,11 @@ def _indexes(load: Workload, demand: Demand, recipe: Recipe, models: dict[str, S
         yield Artefact("index", "bm25", load.passages * load.passage_tokens * assumptions.BM25_INDEX_BYTES)
         yield Artefact("index", "bm25", load.passages * (load.text_bytes + assumptions.JSON_ROW_BYTES), transient=True)
     for name in sorted(ranked & set(recipe.with_output("sparse"))):
-        terms = load.passages * _terms(models[name], load, "passage")
-        yield Artefact("index", name, terms * assumptions.IMPACT_INDEX_BYTES)
+        terms = load.passages * terms_of(models[name], load, "passage")
+        engine = "exact" if recipe.search.lexicon_engine == "exact" else "anserini"
+        yield Artefact("index", name, terms * assumptions.LEXICON_INDEX_BYTES[engine])
+        if engine == "exact":
+            continue
         text = terms * assumptions.JSON_TERM_BYTES + load.passages * assumptions.JSON_ROW_BYTES
         yield Artefact("index", name, text, transient=True)
 

@@ -1,10 +1,14 @@
 """Engines: checks of the search engines that need more than Python packages."""
 
 from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
 
 from led_pipeline.files.errors import InputError
 from led_pipeline.plan.finding import Finding
+from led_pipeline.plan.jobs import Demand
+from led_pipeline.recipe.graph import Recipe
 from led_pipeline.search.java import find_jar, find_java, java_version
+from led_pipeline.search.kernel import cache_folder
 
 
 def opensearch() -> Iterator[Finding]:
@@ -31,4 +35,30 @@ def java() -> Iterator[Finding]:
         yield Finding("fatal", "Anserini", str(error))
 
 
-ENGINES: dict[str, Callable[[], Iterator[Finding]]] = {"anserini": java, "opensearch": opensearch}
+def exact() -> Iterator[Finding]:
+    """The package that compiles exact lexicon search, and the folder that keeps the result."""
+    try:
+        yield Finding("ok", "numba", f"version {version('numba')}, compiled loops are kept in {cache_folder()}")
+    except PackageNotFoundError:
+        yield Finding(
+            "fatal", "numba", "search.lexicon: exact needs the package numba; pip install -c envs/constraints.txt numba"
+        )
+
+
+ENGINES: dict[str, Callable[[], Iterator[Finding]]] = {"anserini": java, "opensearch": opensearch, "exact": exact}
+
+
+def engines(recipe: Recipe) -> list[str]:
+    """Return the search engines that a recipe needs; with exact lexicon search, that of BM25 only if BM25 is ranked."""
+    if recipe.search.lexicon != "exact":
+        return [recipe.search.backend]
+    demand = Demand.of(recipe)
+    ranked = {system for system, _ in demand.rankings | demand.validation}
+    lexicon = ["exact"] if ranked & set(recipe.with_output("sparse")) else []
+    return [*([recipe.search.backend] if "bm25" in ranked else []), *lexicon]
+
+
+def check_engines(recipe: Recipe) -> Iterator[Finding]:
+    """Everything that a recipe's search engines need."""
+    for name in engines(recipe):
+        yield from ENGINES.get(name, lambda: iter(()))()

@@ -1,7 +1,8 @@
 """Table: the estimate of a recipe in rows of one stage each, and as text."""
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from led_pipeline.columns import aligned
@@ -10,6 +11,7 @@ from led_pipeline.files.atomic import size
 from led_pipeline.plan.compute import KINDS, Computer, Cost, Speed
 from led_pipeline.plan.disk import Artefact, artefacts, peak
 from led_pipeline.plan.jobs import count_jobs
+from led_pipeline.plan.lexicon_search import EngineCost, engine_costs, sentence
 from led_pipeline.plan.shapes import shape_of
 from led_pipeline.plan.stage_models import stage_models
 from led_pipeline.plan.workload import Workload, workload
@@ -49,6 +51,9 @@ class Estimate:
     jobs: Counter[str]
     files: list[Artefact]
     gpu: str
+    lexicon_engine: str = "anserini"
+    lexicon: Mapping[str, EngineCost] = field(default_factory=dict)
+    """the costs of searching lexicon stages, by engine"""
 
     @property
     def peak(self) -> float:
@@ -94,7 +99,8 @@ def estimate(
         gpus = computer.gpus("train", name) if name in recipe.trained else 0
         family = recipe.stages[name].family
         rows.append(Row(name, family, model.parameters, model.is_known, gpus, costs[name], remaining[name]))
-    return Estimate(load, rows, count_jobs(recipe), files, str(speed))
+    lexicon = engine_costs(recipe, load, models)
+    return Estimate(load, rows, count_jobs(recipe), files, str(speed), recipe.search.lexicon_engine, lexicon)
 
 
 def _is_saved(stage: Trained, cost: Cost) -> bool:
@@ -129,6 +135,8 @@ def text(cost: Estimate) -> str:
         f"jobs: {sum(cost.jobs.values()):,}: {jobs}",
         f"disk: {size(cost.peak)} at the peak, {size(cost.remains)} remain: {largest}",
     ]
+    if cost.lexicon:
+        lines.append(sentence(cost.lexicon_engine, cost.lexicon))
     if cost.gpu_hours:
         lines.append(f"hours are computed for {cost.gpu}, from src/led_pipeline/plan/assumptions.py, not measured")
     if any(not row.is_known for row in cost.rows):

@@ -90,6 +90,14 @@ class Search(Section):
 
     backend: Literal["anserini", "opensearch"] = "anserini"
     """opensearch: the node at OPENSEARCH_URL"""
+    lexicon: Literal["anserini", "exact"] = "anserini"
+    """how lexicon stages are searched: with the engine of backend, or exactly, from a posting file and without Lucene;
+    exact and Anserini give the same rankings"""
+
+    @property
+    def lexicon_engine(self) -> str:
+        """The engine of lexicon stages."""
+        return "exact" if self.lexicon == "exact" else self.backend
 
 
 class Validation(Section):

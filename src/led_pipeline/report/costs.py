@@ -21,7 +21,7 @@ def costs(recipe: Recipe, results: Path) -> dict[str, Costs]:
     """Return the costs of every system.
 
     - vector_bytes: of the stored vectors of all passages; those of a variant as its codes take them.
-    - index_bytes: of the Lucene index; dense stages have none.
+    - index_bytes: of the Lucene index or the posting file; dense stages have none.
     - bytes_per_passage: of what a search reads, the index if there is one, otherwise the vectors.
     - encode_per_s: passages that a job encodes in a second.
     - p50_ms, p95_ms: of a search (`search/query_time.py`, `use/query_time.py`, `use/rerank_time.py`).
@@ -54,7 +54,9 @@ def _of(recipe: Recipe, layout: Layout, system: str, passages: int) -> Costs:
     vectors = vector_bytes(recipe, layout, variant.of if variant else system)
     if variant and vectors is not None:
         vectors = passages * bytes_per_passage(variant.dimensions or width(layout, variant.of), variant.precision)
-    local = recipe.search.backend == "anserini"  # an OpenSearch node keeps its indexes elsewhere
+    stage = recipe.stages.get(system)
+    engine = recipe.search.lexicon_engine if stage and stage.output == "sparse" else recipe.search.backend
+    local = engine != "opensearch"  # a node keeps its indexes elsewhere
     index = folder_size(Path(layout.index(system))) if local else None
     read = index if index is not None else vectors
     time = Path(layout.query_time(system))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from led_pipeline.files.errors import InputError
 from led_pipeline.recipe.errors import nearest
@@ -15,6 +16,9 @@ from led_pipeline.recipe.stages import Lexicon, Ranker
 from led_pipeline.recipe.variants import VariantSettings
 from led_pipeline.use.records import Engine, Hits, Match
 from led_pipeline.use.run_files import Run, Unavailable, check_lucene, check_node, lucene_fault
+
+if TYPE_CHECKING:
+    from led_pipeline.use.lexicon import TermIndex
 
 Maker = Callable[[], Engine]  # makes an engine, when its first query comes
 
@@ -59,32 +63,40 @@ def _lexicon(run: Run, system: str) -> Maker:
     while the vectors are all read for every query.
     """
     run.check_model(system)
-    stage, folder, opensearch = run.recipe.stages[system], run.layout.index(system), run.on_node
+    stage, folder, kind = run.recipe.stages[system], run.layout.index(system), run.recipe.search.lexicon_engine
     assert isinstance(stage, Lexicon)
     paths = [Path(path) for path in run.files(system).passage_vectors(system)]
-    indexed = run.has_index(system) and (opensearch or lucene_fault() is None)
+    indexed = run.has_index(system) and (kind != "anserini" or lucene_fault() is None)
     note: dict[str, str | float] = {}
+    quantisation = None if kind == "opensearch" else stage.quantisation
     if indexed:
-        quantisation = {} if opensearch else {"quantisation": stage.quantisation}
-        note = run.checked_note(system, kind="impact", **quantisation)
+        expected = {} if quantisation is None else {"quantisation": quantisation}
+        note = run.checked_note(system, kind="postings" if kind == "exact" else "impact", **expected)
         paths = paths if all(path.exists() for path in paths) else []
     else:
         run.present([str(path) for path in paths], "it has no index, and the file of passage vectors")
-    if indexed and opensearch:
+    if indexed and kind == "opensearch":
         check_node()
 
     def make() -> Engine:
-        from led_pipeline.use.lexicon import LexiconEngine, TermIndex
-        from led_pipeline.use.lucene import LuceneIndex
-        from led_pipeline.use.node import NodeIndex
+        from led_pipeline.use.lexicon import LexiconEngine
 
-        index: TermIndex | None = None
-        if indexed:
-            lucene = LuceneIndex(folder, threads=run.threads, again=run.again(folder))
-            index = NodeIndex(folder, note) if opensearch else lucene
-        return LexiconEngine(run.model(system), paths, None if opensearch else stage.quantisation, index)
+        index = _term_index(run, kind, folder, note, stage.quantisation) if indexed else None
+        return LexiconEngine(run.model(system), paths, quantisation, index)
 
     return make
+
+
+def _term_index(run: Run, kind: str, folder: str, note: dict[str, str | float], quantisation: int) -> "TermIndex":
+    from led_pipeline.use.lucene import LuceneIndex
+    from led_pipeline.use.node import NodeIndex
+    from led_pipeline.use.postings import PostingIndex
+
+    if kind == "opensearch":
+        return NodeIndex(folder, note)
+    if kind == "exact":
+        return PostingIndex(folder, quantisation, run.again(folder))
+    return LuceneIndex(folder, threads=run.threads, again=run.again(folder))
 
 
 def _ranker(run: Run, system: str) -> Maker:

@@ -1,7 +1,7 @@
 """Lexicon: dot products of a query's term weights with those of the passages.
 
-With Lucene, weights are impacts: an index and the vectors on disk then give the same ranking, since sums of integers
-are exact. With OpenSearch they are not quantised.
+With Lucene or a posting file, weights are impacts: an index and the vectors on disk then give the same ranking, since
+sums of integers are exact. With OpenSearch they are not quantised.
 """
 
 from collections.abc import Iterator, Sequence

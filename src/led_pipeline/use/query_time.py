@@ -6,8 +6,8 @@ Run as `python -m led_pipeline.use.query_time bm25 --index DIR --queries Q.parqu
 
 The time of a query is that from its text (bm25) or from its term weights (impact) to its best passages, as for dense
 stages (`search.query_time`): encoding a query is not a part of it. With `--node`, an OpenSearch node searches, and the
-way there and back counts. A fusion takes the times of its systems for the same query, one after another, and that of
-the sum. Every query is searched once before the clock starts.
+way there and back counts; with `--postings`, the index is a posting file. A fusion takes the times of its systems for
+the same query, one after another, and that of the sum. Every query is searched once before the clock starts.
 """
 
 import argparse
@@ -28,8 +28,10 @@ from led_pipeline.search.impacts import quantise
 from led_pipeline.search.query_time import added, query_count, summary, timed
 from led_pipeline.use.lucene import LuceneIndex
 from led_pipeline.use.node import NodeIndex
+from led_pipeline.use.postings import PostingIndex
 
 Index = LuceneIndex | NodeIndex
+TermIndex = Index | PostingIndex
 Searches = list[Callable[[], object]]
 
 
@@ -39,7 +41,7 @@ def bm25_searches(index: Index, queries: Path, hits: int, count: int) -> Searche
     return [partial(index.search, text, hits) for text in texts]
 
 
-def impact_searches(index: Index, queries: Path, quantisation: int | None, hits: int, count: int) -> Searches:
+def impact_searches(index: TermIndex, queries: Path, quantisation: int | None, hits: int, count: int) -> Searches:
     """Return the searches of the first queries by their impacts, or by their weights without a `quantisation`."""
     vectors = SparseVectors.read(queries)
     rows = [
@@ -74,6 +76,7 @@ def main() -> None:
     bm25.add_argument("--b", type=float, required=True)
     impact.add_argument("--query-vectors", type=Path, required=True)
     impact.add_argument("--quantisation", type=int, required=True)
+    impact.add_argument("--postings", action="store_true", help="the index is a posting file")
     fusion.add_argument("--times", type=Path, nargs="+", required=True, help="the measured times of its systems")
     fusion.add_argument("--rankings", type=Path, nargs="+", required=True)
     fusion.add_argument("--settings", type=parser_of(Fusion), required=True)
@@ -84,9 +87,10 @@ def main() -> None:
         index = NodeIndex(a.index, note, a.language) if a.node else LuceneIndex(a.index, a.language, (a.k1, a.b))
         times = timed(bm25_searches(index, a.queries, a.hits, a.count))
     elif a.command == "impact":
-        index = NodeIndex(a.index, {"kind": "impact"}) if a.node else LuceneIndex(a.index)
         quantisation = None if a.node else a.quantisation
-        times = timed(impact_searches(index, a.query_vectors, quantisation, a.hits, a.count))
+        in_process = PostingIndex(a.index, a.quantisation) if a.postings else LuceneIndex(a.index)
+        terms: TermIndex = NodeIndex(a.index, {"kind": "impact"}) if a.node else in_process
+        times = timed(impact_searches(terms, a.query_vectors, quantisation, a.hits, a.count))
     else:
         times = added(a.times, timed(fusions(a.rankings, a.settings, a.hits, query_count(a.times))))
     write_json(a.out, {"hits": a.hits} | summary(times))

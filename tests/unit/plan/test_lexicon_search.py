@@ -1,0 +1,59 @@
+"""The processor hours and the disk of the engines of lexicon stages, and what a recipe needs to be installed."""
+
+from pathlib import Path
+
+import pytest
+from configs import RECIPES, changed
+
+from led_pipeline.plan import assumptions
+from led_pipeline.plan.engines import check_engines, engines
+from led_pipeline.plan.lexicon_search import engine_costs, sentence
+from led_pipeline.plan.stage_models import stage_models
+from led_pipeline.plan.table import estimate, text
+from led_pipeline.plan.workload import Workload
+from led_pipeline.recipe.load import load_recipe
+
+NOWHERE = Path("/nowhere/results")
+LOAD = Workload(passages=1_000, text_bytes=450, queries={"train": 50, "dev": 10}, examples=40, basis="by hand")
+
+
+def small(**search: str):
+    stage = {"family": "lexicon", "init": "./bert", "train": False, "quantisation": 100}
+    dataset = {"name": "s", "source": "folder", "folder": "x", "splits": {"train": {}, "dev": {}}}
+    return load_recipe({"dataset": dataset, "tokenizer": "./bert", "stages": {"lex": stage}, "search": search})
+
+
+def test_the_costs_follow_from_terms_queries_and_passages():
+    recipe = small(lexicon="exact")
+    costs = engine_costs(recipe, LOAD, stage_models(recipe, NOWHERE))
+    terms, queries = 1_000 * assumptions.TERMS["passage"], 10 * assumptions.TERMS["query"]
+    for engine, cost in costs.items():
+        assert cost.disk == terms * assumptions.LEXICON_INDEX_BYTES[engine]
+        assert cost.index_h == pytest.approx(terms * assumptions.LEXICON_INDEX_S[engine] / 3600)
+        assert cost.search_h == pytest.approx(queries * 1_000 * assumptions.LEXICON_SEARCH_S[engine] / 3600)
+    assert set(costs) == {"exact", "anserini"}
+    assert not engine_costs(small(backend="opensearch"), LOAD, stage_models(recipe, NOWHERE))
+
+
+@pytest.mark.parametrize(("engine", "other"), [("exact", "anserini"), ("anserini", "exact")])
+def test_the_plan_names_the_chosen_engine_and_what_the_other_costs(engine, other):
+    recipe = load_recipe(changed(RECIPES["config.yaml"], {"search": {"lexicon": engine}}))
+    cost = estimate(recipe, NOWHERE)
+    line = sentence(engine, cost.lexicon)
+    assert line in text(cost).splitlines()
+    assert f"with search.lexicon: {engine}; " in line and line.endswith(f" with {other}, which ranks alike")
+    written = [file for file in cost.files if file.folder == "index" and file.owner != "bm25"]
+    assert sum(file.bytes for file in written if not file.transient) == pytest.approx(cost.lexicon[engine].disk)
+    assert any(file.transient for file in written) == (engine == "anserini")  # the text that Anserini reads
+
+
+def test_java_is_needed_for_bm25_and_for_lexicon_stages_in_lucene():
+    assert engines(small()) == ["anserini"]
+    assert engines(small(lexicon="exact")) == ["anserini", "exact"]  # BM25 is a row of the table
+    assert engines(small(lexicon="exact", backend="opensearch")) == ["opensearch", "exact"]
+
+
+def test_the_check_names_numba_and_where_compiled_loops_are_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    findings = {finding.subject: finding for finding in check_engines(small(lexicon="exact"))}
+    assert findings["numba"].level == "ok" and str(tmp_path) in findings["numba"].text
