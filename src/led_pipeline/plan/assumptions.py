@@ -26,8 +26,6 @@ LAYOUTS = (1, 2, 4, 8)  # GPUs per training that are compared
 PROCESSOR_S = {
     "bm25_index": (4.5e-5, 0),
     "bm25_search": (0, 6.4e-9),
-    "impact_index": (9.0e-4, 0),
-    "impact_search": (0, 1.94e-8),
 }
 CPU_GFLOPS = 40  # per thread, in float32: the demo on two cores with AVX-512 reached 20 to 55
 

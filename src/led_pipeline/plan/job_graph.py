@@ -52,8 +52,8 @@ class JobGraph:
     costs: Mapping[str, Cost]
     gpus: Callable[[JobKind, str], int]
     """kind of job and stage -> the GPUs that it gets"""
-    processor_s: Callable[[str, int], float]
-    """rule and number of queries -> seconds of one thread"""
+    processor_s: Callable[[str, str, int], float]
+    """rule, stage or system, and number of queries -> seconds of one thread"""
     queries: Mapping[str, int]
     """split -> number of queries"""
     tasks: list[Task] = field(default_factory=list)
@@ -75,7 +75,7 @@ class JobGraph:
         kind = KINDS[rule]
         gpus, threads = 0 if kind == "cpu" else self.gpus(kind, owner), self.recipe.job(kind, owner).threads
         if kind == "cpu":
-            seconds = self.processor_s(rule, queries) / threads
+            seconds = self.processor_s(rule, owner, queries) / threads
         else:
             total, count = self.costs[owner].jobs.get(rule, (0.0, 0))
             seconds = total / max(count, 1)

@@ -56,6 +56,18 @@ def engine_costs(recipe: Recipe, load: Workload, models: Mapping[str, StageModel
     }
 
 
+def job_s(engine: str, rule: str, model: StageModel, load: Workload, queries: int) -> float:
+    """Return the seconds of one thread that a job of `impact_index` or `impact_search` takes; 0 without an estimate.
+
+    Args:
+        queries: the number of its queries.
+    """
+    if rule == "impact_index":
+        return load.passages * terms_of(model, load, "passage") * assumptions.LEXICON_INDEX_S.get(engine, 0)
+    work = queries * terms_of(model, load, "query") * load.passages
+    return work * assumptions.LEXICON_SEARCH_S.get(engine, 0)
+
+
 def sentence(engine: str, costs: Mapping[str, EngineCost]) -> str:
     """Return one line about the chosen engine and the other one."""
     other = "anserini" if engine == "exact" else "exact"

@@ -12,7 +12,7 @@ from functools import partial
 
 from led_pipeline.columns import aligned
 from led_pipeline.jobs.placement import makespan
-from led_pipeline.plan import assumptions
+from led_pipeline.plan import assumptions, lexicon_search
 from led_pipeline.plan.compute import Computer, Speed
 from led_pipeline.plan.job_graph import JobGraph, Task
 from led_pipeline.plan.stage_models import StageModel
@@ -43,12 +43,15 @@ class Layout:
         return numbers.pop() if len(numbers) == 1 else None
 
 
-def processor_s(load: Workload, rule: str, queries: int) -> float:
+def processor_s(recipe: Recipe, load: Workload, models: Models, rule: str, owner: str, queries: int) -> float:
     """Return the seconds of one thread that a job on the processor takes, 0 where there is no estimate.
 
     Args:
+        owner: the stage or system that computes.
         queries: the number of its queries.
     """
+    if rule in ("impact_index", "impact_search"):
+        return lexicon_search.job_s(recipe.search.lexicon_engine, rule, models[owner], load, queries)
     per_passage, per_pair = assumptions.PROCESSOR_S.get(rule, (0, 0))
     return load.passages * (per_passage + per_pair * queries)
 
@@ -60,7 +63,9 @@ class Planner:
         self.recipe, self.cores = recipe, cores
         computer = Computer(recipe, load, models, speed)
         self._costs = computer.all()
-        self._tasks = JobGraph(recipe, self._costs, computer.gpus, partial(processor_s, load), load.queries).build()
+        self._tasks = JobGraph(
+            recipe, self._costs, computer.gpus, partial(processor_s, recipe, load, models), load.queries
+        ).build()
         self._train_s = {
             gpus: {
                 name: cost.jobs["train"][0]

@@ -22,7 +22,7 @@ PAPER = load_recipe(RECIPES["config.yaml"])
 
 def graph(recipe: Recipe) -> list[Task]:
     computer = Computer(recipe, load := workload(recipe, NOWHERE), stage_models(recipe, NOWHERE), Speed("A100"))
-    return JobGraph(recipe, computer.all(), computer.gpus, lambda rule, queries: 1.0, load.queries).build()
+    return JobGraph(recipe, computer.all(), computer.gpus, lambda rule, owner, queries: 1.0, load.queries).build()
 
 
 def planner(recipe: Recipe, gpu: str = "A100") -> schedule.Planner:
