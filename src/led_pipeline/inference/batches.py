@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from led_pipeline.data.tokens import Batch, TokenStore, pairs, shared_tokens
 from led_pipeline.jobs.progress import Progress
-from led_pipeline.models.backbone import BERTS, PackedBatch, to_packed_batch
+from led_pipeline.models.backbone import PackedBatch, to_packed_batch
 from led_pipeline.recipe.representation import RankerRepresentation
 
 TOKENS_PER_BATCH = {"cpu": 8_192, "cuda": 131_072}
@@ -27,6 +27,8 @@ READY_BATCHES = 2  # assembled ahead of the one that is computed
 # Of the matrix products; None: float32 on a processor, on a GPU fp16 or TF32 (`products`).
 Precision = Literal["float32", "bf16", "fp16"] | None
 PRECISIONS = "of the matrix products; unless given, float32 on a processor, on a GPU fp16 (other than BERTs: TF32)"
+# Types of models whose activations stay within what fp16 holds.
+FP16_TYPES = ("bert", "distilbert", "electra", "roberta", "xlm-roberta", "camembert")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 T = TypeVar("T")
 Group = NDArray[np.int64]
@@ -60,15 +62,15 @@ def prefetched(make: Callable[[Group], T], groups: Iterable[Group]) -> Iterator[
 def products(model: nn.Module, device: torch.device, precision: Precision) -> Iterator[None]:
     """Compute a model's matrix products in a precision, within this context.
 
-    On a GPU the default is fp16 for BERT and its like, and TF32 for all others, whose activations may exceed what fp16
-    holds (T5, decoders). Both have 10 bits after the binary point, bf16
-    has 7 and changes the order of ten times as many pairs (docs/measurements/performance.md).
+    On a GPU the default is fp16 for BERT and its like (FP16_TYPES), and TF32 for all others, whose activations may exceed
+    what fp16 holds (T5, decoders). Both have 10 bits after the binary point; bf16 has 7 and changes the order of ten times
+    as many pairs (docs/measurements/performance.md).
     """
     dtype = DTYPES.get(precision or "")
     tf32 = False
     if precision is None and device.type == "cuda":
         backbones = [part for part in model.modules() if isinstance(part, PreTrainedModel)]
-        tf32 = not backbones or not all(part.config.model_type in BERTS for part in backbones)
+        tf32 = not backbones or not all(part.config.model_type in FP16_TYPES for part in backbones)
         dtype = None if tf32 else torch.float16
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high" if tf32 else before)

@@ -30,9 +30,9 @@ from led_pipeline.jobs.gpus import BF16_CAPABILITY
 ATTENTION = "within_texts"
 FLASH_HEAD = 256  # the largest size of a head that FlashAttention's kernel takes
 # Number of a text's first position by type of model; RoBERTa counts from the id of its padding.
-BERTS = {"bert": 0, "distilbert": 0, "electra": 0, "roberta": 1, "xlm-roberta": 1, "camembert": 1}
+FIRST_POSITION = {"bert": 0, "distilbert": 0, "electra": 0, "roberta": 1, "xlm-roberta": 1, "camembert": 1}
 # Encoders and decoders with rotary positions; Ettin's and GTE's models of today are of the type ModernBERT.
-FIRST_POSITION = BERTS | dict.fromkeys(("modernbert", "modernbert-decoder", "nomic_bert", "eurobert"), 0)
+FIRST_POSITION |= dict.fromkeys(("modernbert", "modernbert-decoder", "nomic_bert", "eurobert"), 0)
 FIRST_POSITION |= dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), 0)
 
 
