@@ -12,9 +12,10 @@ half. Ties are therefore broken by passage row, also at the cut-off, however lon
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -46,27 +47,35 @@ def packed(keys: Tensor) -> NDArray[np.uint64]:
     return ~(unsigned ^ np.uint64(0x8000_0000_0000_0000))
 
 
-def best_keys(scores_QP: Tensor, first: int, k: int) -> Tensor:
-    """Return the keys of each query's best k passages of a block that starts at row `first`; all if it has fewer."""
+def best_keys(
+    scores_QP: Tensor, first: int, k: int, to_keys: Callable[[Tensor, Tensor], Tensor] = keys_of, least: float = -inf
+) -> Tensor:
+    """Return the keys of each query's best k passages of a block that starts at row `first`; all if it has fewer.
+
+    Args:
+        to_keys: makes the keys of scores and rows.
+        least: ties at this score or below need not be broken.
+    """
     passages = scores_QP.shape[1]
     if k >= passages:
-        return keys_of(scores_QP, torch.arange(first, first + passages, device=scores_QP.device))
+        return to_keys(scores_QP, torch.arange(first, first + passages, device=scores_QP.device))
     scores, rows = scores_QP.topk(k + 1, dim=1)  # one more shows whether the cut-off is within a tie
-    keys = keys_of(scores[:, :k], rows[:, :k] + first)
-    tied = (scores[:, k - 1] == scores[:, k]).nonzero().squeeze(1)
+    keys = to_keys(scores[:, :k], rows[:, :k] + first)
+    tied = ((scores[:, k - 1] == scores[:, k]) & (scores[:, k] > least)).nonzero().squeeze(1)
     for part in tied.split(max(1, TIED_SCORES // passages)):
-        keys[part] = _lowest_rows(scores_QP[part], scores[part, k - 1], first, k)
+        lowest, of_rows = _lowest_rows(scores_QP[part], scores[part, k - 1], k)
+        keys[part] = to_keys(lowest, of_rows + first)
     return keys
 
 
-def _lowest_rows(scores_QP: Tensor, cut_off_Q: Tensor, first: int, k: int) -> Tensor:
-    """Return the keys of all scores above a cut-off and, up to k in all, of the lowest rows that equal it."""
+def _lowest_rows(scores_QP: Tensor, cut_off_Q: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return all scores above a cut-off and, up to k in all, those of the lowest rows that equal it; and their rows."""
     above = scores_QP > cut_off_Q.unsqueeze(1)
     equal = scores_QP == cut_off_Q.unsqueeze(1)
     missing_Q = k - above.sum(dim=1, keepdim=True)
     chosen = above | (equal & (equal.cumsum(dim=1, dtype=torch.int32) <= missing_Q))
     rows = chosen.nonzero()[:, 1].view(len(scores_QP), k)
-    return keys_of(scores_QP.gather(1, rows), rows + first)
+    return scores_QP.gather(1, rows), rows
 
 
 def products(queries_QD: Tensor, block_PD: Tensor) -> Tensor:
