@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from led_pipeline.data.tokens import Batch, TokenStore, pairs, shared_tokens
+from led_pipeline.inference.quantised import in_int8
 from led_pipeline.jobs.progress import Progress
 from led_pipeline.models.backbone import PackedBatch, to_packed_batch
 from led_pipeline.recipe.representation import RankerRepresentation
@@ -25,7 +26,7 @@ TOKENS_PER_BATCH = {"cpu": 8_192, "cuda": 131_072}
 READY_BATCHES = 2  # assembled ahead of the one that is computed
 
 # Of the matrix products; None: float32 on a processor, on a GPU fp16 or TF32 (`products`).
-Precision = Literal["float32", "bf16", "fp16"] | None
+Precision = Literal["float32", "bf16", "fp16", "int8"] | None
 PRECISIONS = "of the matrix products; unless given, float32 on a processor, on a GPU fp16 (other than BERTs: TF32)"
 # Types of models whose activations stay within what fp16 holds.
 FP16_TYPES = ("bert", "distilbert", "electra", "roberta", "xlm-roberta", "camembert")
@@ -93,6 +94,7 @@ def _forward_all(
 ) -> None:
     """Run a model on groups of similar length; `store_result` gets each result with the indices that it belongs to."""
     gpu = device.type == "cuda"
+    model = in_int8(model, device) if precision == "int8" else model
     back = torch.cuda.Stream(device) if gpu else None
     running: tuple[Group, Tensor, PackedBatch, torch.cuda.Event | None] | None = None
 

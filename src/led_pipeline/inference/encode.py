@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, type=Path)
     parser.add_argument("--tokens", required=True, nargs="+", type=Path)
     parser.add_argument("--side", required=True, choices=["query", "passage"])
-    parser.add_argument("--precision", choices=["float32", "bf16", "fp16"], help=batches.PRECISIONS)
+    parser.add_argument("--precision", choices=["float32", "bf16", "fp16", "int8"], help=batches.PRECISIONS)
     parser.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
     state = process_state()

@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--rerank", action="store_true")
     parser.add_argument("--depth", type=int, default=100)
-    parser.add_argument("--precision", choices=["float32", "bf16", "fp16"], help=batches.PRECISIONS)
+    parser.add_argument("--precision", choices=["float32", "bf16", "fp16", "int8"], help=batches.PRECISIONS)
     parser.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
     state = process_state()

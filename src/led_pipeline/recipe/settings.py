@@ -186,9 +186,9 @@ class Running(Section):
 
 
 class Inference(Section):
-    inference_precision: Literal["float32", "bf16", "fp16"] | None = None
+    inference_precision: Literal["float32", "bf16", "fp16", "int8"] | None = None
     """Type of the matrix products when encoding and scoring; by default float32 on a processor, and on a GPU fp16 (TF32
-    for models other than BERT and its like)."""
+    for models other than BERT and its like). int8 is for processors."""
 
 
 class Pretraining(Seeded):

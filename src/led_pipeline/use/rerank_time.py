@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--query-tokens", type=Path, required=True)
     parser.add_argument("--passage-tokens", type=Path, nargs="+", required=True)
     parser.add_argument("--depth", type=int, required=True, help="number of passages that it re-ranks")
-    parser.add_argument("--precision", choices=["float32", "bf16", "fp16"], help=batches.PRECISIONS)
+    parser.add_argument("--precision", choices=["float32", "bf16", "fp16", "int8"], help=batches.PRECISIONS)
     parser.add_argument("--out", type=Path, required=True)
     a = parser.parse_args()
     count = query_count([a.times])
