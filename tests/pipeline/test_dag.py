@@ -361,6 +361,18 @@ def test_the_profile_sends_the_jobs_with_a_gpu_and_no_others_to_the_gpu_partitio
         assert not {"mpi", "gres", "tasks"} & job.keys(), "one process per job is SLURM's part, the rest is torchrun's"
 
 
+def test_lexicon_stages_are_searched_on_gpus_if_the_recipe_says_so(clean):
+    config = changed(PAPER, {"search": {"lexicon": "exact_gpu"}, "resources.search.gpu": 2})
+    command = ("--dry-run", "--configfile", clean.write_config(config), "--printshellcmds")
+    answer = clean.snakemake(f"{RESULTS}/rankings/lex_warmup.dev.parquet", *command)
+    (job,) = [job for job in requested_resources(answer.stdout) if job["rule"] == "impact_search"]
+    assert job["gpu"] == "2"
+    assert "led_pipeline.jobs.launch --gpu 2 --threads 8 --plain -- led_pipeline.search.exact_lexicon" in answer.stdout
+    without = changed(config, {"resources.search.gpu": 0})
+    failed = clean.snakemake("led_final", "--dry-run", "--configfile", clean.write_config(without), check=False)
+    assert "search.lexicon: exact_gpu searches on the GPUs of resources.search.gpu, which is 0" in failed.stderr
+
+
 def test_a_training_on_several_nodes_asks_for_gpus_by_node_and_calls_srun_itself(clean):
     config = changed(PAPER, {"resources.train.nodes": 2})
     command = ("--dry-run", "--configfile", clean.write_config(config))

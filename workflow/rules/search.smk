@@ -6,7 +6,19 @@ BM25 = f"--k1 {RECIPE.bm25.k1} --b {RECIPE.bm25.b}{LANGUAGE}"
 # Lucene needs k1 and b to search; an OpenSearch node keeps them with the index.
 BM25_OF_INDEX = {"opensearch": f" {BM25}"}.get(RECIPE.search.backend, LANGUAGE)
 ON_NODE = "--node" if RECIPE.search.backend == "opensearch" else ""
-LEXICON = "python -m led_pipeline.search.exact_lexicon" if RECIPE.search.lexicon == "exact" else ENGINE
+LEXICON = "python -m led_pipeline.search.exact_lexicon" if RECIPE.search.lexicon_engine == "exact" else ENGINE
+LEXICON_SEARCH, LEXICON_KIND, LEXICON_RESOURCES = LEXICON, "cpu", CPU
+if RECIPE.search.lexicon_on_gpus:
+    LEXICON_SEARCH = (
+        "python -m led_pipeline.jobs.launch --gpu {resources.gpu} --threads {threads} --plain"
+        " -- led_pipeline.search.exact_lexicon"
+    )
+    LEXICON_KIND = "search"
+    LEXICON_RESOURCES = {
+        "gpu": RECIPE.resources.search.gpu,
+        "mem_mb": RECIPE.resources.search.mem_mb,
+        "runtime": RECIPE.resources.search.runtime_min,
+    }
 LEXICON_INDEX = {"exact": "--postings", "opensearch": "--node"}.get(RECIPE.search.lexicon_engine, "")
 
 
@@ -107,16 +119,16 @@ rule impact_search:
     priority: after_training
     conda:
         ENV
-    threads: RECIPE.resources.cpu.threads
+    threads: RECIPE.job(LEXICON_KIND).threads
     resources:
-        **CPU,
+        **LEXICON_RESOURCES,
     params:
         quantisation=lambda wildcards: option("--quantisation", RECIPE.stages[wildcards.system].quantisation),
         hits=lambda wildcards: arguments.hits(RECIPE, wildcards.part),
         shard=lambda wildcards: arguments.query_shard(RECIPE, wildcards.part),
         version=version("search"),
     shell:
-        f"{LEXICON} impact-search --index {{input.index:q}} --query-vectors {{input.queries:q}}"
+        f"{LEXICON_SEARCH} impact-search --index {{input.index:q}} --query-vectors {{input.queries:q}}"
         " --passages {input.passages:q} {params.quantisation} {params.hits} {params.shard}"
         " --threads {threads} --out {output:q} > {log:q} 2>&1"
 

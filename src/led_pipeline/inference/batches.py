@@ -63,9 +63,9 @@ def prefetched(make: Callable[[Group], T], groups: Iterable[Group]) -> Iterator[
 def products(model: nn.Module, device: torch.device, precision: Precision) -> Iterator[None]:
     """Compute a model's matrix products in a precision, within this context.
 
-    On a GPU the default is fp16 for BERT and its like (FP16_TYPES), and TF32 for all others, whose activations may exceed
-    what fp16 holds (T5, decoders). Both have 10 bits after the binary point; bf16 has 7 and changes the order of ten times
-    as many pairs (docs/measurements/performance.md).
+    On a GPU the default is fp16 for BERT and its like (FP16_TYPES), and TF32 for all others, whose activations may
+    exceed what fp16 holds (T5, decoders). Both have 10 bits after the binary point; bf16 has 7 and changes the order of
+    ten times as many pairs (docs/measurements/performance.md).
     """
     dtype = DTYPES.get(precision or "")
     tf32 = False

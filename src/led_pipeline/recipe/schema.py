@@ -90,14 +90,19 @@ class Search(Section):
 
     backend: Literal["anserini", "opensearch"] = "anserini"
     """opensearch: the node at OPENSEARCH_URL"""
-    lexicon: Literal["anserini", "exact"] = "anserini"
-    """how lexicon stages are searched: with the engine of backend, or exactly, from a posting file and without Lucene;
-    exact and Anserini give the same rankings"""
+    lexicon: Literal["anserini", "exact", "exact_gpu"] = "anserini"
+    """how lexicon stages are searched: with the engine of backend, or exactly, from a posting file and without Lucene,
+    on the processor or on the GPUs of resources.search; all give the same rankings"""
 
     @property
     def lexicon_engine(self) -> str:
         """The engine of lexicon stages."""
-        return "exact" if self.lexicon == "exact" else self.backend
+        return self.backend if self.lexicon == "anserini" else "exact"
+
+    @property
+    def lexicon_on_gpus(self) -> bool:
+        """Whether rankings of lexicon stages are computed on GPUs; single searches never are."""
+        return self.lexicon == "exact_gpu"
 
 
 class Validation(Section):

@@ -22,11 +22,13 @@ from led_pipeline.data.tables import Ranked, Ranking, count_rows, shard_range
 from led_pipeline.data.vectors import SparseVectors
 from led_pipeline.files.atomic import atomic, size, write_json
 from led_pipeline.files.errors import InputError
+from led_pipeline.jobs import gpus
 from led_pipeline.jobs.command import run_main
 from led_pipeline.jobs.progress import Progress
 from led_pipeline.search.impacts import quantise
 from led_pipeline.search.indexes import NOTE, checked_note, no_hits, parser, read_shards, run
 from led_pipeline.search.kernel import search_kernel
+from led_pipeline.search.largest_scores import check_scores
 from led_pipeline.search.ordered import ordered
 from led_pipeline.search.posting_file import Postings, read_postings
 from led_pipeline.search.posting_writer import write_postings
@@ -40,8 +42,8 @@ CHUNK_QUERIES = 1_024  # that a thread searches together, so that a block's post
 CHUNK_BYTES = 32 * 2**20  # of their hits
 STEP_ROWS = 524_288  # passages between two looks at the clock
 WAITING = 3  # chunks per thread that are searched or wait to be written, see `ordered`
-HIGHEST_SCORE = 2**31 - 1  # sums are 32-bit integers
 
+Hits = tuple[NDArray[np.int32], NDArray[np.int64]]  # rows and scores, best first
 Watch = Callable[[float], None]  # takes the share of a chunk's work that is done; may raise to end the search
 
 
@@ -86,11 +88,12 @@ def impact_search(
     queries = quantise(vectors, quantisation, start, stop, query_vectors)
     check_scores(postings, queries, query_vectors, start)
     print(describe(postings, hits, threads), file=sys.stderr, flush=True)
+    searched = on_gpus(postings, queries, hits) or search(postings, queries, hits, threads)
     hit_count = 0
 
     def lists() -> Iterator[Ranked]:
         nonlocal hit_count
-        for query, (rows, scores) in enumerate(search(postings, queries, hits, threads), start=start):
+        for query, (rows, scores) in enumerate(searched, start=start):
             hit_count += len(rows)
             yield query, rows, scores.astype(np.float32)
 
@@ -99,26 +102,20 @@ def impact_search(
         raise no_hits(index, stop - start)
 
 
-def largest_scores(postings: Postings, queries: SparseVectors) -> NDArray[np.float64]:
-    """Return a bound of the scores of each query: the sum of its impacts times the largest ones in the collection."""
-    in_file = queries.terms.values < len(postings.terms)
-    largest = postings.terms[np.where(in_file, queries.terms.values, 0), 1] if len(postings.terms) else 0
-    products = np.where(in_file, largest, 0) * queries.weights.values.astype(np.float64)
-    return np.diff(np.concatenate([[0.0], np.cumsum(products)])[queries.terms.offsets])
-
-
-def check_scores(postings: Postings, queries: SparseVectors, path: Path, first: int = 0) -> None:
-    """Check that no sum leaves 32 bits; `first` is the row of the first query, for the message.
+def on_gpus(postings: Postings, queries: SparseVectors, hits: int) -> Iterator[Hits] | None:
+    """Return the search on the GPUs that are leased for this job; None without one.
 
     Raises:
-        InputError: one might.
+        InputError: torch cannot use a GPU.
     """
-    bounds = largest_scores(postings, queries)
-    if len(bounds) and bounds.max() > HIGHEST_SCORE:
-        raise InputError(
-            f"{path}: row {first + int(bounds.argmax())}: its scores can reach {bounds.max():.3g}, and search.lexicon:"
-            f" exact adds up at most {HIGHEST_SCORE:,}; lower the stage's quantisation ({postings.quantisation})"
-        )
+    if not gpus.leased():
+        return None
+    import torch
+
+    from led_pipeline.search.faiss_index import torch_devices
+    from led_pipeline.search.torch_lexicon import search as search_on
+
+    return search_on([torch.device(name) for name in torch_devices()], postings, queries, hits)
 
 
 def chunk_of(postings: Postings, queries: SparseVectors, k: int) -> "Chunk":

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from led_pipeline.data.vectors import SparseVectors
 from led_pipeline.jobs.progress import Progress
-from led_pipeline.search.exact_lexicon import largest_scores
+from led_pipeline.search.largest_scores import largest_scores
 from led_pipeline.search.posting_file import ENTRIES, HIGHEST, IMPACTS, POSTINGS, ROWS, STARTS, TERMS, WIDTH, Postings
 from led_pipeline.search.torch_engine import LOWEST, best_keys
 

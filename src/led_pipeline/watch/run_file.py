@@ -116,7 +116,8 @@ def job_of(
     group = LAST if rule in LAST_RULES else stage or system or FIRST
     part = " ".join(value for name, value in wildcards.items() if name != "suffix" and value not in (group, owner))
     threads = gpus = 0
-    if kind := KINDS.get(rule):
+    kind = "search" if rule == "impact_search" and recipe.search.lexicon_on_gpus else KINDS.get(rule)
+    if kind:
         resources = recipe.job(kind, owner)
         nodes = recipe.training(owner).nodes if kind == "train" else 1
         threads, gpus = resources.threads, 0 if rule in WITHOUT_GPU else getattr(resources, "gpu", 0) * nodes
