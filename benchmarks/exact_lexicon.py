@@ -235,8 +235,8 @@ def equal(lists: Lists, reference: Lists) -> str:
 
 def versions() -> str:
     names = ("numba", "scipy", "sparse_dot_topn", "bmp", "pyseismic-lsr")
-    here = {each.name.lower(): each.version for each in distributions()}
-    return ", ".join(f"{name} {here[name]}" for name in names if name in here)
+    installed = {each.name.lower(): each.version for each in distributions()}
+    return ", ".join(f"{name} {installed[name]}" for name in names if name in installed)
 
 
 def main() -> None:

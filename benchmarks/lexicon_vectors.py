@@ -76,10 +76,10 @@ def _joined(rows: NDArray, terms: NDArray, weights: NDArray, count: int) -> Spar
     order = np.lexsort((-weights, rows * np.int64(VOCABULARY) + terms))
     keys = (rows * np.int64(VOCABULARY) + terms)[order]
     first = np.flatnonzero(np.diff(keys, prepend=-1))
-    kept = order[first]
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(rows[kept], minlength=count))])
+    larger = order[first]
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(rows[larger], minlength=count))])
     return SparseVectors(
-        Ragged(terms[kept].astype(np.uint16), offsets), Ragged(weights[kept].astype(np.float32), offsets)
+        Ragged(terms[larger].astype(np.uint16), offsets), Ragged(weights[larger].astype(np.float32), offsets)
     )
 
 

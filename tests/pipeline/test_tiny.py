@@ -207,7 +207,7 @@ def test_exact_lexicon_search_gives_the_same_rankings_without_lucene(run, tmp_pa
     shutil.copytree(run.folder, copy.folder, symlinks=True)
     names = ["lex_warmup.dev.parquet", "lex_warmup.train.0.parquet", "lex_warmup.train.1.parquet"]
     files = [f"results/tiny/rankings/{name}" for name in names]
-    exact = ("--config", "search={lexicon: exact}")
+    exact = ("--config", 'search={"lexicon":"exact"}')
     answer = copy.snakemake(*files, "results/tiny/index/lex_warmup", "--cores", "2", "--force", *exact)
     counts = Plan(answer.stderr).counts
     assert counts["impact_index"] == 1 and counts["impact_search"] == 3 and not counts["encode_passages"]

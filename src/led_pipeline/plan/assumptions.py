@@ -33,8 +33,8 @@ CPU_GFLOPS = 40  # per thread, in float32: the demo on two cores with AVX-512 re
 
 # At a million passages: Anserini in docs/measurements/scale.md (907 s for 120 million terms, 76 s for 3,555 queries of
 # 25 terms), exact search in docs/measurements/performance.md.
-LEXICON_INDEX_S = {"anserini": 7.6e-6, "exact": 1.0e-7}  # per term of a passage
-LEXICON_SEARCH_S = {"anserini": 8.6e-10, "exact": 8.0e-11}  # per term of a query and passage of the collection
+LEXICON_INDEX_S = {"anserini": 7.6e-6, "exact": 9e-8}  # per term of a passage
+LEXICON_SEARCH_S = {"anserini": 8.6e-10, "exact": 7e-11}  # per term of a query and passage of the collection
 
 # --- GPU memory, bytes
 

@@ -128,11 +128,11 @@ def chunk_of(postings: Postings, queries: SparseVectors, k: int) -> "Chunk":
     weights = queries.weights.values[in_file].astype(np.int32)
     frequency, largest = postings.terms[terms].T.astype(np.float64)
     order = np.lexsort((terms, -weights * largest / np.maximum(frequency, 1), query))
-    wanted, places, uses = np.unique(terms[order], return_inverse=True, return_counts=True)
+    distinct, places, uses = np.unique(terms[order], return_inverse=True, return_counts=True)
     offsets = np.concatenate([[0], np.cumsum(np.bincount(query, minlength=len(queries)))]).astype(np.int64)
     keys = np.zeros((len(queries), slots(k)), np.uint64)
     of_queries = (np.zeros(len(queries), np.int64) for _ in range(2))
-    return Chunk(wanted, uses, offsets, places.astype(np.int64), weights[order], keys, *of_queries)
+    return Chunk(distinct, uses, offsets, places.astype(np.int64), weights[order], keys, *of_queries)
 
 
 def slots(k: int) -> int:

@@ -24,10 +24,10 @@ inlined: Callable[[F], F] = numba.njit(nogil=True, error_model="numpy", forceinl
 class Chunk(NamedTuple):
     """Queries that are searched together, and their best passages so far, which a search updates."""
 
-    wanted: NDArray[np.int64]  # (W,), ascending terms
+    distinct: NDArray[np.int64]  # (W,), ascending terms
     uses: NDArray[np.int64]  # (W,), the number of queries with the term
     offsets: NDArray[np.int64]  # (Q + 1,)
-    places: NDArray[np.int64]  # (T,), the terms of each query as places in `wanted`, in the order of their addition
+    places: NDArray[np.int64]  # (T,), the terms of each query as places in `distinct`, in the order of their addition
     weights: NDArray[np.int32]  # (T,), their impacts
     keys: NDArray[np.uint64]  # (Q, S): score << 32 | (2**32 - 1 - row)
     sizes: NDArray[np.int64]  # (Q,), used slots
@@ -50,7 +50,7 @@ class Block(NamedTuple):
 
 @inlined
 def locate(
-    terms: Any, starts: Any, largest: Any, postings: int, highest: int, wanted: Any, low: Any, high: Any, top: Any
+    terms: Any, starts: Any, largest: Any, postings: int, highest: int, distinct: Any, low: Any, high: Any, top: Any
 ) -> None:
     """Fill `low`, `high` and `top` of a block from its ascending terms (E,), starts (E + 1,) and largest impacts (E,).
 
@@ -59,8 +59,8 @@ def locate(
         highest: the largest impact of the block; a term's 65,535 means that it does not fit into 16 bits.
     """
     place, count = np.int64(0), np.int64(len(terms))
-    for w in range(len(wanted)):
-        term, step = wanted[w], np.int64(1)
+    for w in range(len(distinct)):
+        term, step = distinct[w], np.int64(1)
         while place + step < count and terms[place + step] < term:
             step *= 2
         below, above = place, min(place + step, count)

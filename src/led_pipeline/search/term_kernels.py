@@ -64,12 +64,12 @@ def list_above(scores: Any, count: int, threshold: int, rows: Any) -> Any:
 @inlined
 def remaining(scores: Any, threshold: int, rows: Any, few: int) -> Any:
     """Keep those of the listed rows whose scores exceed a threshold; return their number."""
-    kept = np.int64(0)
+    count = np.int64(0)
     for h in range(few):
         row = rows[h]
-        rows[kept] = row
-        kept += np.int64(scores[row] > threshold)
-    return kept
+        rows[count] = row
+        count += np.int64(scores[row] > threshold)
+    return count
 
 
 @inlined
@@ -183,7 +183,7 @@ def search(
         prune: False computes every score; the result is the same.
     """
     scores, hits = np.zeros(MOST_ROWS, np.int32), np.empty(MOST_ROWS + 1, np.int64)
-    count = len(chunk.wanted)
+    count = len(chunk.distinct)
     low, high, top = np.empty(count, np.int64), np.empty(count, np.int64), np.empty(count, np.int64)
     spread, dense = np.empty(count, np.int64), np.empty((SPREAD_LISTS, block_rows), np.uint8)
     rest = np.empty(len(chunk.places) + 1, np.int64)
@@ -195,9 +195,9 @@ def search(
         impacts = data[table[b, 8] : table[b, 8] + width * postings]
         terms = data[table[b, 4] : table[b, 4] + term_bytes * entries]
         if term_bytes == 2:
-            locate(terms.view(np.uint16), starts, largest, postings, highest, chunk.wanted, low, high, top)
+            locate(terms.view(np.uint16), starts, largest, postings, highest, chunk.distinct, low, high, top)
         else:
-            locate(terms.view(np.uint32), starts, largest, postings, highest, chunk.wanted, low, high, top)
+            locate(terms.view(np.uint32), starts, largest, postings, highest, chunk.distinct, low, high, top)
         first = b * block_rows
         size = min(block_rows, passages - first)
         if width == 1:
