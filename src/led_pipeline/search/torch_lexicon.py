@@ -119,9 +119,9 @@ def tiles(postings: Postings, queries: SparseVectors, size: int, device: torch.d
     """Yield the queries in tiles of at most `size`; those with the same rarest term are neighbours."""
     bounds, vocabulary = largest_scores(postings, queries), len(postings.terms)
     terms = queries.terms.values.astype(np.int64)
-    known = terms < vocabulary
-    query = np.repeat(np.arange(len(queries)), queries.terms.lengths)[known]
-    terms, impacts = terms[known], queries.weights.values[known].astype(np.int64)
+    in_file = terms < vocabulary
+    query = np.repeat(np.arange(len(queries)), queries.terms.lengths)[in_file]
+    terms, impacts = terms[in_file], queries.weights.values[in_file].astype(np.int64)
     rarest = np.full(len(queries), np.iinfo(np.int64).max)
     np.minimum.at(rarest, query, postings.terms[terms, 0].astype(np.int64) * (vocabulary + 1) + terms)
     offsets = np.concatenate([[0], np.cumsum(np.bincount(query, minlength=len(queries)))])

@@ -9,8 +9,8 @@ from led_pipeline.data.vectors import SparseVectors
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
 from led_pipeline.search.exact_lexicon import open_index, search_one
-from led_pipeline.search.largest_scores import check_scores
 from led_pipeline.search.indexes import NOTE
+from led_pipeline.search.largest_scores import check_scores
 from led_pipeline.search.posting_file import Postings
 from led_pipeline.use.records import NO_HITS, Hits
 

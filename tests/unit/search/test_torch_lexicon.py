@@ -57,6 +57,6 @@ def test_queries_with_the_same_rare_term_share_a_tile(tmp_path):
     rng = np.random.default_rng(3)
     postings = postings_of(tmp_path / "p", random_sparse(rng, 400, whole=True))
     queries = sparse([{i % 4: 1.0} for i in range(40)])
-    made = list(torch_lexicon.tiles(postings, whole(queries), 10, CPU))
-    assert [tile.width for tile in made] == [1] * 4
-    assert sorted(n for tile in made for n in tile.queries.tolist()) == list(range(40))
+    of_four = list(torch_lexicon.tiles(postings, whole(queries), 10, CPU))
+    assert [tile.width for tile in of_four] == [1] * 4
+    assert sorted(n for tile in of_four for n in tile.queries.tolist()) == list(range(40))
