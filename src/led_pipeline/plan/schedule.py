@@ -20,7 +20,7 @@ from led_pipeline.plan.workload import Workload
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.schema import TrainingResources
 
-WORTH_IT = 0.97  # a mixed layout is recommended if it takes less than this share of the best uniform one
+WORTH_IT = 0.97  # more GPUs per training, or a mixed layout, must take less than this share of the time
 Models = dict[str, StageModel]
 Trainings = Mapping[str, int]  # stage -> GPUs of its training
 
@@ -82,7 +82,8 @@ class Planner:
             for each in assumptions.LAYOUTS
             if each <= gpus and all(each in self._choices(name, gpus) for name in self.recipe.trained)
         ]
-        best = min(uniform, key=lambda layout: (layout.seconds, layout.gpu_seconds))
+        fastest = min(layout.seconds for layout in uniform)
+        best = min((each for each in uniform if WORTH_IT * each.seconds <= fastest), key=lambda each: each.gpu_seconds)
         mixed = self._mixed(best)
         return uniform, mixed if mixed.seconds < WORTH_IT * best.seconds else best
 

@@ -150,6 +150,8 @@ def test_every_rule_with_cores_or_gpus_of_its_own_has_its_kind_of_resources():
             kinds[name] = kind[1]
         elif re.search(r"^ +threads: training\(", block, re.MULTILINE):
             kinds[name] = "train"
+        elif re.search(r"^ +threads: RECIPE\.job\(LEXICON_KIND\)", block, re.MULTILINE):
+            kinds[name] = "cpu"  # search with search.lexicon: exact_gpu
         if re.search(r"^ +gpu=", block, re.MULTILINE):
             assert name in kinds and name not in run_file.WITHOUT_GPU
     assert kinds == run_file.KINDS
