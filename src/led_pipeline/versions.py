@@ -19,6 +19,7 @@ VERSIONS = {
     "search": 1,
     "times": 1,
     "pools": 2,
+    "judge": 1,
     "trainset": 2,
     "score": 2,
     "train": 2,

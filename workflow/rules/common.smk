@@ -94,7 +94,7 @@ def any_of(names):
 
 
 wildcard_constraints:
-    stage=any_of(RECIPE.stages),
+    stage=any_of([*RECIPE.stages, *(re.escape(needs.candidate_set(stage)) for stage in needs.judged(RECIPE))]),
     system=any_of([*needs.systems(RECIPE), *DATASET.negatives, *DATASET.scores, QRELS]),
     split=any_of(DATASET.splits),
     part=any_of(map(re.escape, needs.parts(RECIPE))),
@@ -118,7 +118,7 @@ FIRST_OF_ALL = max(CHAINS.values()) + 1  # everything waits for the data
 
 def before_training(wildcards):
     """Return the priority of a job for the training of a stage."""
-    return priorities.of_training(RECIPE, CHAINS, wildcards.stage)
+    return priorities.of_training(RECIPE, CHAINS, needs.stage_of_set(wildcards.stage))
 
 
 def after_training(wildcards):

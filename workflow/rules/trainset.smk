@@ -101,12 +101,71 @@ rule published_pool:
         " --out {output.pool:q} > {log:q} 2>&1"
 
 
+rule candidates:
+    """List all candidate negatives of a stage whose negatives are judged; they are scored as trainsets are."""
+    input:
+        pools=lambda wildcards: FILES.pools(wildcards.stage),
+        scored=lambda wildcards: FILES.only_scored(wildcards.stage),
+        positives=lambda wildcards: FILES.more_positives(wildcards.stage),
+        queries=LAYOUT.queries("train"),
+        passages=LAYOUT.passages,
+        qrels=LAYOUT.qrels("train"),
+    output:
+        LAYOUT.drawn(needs.candidate_set("{stage}")),
+    log:
+        LAYOUT.log("trainsets/{stage}.candidates"),
+    benchmark:
+        LAYOUT.benchmark("trainsets/{stage}.candidates")
+    wildcard_constraints:
+        stage=any_of(needs.judged(RECIPE)),
+    priority: before_training
+    conda:
+        ENV
+    resources:
+        **CPU,
+    params:
+        settings=lambda wildcards: arguments.candidates(RECIPE, wildcards.stage),
+        scored=lambda wildcards, output: arguments.option_if("--scored", FILES.only_scored(wildcards.stage)),
+        positives=lambda wildcards, output: arguments.option_if("--positives", FILES.more_positives(wildcards.stage)),
+        version=version("judge"),
+    shell:
+        "python -m led_pipeline.data.judge candidates --queries {input.queries:q} --passages {input.passages:q}"
+        " --qrels {input.qrels:q} --pools {input.pools:q} {params.scored} {params.positives}"
+        " {params.settings} --out {output:q} > {log:q} 2>&1"
+
+
+rule judge:
+    """Find the candidates that the judge scores nearly as high as a positive."""
+    input:
+        LAYOUT.trainset(needs.candidate_set("{stage}")),
+    output:
+        dropped=LAYOUT.dropped("{stage}"),
+        manifest=LAYOUT.dropped_note("{stage}"),
+    log:
+        LAYOUT.log("trainsets/{stage}.judge"),
+    benchmark:
+        LAYOUT.benchmark("trainsets/{stage}.judge")
+    wildcard_constraints:
+        stage=any_of(needs.judged(RECIPE)),
+    priority: before_training
+    conda:
+        ENV
+    resources:
+        **CPU,
+    params:
+        judge=lambda wildcards: arguments.judge(RECIPE, wildcards.stage),
+        version=version("judge"),
+    shell:
+        "python -m led_pipeline.data.judge drop --scored {input:q} {params.judge} --out {output.dropped:q} > {log:q} 2>&1"
+
+
 rule draw:
     """Draw every epoch's examples from the pools, from the recipe's seed."""
     input:
         pools=lambda wildcards: FILES.pools(wildcards.stage),
         scored=lambda wildcards: FILES.only_scored(wildcards.stage),
         positives=lambda wildcards: FILES.more_positives(wildcards.stage),
+        dropped=lambda wildcards: FILES.dropped(wildcards.stage),
         queries=LAYOUT.queries("train"),
         passages=LAYOUT.passages,
         qrels=LAYOUT.qrels("train"),
@@ -117,6 +176,8 @@ rule draw:
         LAYOUT.log("trainsets/{stage}.draw"),
     benchmark:
         LAYOUT.benchmark("trainsets/{stage}.draw")
+    wildcard_constraints:
+        stage=any_of(RECIPE.trained),
     priority: before_training
     conda:
         ENV
@@ -124,7 +185,7 @@ rule draw:
         **CPU,
     params:
         settings=lambda wildcards: arguments.settings(RECIPE, "trainset", wildcards.stage),
-        scored=lambda wildcards, output: arguments.option_if("--scored", FILES.only_scored(wildcards.stage)),
+        scored=lambda wildcards, output: arguments.scored(FILES, wildcards.stage),
         positives=lambda wildcards, output: arguments.option_if("--positives", FILES.more_positives(wildcards.stage)),
         version=version("trainset"),
     shell:

@@ -31,6 +31,7 @@ class Candidates:
     seed: int = 0
     positives: NDArray[np.int64] | None = None  # keys of (query, text) to exclude, ascending
     texts: NDArray[np.int32] | None = None  # first row with each passage's text (`same_text`); default: its own row
+    dropped: Path | None = None  # a ranking of candidates to leave out
 
     def read(self, start: int, stop: int) -> Ragged:
         """Return the candidates of the query rows start..stop."""
@@ -45,6 +46,9 @@ class Candidates:
         for path in self.scored:
             has_score = np.isin(key(query_of, values), keys_of(read_ranking(path, start, stop)))
             query_of, values = query_of[has_score], values[has_score]
+        if self.dropped is not None:
+            stays = ~np.isin(key(query_of, values), keys_of(read_ranking(self.dropped, start, stop)))
+            query_of, values = query_of[stays], values[stays]
         if self.positives is not None:
             positive = np.isin(key(query_of, self.texts_of(values)), self.positives)
             query_of, values = query_of[~positive], values[~positive]

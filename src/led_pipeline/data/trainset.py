@@ -15,7 +15,7 @@ positives among the passages of a batch.
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -36,7 +36,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
 from led_pipeline.recipe.schema import QRELS
 from led_pipeline.recipe.settings import Schedule
-from led_pipeline.recipe.step_settings import TrainsetSettings, parser_of
+from led_pipeline.recipe.step_settings import CandidateSettings, TrainsetSettings, parser_of
 
 
 def draw(candidates: int, count: int, random: np.random.Generator) -> NDArray[np.int64]:
@@ -231,9 +231,10 @@ class Inputs:
     pools: Sequence[Path]
     scored: Sequence[Path] = ()  # rankings that must score all negatives
     positives: Path | None = None  # a ranking whose best scores make further positives
+    dropped: Path | None = None  # a ranking of candidates that a judge leaves out
 
 
-def sources(files: Inputs, settings: TrainsetSettings) -> tuple[NDArray[np.int32], Candidates, NDArray[np.int32]]:
+def sources(files: Inputs, settings: CandidateSettings) -> tuple[NDArray[np.int32], Candidates, NDArray[np.int32]]:
     """Return the positive pairs to train on, the candidates, and the pairs that must not count as negatives."""
     if (files.positives is None) != (settings.more_positives is None):
         raise InputError("--positives: a ranking and the key more_positives in --settings go together; give both")
@@ -248,21 +249,34 @@ def sources(files: Inputs, settings: TrainsetSettings) -> tuple[NDArray[np.int32
     # Pools hold no positives, unless further positives come from scores or the judged passages are a pool.
     excluded = np.unique(key(pairs[:, 0], texts[pairs[:, 1]])) if files.positives or judged else None
     depth, unique = settings.negatives_depth, settings.deduplicate
-    candidates = Candidates(files.pools, depth, unique, files.scored, selections, settings.seed, excluded, texts)
+    candidates = Candidates(
+        files.pools, depth, unique, files.scored, selections, settings.seed, excluded, texts, files.dropped
+    )
     # Passages judged below the positives count as negatives only if the recipe draws negatives from the qrels.
     relevant = pairs if judged else np.concatenate([pairs, positives(*split)])
     return pairs, candidates, relevant
+
+
+def input_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name the files behind the candidates."""
+    for name in ("queries", "passages", "qrels"):
+        parser.add_argument(f"--{name}", required=True, type=Path)
+    parser.add_argument("--pools", required=True, nargs="+", type=Path)
+    parser.add_argument("--scored", nargs="+", type=Path, default=[], help="rankings that must score all negatives")
+    parser.add_argument("--positives", type=Path, help="a ranking whose best scores make further positives")
+
+
+def inputs_of(a: argparse.Namespace) -> Inputs:
+    """Return the files that the options name."""
+    return Inputs(a.queries, a.passages, a.qrels, a.pools, a.scored, a.positives)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Build a stage's trainset.")
     commands = parser.add_subparsers(dest="command", required=True)
     drawing = commands.add_parser("draw", help="draw the negatives of every epoch")
-    for name in ("queries", "passages", "qrels"):
-        drawing.add_argument(f"--{name}", required=True, type=Path)
-    drawing.add_argument("--pools", required=True, nargs="+", type=Path)
-    drawing.add_argument("--scored", nargs="+", type=Path, default=[], help="rankings that must score all negatives")
-    drawing.add_argument("--positives", type=Path, help="a ranking whose best scores make further positives")
+    input_options(drawing)
+    drawing.add_argument("--dropped", type=Path, help="a ranking of candidates to leave out (data.judge)")
     drawing.add_argument("--settings", required=True, type=parser_of(TrainsetSettings))
     joining = commands.add_parser("join", help="add the teachers' scores")
     joining.add_argument("--drawn", required=True, type=Path)
@@ -271,8 +285,7 @@ def main() -> None:
         command.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
     if a.command == "draw":
-        files = Inputs(a.queries, a.passages, a.qrels, a.pools, a.scored, a.positives)
-        pairs, candidates, relevant = sources(files, a.settings)
+        pairs, candidates, relevant = sources(replace(inputs_of(a), dropped=a.dropped), a.settings)
         draw_trainset(pairs, candidates, a.settings, a.out, relevant)
     else:
         join(a.drawn, {name: [Path(p) for p in shards] for name, *shards in a.scores}, a.out)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from led_pipeline.jobs.peaks import PEAK_TFLOPS, peak_tflops, short_name
 from led_pipeline.plan import assumptions
-from led_pipeline.plan.disk import trained_examples
+from led_pipeline.plan.disk import judged_candidates, trained_examples
 from led_pipeline.plan.jobs import Demand
 from led_pipeline.plan.stage_models import StageModel
 from led_pipeline.plan.workload import Workload
@@ -200,9 +200,12 @@ class Computer:
         candidates = trained_examples(self.recipe, student, self.load) * (
             self.recipe.model_stage(student).negatives_per_query + 1
         )
-        for teacher in needs.teachers(self.recipe, student, in_batch=False):
-            if teacher in self.recipe.with_output("scores"):
-                self._pairs(teacher, "score_with_ranker", candidates, self.recipe.dataset.shards)
+        pairs = [(name, candidates) for name in needs.teachers(self.recipe, student, in_batch=False)]
+        judged = judged_candidates(self.recipe, student, self.load)
+        pairs += [(name, judged) for name in needs.judges(self.recipe, student)]
+        for name, count in pairs:
+            if name in self.recipe.with_output("scores"):
+                self._pairs(name, "score_with_ranker", count, self.recipe.dataset.shards)
 
     def _rank(self, name: str, split: str) -> None:
         stage, queries = self.recipe.stages.get(name), self.load.queries[split]

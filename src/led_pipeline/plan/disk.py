@@ -153,6 +153,15 @@ def trained_examples(recipe: Recipe, stage: str, load: Workload) -> int:
     return -(-load.steps(settings) // max(steps_per_epoch, 1)) * examples
 
 
+def judged_candidates(recipe: Recipe, stage: str, load: Workload) -> int:
+    """Return the candidates of a stage that are judged, and the positives; every pool is assumed to be full."""
+    settings = recipe.model_stage(stage)
+    if settings.judge is None:
+        return 0
+    depth = len(settings.negatives) * min(settings.negatives_depth, load.passages)
+    return load.queries.get("train", 0) * depth + load.examples
+
+
 def _trainsets(recipe: Recipe, load: Workload, demand: Demand) -> Iterator[Artefact]:
     for name in recipe.trained:
         examples, candidates = trained_examples(recipe, name, load), recipe.model_stage(name).negatives_per_query + 1
@@ -160,4 +169,7 @@ def _trainsets(recipe: Recipe, load: Workload, demand: Demand) -> Iterator[Artef
         drawn = 4 + 2 + 4 + 2 * 4 * candidates + 3 * assumptions.OFFSET_BYTES
         scores = len(needs.teachers(recipe, name, in_batch=False)) * 4 * candidates
         offsets = len(needs.teachers(recipe, name, in_batch=False)) * assumptions.OFFSET_BYTES
-        yield Artefact("trainsets", name, examples * (drawn + scores + drawn + scores + offsets))
+        size = examples * (drawn + scores + drawn + scores + offsets)
+        # Candidates: their rows in both files, and the judges' scores as vectors and as columns.
+        size += judged_candidates(recipe, name, load) * 4 * (2 + 2 * len(needs.judges(recipe, name)))
+        yield Artefact("trainsets", name, size)

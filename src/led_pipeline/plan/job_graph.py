@@ -114,6 +114,8 @@ class JobGraph:
             yield from after
             return
         drawn = [job for system in needs.sources(recipe, [name], "negatives") for job in self._ranking(system, "train")]
+        for judge in needs.judges(recipe, name):
+            drawn = [*drawn, *self._scores(name, judge, drawn)]
         for teacher in needs.sources(recipe, [name], "teacher"):
             after += self._scores(name, teacher, drawn)
         if recipe.validation and recipe.validates_by_search(name):

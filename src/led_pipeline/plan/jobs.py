@@ -48,10 +48,10 @@ class Demand:
     def of(cls, recipe: Recipe) -> "Demand":
         trained, dataset = recipe.trained, recipe.dataset
         negatives = needs.sources(recipe, trained, "negatives")
-        scored = needs.sources(recipe, trained, "negatives", "positives", "teacher")
+        scored = needs.sources(recipe, trained, "negatives", "positives", "judge", "teacher")
         pools = [name for name in dataset.scores if name in negatives]
         mined = [name for name in negatives if name not in (*dataset.negatives, *dataset.scores, QRELS)]
-        taught = needs.sources(recipe, trained, "teacher")
+        taught = needs.sources(recipe, trained, "judge", "teacher")
         rankings, validation, joined = _rankings(recipe, mined, [name for name in taught if name in recipe.fusion])
         searched = rankings | validation
         query_vectors = {(name, split) for name, split in searched if name in recipe.retrievers}
@@ -104,12 +104,17 @@ def _rankings(
     return rankings, validation, {name for name, part in all_parts if part == "train"}
 
 
+def scorers(recipe: Recipe, stage: str) -> list[str]:
+    """Return the systems that score passages for a stage in jobs of their own: teachers, and what judges negatives."""
+    return [*needs.teachers(recipe, stage, in_batch=False), *needs.judges(recipe, stage)]
+
+
 def token_files(recipe: Recipe, demand: Demand) -> tuple[set[str], set[tuple[str, str]]]:
     """Return the tokenizers that the passages are cut with, and the (tokenizer, split) of the queries."""
     rankers = recipe.with_output("scores")
     queries = demand.query_vectors | {(name, split) for name, split in demand.rankings if name in rankers}
     for stage in recipe.trained:
-        scoring = [teacher for teacher in needs.teachers(recipe, stage, in_batch=False) if teacher in rankers]
+        scoring = [name for name in scorers(recipe, stage) if name in rankers]
         queries |= {(name, "train") for name in (stage, *scoring)}
     passages = {name for name, _ in queries}
     if validation := recipe.validation:
@@ -159,7 +164,8 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
     passages, queries = token_files(recipe, demand)
     output = outputs(recipe)
     ranked = _searches(demand, output, shards)
-    taught = Counter(output[t] for stage in recipe.trained for t in needs.teachers(recipe, stage, in_batch=False))
+    taught = Counter(output[name] for stage in recipe.trained for name in scorers(recipe, stage))
+    judging = len(needs.judged(recipe))
     evaluated = needs.evaluated(recipe)
     judged = recipe.dataset.judged(recipe.evaluation.splits)
     source = recipe.dataset.source
@@ -176,12 +182,14 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
         "published_pool": len(demand.published) + demand.graded,
         "store_scores": len(demand.stored),
         "pool": len(demand.mined) + len(demand.stored_pools),
+        "candidates": judging,
+        "judge": judging,
         "draw": len(recipe.trained),
         "score_with_vectors": (taught["dense"] + taught["sparse"]) * shards,
         "score_with_ranker": taught["scores"] * shards,
         "score_with_stored": taught["stored"] * shards,
         "score_with_fusion": taught["fusion"] * shards,
-        "trainset": len(recipe.trained),
+        "trainset": len(recipe.trained) + judging,
         "pretrain": len(recipe.names("pretrain")),
         "import_model": len(recipe.imported),
         "train": len(recipe.trained),

@@ -80,6 +80,23 @@ def settings(recipe: Recipe, step: str, stage: str) -> str:
     return option("--settings", as_json(recipe.settings(step, stage)))
 
 
+def candidates(recipe: Recipe, stage: str) -> str:
+    """Return the settings that the candidates of a stage depend on, before they are judged."""
+    values = recipe.settings("candidates", stage) | {"seed": recipe.settings("trainset", stage)["seed"]}
+    return option("--settings", as_json({key: value for key, value in values.items() if key != "judge"}))
+
+
+def judge(recipe: Recipe, stage: str) -> str:
+    """Return how the candidates of a stage are judged."""
+    return option("--judge", as_json(recipe.settings("candidates", stage)["judge"]))
+
+
+def scored(files: Files, stage: str) -> str:
+    """Return the rankings that limit the candidates of a stage: those that must score them, and what a judge drops."""
+    options = [option_if("--scored", files.only_scored(stage)), option_if("--dropped", files.dropped(stage))]
+    return " ".join(filter(None, options))
+
+
 def init(files: Files, stage: str) -> str:
     """Return the model that a stage starts from, and which of its keys the recipe leaves to that model's folder."""
     model = option("--init", files.model(files.recipe.model_stage(stage).init))

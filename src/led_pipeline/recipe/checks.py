@@ -137,6 +137,7 @@ def _stage_names(recipe: Recipe, name: str, stage: Model, systems: list[str]) ->
         pools = ["bm25", *recipe.retrievers, *dataset.negatives, *dataset.scores, *dataset.runs, *recipe.fusion, QRELS]
         yield from unknown(f"{key}.negatives[{i}]", system, pools, "system to take negatives from")
     yield from teacher_checks.faults(recipe, name, stage, [*systems[1:], *recipe.dataset.scores, QRELS])
+    yield from teacher_checks.judge_faults(recipe, name, stage, [*systems[1:], *recipe.dataset.scores])
     if isinstance(stage, Ranker):
         yield from unknown(f"{key}.rerank.system", stage.rerank.system, systems, "system")
     if stage.train and not stage.negatives:

@@ -192,6 +192,13 @@ class Layout:
     def drawn_note(self, stage: str) -> str:
         return self._path("trainsets", f"{stage}/drawn.json")
 
+    def dropped(self, stage: str) -> str:
+        """Return the candidates of a stage that its judge leaves out."""
+        return self._path("trainsets", f"{stage}.candidates/dropped.parquet")
+
+    def dropped_note(self, stage: str) -> str:
+        return self._path("trainsets", f"{stage}.candidates/dropped.json")
+
     def scores(self, stage: str, teacher: str, shard: int | str) -> str:
         """Return a teacher's scores of a stage's drawn passages."""
         return self._path("trainsets", f"{stage}/scores/{teacher}.{shard}.npy")

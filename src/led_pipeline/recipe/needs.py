@@ -23,8 +23,9 @@ from led_pipeline.recipe.parts import whole_parts as whole_parts
 from led_pipeline.recipe.schema import QRELS
 from led_pipeline.recipe.stages import Pretrain, Ranker, Retriever
 
+CANDIDATES = ".candidates"  # behind the name of a stage; names have no dots
 Kind = Literal[
-    "init", "query_init", "tokenizer", "negatives", "positives", "teacher", "validation", "candidates", "fused"
+    "init", "query_init", "tokenizer", "negatives", "positives", "judge", "teacher", "validation", "candidates", "fused"
 ]
 
 
@@ -53,6 +54,8 @@ def edges(recipe: Recipe, name: str) -> list[Edge]:
         incoming += [Edge(system, "negatives") for system in stage.negative_systems]
         if stage.more_positives:
             incoming.append(Edge(stage.more_positives.scores, "positives"))
+        if stage.judge:
+            incoming += [Edge(system, "judge", f"margin {stage.judge.margin:g}") for system in stage.judge.systems]
         for teacher in stage.teachers:
             label = f"{teacher.loss} × {teacher.weight:g}"
             incoming += [Edge(system, "teacher", label) for system in teacher.systems]
@@ -145,6 +148,26 @@ def teachers(recipe: Recipe, name: str, *, in_batch: bool) -> list[str]:
         for system in teacher.systems
     ]
     return list(dict.fromkeys(system for system, batch in from_vectors if batch == in_batch))
+
+
+def judged(recipe: Recipe) -> list[str]:
+    """Return the trained stages whose candidates are judged."""
+    return [name for name in recipe.trained if recipe.model_stage(name).judge]
+
+
+def judges(recipe: Recipe, name: str) -> list[str]:
+    """Return the systems that judge the candidates of a stage, each once."""
+    return sources(recipe, [name], "judge")
+
+
+def candidate_set(stage: str) -> str:
+    """Return the name of the set of a stage's candidates, which are scored as a trainset is."""
+    return f"{stage}{CANDIDATES}"
+
+
+def stage_of_set(name: str) -> str:
+    """Return the stage of a trainset, or of a set of candidates."""
+    return name.removesuffix(CANDIDATES)
 
 
 @dataclass(frozen=True)
@@ -253,17 +276,25 @@ class Files:
 
     def only_scored(self, stage: str) -> list[str]:
         """Return the stored scores that negatives must have, if a stage asks for that."""
-        names = teachers(self.recipe, stage, in_batch=False) if self.recipe.model_stage(stage).only_scored else []
+        scoring = [*teachers(self.recipe, stage, in_batch=False), *judges(self.recipe, stage)]
+        names = dict.fromkeys(scoring) if self.recipe.model_stage(stage).only_scored else []
         return [self.layout.ranking(name, "train") for name in names if name in self.recipe.dataset.scores]
+
+    def dropped(self, stage: str) -> list[str]:
+        """Return the candidates that a judge leaves out, if the stage has one."""
+        return [self.layout.dropped(stage)] if self.recipe.model_stage(stage).judge else []
 
     def more_positives(self, stage: str) -> list[str]:
         """Return the stored scores that make further positives, if a stage asks for that."""
         return [self.layout.ranking(name, "train") for name in sources(self.recipe, [stage], "positives")]
 
     def score_columns(self, stage: str) -> dict[str, list[str]]:
-        """Return every teacher's scores of a stage's drawn passages, by shard."""
+        """Return every teacher's scores of a stage's drawn passages, by shard; the judges' of a set of candidates."""
         shards = range(self.recipe.dataset.shards)
-        names = teachers(self.recipe, stage, in_batch=False)
+        if stage.endswith(CANDIDATES):
+            names = judges(self.recipe, stage_of_set(stage))
+        else:
+            names = teachers(self.recipe, stage, in_batch=False)
         return {name: [self.layout.scores(stage, name, shard) for shard in shards] for name in names}
 
     def stored_scores(self, system: str) -> list[str]:

@@ -27,6 +27,7 @@ from led_pipeline.recipe.schema import (
 from led_pipeline.recipe.values import (
     Candidates,
     Grade,
+    Judge,
     Lora,
     MorePositives,
     Negatives,
@@ -66,6 +67,8 @@ class Sampling(Section):
     """one example per positive, or one per query with a random positive"""
     more_positives: MorePositives | None = None
     """further positives from a score file; none by default"""
+    judge: Annotated[Judge | None, LeftOut()] = None
+    """drop the candidates that a system scores nearly as high as a positive; none by default"""
     sampling: Literal["random", "window"] = "random"
     """draw negatives at random in every epoch, or move a window through one shuffled list"""
 

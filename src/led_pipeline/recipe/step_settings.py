@@ -35,7 +35,11 @@ from led_pipeline.recipe.settings import (
 T = TypeVar("T", bound=Section)
 
 
-class TrainsetSettings(Sampling, Schedule):
+class CandidateSettings(Sampling):
+    seed: Seed
+
+
+class TrainsetSettings(CandidateSettings, Schedule):
     seed: Seed
 
 

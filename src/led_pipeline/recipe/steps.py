@@ -6,6 +6,7 @@ from led_pipeline.recipe.schema import Section
 
 # The groups whose keys the output of a step depends on. Everything else may change without re-running it.
 STEPS: dict[str, tuple[type[Section], ...]] = {
+    "candidates": (settings.Sampling,),
     "trainset": (settings.Sampling, settings.Schedule),
     "train": (
         settings.Schedule,

@@ -115,10 +115,12 @@ def _trained_on(recipe: Recipe, key: str, stage: Model) -> Iterator[str]:
     for i, system in enumerate(stage.negative_systems):
         if system in (*recipe.dataset.runs, *recipe.fusion):
             yield from _missing(recipe, f"{key}.negatives[{i}]", system, "train")
-    for i, teacher in enumerate(stage.teachers):
-        for system in teacher.systems:
+    scoring = {f"{key}.teachers[{i}]": teacher.systems for i, teacher in enumerate(stage.teachers)}
+    scoring |= {f"{key}.judge": stage.judge.systems} if stage.judge else {}
+    for place, systems in scoring.items():
+        for system in systems:
             if system in recipe.fusion:
-                yield from _missing(recipe, f"{key}.teachers[{i}]", system, "train")
+                yield from _missing(recipe, place, system, "train")
 
 
 def _missing(recipe: Recipe, key: str, system: str, split: str) -> Iterator[str]:
@@ -138,7 +140,7 @@ def _missing(recipe: Recipe, key: str, system: str, split: str) -> Iterator[str]
 
 def _depths(recipe: Recipe) -> Iterator[str]:
     """Check that no fusion looks at more passages than are ranked."""
-    trained = needs.sources(recipe, recipe.trained, "negatives", "teacher")
+    trained = needs.sources(recipe, recipe.trained, "negatives", "judge", "teacher")
     for name, fusion in recipe.fusion.items():
         bounds = {"evaluation.depth": recipe.evaluation.depth} if recipe.evaluation.splits else {}
         bounds |= {"mining.hits": recipe.mining.hits} if name in trained else {}

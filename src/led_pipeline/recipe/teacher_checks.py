@@ -20,6 +20,30 @@ def faults(recipe: Recipe, name: str, stage: Model, systems: list[str]) -> Itera
             yield f"{key}.candidates: a ranker scores a query's own passages alone, so take 'own'"
 
 
+def judge_faults(recipe: Recipe, name: str, stage: Model, systems: list[str]) -> Iterator[str]:
+    """Check what judges the negatives of a stage; `systems` are the names of all systems with scores."""
+    if (judge := stage.judge) is None:
+        return
+    key = f"stages.{name}.judge"
+    if (judge.stage is None) == (not judge.stages):
+        yield f"{key}.stage: name one system here, or several under 'stages'"
+    if not stage.negatives:
+        yield f"{key}: the stage has no negatives to judge; name systems under stages.{name}.negatives, or leave it out"
+    if judge.weights and len(judge.weights) != len(judge.stages):
+        yield f"{key}.weights: {len(judge.weights)} weights for the {len(judge.stages)} systems under 'stages'"
+    for i, system in enumerate(judge.systems):
+        place = f"{key}.stages[{i}]" if judge.stages else f"{key}.stage"
+        if isinstance(recipe.stages.get(system), Pretrain):
+            yield f"{place}: '{system}' gives no scores, name a stage of another family"
+        elif system in recipe.dataset.runs:
+            yield (
+                f"{place}: the run '{system}' has scores of the passages that it ranks alone, and a judge needs"
+                " those of every candidate; name its file under dataset.scores, and set only_scored: true"
+            )
+        elif system not in systems:
+            yield f"{place}: no stage '{system}'{nearest(system, systems)}"
+
+
 def _names(recipe: Recipe, key: str, teacher: Teacher, systems: list[str]) -> Iterator[str]:
     """Check that the systems of a teacher exist and have the scores that it needs."""
     if (teacher.stage is None) == (not teacher.stages):

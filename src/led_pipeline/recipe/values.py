@@ -109,6 +109,26 @@ class NegativeSource(Section):
     """take this number at random, the same ones in every epoch"""
 
 
+class Judge(Section):
+    """A system, or several as one, that decides which candidates are too close to a positive to be negatives."""
+
+    stage: Name | None = None
+    """a stage, a fusion or a name under dataset.scores; this or `stages`"""
+    stages: list[Name] = []
+    """several systems instead of `stage`: the weighted sum of their scores as they are"""
+    weights: list[Factor] = []
+    """weights of the systems under `stages`; 1 by default"""
+    margin: Weight = 0.05
+    """how far below the query's lowest positive a candidate must score"""
+    kind: Literal["relative", "absolute"] = "relative"
+    """relative: the margin is a share of the positive's score; absolute: a difference of scores"""
+
+    @property
+    def systems(self) -> list[str]:
+        """The systems whose scores it uses."""
+        return self.stages or ([self.stage] if self.stage else [])
+
+
 class MorePositives(Section):
     """Further positives: passages with a high score in a score file."""
 

@@ -14,6 +14,7 @@ from led_pipeline.recipe.schema import QRELS
 KINDS = {  # kind of edge -> what it says in the legend
     "init": "starts from its weights",
     "negatives": "trains on its hard negatives",
+    "judge": "leaves out negatives that it scores high",
     "teacher": "learns from its scores",
     "candidates": "re-ranks its results",
     "fused": "is made of its ranking",

@@ -11,6 +11,7 @@ from led_pipeline.report.graph import HEIGHT, KINDS, WIDTH, Drawing, shortened
 EDGES = {  # kind of edge -> colour, dashes
     "init": (DIM, [1, 0]),
     "negatives": ("#f97316", [7, 4]),
+    "judge": ("#ef4444", [9, 3]),
     "teacher": ("#a855f7", [2, 3]),
     "candidates": ("#8492a6", [10, 3, 2, 3]),
     "fused": ("#10b981", [4, 3]),
