@@ -16,20 +16,18 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from led_pipeline.data.formats.characters import look_alikes, spelled
 from led_pipeline.data.formats.judgements import load_qrels, read_negatives
-from led_pipeline.data.opened import parquet
+from led_pipeline.data.id_table import IdTable
 from led_pipeline.data.same_text import first_rows
 from led_pipeline.data.tables import Ranked, Ranking, every_id, read_column, read_rankings, rows_of, write_rankings
 from led_pipeline.files.atomic import write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
 
-LOOKED_UP = 4_000_000  # number of published negatives or scores whose rows are looked up at once
+LOOKED_UP = 1_000_000  # number of published negatives or scores whose rows are looked up at once
 
 _ENTRY = np.dtype([("row", np.int32), ("score", np.float32)])
 
@@ -104,13 +102,18 @@ def published(path: Path, queries: Path, passages: Path, folder: Path) -> Iterat
 
 
 def in_row_order(
-    lists: Iterable[RankedIds], path: Path, queries: Path, passages: Path, folder: Path
+    lists: Iterable[RankedIds], path: Path, queries: Path, passages: Path, folder: Path, ids: IdTable | None = None
 ) -> Iterator[Ranked]:
     """Yield the lists of a file with row numbers for ids, in the order of the query rows.
 
     Queries outside the dataset are dropped and counted (a dataset may be a subset); a passage outside the collection is
     an error, since file and collection then do not belong together. As the file may be in any order, the lists are
     buffered in a temporary file in `folder`, 8 bytes a passage; several lists of one query are joined.
+
+    Args:
+        ids: those of the passages, if the caller has them already.
+
+    Memory: 8 bytes per passage (module `id_table`), and 24 bytes per list of the file.
     """
     query_rows = {name: row for row, name in enumerate(read_column(queries, "id"))}
     strangers: set[str] = set()
@@ -122,15 +125,14 @@ def in_row_order(
             else:
                 strangers.add(part[0])
 
-    with parquet(passages) as table:
-        ids = table.read(columns=["id"])["id"].combine_chunks()
+    table = IdTable.of(passages, folder) if ids is None else ids
     places, first = array("q"), 0  # query row, first entry and number of entries of each list
     with tempfile.TemporaryFile(dir=folder) as file:
         for names, pids, scores in blocks(of_dataset()):
-            rows = pc.index_in(pa.array(list(chain.from_iterable(pids)), type=pa.string()), value_set=ids)
+            rows = table.rows(list(chain.from_iterable(pids)))
             lengths = [len(part) for part in pids]
-            if rows.null_count:
-                missing = int(np.flatnonzero(rows.is_null())[0])
+            if len(absent := np.flatnonzero(rows < 0)):
+                missing = int(absent[0])
                 name = names[int(np.searchsorted(np.cumsum(lengths), missing, side="right"))]
                 pid = list(chain.from_iterable(pids))[missing]
                 twin = look_alikes([pid], every_id(passages)).get(pid)
@@ -139,7 +141,7 @@ def in_row_order(
                     advice = f", where {spelled(twin)} is; write ids in one way"
                 raise InputError(f"{path}: passage {spelled(pid)} of query '{name}' is not in the collection{advice}")
             entries = np.empty(len(rows), dtype=_ENTRY)
-            entries["row"], entries["score"] = rows.to_numpy(), np.fromiter(chain.from_iterable(scores), np.float32)
+            entries["row"], entries["score"] = rows, np.fromiter(chain.from_iterable(scores), np.float32)
             file.write(entries.tobytes())
             for name, length in zip(names, lengths, strict=True):
                 places.extend((query_rows[name], first, length))
