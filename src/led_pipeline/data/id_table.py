@@ -7,7 +7,7 @@ read where a hash agrees, so that answers are exact. The file takes 8 bytes and 
 import tempfile
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,9 +22,9 @@ from led_pipeline.data.tables import read_ids
 BLOCK = 65_536  # ids that are held as Python strings at once
 
 
-def hashes(ids: pa.Array) -> NDArray[np.uint64]:
+def hashes(ids: Sequence[str]) -> NDArray[np.uint64]:
     """Return Python's hash of each string, which differs between processes."""
-    return np.fromiter(map(hash, ids.to_pylist()), np.int64, len(ids)).view(np.uint64)
+    return np.fromiter(map(hash, ids), np.int64, len(ids)).view(np.uint64)
 
 
 class IdTable:
@@ -57,7 +57,7 @@ class IdTable:
             self._text.write(memoryview(part.buffers()[2] or b"")[offsets[0] : offsets[-1]])
             self._offsets.write((offsets[1:] - offsets[0] + self._bytes).tobytes())
             self._bytes += int(offsets[-1] - offsets[0])
-            self._hashes.frombytes(hashes(part).tobytes())
+            self._hashes.frombytes(hashes(part.to_pylist()).tobytes())
 
     def __len__(self) -> int:
         return len(self._hashes)
@@ -67,25 +67,22 @@ class IdTable:
         for start in range(0, len(ids), BLOCK):
             yield from ids.slice(start, BLOCK).to_pylist()
 
-    def rows(self, ids: pa.Array | list[str]) -> NDArray[np.int64]:
+    def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Return the row of each id, the first one if it is repeated, and -1 for an id that is not in the table."""
         entries, bits, stored = self._table()
-        strings = pa.array(ids, type=pa.large_string()) if isinstance(ids, list) else ids.cast(pa.large_string())
-        prefixes = packed.high(hashes(strings), bits)
-        order = np.argsort(prefixes)  # in order, a search finds its entries in the cache
-        places = np.empty(len(strings), dtype=np.int64)
-        places[order] = np.searchsorted(entries, prefixes[order])
-        rows, open_ids = np.full(len(strings), -1, dtype=np.int64), order
-        while len(open_ids):
-            open_ids = open_ids[places[open_ids] < len(entries)]
-            entry = entries[places[open_ids]]
-            agrees = packed.high(entry, bits) == prefixes[open_ids]
-            open_ids, row = open_ids[agrees], packed.rows(entry[agrees], bits)
-            equal = pc.equal(stored.take(pa.array(row)), strings.take(pa.array(open_ids)))
+        strings, prefixes = pa.array(ids, type=pa.large_string()), packed.high(hashes(ids), bits)
+        places, order = np.empty(len(ids), dtype=np.int64), np.argsort(prefixes)
+        places[order] = np.searchsorted(entries, prefixes[order])  # in order, it finds its entries in the cache
+        rows, pending = np.full(len(ids), -1, dtype=np.int64), np.arange(len(ids))
+        while len(pending := pending[places[pending] < len(entries)]):
+            entry = entries[places[pending]]
+            agrees = packed.high(entry, bits) == prefixes[pending]
+            pending, row = pending[agrees], packed.rows(entry[agrees], bits)
+            equal = pc.equal(stored.take(pa.array(row)), strings.take(pa.array(pending)))
             matches = equal.to_numpy(zero_copy_only=False)
-            rows[open_ids[matches]] = row[matches]
-            open_ids = open_ids[~matches]
-            places[open_ids] += 1
+            rows[pending[matches]] = row[matches]
+            pending = pending[~matches]
+            places[pending] += 1
         return rows
 
     def has(self, ids: Iterable[str]) -> NDArray[np.bool_]:
