@@ -10,7 +10,7 @@ import argparse
 import tempfile
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -36,8 +36,10 @@ _ENTRY = np.dtype([("row", np.int32), ("score", np.float32)])
 class LeftOut:
     """Passages that cannot be negatives, by query row."""
 
-    passages: dict[int, set[int]]  # passage rows, in general those of the judged passages
-    texts: dict[int, set[int]] = field(default_factory=dict)  # first rows with the texts of the query's positives
+    passages: Mapping[int, Collection[int]]  # passage rows, in general those of the judged passages
+    texts: Mapping[int, Collection[int]] = field(
+        default_factory=dict
+    )  # first rows with the texts of the query's positives
     first_rows: NDArray[np.int32] | None = None  # for every passage, the first row with its text; needed with `texts`
 
     def stays(self, query: int, passages: NDArray[np.int32]) -> tuple[NDArray[np.int64], int]:
@@ -75,12 +77,12 @@ def judged_grades(qrels: Path, queries: Path, passages: Path) -> dict[int, dict[
 RankedIds = tuple[str, list[str], Sequence[float]]  # query id; passage ids, best first; scores
 
 
-def with_own(judged: dict[int, set[int]], queries: Path, passages: Path) -> dict[int, set[int]]:
+def with_own(judged: Mapping[int, Collection[int]], queries: Path, passages: Path) -> dict[int, set[int]]:
     """Return the judged passages by query row, with the passage that has the id of the query added."""
     ids = read_column(queries, "id")
     rows = rows_of(passages, ids)
     same_id = {query: {rows[name]} for query, name in enumerate(ids) if name in rows}
-    return {query: judged.get(query, set()) | same_id.get(query, set()) for query in judged.keys() | same_id.keys()}
+    return {query: {*judged.get(query, ()), *same_id.get(query, ())} for query in judged.keys() | same_id.keys()}
 
 
 def judged_lists(grades: dict[int, dict[int, int]]) -> Iterator[Ranked]:
@@ -191,8 +193,8 @@ def left_out_of(grades: dict[int, dict[int, int]], passages: Path) -> LeftOut:
     """Return what cannot be a negative: the judged passages, and the texts of those with a grade above 0."""
     first = first_rows(passages)
     positives = {query: [row for row, grade in of_row.items() if grade > 0] for query, of_row in grades.items()}
-    texts = {query: set(first[rows].tolist()) for query, rows in positives.items() if rows}
-    return LeftOut({query: set(of_row) for query, of_row in grades.items()}, texts, first)
+    texts = {query: tuple(first[rows].tolist()) for query, rows in positives.items() if rows}
+    return LeftOut(grades, texts, first)
 
 
 def build_pool(rankings: Iterable[Ranked], left_out: LeftOut, depth: int, out: Path) -> None:
