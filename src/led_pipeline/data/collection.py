@@ -10,7 +10,7 @@ that is left out; a line with a defect stops the command unless `--skip` names t
 published before all of its input is read.
 
 Memory for passages: 8 bytes each (module `id_table`). If an id is repeated, which is known at the end of the file, the
-file is read again from its start, with 0.3 kB for each repeated id. For a split: its queries and judgements, 2 kB each.
+file is read again from its start, and memory holds the repeated ids. For a split: 1.5 kB per judged query.
 """
 
 import argparse

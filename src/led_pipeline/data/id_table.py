@@ -90,7 +90,7 @@ class IdTable:
         return self.rows(list(ids)) >= 0
 
     def repeated(self) -> set[str]:
-        """Return the ids that several rows have. Memory: 0.2 kB for each such row."""
+        """Return the ids that several rows have; memory holds the ids of all rows whose hash has a twin."""
         entries, bits, stored = self._table()
         counts = Counter(stored.take(pa.array(packed.candidates(entries, bits))).to_pylist())
         return {name for name, count in counts.items() if count > 1}

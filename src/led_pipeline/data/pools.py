@@ -63,15 +63,19 @@ def unjudged(passages: NDArray[np.int32], judged: Collection[int], depth: int | 
 
 
 def judged_grades(qrels: Path, queries: Path, passages: Path) -> dict[int, dict[int, int]]:
-    """Return the grades of the judged passages of each query: query row -> passage row -> grade."""
+    """Return the grades of the judged passages of each query: query row -> passage row -> grade.
+
+    Memory: 0.7 kB per judged query while the ids are looked up, whatever the number of passages.
+    """
     judged = load_qrels(qrels)
     query_rows = rows_of(queries, judged)
     rows = rows_of(passages, {pid for grades in judged.values() for pid in grades})
-    return {
-        query_rows[qid]: {rows[pid]: grade for pid, grade in grades.items()}
-        for qid, grades in judged.items()
-        if qid in query_rows
-    }
+    by_row = {}
+    for qid in list(judged):
+        grades = judged.pop(qid)  # so that only one of the two dictionaries is whole
+        if qid in query_rows:
+            by_row[query_rows[qid]] = {rows[pid]: grade for pid, grade in grades.items()}
+    return by_row
 
 
 RankedIds = tuple[str, list[str], Sequence[float]]  # query id; passage ids, best first; scores
@@ -115,7 +119,7 @@ def in_row_order(
     Args:
         ids: those of the passages, if the caller has them already.
 
-    Memory: 8 bytes per passage (module `id_table`), and 24 bytes per list of the file.
+    Memory: 8 bytes per passage (module `id_table`), 24 bytes per list of the file, and LOOKED_UP ids.
     """
     query_rows = {name: row for row, name in enumerate(read_column(queries, "id"))}
     strangers: set[str] = set()
