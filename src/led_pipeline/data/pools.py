@@ -65,7 +65,7 @@ def unjudged(passages: NDArray[np.int32], judged: Collection[int], depth: int | 
 def judged_grades(qrels: Path, queries: Path, passages: Path) -> dict[int, dict[int, int]]:
     """Return the grades of the judged passages of each query: query row -> passage row -> grade.
 
-    Memory: 0.7 kB per judged query while the ids are looked up, whatever the number of passages.
+    Memory: 0.8 kB per judged query while the ids are looked up, whatever the number of passages.
     """
     judged = load_qrels(qrels)
     query_rows = rows_of(queries, judged)

@@ -40,7 +40,7 @@ def with_contents(passages: dict[str, list[str]]) -> dict[str, list[str] | list[
 def first_rows(passages: Path) -> NDArray[np.int32]:
     """Return for every row of passages.parquet the first row with its text: itself, unless it is a copy.
 
-    Memory: 12 bytes a passage while the hashes are sorted, 4 afterwards; 75 more for each that has a copy.
+    Memory: 12 bytes a passage while the hashes are sorted, 4 afterwards; about 75 more for each that has a copy.
     """
     entries = np.empty(count_rows(passages), dtype=np.uint64)
     for start, numbers in _contents_of(passages):
