@@ -57,7 +57,8 @@ class IdTable:
             self._text.write(memoryview(part.buffers()[2] or b"")[offsets[0] : offsets[-1]])
             self._offsets.write((offsets[1:] - offsets[0] + self._bytes).tobytes())
             self._bytes += int(offsets[-1] - offsets[0])
-            self._hashes.frombytes(hashes(part.to_pylist()).tobytes())
+            names = ids[start : start + BLOCK] if isinstance(ids, list) else part.to_pylist()
+            self._hashes.frombytes(hashes(names).tobytes())
 
     def __len__(self) -> int:
         return len(self._hashes)

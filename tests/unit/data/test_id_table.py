@@ -33,10 +33,10 @@ def table(folder, *parts: list[str]) -> IdTable:
 def test_every_id_has_its_row_and_others_have_none(tmp_path, monkeypatch, block):
     monkeypatch.setattr(id_table, "BLOCK", block)
     ids = table(tmp_path, IDS[:5], [], IDS[5:])
-    wanted = [*reversed(IDS), "p", "p77", "1200", "", *IDS[:3]]
+    looked_up = [*reversed(IDS), "p", "p77", "1200", "", *IDS[:3]]
     expected = {name: row for row, name in enumerate(IDS)}
-    assert ids.rows(wanted).tolist() == [expected.get(name, -1) for name in wanted]
-    assert ids.has(wanted).tolist() == [name in expected for name in wanted]
+    assert ids.rows(looked_up).tolist() == [expected.get(name, -1) for name in looked_up]
+    assert ids.has(looked_up).tolist() == [name in expected for name in looked_up]
     assert list(ids) == IDS and len(ids) == len(IDS)
     assert ids.repeated() == set()
 
