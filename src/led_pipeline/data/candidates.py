@@ -12,7 +12,7 @@ from led_pipeline.data.scores import key, keys_of
 from led_pipeline.data.tables import read_ranking
 from led_pipeline.recipe.values import NegativeSource
 
-QUERIES = 16_384  # query rows whose candidates are held at once
+QUERIES = 4_096  # query rows whose candidates are held at once
 
 
 @dataclass(frozen=True)

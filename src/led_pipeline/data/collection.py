@@ -7,29 +7,33 @@ Run as `python -m led_pipeline.data.collection passages --format msmarco --colle
 With `--repair-encoding`, texts that were encoded twice are decoded (module `repair`), and the provenance counts them.
 A split keeps the queries of its qrels, or all queries without qrels, in file order. The provenance counts every line
 that is left out; a line with a defect stops the command unless `--skip` names that kind of defect. No output is
-published before all of its input is read. Memory: the ids, about 1 GB for 8.8 million passages.
+published before all of its input is read.
+
+Memory for passages: 8 bytes each (module `id_table`). If an id is repeated, which is known at the end of the file, the
+file is read again from its start, and memory holds the repeated ids. For a split: 1.5 kB per judged query.
 """
 
 import argparse
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from led_pipeline.data.formats.characters import is_blank, look_alikes, spelled
 from led_pipeline.data.formats.judgements import Judgement, read_qrels, write_qrels
-from led_pipeline.data.formats.lines import DEFECTS, NOTES, Problems
+from led_pipeline.data.formats.lines import DEFECTS, Problems
 from led_pipeline.data.formats.repair import Repair
-from led_pipeline.data.formats.streams import on_disk
 from led_pipeline.data.formats.templates import MissingFieldError, Template
 from led_pipeline.data.formats.texts import Text, empty, read_corpus, read_queries, read_tsv
 from led_pipeline.data.formats.titles import Titles
+from led_pipeline.data.id_table import IdTable
+from led_pipeline.data.provenance import provenance
 from led_pipeline.data.same_text import with_contents
 from led_pipeline.data.selection import Selection, select
 from led_pipeline.data.tables import CONTENT, ROW_GROUP, every_id, rows_of, write_strings
 from led_pipeline.files.atomic import write_json
-from led_pipeline.files.digests import digest
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
 
@@ -68,15 +72,30 @@ def not_blank(rows: Iterable[tuple[int, str, str]], path: Path, problems: Proble
     return ids, texts
 
 
-def distinct(rows: Iterable[Text], path: Path, problems: Problems, ids: set[str]) -> Iterator[Text]:
-    """Yield the texts whose id is not in `ids` yet, and add it."""
+def distinct(
+    rows: Iterable[Text], path: Path, problems: Problems, ids: set[str], repeated: Collection[str] | None = None
+) -> Iterator[Text]:
+    """Yield the texts whose id is not in `ids` yet, and add it.
+
+    Args:
+        repeated: the ids that several rows have, if they are known: only these are looked up and added.
+    """
     for row in rows:
         if row[1] in ids:
             fault = f"id '{row[1]}' is on an earlier line too, expected every id once"
             problems.add("duplicate_id", path, row[0], fault)
         else:
-            ids.add(row[1])
+            if repeated is None or row[1] in repeated:
+                ids.add(row[1])
             yield row
+
+
+class _RepeatedError(Exception):
+    """Some ids of a collection come several times, and its copies were not left out."""
+
+    def __init__(self, ids: set[str]) -> None:
+        super().__init__()
+        self.ids = ids
 
 
 def prepare_passages(
@@ -94,16 +113,40 @@ def prepare_passages(
     """
     if titles and form == "beir":
         raise InputError("dataset.titles: a BEIR corpus holds its own titles; remove this key, or use format: msmarco")
-    problems = Problems(skip)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write = partial(_write_passages, (collection, titles), form, skip, out, repair.method is not None, template)
+    try:
+        return write(set())
+    except _RepeatedError as error:
+        return write(error.ids)
+
+
+def _write_passages(
+    files: tuple[Path, Path | None],
+    form: str,
+    skip: Collection[str],
+    out: Path,
+    repairs: bool,
+    template: Template | None,
+    repeated: set[str],
+) -> dict[str, Any]:
+    """Write passages.parquet; see `prepare_passages`.
+
+    Raises:
+        _RepeatedError: ids that are not in `repeated` come several times.
+    """
+    collection, titles = files
+    problems, repair = Problems(skip), Repair(repairs)
     counts: Counter[str] = Counter()
-    all_ids: set[str] = set()
+    all_ids = IdTable(out.parent)
     joined = Titles(titles, problems) if titles else None
 
     def batches() -> Iterator[dict[str, list[str] | list[int]]]:
         file_texts = read_texts(PASSAGES, form, collection, problems, template)
-        rows = distinct(file_texts, collection, problems, all_ids)
+        rows = distinct(file_texts, collection, problems, set(), repeated)
         while batch := list(islice(rows, ROW_GROUP)):
             ids, texts = [row[1] for row in batch], [row[3] for row in batch]
+            all_ids.add(ids)
             column = [joined.take(pid) for pid in ids] if joined else [row[2] for row in batch]
             counts["passages_without_title"] += column.count("")
             counts.update({"titles_of_a_dash": column.count("-")} if "-" in column else {})
@@ -113,6 +156,8 @@ def prepare_passages(
                 column = [""] * len(texts)
             counts["passages"] += len(ids)
             yield with_contents({"id": ids, "title": repair(column, "titles"), "text": repair(texts, "passages")})
+        if copies := all_ids.repeated():
+            raise _RepeatedError(copies)
         counts["titles_without_passage"] = joined.finish(all_ids) if joined else 0
         if joined and joined.read and not joined.matched:
             raise InputError(
@@ -196,32 +241,6 @@ def prepare_split(
         judgements_read=len(rows),
     )
     return provenance([queries, qrels], counts, problems, repair)
-
-
-def provenance(
-    inputs: Iterable[Path | None], counts: Counter[str], problems: Problems, repair: Repair
-) -> dict[str, Any]:
-    """Describe the inputs (path and hash), the counts of texts kept and left out, and the repaired texts."""
-    counts.update(repair.changed)
-    for name, count in sorted(counts.items()):
-        print(f"{name.replace('_', ' ')}: {count:,}")
-    for path, kinds in problems.skipped.items():
-        for kind, count in kinds.items():
-            print(f"{path}: skipped {count:,} line(s) with {kind}")
-    for path, kinds in problems.noted.items():
-        for kind, count in kinds.items():
-            print(f"{path}: {count:,} {NOTES[kind]}")
-    return {
-        "inputs": [
-            {"path": str(path), "bytes": on_disk(path).stat().st_size, "sha256": digest(on_disk(path))}
-            for path in inputs
-            if path
-        ],
-        "counts": dict(sorted(counts.items())),
-        "skipped": problems.skipped,
-        "noted": problems.noted,
-        "repair_encoding": repair.method,
-    }
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,26 +10,24 @@ import argparse
 import tempfile
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from led_pipeline.data.formats.characters import look_alikes, spelled
 from led_pipeline.data.formats.judgements import load_qrels, read_negatives
-from led_pipeline.data.opened import parquet
+from led_pipeline.data.id_table import IdTable
 from led_pipeline.data.same_text import first_rows
 from led_pipeline.data.tables import Ranked, Ranking, every_id, read_column, read_rankings, rows_of, write_rankings
 from led_pipeline.files.atomic import write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
 
-LOOKED_UP = 4_000_000  # number of published negatives or scores whose rows are looked up at once
+LOOKED_UP = 1_000_000  # number of published negatives or scores whose rows are looked up at once
 
 _ENTRY = np.dtype([("row", np.int32), ("score", np.float32)])
 
@@ -38,8 +36,10 @@ _ENTRY = np.dtype([("row", np.int32), ("score", np.float32)])
 class LeftOut:
     """Passages that cannot be negatives, by query row."""
 
-    passages: dict[int, set[int]]  # passage rows, in general those of the judged passages
-    texts: dict[int, set[int]] = field(default_factory=dict)  # first rows with the texts of the query's positives
+    passages: Mapping[int, Collection[int]]  # passage rows, in general those of the judged passages
+    texts: Mapping[int, Collection[int]] = field(
+        default_factory=dict
+    )  # first rows with the texts of the query's positives
     first_rows: NDArray[np.int32] | None = None  # for every passage, the first row with its text; needed with `texts`
 
     def stays(self, query: int, passages: NDArray[np.int32]) -> tuple[NDArray[np.int64], int]:
@@ -63,26 +63,30 @@ def unjudged(passages: NDArray[np.int32], judged: Collection[int], depth: int | 
 
 
 def judged_grades(qrels: Path, queries: Path, passages: Path) -> dict[int, dict[int, int]]:
-    """Return the grades of the judged passages of each query: query row -> passage row -> grade."""
+    """Return the grades of the judged passages of each query: query row -> passage row -> grade.
+
+    Memory: 0.8 kB per judged query while the ids are looked up, whatever the number of passages.
+    """
     judged = load_qrels(qrels)
     query_rows = rows_of(queries, judged)
     rows = rows_of(passages, {pid for grades in judged.values() for pid in grades})
-    return {
-        query_rows[qid]: {rows[pid]: grade for pid, grade in grades.items()}
-        for qid, grades in judged.items()
-        if qid in query_rows
-    }
+    by_row = {}
+    for qid in list(judged):
+        grades = judged.pop(qid)  # so that only one of the two dictionaries is whole
+        if qid in query_rows:
+            by_row[query_rows[qid]] = {rows[pid]: grade for pid, grade in grades.items()}
+    return by_row
 
 
 RankedIds = tuple[str, list[str], Sequence[float]]  # query id; passage ids, best first; scores
 
 
-def with_own(judged: dict[int, set[int]], queries: Path, passages: Path) -> dict[int, set[int]]:
+def with_own(judged: Mapping[int, Collection[int]], queries: Path, passages: Path) -> dict[int, set[int]]:
     """Return the judged passages by query row, with the passage that has the id of the query added."""
     ids = read_column(queries, "id")
     rows = rows_of(passages, ids)
     same_id = {query: {rows[name]} for query, name in enumerate(ids) if name in rows}
-    return {query: judged.get(query, set()) | same_id.get(query, set()) for query in judged.keys() | same_id.keys()}
+    return {query: {*judged.get(query, ()), *same_id.get(query, ())} for query in judged.keys() | same_id.keys()}
 
 
 def judged_lists(grades: dict[int, dict[int, int]]) -> Iterator[Ranked]:
@@ -104,13 +108,18 @@ def published(path: Path, queries: Path, passages: Path, folder: Path) -> Iterat
 
 
 def in_row_order(
-    lists: Iterable[RankedIds], path: Path, queries: Path, passages: Path, folder: Path
+    lists: Iterable[RankedIds], path: Path, queries: Path, passages: Path, folder: Path, ids: IdTable | None = None
 ) -> Iterator[Ranked]:
     """Yield the lists of a file with row numbers for ids, in the order of the query rows.
 
     Queries outside the dataset are dropped and counted (a dataset may be a subset); a passage outside the collection is
     an error, since file and collection then do not belong together. As the file may be in any order, the lists are
     buffered in a temporary file in `folder`, 8 bytes a passage; several lists of one query are joined.
+
+    Args:
+        ids: those of the passages, if the caller has them already.
+
+    Memory: 8 bytes per passage (module `id_table`), 24 bytes per list of the file, and LOOKED_UP ids.
     """
     query_rows = {name: row for row, name in enumerate(read_column(queries, "id"))}
     strangers: set[str] = set()
@@ -122,15 +131,14 @@ def in_row_order(
             else:
                 strangers.add(part[0])
 
-    with parquet(passages) as table:
-        ids = table.read(columns=["id"])["id"].combine_chunks()
+    table = IdTable.of(passages, folder) if ids is None else ids
     places, first = array("q"), 0  # query row, first entry and number of entries of each list
     with tempfile.TemporaryFile(dir=folder) as file:
         for names, pids, scores in blocks(of_dataset()):
-            rows = pc.index_in(pa.array(list(chain.from_iterable(pids)), type=pa.string()), value_set=ids)
+            rows = table.rows(list(chain.from_iterable(pids)))
             lengths = [len(part) for part in pids]
-            if rows.null_count:
-                missing = int(np.flatnonzero(rows.is_null())[0])
+            if len(absent := np.flatnonzero(rows < 0)):
+                missing = int(absent[0])
                 name = names[int(np.searchsorted(np.cumsum(lengths), missing, side="right"))]
                 pid = list(chain.from_iterable(pids))[missing]
                 twin = look_alikes([pid], every_id(passages)).get(pid)
@@ -139,7 +147,7 @@ def in_row_order(
                     advice = f", where {spelled(twin)} is; write ids in one way"
                 raise InputError(f"{path}: passage {spelled(pid)} of query '{name}' is not in the collection{advice}")
             entries = np.empty(len(rows), dtype=_ENTRY)
-            entries["row"], entries["score"] = rows.to_numpy(), np.fromiter(chain.from_iterable(scores), np.float32)
+            entries["row"], entries["score"] = rows, np.fromiter(chain.from_iterable(scores), np.float32)
             file.write(entries.tobytes())
             for name, length in zip(names, lengths, strict=True):
                 places.extend((query_rows[name], first, length))
@@ -189,8 +197,8 @@ def left_out_of(grades: dict[int, dict[int, int]], passages: Path) -> LeftOut:
     """Return what cannot be a negative: the judged passages, and the texts of those with a grade above 0."""
     first = first_rows(passages)
     positives = {query: [row for row, grade in of_row.items() if grade > 0] for query, of_row in grades.items()}
-    texts = {query: set(first[rows].tolist()) for query, rows in positives.items() if rows}
-    return LeftOut({query: set(of_row) for query, of_row in grades.items()}, texts, first)
+    texts = {query: tuple(first[rows].tolist()) for query, rows in positives.items() if rows}
+    return LeftOut(grades, texts, first)
 
 
 def build_pool(rankings: Iterable[Ranked], left_out: LeftOut, depth: int, out: Path) -> None:

@@ -12,16 +12,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from led_pipeline.data.formats.characters import look_alikes, spelled
 from led_pipeline.data.formats.lines import Problems
 from led_pipeline.data.formats.score_files import Scored, read_scores
 from led_pipeline.data.formats.score_lines import line_of
-from led_pipeline.data.opened import parquet
+from led_pipeline.data.id_table import IdTable
 from led_pipeline.data.pools import blocks, in_row_order
-from led_pipeline.data.tables import Ranked, Ranking, every_id, read_column, write_rankings
+from led_pipeline.data.tables import Ranked, Ranking, count_rows, every_id, read_column, write_rankings
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
 from led_pipeline.recipe.dataset import OF_RUNS
@@ -30,18 +28,17 @@ from led_pipeline.recipe.dataset import OF_RUNS
 class IdCheck:
     """The queries and passages of a dataset, to check the ids of a run."""
 
-    def __init__(self, file: Path, queries: Path, passages: Path, problems: Problems) -> None:
+    def __init__(self, file: Path, queries: Path, passages: Path, problems: Problems, folder: Path) -> None:
+        """Read the ids; those of the passages fill a temporary file in `folder` (module `id_table`)."""
         self._file, self._passages, self._problems = file, passages, problems
         self._queries = set(read_column(queries, "id"))
         self._reported: set[str] = set()
-        with parquet(passages) as table:
-            self._ids = table.read(columns=["id"])["id"].combine_chunks()
+        self.ids = IdTable.of(passages, folder)
 
     def parts(self, lists: Iterable[Scored]) -> Iterator[Scored]:
         """Yield the lists of a run without unknown queries and passages, which are reported."""
         for names, pids, scores in blocks(lists):
-            flat = pa.array([pid for part in pids for pid in part], type=pa.string())
-            in_collection = pc.is_in(flat, value_set=self._ids).to_numpy(zero_copy_only=False)
+            in_collection = self.ids.has(pid for part in pids for pid in part)
             starts = np.cumsum([0, *map(len, pids)])
             for i, name in enumerate(names):
                 if name not in self._queries:
@@ -70,14 +67,16 @@ def store(file: Path, queries: Path, passages: Path, hits: int, problems: Proble
     Raises:
         InputError: an id is unknown and its defect is not skipped, or no query of the split has a result.
     """
-    ids, count = IdCheck(file, queries, passages, problems), len(read_column(queries, "id"))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    check, count = IdCheck(file, queries, passages, problems, out.parent), count_rows(queries)
+    lists_read = check.parts(read_scores(file))
     ranked = passages_ranked = 0
     nothing = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
 
     def lists() -> Iterator[Ranked]:
         nonlocal ranked, passages_ranked
         last = -1
-        for query, rows, scores in in_row_order(ids.parts(read_scores(file)), file, queries, passages, out.parent):
+        for query, rows, scores in in_row_order(lists_read, file, queries, passages, out.parent, check.ids):
             yield from ((row, *nothing) for row in range(last + 1, query))
             order = np.argsort(-scores, kind="stable")[:hits]
             ranked, passages_ranked, last = ranked + int(len(order) > 0), passages_ranked + len(order), query
@@ -87,7 +86,6 @@ def store(file: Path, queries: Path, passages: Path, hits: int, problems: Proble
         if not ranked:
             raise InputError(f"{file}: it ranks no passage for a query of this split; take the file made for it")
 
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_rankings(out, Ranking.parts(lists()))
     print(f"{ranked:,} of {count:,} queries with {passages_ranked:,} passages")
     for kinds in problems.skipped.values():

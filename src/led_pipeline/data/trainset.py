@@ -88,7 +88,7 @@ def draw_trainset(
     """Write the examples of every epoch that training will reach, and a manifest beside them.
 
     The pools are read twice: first for the numbers of candidates, to draw positions, then for the passages at these
-    positions. Memory holds the examples and one block of candidates.
+    positions. Memory holds the examples, one block of candidates and 4 bytes per passage.
 
     Args:
         pairs: (query row, passage row) of the positives to train on, sorted by query.

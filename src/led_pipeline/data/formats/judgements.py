@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from led_pipeline.data.formats.headers import header_fault, is_header
-from led_pipeline.data.formats.lines import MALFORMED, Problems, bad_id, is_id, read_lines
+from led_pipeline.data.formats.lines import DEFECTS, MALFORMED, Problems, bad_id, is_id, read_lines
 from led_pipeline.data.formats.numbers import grade_fault, read_grade, read_score, text_fault
 from led_pipeline.files.atomic import atomic
 from led_pipeline.files.errors import InputError
@@ -34,13 +34,18 @@ _BEIR_HINT = f"or, in BEIR's format, the header {' TAB '.join(_BEIR_QRELS_HEADER
 _INFINITY_BITS = 0x7F80_0000  # of a 32-bit float
 
 
-def read_qrels(path: Path | str, problems: Problems) -> Iterator[Judgement]:
+def read_qrels(
+    path: Path | str, problems: Problems, grades: dict[str, dict[str, int]] | None = None
+) -> Iterator[Judgement]:
     """Yield judgements from TREC's four columns, or from BEIR's three if the first line is BEIR's header.
 
     A pair that is repeated with the same grade, as are ten of MS MARCO's training judgements, is noted and left out;
     one with another grade is a duplicate_id, and the first of the two counts.
+
+    Args:
+        grades: an empty dictionary that gets the grades by qid and pid, for callers that need them.
     """
-    earlier: dict[str, dict[str, tuple[int, int]]] = {}  # qid -> pid -> line and grade
+    earlier = {} if grades is None else grades
     beir: bool | None = None
     for number, line in read_lines(path, problems):
         if beir is None:
@@ -61,17 +66,21 @@ def read_qrels(path: Path | str, problems: Problems) -> Iterator[Judgement]:
         elif grade is None:
             problems.add(MALFORMED, path, number, grade_fault(columns[-1]))
         elif pid not in earlier.setdefault(qid, {}):
-            earlier[qid][pid] = number, grade
+            earlier[qid][pid] = grade
             yield number, qid, pid, grade
-        elif earlier[qid][pid][1] == grade:
+        elif (before := earlier[qid][pid]) == grade:
             problems.note("repeated_judgement", path)
         else:
-            line_before, before = earlier[qid][pid]
-            fault = (
-                f"query '{qid}' and passage '{pid}' have grade {grade} here and {before} in line {line_before},"
-                " expected one grade for every pair"
-            )
+            fault = f"query '{qid}' and passage '{pid}' have grade {grade} here and {before}"
+            if problems.needs_sentence("duplicate_id"):  # once in a file
+                fault += f" in line {_line_of(path, qid, pid)}, expected one grade for every pair"
             problems.add("duplicate_id", path, number, fault)
+
+
+def _line_of(path: Path | str, qid: str, pid: str) -> int:
+    """Return the first line of a file with the judgement of a pair."""
+    rows = read_qrels(path, Problems(DEFECTS))
+    return next(line for line, query, passage, _ in rows if (query, passage) == (qid, pid))
 
 
 def load_qrels(path: Path | str) -> dict[str, dict[str, int]]:
@@ -82,8 +91,8 @@ def load_qrels(path: Path | str) -> dict[str, dict[str, int]]:
     """
     problems = Problems()
     grades: dict[str, dict[str, int]] = {}
-    for _, qid, pid, grade in read_qrels(path, problems):
-        grades.setdefault(qid, {})[pid] = grade
+    for _ in read_qrels(path, problems, grades):
+        pass
     problems.check()
     return grades
 

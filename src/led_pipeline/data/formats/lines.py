@@ -77,6 +77,10 @@ class Problems:
         if self._first is None:
             self._first = kind, f"{path}: {fault}" if line is None else f"{path}:{line}: {fault}"
 
+    def needs_sentence(self, kind: str) -> bool:
+        """Tell whether the `fault` of the next problem of this kind is used: it is the first that is not skipped."""
+        return self._first is None and not self.skips(kind)
+
     def skips(self, kind: str) -> bool:
         """Tell whether lines with this defect are left out and counted."""
         return kind in self._skip

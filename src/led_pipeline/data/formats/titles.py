@@ -1,11 +1,21 @@
 """Join the titles of a separate file to the passages of a collection."""
 
-from collections.abc import Collection
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from led_pipeline.data.formats.characters import look_alikes
 from led_pipeline.data.formats.lines import Problems
 from led_pipeline.data.formats.texts import read_titles
+
+
+class Ids(Protocol):
+    """The ids of a collection."""
+
+    def has(self, ids: Iterable[str]) -> Iterable[bool]:
+        """Tell for each id whether the collection has it."""
+
+    def __iter__(self) -> Iterator[str]: ...
 
 
 class Titles:
@@ -27,14 +37,16 @@ class Titles:
         self.matched += pid in self._ahead
         return self._ahead.pop(pid, (0, ""))[1]
 
-    def finish(self, passages: Collection[str]) -> int:
+    def finish(self, passages: Ids) -> int:
         """Read the rest of the file and return the number of titles without a passage; `passages` are all ids."""
         while self._advance():
             pass
-        strangers = [pid for pid in self._ahead if pid not in passages]
-        for pid in self._ahead:
-            if pid in passages:
+        strangers = []
+        for pid, exists in zip(self._ahead, passages.has(self._ahead), strict=True):
+            if exists:
                 self._report_duplicate(self._ahead[pid][0], pid)
+            else:
+                strangers.append(pid)
         for _ in look_alikes(strangers, passages):
             self._problems.note("look_alike", self._path)
         return len(strangers)

@@ -76,6 +76,17 @@ def test_the_first_of_two_judgements_counts_when_duplicates_are_skipped(tmp_path
     assert problems.skipped == {str(tmp_path / "qrels"): {"duplicate_id": 1}}
 
 
+def test_of_several_contradictions_the_first_is_told_with_its_lines_and_all_are_counted(tmp_path):
+    rows = ["q1 0 p1 1", "q1 0 p2 1", "malformed", "q1 0 p2 1", "q1 0 p2 2", "q1 0 p1 0", "q1 0 p2 3"]
+    (tmp_path / "qrels").write_text("".join(f"{row}\n" for row in [*rows[:2], *rows[3:], rows[2]]))
+    first = r"qrels:4: query 'q1' and passage 'p2' have grade 2 here and 1 in line 2, expected one grade"
+    with pytest.raises(InputError, match=first + r".*besides this line: 2 more duplicate_id, 1 malformed"):
+        load_qrels(tmp_path / "qrels")
+    problems = Problems(["duplicate_id"])
+    assert len(list(read_qrels(tmp_path / "qrels", problems))) == 2
+    assert problems.skipped == {str(tmp_path / "qrels"): {"duplicate_id": 3}}
+
+
 def test_written_qrels_are_tab_separated_and_read_back(tmp_path):
     write_qrels(tmp_path / "qrels", [("q1", "p1", 3), ("q2", "p1", 0)])
     assert (tmp_path / "qrels").read_text() == "q1\t0\tp1\t3\nq2\t0\tp1\t0\n"
