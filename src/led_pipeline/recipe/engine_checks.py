@@ -19,11 +19,6 @@ def depths(recipe: Recipe) -> dict[str, int]:
 def faults(recipe: Recipe) -> Iterator[str]:
     """Yield one sentence per key that the engine cannot follow."""
     language = recipe.bm25.language
-    if recipe.search.lexicon_on_gpus and not recipe.resources.search.gpu:
-        yield (
-            "search.lexicon: exact_gpu searches on the GPUs of resources.search.gpu, which is 0; ask for GPUs there, or"
-            " write exact, which searches on the processor"
-        )
     if recipe.search.backend == "opensearch":
         if language not in NODE_ANALYZERS:
             yield (
@@ -33,3 +28,8 @@ def faults(recipe: Recipe) -> Iterator[str]:
         for key, count in depths(recipe).items():
             if count > NODE_HITS:
                 yield f"{key}: {count} is more than OpenSearch returns for a query ({NODE_HITS}); ask for fewer"
+    if recipe.search.lexicon_on_gpus and not recipe.resources.search.gpu:
+        yield (
+            "search.lexicon: exact_gpu searches on the GPUs of resources.search.gpu, which is 0; ask for GPUs there, or"
+            " write exact, which searches on the processor"
+        )
