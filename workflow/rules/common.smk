@@ -41,7 +41,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.files.yaml_lines import repeated_keys
 from led_pipeline.jobs.run_lock import Run
 from led_pipeline.pretrained import descriptions
-from led_pipeline.recipe import arguments, needs, priorities
+from led_pipeline.recipe import arguments, scorers, needs, priorities
 from led_pipeline.recipe.arguments import option
 from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.load import load_recipe, trained_in
@@ -94,7 +94,7 @@ def any_of(names):
 
 
 wildcard_constraints:
-    stage=any_of([*RECIPE.stages, *(re.escape(needs.candidate_set(stage)) for stage in needs.judged(RECIPE))]),
+    stage=any_of([*RECIPE.stages, *(re.escape(scorers.candidate_set(stage)) for stage in scorers.judged(RECIPE))]),
     system=any_of([*needs.systems(RECIPE), *DATASET.negatives, *DATASET.scores, QRELS]),
     split=any_of(DATASET.splits),
     part=any_of(map(re.escape, needs.parts(RECIPE))),
@@ -118,7 +118,7 @@ FIRST_OF_ALL = max(CHAINS.values()) + 1  # everything waits for the data
 
 def before_training(wildcards):
     """Return the priority of a job for the training of a stage."""
-    return priorities.of_training(RECIPE, CHAINS, needs.stage_of_set(wildcards.stage))
+    return priorities.of_training(RECIPE, CHAINS, scorers.stage_of_set(wildcards.stage))
 
 
 def after_training(wildcards):

@@ -111,13 +111,13 @@ rule candidates:
         passages=LAYOUT.passages,
         qrels=LAYOUT.qrels("train"),
     output:
-        LAYOUT.drawn(needs.candidate_set("{stage}")),
+        LAYOUT.drawn(scorers.candidate_set("{stage}")),
     log:
         LAYOUT.log("trainsets/{stage}.candidates"),
     benchmark:
         LAYOUT.benchmark("trainsets/{stage}.candidates")
     wildcard_constraints:
-        stage=any_of(needs.judged(RECIPE)),
+        stage=any_of(scorers.judged(RECIPE)),
     priority: before_training
     conda:
         ENV
@@ -137,7 +137,7 @@ rule candidates:
 rule judge:
     """Find the candidates that the judge scores nearly as high as a positive."""
     input:
-        LAYOUT.trainset(needs.candidate_set("{stage}")),
+        LAYOUT.trainset(scorers.candidate_set("{stage}")),
     output:
         dropped=LAYOUT.dropped("{stage}"),
         manifest=LAYOUT.dropped_note("{stage}"),
@@ -146,7 +146,7 @@ rule judge:
     benchmark:
         LAYOUT.benchmark("trainsets/{stage}.judge")
     wildcard_constraints:
-        stage=any_of(needs.judged(RECIPE)),
+        stage=any_of(scorers.judged(RECIPE)),
     priority: before_training
     conda:
         ENV

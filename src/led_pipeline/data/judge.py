@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from led_pipeline.data.examples import Trainset
 from led_pipeline.data.ragged import Ragged
 from led_pipeline.data.tables import Ranked, Ranking, write_rankings
-from led_pipeline.data.trainset import Inputs, input_options, inputs_of, sources
+from led_pipeline.data.trainset import Inputs, input_options, sources
 from led_pipeline.files.atomic import write_json
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
@@ -134,7 +134,7 @@ def main() -> None:
         command.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
     if a.command == "candidates":
-        write_candidates(inputs_of(a), a.settings, a.out)
+        write_candidates(Inputs(a.queries, a.passages, a.qrels, a.pools, a.scored, a.positives), a.settings, a.out)
     else:
         write_dropped(a.scored, a.judge, a.out)
 

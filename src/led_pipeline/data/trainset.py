@@ -15,7 +15,7 @@ positives among the passages of a batch.
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -266,11 +266,6 @@ def input_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--positives", type=Path, help="a ranking whose best scores make further positives")
 
 
-def inputs_of(a: argparse.Namespace) -> Inputs:
-    """Return the files that the options name."""
-    return Inputs(a.queries, a.passages, a.qrels, a.pools, a.scored, a.positives)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Build a stage's trainset.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -285,7 +280,8 @@ def main() -> None:
         command.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
     if a.command == "draw":
-        pairs, candidates, relevant = sources(replace(inputs_of(a), dropped=a.dropped), a.settings)
+        files = Inputs(a.queries, a.passages, a.qrels, a.pools, a.scored, a.positives, a.dropped)
+        pairs, candidates, relevant = sources(files, a.settings)
         draw_trainset(pairs, candidates, a.settings, a.out, relevant)
     else:
         join(a.drawn, {name: [Path(p) for p in shards] for name, *shards in a.scores}, a.out)

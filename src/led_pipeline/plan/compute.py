@@ -10,7 +10,7 @@ from led_pipeline.plan.disk import judged_candidates, trained_examples
 from led_pipeline.plan.jobs import Demand
 from led_pipeline.plan.stage_models import StageModel
 from led_pipeline.plan.workload import Workload
-from led_pipeline.recipe import needs
+from led_pipeline.recipe import needs, scorers
 from led_pipeline.recipe.graph import JobKind, Recipe
 from led_pipeline.recipe.stages import Ranker, Trained
 
@@ -202,7 +202,7 @@ class Computer:
         )
         pairs = [(name, candidates) for name in needs.teachers(self.recipe, student, in_batch=False)]
         judged = judged_candidates(self.recipe, student, self.load)
-        pairs += [(name, judged) for name in needs.judges(self.recipe, student)]
+        pairs += [(name, judged) for name in scorers.judges(self.recipe, student)]
         for name, count in pairs:
             if name in self.recipe.with_output("scores"):
                 self._pairs(name, "score_with_ranker", count, self.recipe.dataset.shards)

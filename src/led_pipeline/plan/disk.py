@@ -9,7 +9,7 @@ from led_pipeline.plan.jobs import Demand, token_files
 from led_pipeline.plan.stage_models import StageModel
 from led_pipeline.plan.terms import Side, terms_of
 from led_pipeline.plan.workload import Workload
-from led_pipeline.recipe import needs
+from led_pipeline.recipe import needs, scorers
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Folder
 from led_pipeline.recipe.stages import Ranker
@@ -171,5 +171,5 @@ def _trainsets(recipe: Recipe, load: Workload, demand: Demand) -> Iterator[Artef
         offsets = len(needs.teachers(recipe, name, in_batch=False)) * assumptions.OFFSET_BYTES
         size = examples * (drawn + scores + drawn + scores + offsets)
         # Candidates: their rows in both files, and the judges' scores as vectors and as columns.
-        size += judged_candidates(recipe, name, load) * 4 * (2 + 2 * len(needs.judges(recipe, name)))
+        size += judged_candidates(recipe, name, load) * 4 * (2 + 2 * len(scorers.judges(recipe, name)))
         yield Artefact("trainsets", name, size)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from led_pipeline.plan.compute import Cost
-from led_pipeline.recipe import needs, priorities
+from led_pipeline.recipe import needs, priorities, scorers
 from led_pipeline.recipe.graph import JobKind, Recipe
 from led_pipeline.recipe.stages import Trained
 
@@ -114,7 +114,7 @@ class JobGraph:
             yield from after
             return
         drawn = [job for system in needs.sources(recipe, [name], "negatives") for job in self._ranking(system, "train")]
-        for judge in needs.judges(recipe, name):
+        for judge in scorers.judges(recipe, name):
             drawn = [*drawn, *self._scores(name, judge, drawn)]
         for teacher in needs.sources(recipe, [name], "teacher"):
             after += self._scores(name, teacher, drawn)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from led_pipeline.fetch.hub import hub_models
-from led_pipeline.recipe import needs
+from led_pipeline.recipe import needs, scorers
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.schema import QRELS
 
@@ -104,17 +104,12 @@ def _rankings(
     return rankings, validation, {name for name, part in all_parts if part == "train"}
 
 
-def scorers(recipe: Recipe, stage: str) -> list[str]:
-    """Return the systems that score passages for a stage in jobs of their own: teachers, and what judges negatives."""
-    return [*needs.teachers(recipe, stage, in_batch=False), *needs.judges(recipe, stage)]
-
-
 def token_files(recipe: Recipe, demand: Demand) -> tuple[set[str], set[tuple[str, str]]]:
     """Return the tokenizers that the passages are cut with, and the (tokenizer, split) of the queries."""
     rankers = recipe.with_output("scores")
     queries = demand.query_vectors | {(name, split) for name, split in demand.rankings if name in rankers}
     for stage in recipe.trained:
-        scoring = [name for name in scorers(recipe, stage) if name in rankers]
+        scoring = [name for name in scorers.with_jobs(recipe, stage) if name in rankers]
         queries |= {(name, "train") for name in (stage, *scoring)}
     passages = {name for name, _ in queries}
     if validation := recipe.validation:
@@ -164,11 +159,9 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
     passages, queries = token_files(recipe, demand)
     output = outputs(recipe)
     ranked = _searches(demand, output, shards)
-    taught = Counter(output[name] for stage in recipe.trained for name in scorers(recipe, stage))
-    judging = len(needs.judged(recipe))
+    taught = Counter(output[name] for stage in recipe.trained for name in scorers.with_jobs(recipe, stage))
     evaluated = needs.evaluated(recipe)
-    judged = recipe.dataset.judged(recipe.evaluation.splits)
-    source = recipe.dataset.source
+    judged, source = recipe.dataset.judged(recipe.evaluation.splits), recipe.dataset.source
     jobs = {
         "fetch_model": len(hub_models(recipe)),
         "docstrings": int(source == "docstrings"),
@@ -182,14 +175,13 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
         "published_pool": len(demand.published) + demand.graded,
         "store_scores": len(demand.stored),
         "pool": len(demand.mined) + len(demand.stored_pools),
-        "candidates": judging,
-        "judge": judging,
+        **dict.fromkeys(("candidates", "judge"), len(scorers.judged(recipe))),
         "draw": len(recipe.trained),
         "score_with_vectors": (taught["dense"] + taught["sparse"]) * shards,
         "score_with_ranker": taught["scores"] * shards,
         "score_with_stored": taught["stored"] * shards,
         "score_with_fusion": taught["fusion"] * shards,
-        "trainset": len(recipe.trained) + judging,
+        "trainset": len(recipe.trained) + len(scorers.judged(recipe)),
         "pretrain": len(recipe.names("pretrain")),
         "import_model": len(recipe.imported),
         "train": len(recipe.trained),

@@ -21,9 +21,10 @@ from led_pipeline.recipe.parts import validation_part as validation_part
 from led_pipeline.recipe.parts import validation_ranking as validation_ranking
 from led_pipeline.recipe.parts import whole_parts as whole_parts
 from led_pipeline.recipe.schema import QRELS
+from led_pipeline.recipe.scorers import CANDIDATES, judges, stage_of_set
+from led_pipeline.recipe.scorers import teachers as teachers
 from led_pipeline.recipe.stages import Pretrain, Ranker, Retriever
 
-CANDIDATES = ".candidates"  # behind the name of a stage; names have no dots
 Kind = Literal[
     "init", "query_init", "tokenizer", "negatives", "positives", "judge", "teacher", "validation", "candidates", "fused"
 ]
@@ -133,41 +134,6 @@ def query_init_of(recipe: Recipe, name: str) -> str | None:
 def tokenizers(recipe: Recipe) -> list[str]:
     """Return the tokenizers that the recipe names, each once."""
     return list(dict.fromkeys([recipe.tokenizer, *map(recipe.tokenizer_of, recipe.stages)]))
-
-
-def teachers(recipe: Recipe, name: str, *, in_batch: bool) -> list[str]:
-    """Return the systems that a stage learns from, each once.
-
-    Args:
-        in_batch: those that score all passages of a batch, from their vectors; otherwise those whose scores of the
-            trainset's passages are stored. Grades are always stored.
-    """
-    from_vectors = [
-        (system, teacher.candidates != "own" and system != QRELS)
-        for teacher in recipe.model_stage(name).teachers
-        for system in teacher.systems
-    ]
-    return list(dict.fromkeys(system for system, batch in from_vectors if batch == in_batch))
-
-
-def judged(recipe: Recipe) -> list[str]:
-    """Return the trained stages whose candidates are judged."""
-    return [name for name in recipe.trained if recipe.model_stage(name).judge]
-
-
-def judges(recipe: Recipe, name: str) -> list[str]:
-    """Return the systems that judge the candidates of a stage, each once."""
-    return sources(recipe, [name], "judge")
-
-
-def candidate_set(stage: str) -> str:
-    """Return the name of the set of a stage's candidates, which are scored as a trainset is."""
-    return f"{stage}{CANDIDATES}"
-
-
-def stage_of_set(name: str) -> str:
-    """Return the stage of a trainset, or of a set of candidates."""
-    return name.removesuffix(CANDIDATES)
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,8 @@ PATHS = {
     "results/demo/pools/bm25.json": LAYOUT.pool_note("bm25"),
     "results/demo/trainsets/led/drawn.arrow": LAYOUT.drawn("led"),
     "results/demo/trainsets/led/drawn.json": LAYOUT.drawn_note("led"),
+    "results/demo/trainsets/led.candidates/dropped.parquet": LAYOUT.dropped("led"),
+    "results/demo/trainsets/led.candidates/dropped.json": LAYOUT.dropped_note("led"),
     "results/demo/trainsets/led/scores/lex.1.npy": LAYOUT.scores("led", "lex", 1),
     "results/demo/trainsets/led/trainset.arrow": LAYOUT.trainset("led"),
     "results/demo/report/recipe.json": LAYOUT.resolved_recipe,
