@@ -220,6 +220,32 @@ def test_exact_lexicon_search_gives_the_same_rankings_without_lucene(run, tmp_pa
         ]
 
 
+def test_negatives_that_a_ranker_scores_high_are_not_drawn(run, tmp_path):
+    copy = Run(tmp_path / "copy")
+    shutil.copytree(run.folder, copy.folder, symlinks=True)
+    judge = {"stage": "ranker", "margin": 0.05, "kind": "absolute"}
+    config = ("--config", f"stages={json.dumps({'led': {'judge': judge}})}")
+    counts = Plan(copy.snakemake("results/tiny/trainsets/led/drawn.arrow", "--cores", "2", *config).stderr).counts
+    jobs = {name: counts[name] for name in ("candidates", "score_with_ranker", "trainset", "judge", "draw", "train")}
+    assert jobs == {"candidates": 1, "score_with_ranker": 2, "trainset": 1, "judge": 1, "draw": 1, "train": 0}
+
+    folder = copy.results / "trainsets"
+    scored = read_arrow(folder / "led.candidates" / "trainset.arrow")[0]
+    dropped: dict[int, set[int]] = {}
+    for query, passages, scores in zip(scored["query"], scored["passages"], scored["score_ranker"], strict=True):
+        too_close = scores[1:] >= scores[0] - 0.05  # every query has one positive
+        dropped[int(query)] = set(passages[1:][too_close].tolist())
+    note = json.loads((folder / "led.candidates" / "dropped.json").read_text())
+    assert 0 < note["dropped"] == sum(map(len, dropped.values())) < note["candidates"]
+    drawn = read_arrow(folder / "led" / "drawn.arrow")[0]
+    before = read_arrow(run.results / "trainsets" / "led" / "drawn.arrow")[0]
+    drawn_in = [
+        sum(len(dropped[int(q)] & set(p[1:].tolist())) for q, p in zip(each["query"], each["passages"], strict=True))
+        for each in (drawn, before)
+    ]
+    assert drawn_in[0] == 0 < drawn_in[1]
+
+
 @pytest.mark.parametrize(("stage", "split", "hits"), [("led", "dev", 50), ("den_warmup", "train", 15)])
 def test_faiss_ranks_by_exact_products(run, stage, split, hits):
     scores = vectors(run, stage, split) @ vectors(run, stage, "passages").T
