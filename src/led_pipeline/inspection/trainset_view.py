@@ -167,7 +167,7 @@ def trainset_overview(run: Run, stage: str, seed: int = 0, some: int = 3) -> dic
     random = np.random.default_rng(seed)
     width = int(trainset.passages.lengths[0])
     negatives = trainset.passages.values.reshape(-1, width)[:, 1:]
-    note = Path(run.layout.drawn_note(stage))
+    note, judged = Path(run.layout.drawn_note(stage)), Path(run.layout.dropped_note(stage))
     examples = queries(run, "train", trainset.query[random.integers(0, len(trainset.query), some)].tolist())
     sampled, shares = sources_of(run, stage, trainset, random)
     return {
@@ -180,6 +180,7 @@ def trainset_overview(run: Run, stage: str, seed: int = 0, some: int = 3) -> dic
         "distinct_negatives": _distinct(negatives),
         "examples_with_a_negative_twice": int(_repeated(negatives)),
         "manifest": read_json(note) if note.is_file() else None,
+        "judged": read_json(judged) if judged.is_file() and run.recipe.model_stage(stage).judge else None,
         "sampled_negatives": sampled,
         "sources": shares,
         "teachers": scores_of(trainset),
