@@ -26,8 +26,8 @@ def trainset_text(result: Mapping[str, Any]) -> str:
         lines.append(f"dropped: {dropped:,} pairs of a query and a positive, since the query has no negatives")
     if judged := result["judged"]:
         lines.append(
-            f"judged: {judged['dropped']:,} of {judged['candidates']:,} candidates dropped for scoring nearly as high as"
-            f" a positive, of {judged['queries_with_dropped']:,} of {judged['queries']:,} queries"
+            f"judged: {judged['dropped']:,} of {judged['candidates']:,} candidates dropped for scoring nearly as high"
+            f" as a positive, of {judged['queries_with_dropped']:,} of {judged['queries']:,} queries"
             f" ({judged['dropped_per_query']['mean']:.2f} per query)"
         )
     if pairs := manifest.get("negatives_in_batches"):

@@ -51,6 +51,15 @@ def devices(recipe: Recipe, site: Site, estimate: Estimate) -> Iterator[Finding]
     if site.elsewhere:
         yield Finding("note", "GPUs", f"jobs run on other machines, which are not checked; {key} is {requested[key]}")
         return
+    for name in recipe.trained:
+        if (nodes := recipe.training(name).nodes) > 1:
+            yield Finding(
+                "fatal",
+                "nodes",
+                f"the training of {name} asks for {nodes} nodes, which SLURM starts; run with --profile profiles/slurm"
+                " (docs/guides/cluster.md), or set nodes to 1",
+            )
+            return
     visible = len(site.gpus)
     if requested[key] > visible:
         yield Finding(

@@ -54,6 +54,14 @@ def test_too_many_gpus_are_fatal_with_advice(tmp_path):
     assert levels(devices(DEMO, site(tmp_path))) == ["ok"]
 
 
+def test_a_training_on_several_nodes_needs_slurm(tmp_path):
+    several = changed(PAPER, {"resources.train.nodes": 2})
+    (finding,) = devices(several, site(tmp_path, gpus=[BIG] * 8))
+    assert finding.level == "fatal"
+    assert finding.text.startswith("the training of den_warmup asks for 2 nodes") and "profiles/slurm" in finding.text
+    assert levels(devices(several, site(tmp_path, elsewhere=True))) == ["note"]
+
+
 def test_a_batch_that_no_epoch_fills_is_a_note(tmp_path):
     few = changed(DEMO, {"dataset.docstrings.passages": 5_005, "stages.led.batch_size": 5})
     recipe, where = load_recipe(few), site(tmp_path)
