@@ -30,6 +30,17 @@ def requested_gpus(recipe: Recipe, limit: int | None) -> dict[str, int]:
     return {key: count if limit is None else min(count, limit) for key, count in counts.items() if count}
 
 
+def _on_several_nodes(recipe: Recipe) -> str:
+    """Return what to do about a training on several nodes without SLURM, empty if there is none."""
+    for name in recipe.trained:
+        if (nodes := recipe.training(name).nodes) > 1:
+            return (
+                f"the training of {name} asks for {nodes} nodes, which SLURM starts; run with --profile profiles/slurm"
+                " (docs/guides/cluster.md), or set nodes to 1"
+            )
+    return ""
+
+
 def devices(recipe: Recipe, site: Site, estimate: Estimate) -> Iterator[Finding]:
     """As many GPUs as jobs ask for, with enough memory, and batches that they can share."""
     requested = requested_gpus(recipe, site.limit)
@@ -51,15 +62,9 @@ def devices(recipe: Recipe, site: Site, estimate: Estimate) -> Iterator[Finding]
     if site.elsewhere:
         yield Finding("note", "GPUs", f"jobs run on other machines, which are not checked; {key} is {requested[key]}")
         return
-    for name in recipe.trained:
-        if (nodes := recipe.training(name).nodes) > 1:
-            yield Finding(
-                "fatal",
-                "nodes",
-                f"the training of {name} asks for {nodes} nodes, which SLURM starts; run with --profile profiles/slurm"
-                " (docs/guides/cluster.md), or set nodes to 1",
-            )
-            return
+    if text := _on_several_nodes(recipe):
+        yield Finding("fatal", "nodes", text)
+        return
     visible = len(site.gpus)
     if requested[key] > visible:
         yield Finding(
