@@ -100,7 +100,8 @@ def draw_trainset(
     if not len(usable):
         raise InputError(
             f"{out}: no judged query has negatives; check that the pools belong to the split 'train', and, if"
-            f" `{QRELS}` is the only one, that some passages have lower grades than the positives"
+            f" `{QRELS}` is the only one, that some passages have lower grades than the positives, and that `judge`, if"
+            " there is one, leaves some candidates"
         )
     queries, passages, examples = _epochs(usable, available, settings)
     _look_up(queries, passages, candidates, rows)
