@@ -58,7 +58,7 @@ DOWNLOADED = {
     "dataset": {"name": "small", "source": "download", "splits": {"dev": {}}},
     "tokenizer": "org/encoder",
     "resources": {"encode": {"gpu": 8}, "search": {"gpu": 8}},
-    "stages": {"den": {"family": "dense", "init": "org/encoder", "train": False}},
+    "stages": {"den": {"family": "dense", "init": "org/encoder", "train": False, "passage_length": 64}},
 }
 
 
