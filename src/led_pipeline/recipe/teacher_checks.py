@@ -33,15 +33,8 @@ def judge_faults(recipe: Recipe, name: str, stage: Model, systems: list[str]) ->
         yield f"{key}.weights: {len(judge.weights)} weights for the {len(judge.stages)} systems under 'stages'"
     for i, system in enumerate(judge.systems):
         place = f"{key}.stages[{i}]" if judge.stages else f"{key}.stage"
-        if isinstance(recipe.stages.get(system), Pretrain):
-            yield f"{place}: '{system}' gives no scores, name a stage of another family"
-        elif system in recipe.dataset.runs:
-            yield (
-                f"{place}: the run '{system}' has scores of the passages that it ranks alone, and a judge needs"
-                " those of every candidate; name its file under dataset.scores, and set only_scored: true"
-            )
-        elif system not in systems:
-            yield f"{place}: no stage '{system}'{nearest(system, systems)}"
+        if fault := _no_scores(recipe, place, system, systems, "a judge needs those of every candidate"):
+            yield fault
 
 
 def _names(recipe: Recipe, key: str, teacher: Teacher, systems: list[str]) -> Iterator[str]:
@@ -53,14 +46,19 @@ def _names(recipe: Recipe, key: str, teacher: Teacher, systems: list[str]) -> It
         yield f"{key}.weights: {len(teacher.weights)} weights for the {len(teacher.stages)} systems under 'stages'"
     for i, system in enumerate(teacher.systems):
         place = f"{key}.stages[{i}]" if teacher.stages else f"{key}.stage"
-        if isinstance(recipe.stages.get(system), Pretrain):
-            yield f"{place}: '{system}' gives no scores, name a stage of another family"
-        elif system in recipe.dataset.runs:
-            yield (
-                f"{place}: the run '{system}' has scores of the passages that it ranks alone, and a teacher needs those"
-                " of every drawn passage; name its file under dataset.scores, and set only_scored: true"
-            )
-        elif system not in systems:
-            yield f"{place}: no stage '{system}'{nearest(system, systems)}"
+        if fault := _no_scores(recipe, place, system, systems, "a teacher needs those of every drawn passage"):
+            yield fault
         elif teacher.candidates != "own" and system not in [*recipe.retrievers, QRELS]:
             yield f"{place}: '{system}' has no vectors to score all passages of a batch with; take candidates: own"
+
+
+def _no_scores(recipe: Recipe, place: str, system: str, systems: list[str], need: str) -> str | None:
+    """Return why a system that the key `place` names has not the scores that are needed, None if it has."""
+    if isinstance(recipe.stages.get(system), Pretrain):
+        return f"{place}: '{system}' gives no scores, name a stage of another family"
+    if system in recipe.dataset.runs:
+        return (
+            f"{place}: the run '{system}' has scores of the passages that it ranks alone, and {need}; name its file"
+            " under dataset.scores, and set only_scored: true"
+        )
+    return None if system in systems else f"{place}: no stage '{system}'{nearest(system, systems)}"
