@@ -4,6 +4,7 @@
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -32,6 +33,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="needs a GPU: pytest --gpu"))
+
+
+@pytest.fixture(autouse=True)
+def no_state_of_accelerate() -> None:
+    """Let every test train as a new process does: Accelerate shares the first Accelerator's precision in a process."""
+    if state := sys.modules.get("accelerate.state"):
+        state.AcceleratorState._reset_state(True)
 
 
 @pytest.fixture
