@@ -1,10 +1,10 @@
-"""Insert a stage's prefix (an instruction) before every query or passage.
+"""Insert a stage's prefix (an instruction) before every query or passage, and its separator after every title.
 
 Stages that share a tokenizer share one token store, so it holds no prefixes: the prefix's token ids are inserted when a
-batch is built, after [CLS] if there is one, and the text is truncated to the remaining length. Prefix and text are
-tokenised separately, without the spaces at the prefix's end. For word pieces and sentence pieces this equals tokenising
-them together; a byte-level tokenizer marks the space before the first word of a text only if they are tokenised
-together.
+batch is built, after [CLS] if there is one, and the text is truncated to the remaining length. The same holds for a
+title separator. Prefix, separator and text are tokenised separately, without the spaces at the prefix's end. For word
+pieces and sentence pieces this equals tokenising them together; a byte-level tokenizer marks the space before the first
+word of a text only if they are tokenised together.
 """
 
 from dataclasses import replace
@@ -54,19 +54,33 @@ def _ids(tokenizer: str, text: str) -> tuple[int, ...]:
 def with_prefix(store: TokenStore, side: Side, tokenizer: str, settings: Representation) -> TokenStore:
     """Return a store that puts a stage's prefix for one side (query or passage) before every text, if it has one.
 
+    Passages have the stage's title separator, if it names one.
+
     Raises:
-        InputError: the prefix leaves no room for a text.
+        InputError: the prefix or the separator leaves no room for a text.
     """
     text, length = settings.prefix(side), settings.length(side)
+    room = length - 4  # [CLS] title [SEP] text [SEP], at least one token of each
+    if side == "passage" and settings.title_separator is not None:
+        separator = _array(tokenizer, settings.title_separator)
+        _check_room("title_separator", separator, side, length, room)
+        room, store = room - len(separator), store.with_title_separator(separator)
     if not text:
         return store
-    ids = np.array(_ids(str(tokenizer), text), dtype=np.int64)
-    if len(ids) + 4 > length:  # [CLS] title [SEP] text [SEP], at least one token of each
-        raise InputError(
-            f"{side}_prefix: {len(ids)} tokens leave no room for a text in {side}_length ({length}); raise it or"
-            " shorten the prefix"
-        )
+    ids = _array(tokenizer, text)
+    _check_room(f"{side}_prefix", ids, side, length, room)
     return PrefixedStore(store, ids)
+
+
+def _array(tokenizer: str, text: str) -> NDArray[np.int64]:
+    return np.array(_ids(str(tokenizer), text), dtype=np.int64)
+
+
+def _check_room(key: str, ids: NDArray[np.int64], side: Side, length: int, room: int) -> None:
+    if len(ids) > room:
+        raise InputError(
+            f"{key}: {len(ids)} tokens leave no room for a text in {side}_length ({length}); raise it or shorten {key}"
+        )
 
 
 def with_prefixes(holder: T, tokenizer: str, settings: Representation) -> T:

@@ -6,16 +6,17 @@ Run as `python -m led_pipeline.data.tokens --texts passages.parquet --tokenizer 
 The store holds titles and texts separately, without special tokens; `TokenStore` builds the models' inputs from them:
 `[CLS] query [SEP]`, `[CLS] title [SEP] passage [SEP]`, or a query and a passage for a cross-encoder. Two parts are
 separated as the tokenizer does it: by one [SEP], RoBERTa by two. A passage without a title is `[CLS] passage [SEP]`, or
-`[CLS] [SEP] passage [SEP]` with `untitled: empty_title`, as in LED's code. A batch is built without a loop over its
-texts and without padding. With tokenizers without [CLS] and [SEP] (T5, decoders), an input is the bare text, title
-first, after the token that the tokenizer prepends (Llama's <s>), and before the end-of-sequence token if a stage asks
-for one (`append_eos`).
+`[CLS] [SEP] passage [SEP]` with `untitled: empty_title`, as in LED's code. A stage's `title_separator` takes the place
+of the separators between title and passage. A batch is built without a loop over its texts and without padding. With
+tokenizers without [CLS] and [SEP] (T5, decoders), an input is the bare text, title first, after the token that the
+tokenizer prepends (Llama's <s>), and before the end-of-sequence token if a stage asks for one (`append_eos`).
 
 # B = texts, N = tokens of all texts
 """
 
 import argparse
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -102,6 +103,7 @@ class TokenStore:
         self.begin = self.cls if self.bracketed else int(parts[0][1].get("begin", NONE))  # Llama's <s>
         self.between = int(parts[0][1]["between"])  # separators between title and text, query and passage
         self.append_eos = append_eos
+        self._after_title = np.full(self.between if self.bracketed else 0, self.sep, dtype=np.int64)
         self._empty_title = empty_title and all("title" in columns for columns in self._columns)  # not of queries
 
     @classmethod
@@ -133,6 +135,12 @@ class TokenStore:
             )
         return store
 
+    def with_title_separator(self, ids: NDArray[np.int64]) -> "TokenStore":
+        """Return a store of the same texts that reads these token ids between a title and its text."""
+        store = copy(self)
+        store._after_title = ids
+        return store
+
     def __len__(self) -> int:
         return int(self._starts[-1])
 
@@ -149,16 +157,16 @@ class TokenStore:
     def lengths(self, rows: Sequence[int] | NDArray, length: int) -> NDArray[np.int64]:
         """Return the number of tokens that `texts` returns for each row, special tokens included."""
         titles, texts, titled = self._cut(np.asarray(rows, dtype=np.int64), length)
-        return titles + texts + self._specials(titles + texts, titled)
+        return titles + texts + titled * len(self._after_title) + self._around(titles + texts)
 
     def has_tokens(self, rows: Sequence[int] | NDArray) -> NDArray[np.bool_]:
         """Return which rows have a token in title or text, special tokens aside."""
         return (self._stored["title"][rows] > 0) | (self._stored["text"][rows] > 0)
 
-    def _specials(self, tokens: NDArray, titled: NDArray) -> NDArray[np.int64]:
-        """Return how many special tokens each text gets; a bare text without tokens always gets its eos."""
+    def _around(self, tokens: NDArray) -> NDArray[np.int64]:
+        """Return how many tokens are before and after each text; a bare text without tokens always gets its eos."""
         if self.bracketed:
-            return titled * self.between + 2
+            return np.full(len(tokens), 2)
         return np.maximum(self._leading + int(self.append_eos), tokens == 0)
 
     @property
@@ -171,31 +179,32 @@ class TokenStore:
         titles, texts = (self._stored[name][rows].astype(np.int64) for name in ("title", "text"))
         titled = (titles > 0) | self._empty_title
         ends = 2 if self.bracketed else self._leading + int(self.append_eos)
-        both = title_and_text(titles, texts, max(0, length - ends - self.between))
+        both = title_and_text(titles, texts, max(0, length - ends - len(self._after_title)))
         return both[0], np.where(titled, both[1], np.minimum(texts, length - ends)), titled
 
     def texts(self, rows: Sequence[int] | NDArray, length: int) -> Batch:
         """Return `[CLS] text [SEP]`, or `[CLS] title [SEP] text [SEP]` if there is a title, truncated to `length`.
 
         With `empty_title`, every passage has the latter form. Without [CLS] and [SEP]: title and text, after the token
-        that the tokenizer prepends, if any, and before the eos token if it is appended; these two are never cut off.
+        that the tokenizer prepends, if any, and before the eos token if it is appended; these two are never cut off,
+        and neither is the title separator.
         """
         rows = np.asarray(rows, dtype=np.int64)
         titles, texts, titled = self._cut(rows, length)
-        specials = self._specials(titles + texts, titled)
-        lengths = titles + texts + specials
+        around, separator = self._around(titles + texts), self._after_title
+        lengths = titles + texts + titled * len(separator) + around
         before = self._leading
-        after = 1 if self.bracketed else specials - before
+        after = around - before
         ends = np.cumsum(lengths)
         ids = np.empty(lengths.sum(), dtype=np.int64)
         if self._leading:
             ids[ends - lengths] = self.begin
         if self.bracketed:
             ids[ends - 1] = self.sep
-            for place in range(self.between):
-                ids[(ends - texts - 2 - place)[titled]] = self.sep
         else:
             ids[(ends - 1)[after > 0]] = self.eos
+        for place, token in enumerate(separator):
+            ids[(ends - texts - after - len(separator) + place)[titled]] = token
         shards = np.searchsorted(self._starts, rows, side="right") - 1
         for shard in np.unique(shards):
             in_shard = np.flatnonzero(shards == shard)

@@ -36,15 +36,16 @@ class PublishedSystem(_Section):
     stage: str | None = None
     near: list[str] = []
     source: str | None = None
-    verified: Literal["verified", "second-hand", "unverified"]
+    verified: Literal["verified", "second-hand", "unverified", "expectation"]
+    """expectation: what a recipe of this project should reach; nobody published it, and a gate compares it"""
     note: str | None = None
     tolerance: dict[str, float] = {}
     values: dict[str, dict[str, float]]  # split -> measure -> value
 
     @model_validator(mode="after")
     def _has_a_source_or_says_so(self) -> "PublishedSystem":
-        if (self.source is None) != (self.verified == "unverified"):
-            raise ValueError("a row without a source must be marked unverified, and only such a row")
+        if (self.source is None) != (self.verified in ("unverified", "expectation")):
+            raise ValueError("a row without a source must be marked unverified or expectation, and only such a row")
         return self
 
 
@@ -158,11 +159,14 @@ def beside_ours(
 
     Returns:
         Rows in the order of the file with their values by our splits, without those that have no value on any of
-        them. `within` and `verdict` (within, above, below) are None where the value is not compared: no result of
-        ours, another kind of system, or an unverified number.
+        them, and without expectations of stages that are not there. `within` and `verdict` (within, above, below) are
+        None where the value is not compared: no result of ours, another kind of system, or an unverified number.
     """
     rows = []
+    systems = {name for split in ours.values() for name in splits[split]["systems"]}
     for row in published.systems:
+        if row.verified == "expectation" and row.stage not in systems:
+            continue  # of another recipe
         values = {
             ours[split]: {
                 name: _cell(published, row, name, value, splits[ours[split]], depth) for name, value in measures.items()
@@ -172,7 +176,6 @@ def beside_ours(
         }
         if values:
             source = published.sources[row.source].model_dump() if row.source else None
-            systems = {name for split in ours.values() for name in splits[split]["systems"]}
             near = next((name for name in row.near if name in systems), None)
             columns = row.model_dump(include={"system", "stage", "verified", "note"})
             rows.append({**columns, "near": near, "source": source, "values": values})

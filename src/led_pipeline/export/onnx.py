@@ -204,4 +204,6 @@ def readme(name: str, files: Sequence[Graph], settings: ModelSettings) -> str:
         untitled="the empty title" if settings.untitled == "empty_title" else "as a text alone",
         **lengths,
     )
+    if settings.title_separator is not None:
+        text += f"\nTitle and text are one text, with {settings.title_separator!r} between them: pass no titles.\n"
     return text + (TERMS if files[0].output == "weights" else "")

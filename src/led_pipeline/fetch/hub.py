@@ -54,7 +54,9 @@ class HubModel:
 
 def is_local(name: str) -> bool:
     """Return whether a name is a folder: it exists, or it has a form that no hub id can have."""
-    return Path(name).is_dir() or name.startswith(("/", ".", "~")) or name.count("/") > 1
+    repository, _, revision = name.partition("@")
+    parts = repository.count("/") + (revision.count("/") if repository.count("/") != 1 else 0)  # ORG/NAME@refs/pr/2
+    return Path(name).is_dir() or name.startswith(("/", ".", "~")) or parts > 1
 
 
 def slug(name: str) -> str:

@@ -179,6 +179,8 @@ def _use(folder: Path, settings: ModelSettings, config: dict[str, Any], name: st
     code = card_code.transformers(name, settings, shape(folder, config), _separators(folder), why)
     if code:
         text += ["With transformers alone:\n", _block(code)]
+    elif settings.title_separator is not None:
+        text.append("transformers alone would put its own separator between title and text.\n")
     else:
         text.append(
             "This model has code of its author, so transformers alone cannot run it; led_pipeline must be installed.\n"

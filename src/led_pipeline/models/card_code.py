@@ -79,13 +79,13 @@ def search(name: str, settings: ModelSettings, trust: bool) -> str:
 
 
 def transformers(name: str, settings: ModelSettings, shape: files.Shape, pair: int, why: Sequence[str]) -> str | None:
-    """Return code that needs transformers alone; None if only led_pipeline reads the model, or code of its author.
+    """Return code that needs transformers alone; None if code of its author reads the model, or a title separator.
 
     Args:
         pair: separators between two texts.
         why: the `reasons` of the folder.
     """
-    if files.has_user_code(settings):
+    if files.has_user_code(settings) or settings.title_separator is not None:
         return None
     if isinstance(settings, RankerRepresentation):
         return _true_false(name, settings) if settings.scoring == "true_false" else _classifier(name, settings, pair)

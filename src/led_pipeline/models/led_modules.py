@@ -68,6 +68,10 @@ class Reader:
         separators = 0 if self.sep is None else tokenizer("a", "a")["input_ids"].count(self.sep)
         self.between = 0 if self.sep is None else min(2, max(1, separators - 1))
         self.append_eos = bool(getattr(settings, "append_eos", None))
+        separator = getattr(settings, "title_separator", None)
+        self.after_title = [self.sep] * (self.between if self.bracketed else 0)
+        if separator is not None:
+            self.after_title = self.ids(separator.rstrip(" "))
 
     def ids(self, text: str) -> list[int]:
         tokens = self.tokenizer(text, add_special_tokens=False, truncation=False, padding=False, verbose=False)
@@ -81,12 +85,12 @@ class Reader:
         end = [self.sep] if self.bracketed else [self.eos] if self.append_eos else []
         room = self.lengths[side] - len(before) - len(lead) - len(end)
         if titles or (self.settings.untitled == "empty_title" and side == "passage"):
-            room = max(0, room - self.between)
+            room = max(0, room - len(self.after_title))
             if len(titles) + len(texts) > room:
                 shorter = min(len(titles), len(texts), room // 2)
                 cut = (shorter, room - shorter) if len(titles) <= len(texts) else (room - shorter, shorter)
                 titles, texts = titles[: cut[0]], texts[: cut[1]]
-            middle = [*titles, *[self.sep] * (self.between if self.bracketed else 0), *texts]
+            middle = [*titles, *self.after_title, *texts]
         else:
             middle = texts[:room]
         if not middle and not lead and not end:

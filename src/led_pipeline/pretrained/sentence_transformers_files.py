@@ -82,6 +82,8 @@ def _of_texts(settings: ModelSettings) -> Iterator[str]:
         yield "passages without a title begin with [CLS] [SEP] (untitled: empty_title)"
     if settings.passage_prefix:
         yield "a long title is cut without counting the prefix before it (passage_prefix)"
+    if settings.title_separator is not None:
+        yield f"{settings.title_separator!r} is between title and passage (title_separator)"
 
 
 def _of_family(settings: ModelSettings, shape: Shape) -> Iterator[str]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from led_pipeline.recipe.schema import LARGEST, Positive, Section, Share, Temperature
+from led_pipeline.recipe.schema import LARGEST, LeftOut, Positive, Section, Share, Temperature
 from led_pipeline.recipe.values import UserCode, UserFile, in_user_file
 
 Side = Literal["query", "passage"]
@@ -31,6 +31,9 @@ class Representation(Section):
     """tokens of a passage, title and special ones included"""
     untitled: Literal["text", "empty_title"] = "text"
     """Format of a passage without a title: [CLS] text [SEP], or [CLS] [SEP] text [SEP] as in LED's code."""
+    title_separator: Annotated[str | None, LeftOut()] = None
+    """Text between title and passage, tokenised separately, instead of the tokenizer's separators: `": "` reads a
+    passage as [CLS] title: passage [SEP]."""
     query_prefix: str = ""
     """text before every query, tokenised separately; query_length includes it"""
     passage_prefix: str = ""

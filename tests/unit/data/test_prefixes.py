@@ -66,6 +66,43 @@ def test_title_and_text_share_what_the_prefix_leaves(folder, lengths):
     assert max(map(len, rows)) <= lengths[1]
 
 
+def with_separator(folder, length: int, **changes) -> TokenStore:
+    settings = tiny.import_settings("dense", title_separator=": ", passage_length=length, **changes)
+    return with_prefix(TokenStore([folder / "passages.arrow"]), "passage", folder / "tokenizer", settings)
+
+
+@pytest.mark.parametrize("prefix", ["", "p a s: "])
+def test_a_title_separator_joins_title_and_text_as_one_text(folder, prefix):
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer")
+    passages = with_separator(folder, 64, passage_prefix=prefix)
+    texts = [f"{prefix}{title}: {text}" if title else prefix + text for title, text in zip(TITLES, TEXTS, strict=True)]
+    batch = passages.texts(range(COUNT), 64)
+    assert texts_of(batch) == tokenizer(texts)["input_ids"]
+    assert batch.lengths.tolist() == passages.lengths(range(COUNT), 64).tolist()
+
+
+@pytest.mark.parametrize("length", [7, 9, 16])
+def test_a_title_separator_is_never_cut_off(folder, length):
+    separator = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer").convert_tokens_to_ids(":")
+    rows = texts_of(with_separator(folder, length).texts(range(COUNT), length))
+    assert max(map(len, rows)) == length
+    assert [row.count(separator) for row in rows] == [int(bool(title)) for title in TITLES]
+
+
+def test_a_cross_encoder_reads_a_title_separator(folder):
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer")
+    queries, rows = TokenStore([folder / "queries.arrow"]), np.arange(COUNT)
+    joined = [f"{title}: {text}" if title else text for title, text in zip(TITLES, TEXTS, strict=True)]
+    batch = pairs(queries, rows, 64, with_separator(folder, 64), rows, 64)
+    assert texts_of(batch) == tokenizer(QUERIES, joined)["input_ids"]
+
+
+def test_a_title_separator_that_fills_the_passage_is_refused(folder):
+    with pytest.raises(InputError, match=r"title_separator: 5 tokens leave no room for a text in passage_length \(8\)"):
+        settings = tiny.import_settings("dense", title_separator="a b c d e", passage_length=8)
+        with_prefix(TokenStore([folder / "passages.arrow"]), "passage", folder / "tokenizer", settings)
+
+
 def test_a_cross_encoder_reads_both_prefixes(folder):
     queries, passages = stores(folder, (12, 16))
     rows = np.arange(COUNT)

@@ -11,7 +11,7 @@ MEASURES = {"MRR@10": {"ours": ["MRR@10"], "tolerance": 0.5}, "R": {"ours": ["re
 
 
 def row(stage, value, verified="verified", **more):
-    source = None if verified == "unverified" else "s"
+    source = "s" if verified in ("verified", "second-hand") else None
     values = {"dev": {"MRR@10": value}}
     return {
         "system": f"paper's {stage}",
@@ -50,6 +50,13 @@ def test_unverified_numbers_and_systems_trained_in_another_way_do_not_count():
     near = row("led", 60.0) | {"stage": None, "near": ["led"]}
     rows = [row("led", 39.6), row("led_rt", 99.0, "unverified"), near]
     assert len(check(metrics(rows, led=0.396, led_rt=0.1))) == 1
+
+
+def test_an_expectation_of_this_project_counts_and_says_that_nobody_published_it():
+    rows = [row("led", 39.6), row("led_best", 41.5, "expectation")]
+    assert [entry["passes"] for entry in check(metrics(rows, led=0.396, led_best=0.411))] == [True, True]
+    with pytest.raises(InputError, match=r"MRR@10 is 40\.9, expected 41\.5 .*, which nobody published"):
+        check(metrics(rows, led=0.396, led_best=0.409))
 
 
 def test_recall_is_held_to_the_nearer_of_its_two_meanings():

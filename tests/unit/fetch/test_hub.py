@@ -145,6 +145,11 @@ def test_a_missing_path_is_not_taken_for_a_hub_id(name):
     assert hub.is_local(name)
 
 
+@pytest.mark.parametrize("name", ["org/name@refs/pr/2", "org/name@main", "name@v1"])
+def test_a_hub_id_with_a_revision_is_not_taken_for_a_path(name):
+    assert not hub.is_local(name)
+
+
 def test_different_ids_have_different_folders():
     names = ["a/b", "a-b", "a_b", "a/b@main", "a/b@v1", "b"]
     assert len({hub.slug(name) for name in names}) == len(names)
