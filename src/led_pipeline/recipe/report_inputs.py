@@ -4,7 +4,7 @@ Not among them are vectors and indexes: the report says only how large they are,
 benchmarks, which Snakemake writes for the jobs before it.
 """
 
-from led_pipeline.recipe import needs
+from led_pipeline.recipe import needs, scorers
 from led_pipeline.recipe.needs import Files
 
 
@@ -33,5 +33,6 @@ def report_inputs(files: Files) -> dict[str, list[str]]:
         "queries": [layout.queries(split) for split in splits],
         "qrels": [layout.qrels(split) for split in splits],
         "notes": [layout.prepared_note(name) for name in ("passages", *splits)],
+        "judges": [layout.dropped_note(stage) for stage in scorers.judged(recipe)],
         "source": [layout.source_note] if recipe.dataset.source == "docstrings" else [],
     }

@@ -11,7 +11,7 @@ from typing import Any
 from led_pipeline.data.tables import count_rows
 from led_pipeline.evaluation.published import Published, beside_ours, published_about
 from led_pipeline.files.reading import read_json
-from led_pipeline.recipe import needs, starts
+from led_pipeline.recipe import needs, scorers, starts
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Layout
 from led_pipeline.report.comparisons import Tables, columns, compare_all
@@ -81,6 +81,12 @@ def software(recipe: Recipe, results: Path) -> dict[str, Any]:
     return {"python": now.pop("python"), "packages": now, "steps": dict(VERSIONS), "trained": trained}
 
 
+def judged(recipe: Recipe, results: Path) -> dict[str, Any]:
+    """Return how many candidates the judge of every stage that has one has dropped (data.judge)."""
+    notes = {name: _json_if_there(Path(Layout(results).dropped_note(name))) for name in scorers.judged(recipe)}
+    return {name: note for name, note in notes.items() if note}
+
+
 def settings(recipe: Recipe, results: Path) -> dict[str, dict[str, Any]]:
     """Return the settings of every stage, without those of the machine.
 
@@ -138,6 +144,7 @@ def gather(
         "run": totals(done),
         "stages": by_stage(recipe, results, done),
         "training": {name: log.summary() for name, log in logs.items()},
+        "judged": judged(recipe, results),
         "settings": settings(recipe, results),
         "provenance": provenance(recipe, results),
         "software": software(recipe, results),

@@ -64,6 +64,11 @@ def stage_rows(recipe: Recipe, metrics: dict[str, Any]) -> list[dict[str, Any]]:
                 "teachers": [f"{' + '.join(t.systems)}: {t.loss}\u00a0×\u00a0{t.weight:g}" for t in stage.teachers],
                 "schedule": [f"{stage.batch_size} queries", f"lr {stage.learning_rate:g}".replace("e-0", "e-")],
             }
+            if stage.judge and (note := metrics["judged"].get(name)):
+                row["judged"] = (
+                    f"{' + '.join(stage.judge.systems)} dropped {count(note['dropped'])} of"
+                    f" {count(note['candidates'])} candidates, {note['dropped_per_query']['mean']:.1f} of a query"
+                )
         rows.append(row)
     return rows
 

@@ -407,7 +407,10 @@ def finished_run(tmp_path_factory):
     (results / "models" / "led").mkdir(parents=True)
     (results / "models" / "led" / "train.jsonl").write_text('{"step": 1, "loss": 1.5, "rank": 0.5}\n')
     evaluation = {"compare": [["led", "bm25"], ["led_rt", "led"]], "side_by_side": ["led", "bm25"], "examples": 3}
-    write_json(folder / "config.json", config(evaluation=evaluation))
+    judged_led = {"led": STAGES["led"] | {"judge": {"stage": "ranker"}}}
+    write_json(folder / "config.json", config(evaluation=evaluation, stages=STAGES | judged_led))
+    dropped = {"dropped": 1234, "candidates": 20000, "dropped_per_query": {"mean": 3.14159}}
+    write_json(results / "trainsets" / "led.candidates" / "dropped.json", dropped)
     outputs = [f"--out-{kind}={folder}/out.{kind}" for kind in ("html", "text", "json")]
     command = [
         sys.executable,
@@ -492,6 +495,11 @@ def test_the_page_shows_every_section_of_a_finished_run(page):
     assert re.findall(r'<span class="dim">query (\d+),', page.content) == ["40", "20", "30"]
     assert page.classes.count("relevant") == 5  # of query 40 led alone finds it, of 20 and 30 both do
     assert "not finished" in page.content
+
+
+def test_the_page_says_how_many_negatives_a_judge_dropped(finished_run, page):
+    assert "ranker dropped 1,234 of 20,000 candidates, 3.1 of a query" in page.content
+    assert json.loads((finished_run / "out.json").read_text())["judged"]["led"]["dropped"] == 1234
 
 
 def test_the_page_follows_the_measures_of_the_recipe(finished_run, tmp_path):
