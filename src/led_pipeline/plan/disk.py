@@ -149,8 +149,8 @@ def trained_examples(recipe: Recipe, stage: str, load: Workload) -> int:
     """Return the examples of all epochs that a training reaches."""
     settings = recipe.model_stage(stage)
     examples = load.of_epoch(settings)
-    steps_per_epoch = -(-examples // settings.batch_size)
-    return -(-load.steps(settings) // max(steps_per_epoch, 1)) * examples
+    batches_per_epoch = -(-examples // settings.batch_size)
+    return -(-load.batches(settings) // max(batches_per_epoch, 1)) * examples
 
 
 def judged_candidates(recipe: Recipe, stage: str, load: Workload) -> int:
@@ -158,7 +158,7 @@ def judged_candidates(recipe: Recipe, stage: str, load: Workload) -> int:
     settings = recipe.model_stage(stage)
     if settings.judge is None:
         return 0
-    depth = len(settings.negatives) * min(settings.negatives_depth, load.passages)
+    depth = len(settings.negatives) * min(settings.deepest, load.passages)
     return load.queries.get("train", 0) * depth + load.examples
 
 
