@@ -14,4 +14,9 @@ REVISIONS = {
     "facebook/contriever": "2bd46a25019aeea091fd42d1f0fd4801675cf699",
 }
 # Models of the shipped recipes for which no published commit is known.
-UNPINNED = ("Luyu/co-condenser-marco", "opensearch-project/opensearch-neural-sparse-encoding-v1")
+UNPINNED = (
+    "Luyu/co-condenser-marco",
+    "bowdpr/bowdpr_marco",
+    "intfloat/simlm-msmarco-reranker",
+    "opensearch-project/opensearch-neural-sparse-encoding-v1",
+)
