@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from led_pipeline.commands.beir import beir
 from led_pipeline.commands.compare import compare
 from led_pipeline.commands.download import download
 from led_pipeline.commands.export import export
@@ -41,6 +42,7 @@ COMMANDS = (
     reference,
     report,
     summary,
+    beir,
 )
 for command in COMMANDS:
     app.command()(command)

@@ -62,16 +62,12 @@ class Reader:
         self.bracketed = self.cls is not None and self.sep is not None
         around = tokenizer.encode("a", add_special_tokens=True)
         plain = bool(around) and around[0] == tokenizer.bos_token_id and tokenizer.bos_token_id is not None
+        plain = plain and getattr(settings, "scoring", None) != "true_false"
         self.begin = self.cls if self.bracketed else tokenizer.bos_token_id if plain else None
-        if getattr(settings, "scoring", None) == "true_false":
-            self.begin = None
-        separators = 0 if self.sep is None else tokenizer("a", "a")["input_ids"].count(self.sep)
-        self.between = 0 if self.sep is None else min(2, max(1, separators - 1))
+        self.between = 0 if self.sep is None else min(2, max(1, tokenizer("a", "a")["input_ids"].count(self.sep) - 1))
         self.append_eos = bool(getattr(settings, "append_eos", None))
-        separator = getattr(settings, "title_separator", None)
-        self.after_title = [self.sep] * (self.between if self.bracketed else 0)
-        if separator is not None:
-            self.after_title = self.ids(separator.rstrip(" "))
+        joint = getattr(settings, "title_separator", None)  # text between title and passage
+        self.after_title = [self.sep] * (self.between * self.bracketed) if joint is None else self.ids(joint.rstrip())
 
     def ids(self, text: str) -> list[int]:
         tokens = self.tokenizer(text, add_special_tokens=False, truncation=False, padding=False, verbose=False)

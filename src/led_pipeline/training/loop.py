@@ -84,7 +84,11 @@ def learning_rate(update: int, plan: Plan) -> float:
         return plan.learning_rate * (update + 1) / plan.warmup
     if plan.schedule == "constant":
         return plan.learning_rate
-    end, left, steps = plan.learning_rate * plan.learning_rate_end, plan.steps - update, max(1, plan.steps - plan.warmup)
+    end, left, steps = (
+        plan.learning_rate * plan.learning_rate_end,
+        plan.steps - update,
+        max(1, plan.steps - plan.warmup),
+    )
     if plan.schedule == "cosine":
         return end + (plan.learning_rate - end) * (1 - math.cos(math.pi * left / steps)) / 2
     return end + (plan.learning_rate - end) * left / steps

@@ -331,7 +331,8 @@ def test_steps_of_the_recipe():
 
 
 @pytest.mark.parametrize(
-    ("epochs", "most", "steps", "batches"), [(2, None, 3, 8), (3, None, 4, 12), (3, 2, 2, 6), (3, 9, 4, 12), (1, 2, 2, 4)]
+    ("epochs", "most", "steps", "batches"),
+    [(2, None, 3, 8), (3, None, 4, 12), (3, 2, 2, 6), (3, 9, 4, 12), (1, 2, 2, 4)],
 )
 def test_accumulated_batches_run_over_the_ends_of_epochs_and_the_last_step_takes_the_rest(epochs, most, steps, batches):
     schedule = Schedule(epochs=epochs, batch_size=3, max_steps=most, gradient_accumulation=3)

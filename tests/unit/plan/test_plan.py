@@ -180,7 +180,9 @@ def test_hours_follow_from_steps_tokens_and_weights():
 def test_accumulated_batches_count_as_batches_and_not_as_steps():
     """Of 20 batches, 8 steps take 2 each; one step takes all of them."""
     for changes, batches in (({"max_steps": 8, "gradient_accumulation": 2}, 16), ({"gradient_accumulation": 64}, 20)):
-        recipe = SMALL.model_copy(update={"stages": SMALL.stages | {"led": SMALL.stages["led"].model_copy(update=changes)}})
+        recipe = SMALL.model_copy(
+            update={"stages": SMALL.stages | {"led": SMALL.stages["led"].model_copy(update=changes)}}
+        )
         costs, whole = (Computer(each, LOAD, MODELS, Speed("A100")).all()["led"] for each in (recipe, SMALL))
         shares = (each.hours["train"] - assumptions.JOB_START_S / 3600 for each in (costs, whole))
         assert next(shares) / next(shares) == pytest.approx(batches / 20)

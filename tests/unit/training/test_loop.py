@@ -108,7 +108,7 @@ def test_the_rate_rises_over_the_warmup_and_then_falls_to_the_last_update(steps,
     assert [learning_rate(update, plan) for update in range(steps)] == pytest.approx(rates)
 
 
-def theirs(schedule: str, end: float, optimizer: torch.optim.Optimizer, warmup: int, steps: int):
+def of_transformers(schedule: str, end: float, optimizer: torch.optim.Optimizer, warmup: int, steps: int):
     """Return the schedule of transformers with the same name."""
     if schedule == "constant":
         return get_constant_schedule_with_warmup(optimizer, warmup)
@@ -125,7 +125,7 @@ def theirs(schedule: str, end: float, optimizer: torch.optim.Optimizer, warmup: 
 def test_the_schedules_are_those_of_transformers(schedule, end, warmup):
     """Their warm-up begins at the rate 0, with an update that changes nothing; ours begins with the next one."""
     optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=0.8)
-    scheduler, expected = theirs(schedule, end, optimizer, warmup, 20), []
+    scheduler, expected = of_transformers(schedule, end, optimizer, warmup, 20), []
     for _ in range(21):
         expected.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
@@ -208,7 +208,9 @@ def test_a_step_has_the_mean_gradient_and_the_mean_loss_of_its_batches(run, tmp_
     run(model, steps, ACCUMULATED)
     assert steps.numbers == list(range(11)), "every batch once, in order"
     groups = [[p for p in plain.parameters() if (p.ndim > 1) == matrix] for matrix in (True, False)]
-    optimizer = torch.optim.AdamW([{"params": groups[0], "weight_decay": 0.1}, {"params": groups[1], "weight_decay": 0}])
+    optimizer = torch.optim.AdamW(
+        [{"params": groups[0], "weight_decay": 0.1}, {"params": groups[1], "weight_decay": 0}]
+    )
     means = []
     for batches, rate in (([0, 1, 2], 0.005), ([3, 4, 5], 0.01), ([6, 7, 8], 0.01), ([9, 10], 0.005)):
         optimizer.zero_grad()
@@ -242,7 +244,9 @@ def test_a_training_killed_between_two_batches_of_a_step_ends_with_the_same_bits
 
 def test_the_signs_of_a_step_are_those_of_all_its_batches(run, tmp_path):
     def with_signs(model, batch):
-        signs = {"largest_score": torch.tensor(float(batch))} | ({"score_spread": torch.tensor(2.0 + batch)} if batch else {})
+        signs = {"largest_score": torch.tensor(float(batch))} | (
+            {"score_spread": torch.tensor(2.0 + batch)} if batch else {}
+        )
         return replace(step_loss(model, batch), signs=signs, tokens=10)
 
     run(network(), with_signs, ACCUMULATED)
