@@ -33,6 +33,7 @@ CASES = {
     "checkpointed": tiny.settings(
         "dense", pooling="mean", normalize=True, temperature=0.05, gradient_checkpointing=True, gradient_cache=5
     ),
+    "accumulated": tiny.settings("dense", teachers=LED, gradient_accumulation=2, epochs=3),
     "lexicon": tiny.settings("lexicon", flops_passages=0.1, flops_queries=0.2),
     "idf": tiny.settings("lexicon", flops_queries=0.0, top_k_passages=20, **IDF),
     "ranker": tiny.settings("ranker", teachers=LED[:1]),

@@ -31,6 +31,7 @@ CASES = {
     "lexicon": tiny.settings("lexicon", flops_passages=0.1, flops_queries=0.2, mask_positives=True),
     "untied": tiny.settings("dense", teachers=LED, untied=True, gradient_cache=3),
     "pruned": tiny.settings("lexicon", top_k_queries=5, prune_ratio_passages=0.2),
+    "accumulated": tiny.settings("dense", teachers=LED, mask_positives=True, gradient_accumulation=2),
     "ranker": tiny.settings("ranker", teachers=LED[:1]),
     "bce": tiny.settings("ranker", ranking_loss="bce"),
 }

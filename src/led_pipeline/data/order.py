@@ -6,21 +6,26 @@ from numpy.typing import NDArray
 from led_pipeline.recipe.settings import Schedule
 
 
-def steps_per_epoch(examples: int, batch_size: int) -> int:
-    """Return the number of optimizer steps of one epoch; examples from its start fill up the last batch."""
+def batches_per_epoch(examples: int, batch_size: int) -> int:
+    """Return the number of batches of one epoch; examples from its start fill up the last one."""
     return -(-examples // batch_size)
 
 
+def total_batches(examples: int, schedule: Schedule) -> int:
+    """Return the number of batches of a training."""
+    batches = schedule.epochs * batches_per_epoch(examples, schedule.batch_size)
+    return min(batches, (schedule.max_steps or batches) * schedule.gradient_accumulation)
+
+
 def total_steps(examples: int, schedule: Schedule) -> int:
-    """Return the number of optimizer steps of a training."""
-    steps = schedule.epochs * steps_per_epoch(examples, schedule.batch_size)
-    return min(steps, schedule.max_steps or steps)
+    """Return the number of optimizer steps of a training; the last one takes the batches that remain."""
+    return -(-total_batches(examples, schedule) // schedule.gradient_accumulation)
 
 
-def batch_rows(step: int, examples: int, batch_size: int) -> NDArray[np.int64]:
-    """Return the trainset rows of one optimizer step, counted from 0: `batch_size` rows, or a whole smaller epoch."""
+def batch_rows(batch: int, examples: int, batch_size: int) -> NDArray[np.int64]:
+    """Return the trainset rows of one batch, counted from 0: `batch_size` rows, or a whole smaller epoch."""
     size = min(batch_size, examples)
-    epoch, position = divmod(step, steps_per_epoch(examples, size))
+    epoch, position = divmod(batch, batches_per_epoch(examples, size))
     return epoch * examples + np.arange(position * size, (position + 1) * size) % examples
 
 
@@ -40,7 +45,7 @@ def shuffled(queries: NDArray[np.integer], batch_size: int, random: np.random.Ge
     if counts.max(initial=1) == 1:
         return order
     size = min(batch_size, len(queries))
-    batches = steps_per_epoch(len(queries), size)
+    batches = batches_per_epoch(len(queries), size)
     last = len(queries) - (batches - 1) * size
     rank = random.permutation(len(counts))
     if counts.max() >= batches:  # queries with most examples first, while the last batch, which may be short, has room
@@ -66,6 +71,6 @@ def _with_free_start(order: NDArray[np.int64], queries: NDArray[np.integer], siz
 def repeats(queries: NDArray[np.integer], batch_size: int) -> int:
     """Return how many batches of an epoch hold a query twice; `queries` are those of its examples, in order."""
     size = min(batch_size, len(queries))
-    rows = np.arange(steps_per_epoch(len(queries), size) * size) % len(queries)
+    rows = np.arange(batches_per_epoch(len(queries), size) * size) % len(queries)
     batches = np.sort(queries[rows].reshape(-1, size), axis=1)
     return int((np.diff(batches, axis=1) == 0).any(axis=1).sum())

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from led_pipeline.data.candidates import Candidates, above
 from led_pipeline.data.examples import Trainset
 from led_pipeline.data.opened import matrix
-from led_pipeline.data.order import batch_rows, repeats, shuffled, steps_per_epoch, total_steps
+from led_pipeline.data.order import batch_rows, batches_per_epoch, repeats, shuffled, total_batches
 from led_pipeline.data.pools import judged_grades
 from led_pipeline.data.ragged import Ragged
 from led_pipeline.data.same_text import first_rows, positives_elsewhere
@@ -137,7 +137,7 @@ def _epochs(
     one = settings.positives_per_epoch == "one"
     examples = len(np.unique(usable[:, 0])) if one else len(usable)
     size = min(settings.batch_size, examples)
-    epochs = -(-total_steps(examples, settings) // steps_per_epoch(examples, size))
+    epochs = -(-total_batches(examples, settings) // batches_per_epoch(examples, size))
     random = np.random.default_rng(seed)
     moving = settings.sampling == "window"
     queries = np.empty(epochs * examples, dtype=np.int32)
@@ -168,9 +168,9 @@ def _batches(
     query (`same_text.positives_elsewhere`), and the queries with such a pair.
     """
     size, batch_size = min(schedule.batch_size, examples), schedule.batch_size
-    steps, negatives, wrong, touched = total_steps(examples, schedule), 0, 0, 0
-    for step in range(steps):
-        rows = batch_rows(step, examples, size)
+    batches, negatives, wrong, touched = total_batches(examples, schedule), 0, 0, 0
+    for batch in range(batches):
+        rows = batch_rows(batch, examples, size)
         mask = positives_elsewhere(texts[rows], positives.take(rows))
         negatives += mask.size - len(rows)
         wrong += int(mask.sum())
@@ -187,7 +187,7 @@ def _batches(
         "negatives_in_batches": negatives,
         "positives_among_them": wrong,
         "queries_with_positives_among_them": touched,
-        "queries_in_batches": steps * size,
+        "queries_in_batches": batches * size,
     }
 
 

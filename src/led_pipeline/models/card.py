@@ -28,7 +28,10 @@ TAGS = {"dense": ["dense"], "lexicon": ["sparse", "sparse-encoder", "splade"], "
 KINDS = {"dense": "dense retriever", "lexicon": "sparse retriever", "ranker": "cross-encoder"}
 FROM_BASE = ("license", "license_name", "license_link", "language")
 # Settings of a training that a reader asks for first.
-ASKED = ("learning_rate", "batch_size", "epochs", "negatives_per_query", "precision", "seed", "temperature", "lora")
+ASKED = (
+    *("learning_rate", "schedule", "batch_size", "gradient_accumulation", "epochs", "negatives_per_query"),
+    *("precision", "seed", "temperature", "lora"),
+)
 
 
 @dataclass(frozen=True)

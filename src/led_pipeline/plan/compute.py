@@ -123,15 +123,15 @@ class Computer:
         share: float,
         jobs: int,
         memory: float,
-        steps: float = 0,
+        batches: float = 0,
     ) -> None:
-        """Add jobs of a rule that share some FLOPs, start-up excluded, and take this number of optimizer steps."""
+        """Add jobs of a rule that share some FLOPs, start-up excluded, and compute these batches of a training."""
         job, gpus = self.recipe.job(kind, owner if kind == "train" else None), self.gpus(kind, owner)
         seconds = flops / self.speed.of(gpus, job.threads, share)
         if gpus:
-            seconds = max(seconds, steps * assumptions.STEP_HOST_S) + jobs * assumptions.JOB_START_S
+            seconds = max(seconds, batches * assumptions.STEP_HOST_S) + jobs * assumptions.JOB_START_S
         else:
-            seconds += steps * assumptions.STEP_OVERHEAD_S
+            seconds += batches * assumptions.STEP_OVERHEAD_S
         self.costs[owner].add(kind, rule, jobs, seconds, gpus, memory)
 
     def _lengths(self, name: str) -> tuple[float, float]:
@@ -148,7 +148,7 @@ class Computer:
 
     def _train(self, name: str) -> None:
         stage, model = self.recipe.model_stage(name), self.models[name]
-        steps = self.load.steps(stage)
+        batches = self.load.batches(stage)
         candidates = stage.negatives_per_query + 1
         passages = stage.batch_size * candidates * (2 if getattr(stage, "dual_weight", 0) else 1)
         queries = stage.batch_size * (candidates if stage.output == "scores" else 1)  # one with every passage
@@ -156,13 +156,13 @@ class Computer:
         if model.shape.padded and stage.output != "scores" and len(model.shapes) == 1:
             longest = max(longest), max(longest)  # queries and passages are padded together
         mean = longest if model.shape.padded else self._lengths(name)
-        flops = steps * model.training_flops(queries * mean[0], passages * mean[1])
+        flops = batches * model.training_flops(queries * mean[0], passages * mean[1])
         if (validation := self.recipe.validation) and self.recipe.validates_by_search(name):  # judged passages are few
-            looks = steps // validation.every + 1
+            looks = self.load.steps(stage) // validation.every + 1
             pairs = validation.queries * validation.depth
             flops += looks * model.inference_flops(0, pairs * self._lengths(name)[1]) / 2
         memory = self._training_memory(name, queries, passages, mean, longest)
-        self._add(name, "train", "train", flops, assumptions.TRAINING_SHARE, 1, memory, steps)
+        self._add(name, "train", "train", flops, assumptions.TRAINING_SHARE, 1, memory, batches)
 
     def _training_memory(
         self, name: str, queries: int, passages: int, mean: tuple[float, float], longest: tuple[float, float]

@@ -149,8 +149,8 @@ def trained_examples(recipe: Recipe, stage: str, load: Workload) -> int:
     """Return the examples of all epochs that a training reaches."""
     settings = recipe.model_stage(stage)
     examples = load.of_epoch(settings)
-    steps_per_epoch = -(-examples // settings.batch_size)
-    return -(-load.steps(settings) // max(steps_per_epoch, 1)) * examples
+    batches_per_epoch = -(-examples // settings.batch_size)
+    return -(-load.batches(settings) // max(batches_per_epoch, 1)) * examples
 
 
 def judged_candidates(recipe: Recipe, stage: str, load: Workload) -> int:

@@ -44,10 +44,14 @@ class Workload:
         each_query_once = stage.positives_per_epoch == "one"
         return min(self.examples, self.queries.get("train", 0)) if each_query_once else self.examples
 
+    def batches(self, stage: Trained) -> int:
+        """Return the batches of a stage's whole training."""
+        batches = -(-self.of_epoch(stage) // stage.batch_size) * stage.epochs
+        return min(batches, (stage.max_steps or batches) * stage.gradient_accumulation)
+
     def steps(self, stage: Trained) -> int:
         """Return the optimizer steps of a stage's whole training."""
-        steps = -(-self.of_epoch(stage) // stage.batch_size) * stage.epochs
-        return min(steps, stage.max_steps or steps)
+        return -(-self.batches(stage) // stage.gradient_accumulation)
 
 
 def workload(recipe: Recipe, results: Path) -> Workload:

@@ -14,6 +14,7 @@ from led_pipeline.recipe import (
     judgement_checks,
     measure_checks,
     needs,
+    schedule_checks,
     system_checks,
     teacher_checks,
     vector_checks,
@@ -57,6 +58,7 @@ def faults(recipe: Recipe, trained: Collection[str] = ()) -> list[str]:
                 sentences += [*_lengths(recipe, name, stage), *_representation(f"stages.{name}", stage)]
                 if stage.train:
                     sentences += [*_batch(recipe, name, stage), *_nothing_to_learn(f"stages.{name}", stage)]
+                    sentences += schedule_checks.faults(f"stages.{name}", stage)
     return sentences
 
 

@@ -20,6 +20,8 @@ from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Layout
 from led_pipeline.recipe.stages import FAMILIES
 
+ALTERNATIVES = ({"warmup_fraction", "warmup_steps"},)  # keys of a stage that replace one another
+
 
 def load_recipe(
     config: Mapping[str, Any],
@@ -92,4 +94,5 @@ def _with_defaults(stage: Any, defaults: Mapping[str, Any]) -> Any:
     family = FAMILIES.get(name) if isinstance(name, str) else None
     if family is None:
         return stage
-    return {key: value for key, value in defaults.items() if key in family.model_fields} | dict(stage)
+    replaced = {key for keys in ALTERNATIVES if keys & set(stage) for key in keys}
+    return {k: v for k, v in defaults.items() if k in family.model_fields and k not in replaced} | dict(stage)

@@ -82,11 +82,14 @@ class Schedule(Seeded):
     """The number of examples and of steps."""
 
     batch_size: Positive = 16
-    """queries per optimizer step over all processes"""
+    """queries of a batch over all processes; an optimizer step takes one batch, or `gradient_accumulation` of them"""
     epochs: int = Field(3, ge=1, le=10_000)
     """passes over the training queries"""
     max_steps: Positive | None = None
     """largest number of optimizer steps; training ends with the epochs if they are shorter"""
+    gradient_accumulation: Annotated[Positive, LeftOut()] = 1
+    """Batches per optimizer step, whose gradients are averaged. A query has the negatives of its own batch alone;
+    `gradient_cache` computes one large batch in parts instead."""
 
 
 class Objective(Section):
@@ -150,10 +153,22 @@ class Optimisation(Section):
 
     learning_rate: LearningRate = 1e-5
     """AdamW's, at the end of the warm-up"""
+    schedule: Annotated[Literal["linear", "cosine", "constant"], LeftOut()] = "linear"
+    """how the learning rate falls after the warm-up: in a line, like half a wave of the cosine, or not at all"""
+    learning_rate_end: Annotated[Fraction, LeftOut()] = 0.0
+    """what it falls to at the end of the training, as a share of `learning_rate`"""
     weight_decay: float = Field(0.0, ge=0, le=100)
     """AdamW's; biases and normalisation weights do not decay"""
     warmup_fraction: Fraction = 0.01
-    """share of the steps in which the learning rate rises from 0; after them it falls to 0"""
+    """share of the steps in which the learning rate rises from 0"""
+    warmup_steps: Annotated[Count | None, LeftOut()] = None
+    """optimizer steps in which the learning rate rises from 0, instead of `warmup_fraction`"""
+    adam_beta1: Annotated[Share, LeftOut()] = 0.9
+    """AdamW's decay of the mean of the gradients"""
+    adam_beta2: Annotated[Share, LeftOut()] = 0.999
+    """AdamW's decay of the mean of their squares"""
+    adam_epsilon: Annotated[float, Field(gt=0, le=1), LeftOut()] = 1e-8
+    """AdamW's; added to the root of that mean"""
     clip_norm: float = Field(1.0, gt=0, le=1e9)
     """largest norm of the gradient"""
     precision: Literal["float32", "bf16", "fp16"] = "bf16"

@@ -5,6 +5,7 @@ from typing import Any
 
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.stages import Trained
 from led_pipeline.recipe.systems import Fusion
 from led_pipeline.report.text import MISSING
 
@@ -50,6 +51,12 @@ def run_links(metrics: dict[str, Any]) -> dict[str, dict[str, str]]:
     }
 
 
+def in_a_step(stage: Trained) -> str:
+    """Return the queries of a stage's optimizer steps."""
+    batches = f"{stage.gradient_accumulation}\u00a0×\u00a0" if stage.gradient_accumulation > 1 else ""
+    return f"{batches}{stage.batch_size} queries"
+
+
 def stage_rows(recipe: Recipe, metrics: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what the table of stages says: where each starts, what it learns from, and how its training went."""
     rows = []
@@ -62,7 +69,7 @@ def stage_rows(recipe: Recipe, metrics: dict[str, Any]) -> list[dict[str, Any]]:
             row |= {
                 "negatives": f"{stage.negatives_per_query} of {', '.join(stage.negative_systems)}",
                 "teachers": [f"{' + '.join(t.systems)}: {t.loss}\u00a0×\u00a0{t.weight:g}" for t in stage.teachers],
-                "schedule": [f"{stage.batch_size} queries", f"lr {stage.learning_rate:g}".replace("e-0", "e-")],
+                "schedule": [in_a_step(stage), f"lr {stage.learning_rate:g}".replace("e-0", "e-")],
             }
         rows.append(row)
     return rows

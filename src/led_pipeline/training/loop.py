@@ -1,8 +1,9 @@
 """Loop: optimizer steps, schedule, clipping, checkpoints, validations, and the choice of the best step."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -13,7 +14,7 @@ from led_pipeline.training import health, sharding
 from led_pipeline.training.agreement import Agreement
 from led_pipeline.training.checkpoints import Checkpoints, Progress
 from led_pipeline.training.log import Finished, TrainingLog
-from led_pipeline.training.step_loss import StepLoss
+from led_pipeline.training.step_loss import StepLoss, mean_of
 
 STOPPED = "stopped at step {step} by SIGTERM, checkpoint saved; start it again to continue"
 
@@ -32,6 +33,20 @@ class Plan:
     """Share of the steps in which the rate rises."""
     clip_norm: float
     """Largest norm of the gradient."""
+    warmup_steps: int | None = None
+    """Steps in which the rate rises, instead of the share."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the rate falls after the warm-up."""
+    learning_rate_end: float = 0.0
+    """What it falls to, as a share of the highest rate."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Of AdamW."""
+    epsilon: float = 1e-8
+    """Of AdamW."""
+    accumulation: int = 1
+    """Batches per step."""
+    batches: int | None = None
+    """Batches in all; the last step takes those that remain."""
     batch_size: int = 1
     """Queries per step, for the speed in the log."""
     log_every: int = 10
@@ -49,13 +64,34 @@ class Plan:
     rates: Mapping[str, float] = field(default_factory=dict)
     """Learning rates of single parameters, by the end of their names."""
 
+    @property
+    def warmup(self) -> int:
+        """Steps in which the rate rises."""
+        return int(self.warmup_fraction * self.steps) if self.warmup_steps is None else self.warmup_steps
+
+    def batches_of(self, step: int) -> range:
+        """Return the batches of a step, both counted from 0."""
+        first, after = step * self.accumulation, (step + 1) * self.accumulation
+        return range(first, after if self.batches is None else min(after, self.batches))
+
 
 def learning_rate(update: int, plan: Plan) -> float:
-    """Return the rate of an update (from 0): linear rise over the warm-up, then linear fall to 0."""
-    warmup = int(plan.warmup_fraction * plan.steps)
-    if update < warmup:
-        return plan.learning_rate * (update + 1) / warmup
-    return plan.learning_rate * (plan.steps - update) / max(1, plan.steps - warmup)
+    """Return the rate of an update (from 0): linear rise over the warm-up, then as the schedule says.
+
+    Source: the schedules of transformers, whose rise begins with an update at the rate 0; ours with the next one.
+    """
+    if update < plan.warmup:
+        return plan.learning_rate * (update + 1) / plan.warmup
+    if plan.schedule == "constant":
+        return plan.learning_rate
+    end, left, steps = (
+        plan.learning_rate * plan.learning_rate_end,
+        plan.steps - update,
+        max(1, plan.steps - plan.warmup),
+    )
+    if plan.schedule == "cosine":
+        return end + (plan.learning_rate - end) * (1 - math.cos(math.pi * left / steps)) / 2
+    return end + (plan.learning_rate - end) * left / steps
 
 
 def optimizer_for(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
@@ -73,7 +109,7 @@ def optimizer_for(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
     ]
     for end, group in single.items():
         groups.append({"params": group, "weight_decay": 0.0, "share": plan.rates[end] / plan.learning_rate})
-    return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.999), eps=1e-8, fused=True)
+    return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=plan.betas, eps=plan.epsilon, fused=True)
 
 
 def fit(
@@ -87,7 +123,8 @@ def fit(
     """Train a model, resuming where an interrupted training stopped, and leave it with the weights to keep.
 
     Args:
-        step_loss: from the model and the step (from 0) to the loss of the whole global batch.
+        step_loss: from the model and the batch (from 0) to the loss of the whole global batch. A step takes one batch,
+            or several, whose gradients are averaged (`Plan.accumulation`).
         validate: measures of the model by name, higher is better; the untrained model is never measured.
 
     Raises:
@@ -163,13 +200,18 @@ def _step(
     plan: Plan,
     progress: Progress,
 ) -> StepLoss:
-    """Take one step, count it in `progress`, and return its loss, without gradient."""
+    """Take one step, count it in `progress`, and return the mean loss of its batches, without gradient."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(progress.updates, plan) * group.get("share", 1.0)
-    loss = step_loss(model, progress.step)
-    # Every process computes the loss of the global batch, with gradient for its own texts only; the processes'
-    # gradients are averaged, so the factor makes their sum.
-    accelerator.backward(loss.total * accelerator.num_processes)
+    batches, parts = plan.batches_of(progress.step), []
+    for batch in batches:
+        with sharding.adding_gradients(accelerator, model, last=batch == batches[-1]):
+            part = step_loss(model, batch)
+            # Every process computes the loss of the global batch, with gradient for its own texts only; the processes'
+            # gradients are averaged, so the factor makes their sum.
+            accelerator.backward(part.total * accelerator.num_processes / len(batches))
+        parts.append(replace(part, total=part.total.detach()))
+    loss = mean_of(parts)
     norm = accelerator.clip_grad_norm_(model.parameters(), plan.clip_norm)
     if norm is not None:  # DeepSpeed may have none
         loss.signs["gradient_norm"] = sharding.whole(norm)
@@ -179,7 +221,7 @@ def _step(
     # accelerate's `optimizer_step_was_skipped` does not see that a fused optimizer has left out an overflow.
     progress.updates += not (accelerator.optimizer_step_was_skipped or _loss_scale(accelerator) < scale)
     progress.step += 1
-    return replace(loss, total=loss.total.detach())
+    return loss
 
 
 def _loss_scale(accelerator: Accelerator) -> float:

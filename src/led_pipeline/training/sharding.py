@@ -6,8 +6,8 @@ A configuration file of accelerate says what is sharded, and how. torchrun start
 
 import os
 import warnings
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -153,6 +153,14 @@ def _name_layers(plugin: FullyShardedDataParallelPlugin, model: nn.Module) -> No
                 f" {', '.join(layers)}; name these, or leave the key out"
             )
     plugin.transformer_cls_names_to_wrap = plugin.transformer_cls_names_to_wrap or layers
+
+
+@contextmanager
+def adding_gradients(accelerator: Accelerator, model: nn.Module, *, last: bool) -> Iterator[None]:
+    """Within this context gradients are added up, and processes exchange them only for the last batch of a step."""
+    accelerator.sync_gradients = last  # DeepSpeed takes its step inside of the backward pass if this is set
+    with nullcontext() if last else accelerator.no_sync(model):
+        yield
 
 
 def weights(accelerator: Accelerator, model: nn.Module) -> dict[str, Tensor]:

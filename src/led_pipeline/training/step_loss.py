@@ -1,5 +1,6 @@
 """The loss of one training step: a weighted sum of terms, with what a log shows beside it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -34,3 +35,20 @@ class StepLoss:
     def note(self, name: str, value: Tensor) -> None:
         """Record a number that is no part of the loss."""
         self.terms[name] = value.detach()
+
+
+def mean_of(parts: Sequence[StepLoss]) -> StepLoss:
+    """Return the mean loss of several batches, of equal importance; the largest score is that of all of them."""
+    if len(parts) == 1:
+        return parts[0]
+    signs = _means([part.signs for part in parts])
+    if largest := [part.signs["largest_score"] for part in parts if "largest_score" in part.signs]:
+        signs["largest_score"] = torch.stack(largest).max()
+    total = torch.stack([part.total for part in parts]).mean()
+    return StepLoss(total, _means([part.terms for part in parts]), signs, sum(part.tokens for part in parts))
+
+
+def _means(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the mean of every number over the batches that have it."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: torch.stack([part[name] for part in parts if name in part]).float().mean() for name in names}

@@ -18,7 +18,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import is_tensorboard_available, is_wandb_available, set_seed
 from torch import nn
 
-from led_pipeline.data.order import batch_rows, total_steps
+from led_pipeline.data.order import batch_rows, total_batches, total_steps
 from led_pipeline.data.prefixes import with_prefixes
 from led_pipeline.data.tokens import shared_tokens
 from led_pipeline.files.atomic import atomic, write_json
@@ -64,7 +64,14 @@ def build_plan(
         weight_decay=settings.weight_decay,
         warmup_fraction=settings.warmup_fraction,
         clip_norm=settings.clip_norm,
-        batch_size=min(settings.batch_size, examples),
+        warmup_steps=settings.warmup_steps,
+        schedule=settings.schedule,
+        learning_rate_end=settings.learning_rate_end,
+        betas=(settings.adam_beta1, settings.adam_beta2),
+        epsilon=settings.adam_epsilon,
+        accumulation=settings.gradient_accumulation,
+        batches=total_batches(examples, settings),
+        batch_size=min(settings.batch_size, examples) * settings.gradient_accumulation,
         log_every=max(1, min(100, steps // 50)),
         validate_every=validation.every if validation else 0,
         keep=validation.keep if validation else "last",
@@ -143,7 +150,7 @@ def check_start(encoder: nn.Module, data: TrainingData, training: Training, acce
 def loss_of(
     settings: TrainingSettings, data: TrainingData, size: int, accelerator: Accelerator
 ) -> Callable[[nn.Module, int], StepLoss]:
-    """Return the function from a model and a step to the loss of its global batch.
+    """Return the function from a model and a batch (from 0) to the loss of this global batch.
 
     Args:
         size: queries of a batch.
@@ -151,8 +158,8 @@ def loss_of(
     world, rank = accelerator.num_processes, accelerator.process_index
     local, device = slice(rank * size // world, (rank + 1) * size // world), accelerator.device
 
-    def step_loss(model: nn.Module, step: int) -> StepLoss:
-        rows = batch_rows(step, data.trainset.examples, size)
+    def step_loss(model: nn.Module, batch: int) -> StepLoss:
+        rows, step = batch_rows(batch, data.trainset.examples, size), batch // settings.gradient_accumulation
         if isinstance(settings, RankerTraining):
             return ranker_loss(model, data, rows, local, settings, device, step)
         return retriever_loss(model, data, rows, local, settings, device, step)

@@ -5,12 +5,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from led_pipeline.data.order import batch_rows, repeats, shuffled, steps_per_epoch
+from led_pipeline.data.order import batch_rows, batches_per_epoch, repeats, shuffled
 
 
 def batches(queries: np.ndarray, size: int) -> list[list[int]]:
     """Return the queries of every batch, as a training takes them."""
-    steps = steps_per_epoch(len(queries), min(size, len(queries)))
+    steps = batches_per_epoch(len(queries), min(size, len(queries)))
     return [queries[batch_rows(step, len(queries), size)].tolist() for step in range(steps)]
 
 

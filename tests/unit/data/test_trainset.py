@@ -9,7 +9,7 @@ import tiny
 
 from led_pipeline.data import candidates as candidates_module
 from led_pipeline.data import tables, trainset
-from led_pipeline.data.order import batch_rows, steps_per_epoch, total_steps
+from led_pipeline.data.order import batch_rows, batches_per_epoch, total_batches, total_steps
 from led_pipeline.data.tables import Ragged, Ranking, read_arrow, write_ranking, write_strings
 from led_pipeline.data.trainset import Candidates, draw, draw_trainset, join, positives
 from led_pipeline.files.errors import InputError
@@ -232,6 +232,14 @@ def test_several_positives_of_a_query_are_in_different_batches(tmp_path):
     assert read_json(tmp_path / "t.json")["batches_with_a_query_twice"] == 0
 
 
+def test_the_epochs_of_accumulated_batches_are_drawn_and_counted(tmp_path):
+    columns, _ = drawn(tmp_path / "t.arrow", epochs=10, max_steps=3, gradient_accumulation=2)  # two batches an epoch
+    manifest = read_json(tmp_path / "t.json")
+    assert columns["epoch"].max() == 2 and manifest["queries_in_batches"] == 3 * 2 * 4
+    whole, _ = drawn(tmp_path / "whole.arrow", epochs=3)
+    assert columns["passages"].values.tolist() == whole["passages"].values.tolist(), "the same examples in their order"
+
+
 def test_only_the_epochs_that_training_reaches_are_drawn(tmp_path):
     columns, _ = drawn(tmp_path / "t.arrow", epochs=10, max_steps=3)  # two steps an epoch
     assert columns["epoch"].max() == 1
@@ -263,17 +271,26 @@ def test_no_positive_at_all_has_the_shape_of_pairs(tmp_path):
 def test_steps_of_the_recipe():
     """MS MARCO's 532,751 distinct judged pairs at batch sizes 16 and 48; the paper's code counts ten lines twice."""
     schedule = Schedule(epochs=3, batch_size=16)
-    assert (steps_per_epoch(532_751, 16), steps_per_epoch(532_761, 16)) == (33_297, 33_298)
+    assert (batches_per_epoch(532_751, 16), batches_per_epoch(532_761, 16)) == (33_297, 33_298)
     assert total_steps(532_751, schedule) == 99_891
-    assert steps_per_epoch(532_751, 48) == 11_099
+    assert batches_per_epoch(532_751, 48) == 11_099
     assert total_steps(532_751, Schedule(epochs=3, batch_size=48)) == 33_297
     assert total_steps(532_751, Schedule(epochs=3, batch_size=16, max_steps=500)) == 500
     assert total_steps(532_751, Schedule(epochs=3, batch_size=16, max_steps=200_000)) == 99_891
 
 
+@pytest.mark.parametrize(
+    ("epochs", "most", "steps", "batches"),
+    [(2, None, 3, 8), (3, None, 4, 12), (3, 2, 2, 6), (3, 9, 4, 12), (1, 2, 2, 4)],
+)
+def test_accumulated_batches_run_over_the_ends_of_epochs_and_the_last_step_takes_the_rest(epochs, most, steps, batches):
+    schedule = Schedule(epochs=epochs, batch_size=3, max_steps=most, gradient_accumulation=3)
+    assert (total_steps(10, schedule), total_batches(10, schedule)) == (steps, batches)
+
+
 @pytest.mark.parametrize(("count", "size"), [(12, 4), (13, 4), (5, 4), (4, 4), (1, 1)])
 def test_an_epochs_steps_cover_it_and_the_last_is_filled_from_its_start(count, size):
-    steps = steps_per_epoch(count, size)
+    steps = batches_per_epoch(count, size)
     for epoch in range(3):
         rows = np.concatenate([batch_rows(epoch * steps + step, count, size) for step in range(steps)]).tolist()
         assert [row - epoch * count for row in rows] == [i % count for i in range(steps * size)]

@@ -177,6 +177,18 @@ def test_hours_follow_from_steps_tokens_and_weights():
     assert not any(costs["bm25"].hours.values())
 
 
+def test_accumulated_batches_count_as_batches_and_not_as_steps():
+    """Of 20 batches, 8 steps take 2 each; one step takes all of them."""
+    for changes, batches in (({"max_steps": 8, "gradient_accumulation": 2}, 16), ({"gradient_accumulation": 64}, 20)):
+        recipe = SMALL.model_copy(
+            update={"stages": SMALL.stages | {"led": SMALL.stages["led"].model_copy(update=changes)}}
+        )
+        costs, whole = (Computer(each, LOAD, MODELS, Speed("A100")).all()["led"] for each in (recipe, SMALL))
+        shares = (each.hours["train"] - assumptions.JOB_START_S / 3600 for each in (costs, whole))
+        assert next(shares) / next(shares) == pytest.approx(batches / 20)
+        assert LOAD.steps(recipe.model_stage("led")) == {16: 8, 20: 1}[batches]
+
+
 def test_the_seconds_of_the_jobs_of_all_rules_are_the_hours_of_their_kind():
     costs = Computer(SMALL, LOAD, MODELS, Speed("A100")).all()
     rows = [Row(name, "dense", 1, True, 1, cost, 0.0) for name, cost in costs.items()]

@@ -213,6 +213,17 @@ MISTAKES = [
         "stages.den.batch_size: 16 queries cannot be split evenly over 6 processes (resources.train: nodes x gpu); "
         "nearest sizes: 12, 18",
     ),
+    (
+        {"stages.den.warmup_steps": 100, "stages.den.warmup_fraction": 0.1},
+        "stages.den.warmup_steps: the warm-up has its length from here or from warmup_fraction, keep one of them",
+    ),
+    (
+        {"stages.den.schedule": "constant", "stages.den.learning_rate_end": 0.1},
+        "stages.den.learning_rate_end: with schedule: constant the learning rate does not fall; leave this key out",
+    ),
+    ({"stages.den.schedule": "cosin"}, "stages.den.schedule: 'cosin' is not one of linear, cosine, constant"),
+    ({"stages.den.adam_epsilon": 0}, "stages.den.adam_epsilon: expected a number that is above 0 and at most 1, got 0"),
+    ({"stages.den.gradient_accumulation": 0}, "stages.den.gradient_accumulation: expected a number that is at least 1"),
     ({"stages.den.resources": {"nodes": 0}}, "stages.den.resources.nodes: expected a number that is at least 1, got 0"),
     (
         {"resources": {"encode": {"nodes": 2}}},
@@ -372,6 +383,16 @@ def test_a_user_loss_is_a_setting_like_any_other(tmp_path):
     recipe = load_recipe(changed(SMALL, {"stages.led.teachers": teachers}))
     (teacher,) = recipe.settings("train", "led")["teachers"]
     assert teacher["loss"] == f"{tmp_path}/own.py:f"
+
+
+def test_a_stage_may_give_its_warmup_in_steps_where_the_defaults_have_a_share():
+    config = changed(SMALL, {"defaults.warmup_fraction": 0.1, "stages.den.warmup_steps": 500})
+    recipe = load_recipe(config)
+    assert (recipe.stages["den"].warmup_steps, recipe.stages["lex"].warmup_fraction) == (500, 0.1)
+    assert recipe.settings("train", "den")["warmup_steps"] == 500
+    assert "warmup_steps" not in recipe.settings("train", "lex")
+    again = load_recipe(recipe.model_dump(mode="json", exclude={"defaults"}))
+    assert again.stages == recipe.stages
 
 
 def test_the_defaults_of_every_objective_are_those_of_led():

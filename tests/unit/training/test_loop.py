@@ -12,6 +12,12 @@ import tiny
 import torch
 from accelerate import Accelerator
 from torch import nn
+from transformers import (
+    get_constant_schedule_with_warmup,
+    get_cosine_with_min_lr_schedule_with_warmup,
+    get_linear_schedule_with_warmup,
+    get_polynomial_decay_schedule_with_warmup,
+)
 
 from led_pipeline.files.errors import InputError
 from led_pipeline.training import checkpoints, log, loop
@@ -102,6 +108,37 @@ def test_the_rate_rises_over_the_warmup_and_then_falls_to_the_last_update(steps,
     assert [learning_rate(update, plan) for update in range(steps)] == pytest.approx(rates)
 
 
+def transformers_schedule(schedule: str, end: float, optimizer: torch.optim.Optimizer, warmup: int, steps: int):
+    """Return the schedule of transformers with the same name."""
+    if schedule == "constant":
+        return get_constant_schedule_with_warmup(optimizer, warmup)
+    if schedule == "cosine":
+        return get_cosine_with_min_lr_schedule_with_warmup(optimizer, warmup, steps, min_lr_rate=end)
+    if end:
+        return get_polynomial_decay_schedule_with_warmup(optimizer, warmup, steps, lr_end=end * 0.8, power=1.0)
+    return get_linear_schedule_with_warmup(optimizer, warmup, steps)
+
+
+@pytest.mark.parametrize("end", [0.0, 0.1])
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+@pytest.mark.parametrize("warmup", [0, 1, 6, 30])
+def test_the_schedules_are_those_of_transformers(schedule, end, warmup):
+    """Their warm-up begins at the rate 0, with an update that changes nothing; ours begins with the next one."""
+    optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=0.8)
+    scheduler, expected = transformers_schedule(schedule, end, optimizer, warmup, 20), []
+    for _ in range(21):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    plan = replace(PLAN, steps=20, learning_rate=0.8, warmup_steps=warmup, schedule=schedule, learning_rate_end=end)
+    rates = [learning_rate(update, plan) for update in range(20)]
+    assert rates == pytest.approx([expected[u + (u < warmup)] for u in range(20)])
+    if schedule == "cosine" and warmup == 0:
+        lowest = end * 0.8
+        assert learning_rate(10, plan) == pytest.approx((0.8 + lowest) / 2), "half way between both"
+        assert learning_rate(20, plan) == pytest.approx(lowest)
+
+
 @pytest.mark.parametrize("name", tiny.MASKED_LANGUAGE_MODELS)
 def test_weight_decay_applies_to_matrices_but_not_to_biases_and_normalisations(name):
     model = tiny.lexicon_backbone(name)
@@ -140,6 +177,83 @@ def test_training_is_adamw_with_clipping_and_the_schedule(run):
         optimizer.step()
     for trained, expected in zip(model.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(trained, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_training_is_adamw_with_the_betas_and_the_epsilon_of_the_recipe(run):
+    settings = {"betas": (0.8, 0.95), "eps": 1e-3}
+    plan = replace(PLAN, schedule="cosine", warmup_steps=2, betas=(0.8, 0.95), epsilon=1e-3, weight_decay=0.0)
+    model, plain, standard = (network(dropout=0) for _ in range(3))
+    run(model, plan=plan)
+    run(standard, plan=replace(plan, betas=(0.9, 0.999), epsilon=1e-8), folder="standard")
+    optimizer = torch.optim.AdamW(plain.parameters(), weight_decay=0.0, **settings)
+    for step in range(12):
+        share = (step + 1) / 2 if step < 2 else 0.5 + 0.5 * math.cos(math.pi * (step - 2) / 10)
+        optimizer.param_groups[0]["lr"] = 0.01 * share
+        optimizer.zero_grad()
+        step_loss(plain, step).total.backward()
+        nn.utils.clip_grad_norm_(plain.parameters(), 0.5)
+        optimizer.step()
+    for trained, expected, other in zip(*(m.parameters() for m in (model, plain, standard)), strict=True):
+        torch.testing.assert_close(trained, expected, rtol=1e-5, atol=1e-6)
+        assert (trained - other).abs().max() > 1e-3
+
+
+# --- several batches per step
+
+ACCUMULATED = replace(PLAN, steps=4, accumulation=3, batches=11, warmup_fraction=0.5)  # 3 + 3 + 3 + 2 batches
+
+
+def test_a_step_has_the_mean_gradient_and_the_mean_loss_of_its_batches(run, tmp_path):
+    model, plain, steps = network(dropout=0), network(dropout=0), Steps()
+    run(model, steps, ACCUMULATED)
+    assert steps.numbers == list(range(11)), "every batch once, in order"
+    groups = [[p for p in plain.parameters() if (p.ndim > 1) == matrix] for matrix in (True, False)]
+    optimizer = torch.optim.AdamW(
+        [{"params": groups[0], "weight_decay": 0.1}, {"params": groups[1], "weight_decay": 0}]
+    )
+    means = []
+    for batches, rate in (([0, 1, 2], 0.005), ([3, 4, 5], 0.01), ([6, 7, 8], 0.01), ([9, 10], 0.005)):
+        optimizer.zero_grad()
+        mean = sum(step_loss(plain, batch).total for batch in batches) / len(batches)
+        mean.backward()
+        nn.utils.clip_grad_norm_(plain.parameters(), 0.5)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        means.append(mean.item())
+    for trained, expected in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(trained, expected, rtol=1e-5, atol=1e-6)
+    logged = log_lines(tmp_path / "checkpoints")[:-1]
+    assert [line["step"] for line in logged] == [1, 2, 3, 4]
+    assert [line["loss"] for line in logged] == pytest.approx(means, rel=1e-5)
+    assert [line["error"] for line in logged] == pytest.approx(means, rel=1e-5)
+    assert [line["learning_rate"] for line in logged] == [0.005, 0.01, 0.01, 0.005]
+
+
+def test_a_training_killed_between_two_batches_of_a_step_ends_with_the_same_bits(run):
+    plan, whole = replace(ACCUMULATED, checkpoint_steps=1), network()
+    run(whole, plan=plan, folder="whole")
+    for batch in (4, 8, 10):
+        with pytest.raises(Killed):
+            run(network(), killed_at(batch), plan)
+    resumed, steps = network(seed=5), Steps()
+    run(resumed, steps, plan)
+    assert steps.numbers == [9, 10], "the whole last step"
+    assert_equal(resumed, whole.state_dict())
+
+
+def test_the_signs_of_a_step_are_those_of_all_its_batches(run, tmp_path):
+    def with_signs(model, batch):
+        signs = {"largest_score": torch.tensor(float(batch))} | (
+            {"score_spread": torch.tensor(2.0 + batch)} if batch else {}
+        )
+        return replace(step_loss(model, batch), signs=signs, tokens=10)
+
+    run(network(), with_signs, ACCUMULATED)
+    first, *_, last, _ = log_lines(tmp_path / "checkpoints")
+    assert first["health"] | {"gradient_norm": 0} == {"largest_score": 2, "score_spread": 3.5, "gradient_norm": 0}
+    assert last["health"]["largest_score"] == 10
+    assert first["speed"]["tokens_per_s"] == pytest.approx(30 / 180, abs=0.1), "three batches of one minute each"
 
 
 # --- interruption
