@@ -1,7 +1,7 @@
 """Read each training query's candidate negatives from the pools of several systems."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,11 @@ class Candidates:
     positives: NDArray[np.int64] | None = None  # keys of (query, text) to exclude, ascending
     texts: NDArray[np.int32] | None = None  # first row with each passage's text (`same_text`); default: its own row
     dropped: Path | None = None  # a ranking of candidates to leave out
+    first: int | None = None  # leave out what is not among this number of passages of its pool; None: nothing
+
+    def within(self, first: int) -> "Candidates":
+        """Return those of the candidates that are among the first passages of their pools."""
+        return replace(self, first=first if first < self.depth else None)
 
     def read(self, start: int, stop: int) -> Ragged:
         """Return the candidates of the query rows start..stop."""
@@ -71,9 +76,12 @@ class Candidates:
         query_of = np.repeat(pool.queries, lengths)
         values = pool.passages.values[places(pool.passages.offsets[:-1], lengths)]
         if selection is None:
-            return query_of, values
+            near = slice(None) if self.first is None else _ranks(query_of)[0] < self.first
+            return query_of[near], values[near]
         scores = pool.scores.values[places(pool.scores.offsets[:-1], lengths)]
         positions = selected(query_of, values, scores, selection, self.seed)
+        if self.first is not None:
+            positions = positions[_ranks(query_of)[0][positions] < self.first]
         return query_of[positions], values[positions]
 
 

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from led_pipeline.data.candidates import Candidates, above
+from led_pipeline.data.drawing import depths, draw, one_each, window
 from led_pipeline.data.examples import Trainset
 from led_pipeline.data.opened import matrix
 from led_pipeline.data.order import batch_rows, batches_per_epoch, repeats, shuffled, total_batches
@@ -37,30 +38,6 @@ from led_pipeline.jobs.command import run_main
 from led_pipeline.recipe.schema import QRELS
 from led_pipeline.recipe.settings import Schedule
 from led_pipeline.recipe.step_settings import CandidateSettings, TrainsetSettings, parser_of
-
-
-def draw(candidates: int, count: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """Draw the positions of `count` negatives among one query's candidates, by LED's rules.
-
-    Raises:
-        ValueError: there is no candidate.
-    """
-    if not candidates:
-        raise ValueError("no candidate to draw from")
-    if candidates > count:
-        return random.choice(candidates, size=count, replace=False, shuffle=False)
-    return np.resize(np.arange(candidates), count)
-
-
-def window(candidates: int, count: int, epoch: int, seed: int, query: int) -> NDArray[np.int64]:
-    """Draw the positions of `count` negatives by OpenMatch's rule: one shuffle per query, a window that moves by epoch.
-
-    The window wraps around, also if there are fewer candidates than `count` (OpenMatch draws with replacement then).
-    """
-    if not candidates:
-        raise ValueError("no candidate to draw from")
-    order = np.random.default_rng([seed, query]).permutation(candidates)
-    return order[(epoch * count + np.arange(count)) % candidates]
 
 
 def positives(
@@ -87,27 +64,36 @@ def draw_trainset(
 ) -> None:
     """Write the examples of every epoch that training will reach, and a manifest beside them.
 
-    The pools are read twice: first for the numbers of candidates, to draw positions, then for the passages at these
-    positions. Memory holds the examples, one block of candidates and 4 bytes per passage.
+    The pools are read twice for every depth that epochs draw from: first for the numbers of candidates, to draw
+    positions, then for the passages at these positions. Memory holds the examples, one block of candidates and 4 bytes
+    per passage.
 
     Args:
         pairs: (query row, passage row) of the positives to train on, sorted by query.
         relevant: the pairs whose texts must not count as in-batch negatives of the query; default: `pairs`.
     """
     rows = int(pairs[:, 0].max()) + 1 if len(pairs) else 0
-    available = np.concatenate([np.zeros(0, np.int64), *(block.lengths for _, _, block in candidates.blocks(rows))])
-    usable = pairs[available[pairs[:, 0]] > 0] if len(pairs) else pairs
+    least = min(settings.negatives_depth, settings.negatives_depth_end or settings.negatives_depth)
+    counts = {least: _available(candidates, least, rows)}
+    usable = pairs[counts[least][pairs[:, 0]] > 0] if len(pairs) else pairs
     if not len(usable):
         raise InputError(
             f"{out}: no judged query has negatives; check that the pools belong to the split 'train', and, if"
             f" `{QRELS}` is the only one, that some passages have lower grades than the positives, and that `judge`, if"
             " there is one, leaves some candidates"
         )
-    queries, passages, examples = _epochs(usable, available, settings)
-    _look_up(queries, passages, candidates, rows)
+    examples = len(np.unique(usable[:, 0])) if settings.positives_per_epoch == "one" else len(usable)
+    epochs = -(-total_batches(examples, settings) // batches_per_epoch(examples, min(settings.batch_size, examples)))
+    depth_of = depths(epochs, settings)
+    counts |= {depth: _available(candidates, depth, rows) for depth in {*depth_of} - {least}}
+    queries, passages = _epochs(usable, [counts[depth] for depth in depth_of], examples, settings)
+    for depth in dict.fromkeys(depth_of):  # epochs of the same depth follow each other
+        first, number = depth_of.index(depth), depth_of.count(depth)
+        same = slice(first * examples, (first + number) * examples)
+        _look_up(queries[same], passages[same], candidates.within(depth), rows)
     texts = candidates.texts_of(passages)
     positive_texts = _by_query(pairs if relevant is None else relevant, candidates, rows).take(queries)
-    epochs, count = len(queries) // examples, passages.shape[1]
+    count = passages.shape[1]
     offsets = np.arange(len(queries) + 1, dtype=np.int64) * count
     rows_of = Ragged(passages.ravel(), offsets), Ragged(texts.ravel(), offsets)
     Trainset(queries, rows_of[0], examples, rows_of[1], positive_texts).write(out)
@@ -118,39 +104,44 @@ def draw_trainset(
         "dropped_without_negatives": len(pairs) - len(usable),
         "queries": len(np.unique(usable[:, 0])),
         "seed": settings.seed,
+        **({"negatives_depths": depth_of} if settings.negatives_depth_end else {}),
         **_batches(queries, texts, positive_texts, examples, settings),
     }
     write_json(out.with_suffix(".json"), manifest)
     print(json.dumps(manifest))
 
 
+def _available(candidates: Candidates, depth: int, rows: int) -> NDArray[np.int64]:
+    """Return the number of each query row's candidates among the first passages of the pools."""
+    blocks = candidates.within(depth).blocks(rows)
+    return np.concatenate([np.zeros(0, np.int64), *(block.lengths for _, _, block in blocks)])
+
+
 def _epochs(
-    usable: NDArray[np.int32], available: NDArray[np.int64], settings: TrainsetSettings
-) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
-    """Return the examples of all epochs: their queries, their positives with drawn positions, and the number per epoch.
+    usable: NDArray[np.int32], available: Sequence[NDArray[np.int64]], examples: int, settings: TrainsetSettings
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return the examples of all epochs: their queries, and their positives with drawn positions.
 
     Args:
-        usable: the positive pairs whose queries have negatives.
-        available: the number of candidates of each query row.
+        usable: the positive pairs whose queries have negatives in every epoch.
+        available: for each epoch the number of candidates of each query row.
+        examples: of an epoch.
     """
     count, seed = settings.negatives_per_query, settings.seed
-    one = settings.positives_per_epoch == "one"
-    examples = len(np.unique(usable[:, 0])) if one else len(usable)
     size = min(settings.batch_size, examples)
-    epochs = -(-total_batches(examples, settings) // batches_per_epoch(examples, size))
     random = np.random.default_rng(seed)
     moving = settings.sampling == "window"
-    queries = np.empty(epochs * examples, dtype=np.int32)
+    queries = np.empty(len(available) * examples, dtype=np.int32)
     passages = np.empty((len(queries), count + 1), dtype=np.int32)
-    for epoch in range(epochs):
-        pairs_now = one_each(usable, random) if one else usable
+    for epoch, entries_of in enumerate(available):
+        pairs_now = one_each(usable, random) if settings.positives_per_epoch == "one" else usable
         ordered = pairs_now[shuffled(pairs_now[:, 0], size, random)]
         for i, (query, positive) in enumerate(ordered.tolist(), epoch * examples):
             queries[i] = query
             passages[i, 0] = positive
-            entries = int(available[query])
+            entries = int(entries_of[query])
             passages[i, 1:] = window(entries, count, epoch, seed, query) if moving else draw(entries, count, random)
-    return queries, passages, examples
+    return queries, passages
 
 
 def _by_query(pairs: NDArray[np.int32], candidates: Candidates, rows: int) -> Ragged:
@@ -189,12 +180,6 @@ def _batches(
         "queries_with_positives_among_them": touched,
         "queries_in_batches": batches * size,
     }
-
-
-def one_each(pairs: NDArray[np.int32], random: np.random.Generator) -> NDArray[np.int32]:
-    """Return one random pair of each query; `pairs` is sorted by query."""
-    _, first, counts = np.unique(pairs[:, 0], return_index=True, return_counts=True)
-    return pairs[first + random.integers(0, counts)]
 
 
 def _look_up(queries: NDArray[np.int32], passages: NDArray[np.int32], candidates: Candidates, rows: int) -> None:
@@ -249,7 +234,7 @@ def sources(files: Inputs, settings: CandidateSettings) -> tuple[NDArray[np.int3
     texts = first_rows(files.passages)
     # Pools hold no positives, unless further positives come from scores or the judged passages are a pool.
     excluded = np.unique(key(pairs[:, 0], texts[pairs[:, 1]])) if files.positives or judged else None
-    depth, unique = settings.negatives_depth, settings.deduplicate
+    depth, unique = settings.deepest, settings.deduplicate
     candidates = Candidates(
         files.pools, depth, unique, files.scored, selections, settings.seed, excluded, texts, files.dropped
     )

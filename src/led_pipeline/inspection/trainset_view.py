@@ -93,7 +93,7 @@ def examples_of(run: Run, stage: str, name: str) -> tuple[Query, list[Example]]:
             f"query '{query.qid}' is not in the trainset of {stage}: it has no negatives, or no positive passage"
             f" ({run.layout.drawn_note(stage)} counts dropped pairs)"
         )
-    ranks = ranks_in(pools_of(run, stage), query.row, run.recipe.model_stage(stage).negatives_depth)
+    ranks = ranks_in(pools_of(run, stage), query.row, run.recipe.model_stage(stage).deepest)
     texts = passages(run, (int(row) for place in rows_of_query for row in trainset.passages[int(place)]))
     examples = []
     for place in rows_of_query.tolist():
@@ -142,7 +142,7 @@ def sources_of(run: Run, stage: str, trainset: Trainset, random: np.random.Gener
 
     `none` has the share of those that no pool has any more, since pools or recipe changed after the draw.
     """
-    pools, depth = pools_of(run, stage), run.recipe.model_stage(stage).negatives_depth
+    pools, depth = pools_of(run, stage), run.recipe.model_stage(stage).deepest
     counts, total = dict.fromkeys([*pools, "none"], 0), 0
     for start, stop in windows(int(trainset.query.max()) + 1, random):
         examples = np.flatnonzero((trainset.query >= start) & (trainset.query < stop))

@@ -158,7 +158,7 @@ def judged_candidates(recipe: Recipe, stage: str, load: Workload) -> int:
     settings = recipe.model_stage(stage)
     if settings.judge is None:
         return 0
-    depth = len(settings.negatives) * min(settings.negatives_depth, load.passages)
+    depth = len(settings.negatives) * min(settings.deepest, load.passages)
     return load.queries.get("train", 0) * depth + load.examples
 
 

@@ -214,7 +214,8 @@ def _representation(key: str, stage: Model) -> Iterator[str]:
 
 def _nothing_to_learn(key: str, stage: Model) -> Iterator[str]:
     extra = stage.extra_loss_weight if stage.extra_loss else 0.0
-    if not (stage.contrastive_weight or extra or any(teacher.weight for teacher in stage.teachers)):
+    contrastive = stage.contrastive_weight or stage.contrastive_weight_end
+    if not (contrastive or extra or any(teacher.weight or teacher.weight_end for teacher in stage.teachers)):
         yield f"{key}.contrastive_weight: with 0 here and no teacher or extra_loss, there is nothing to learn from"
     for i, source in enumerate(stage.negatives):
         low, high = (None, None) if isinstance(source, str) else (source.min_score, source.max_score)

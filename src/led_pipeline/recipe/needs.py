@@ -58,7 +58,7 @@ def edges(recipe: Recipe, name: str) -> list[Edge]:
         if stage.judge:
             incoming += [Edge(system, "judge", f"margin {stage.judge.margin:g}") for system in stage.judge.systems]
         for teacher in stage.teachers:
-            label = f"{teacher.loss} × {teacher.weight:g}"
+            label = f"{teacher.loss} × {teacher.weight_in_words}"
             incoming += [Edge(system, "teacher", label) for system in teacher.systems]
     if recipe.validation and recipe.validates(name):
         incoming.append(Edge(recipe.validation.system, "validation"))

@@ -56,6 +56,9 @@ class Sampling(Section):
     """negatives per example, drawn again for every epoch"""
     negatives_depth: Positive = 200
     """passages of each pool that are drawn from, best first"""
+    negatives_depth_end: Annotated[Positive | None, LeftOut()] = None
+    """the same number in the last epoch; it moves there in equal steps from epoch to epoch, so that negatives get
+    harder where it is smaller"""
     deduplicate: bool = False
     """count a passage once, even if several pools contain it"""
     only_scored: bool = False
@@ -71,6 +74,11 @@ class Sampling(Section):
     """drop the candidates that a system scores nearly as high as a positive; none by default"""
     sampling: Literal["random", "window"] = "random"
     """draw negatives at random in every epoch, or move a window through one shuffled list"""
+
+    @property
+    def deepest(self) -> int:
+        """The most passages of a pool that an epoch draws from."""
+        return max(self.negatives_depth, self.negatives_depth_end or 0)
 
     @property
     def negative_systems(self) -> list[str]:
@@ -99,6 +107,10 @@ class Objective(Section):
     """systems whose scores the stage learns from"""
     contrastive_weight: Weight = 1.0
     """weight of the cross-entropy over the candidates"""
+    contrastive_weight_end: Annotated[Weight | None, LeftOut()] = None
+    """weight of the cross-entropy at the end of the training; by default it does not change"""
+    ramp_fraction: Annotated[float, Field(gt=0, le=1), LeftOut()] = 1.0
+    """share of the steps over which weights move in a line to their end, which they have after that"""
     extra_loss: Annotated[Annotated[str, Field(pattern=user_code.PATTERN)] | None, UserCode()] = None
     """a further term: path/file.py:function"""
     extra_loss_weight: Weight = 1.0

@@ -16,6 +16,7 @@ from led_pipeline import user_code
 from led_pipeline.recipe.schema import (
     Count,
     Factor,
+    LeftOut,
     Name,
     Positive,
     Score,
@@ -62,6 +63,8 @@ class Teacher(Section):
     """or a function of the user's, path/file.py:function"""
     weight: Weight = 1.0
     """of this term"""
+    weight_end: Annotated[Weight | None, LeftOut()] = None
+    """of this term at the end of the training (`ramp_fraction`); by default it does not change"""
     temperature: Temperature = 1.0
     """kl: both sides are divided by it, and the loss multiplied by its square"""
     margin: Weight = 0.0
@@ -82,6 +85,11 @@ class Teacher(Section):
     """own: scores in the trainset; batch, batch_negatives: from stored vectors, as in contrastive_candidates"""
     own_offset: Score = 0.0
     """added to the scores of a query's own candidates, after the scale"""
+
+    @property
+    def weight_in_words(self) -> str:
+        """Its weight, with the one at the end of the training if it moves."""
+        return f"{self.weight:g}" + ("" if self.weight_end is None else f" → {self.weight_end:g}")
 
     @property
     def systems(self) -> list[str]:

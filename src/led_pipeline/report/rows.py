@@ -68,7 +68,9 @@ def stage_rows(recipe: Recipe, metrics: dict[str, Any]) -> list[dict[str, Any]]:
         if stage.family != "pretrain" and stage.train:
             row |= {
                 "negatives": f"{stage.negatives_per_query} of {', '.join(stage.negative_systems)}",
-                "teachers": [f"{' + '.join(t.systems)}: {t.loss}\u00a0×\u00a0{t.weight:g}" for t in stage.teachers],
+                "teachers": [
+                    f"{' + '.join(t.systems)}: {t.loss}\u00a0×\u00a0{t.weight_in_words}" for t in stage.teachers
+                ],
                 "schedule": [in_a_step(stage), f"lr {stage.learning_rate:g}".replace("e-0", "e-")],
             }
         rows.append(row)

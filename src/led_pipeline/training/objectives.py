@@ -25,7 +25,7 @@ from led_pipeline.recipe.values import Teacher
 from led_pipeline.training import health, losses, matryoshka, ranker_losses, regularisers
 from led_pipeline.training.objectives_candidates import Masks, among
 from led_pipeline.training.step_loss import StepLoss
-from led_pipeline.training.training_data import TrainingData, stored_scores
+from led_pipeline.training.training_data import TrainingData, name_of, stored_scores
 
 # A teacher, its scores of each query's candidates, and which of these are no negatives of the query.
 TeacherScores = tuple[Teacher, Tensor, Tensor | None]
@@ -187,13 +187,7 @@ def _add_teachers(
         term = losses.distil(student, to_device(stored, scores.device), teacher, user_loss, mask)
         if user_loss:
             _check(term, teacher.loss)
-        loss.add(_name(teacher), term, teacher.weight)
-
-
-def _name(teacher: Teacher) -> str:
-    """Return the name of a teacher's term in the log."""
-    suffix = {"own": [], "batch": ["batch"], "batch_negatives": ["batch", "negatives"]}[teacher.candidates]
-    return "_".join([teacher.loss.rpartition(":")[2], *teacher.systems, *suffix])
+        loss.add(name_of(teacher), term, teacher.weight)
 
 
 def _add_regularisers(

@@ -38,7 +38,7 @@ from led_pipeline.recipe.step_settings import (
     parser_of,
     parser_of_family,
 )
-from led_pipeline.training import sharding
+from led_pipeline.training import ramps, sharding
 from led_pipeline.training.checkpoints import Checkpoints
 from led_pipeline.training.device_use import DeviceUse
 from led_pipeline.training.inputs import Training
@@ -157,12 +157,18 @@ def loss_of(
     """
     world, rank = accelerator.num_processes, accelerator.process_index
     local, device = slice(rank * size // world, (rank + 1) * size // world), accelerator.device
+    steps = total_steps(data.trainset.examples, settings)
 
     def step_loss(model: nn.Module, batch: int) -> StepLoss:
         rows, step = batch_rows(batch, data.trainset.examples, size), batch // settings.gradient_accumulation
-        if isinstance(settings, RankerTraining):
-            return ranker_loss(model, data, rows, local, settings, device, step)
-        return retriever_loss(model, data, rows, local, settings, device, step)
+        now = ramps.at_step(settings, step, steps)
+        if isinstance(now, RankerTraining):
+            loss = ranker_loss(model, data, rows, local, now, device, step)
+        else:
+            loss = retriever_loss(model, data, rows, local, now, device, step)
+        for name, weight in ramps.moving(now):
+            loss.note(f"{name}_weight", torch.tensor(weight))
+        return loss
 
     return step_loss
 

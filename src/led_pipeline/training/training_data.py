@@ -97,6 +97,12 @@ def stored_scores(teacher: Teacher, data: TrainingData, rows: NDArray[np.integer
     return scores
 
 
+def name_of(teacher: Teacher) -> str:
+    """Return the name of a teacher's term in the log."""
+    suffix = {"own": [], "batch": ["batch"], "batch_negatives": ["batch", "negatives"]}[teacher.candidates]
+    return "_".join([teacher.loss.rpartition(":")[2], *teacher.systems, *suffix])
+
+
 def _of_the_batch(
     system: str, data: TrainingData, rows: NDArray[np.integer], passages: NDArray[np.int32]
 ) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
 from led_pipeline.recipe.settings import Schedule
 from led_pipeline.recipe.step_settings import TrainsetSettings
+from led_pipeline.recipe.values import NegativeSource
 
 SETTINGS = {"negatives_per_query": 3, "batch_size": 4, "epochs": 2, "seed": 7}
 PAIRS = np.array([(0, 10), (0, 11), (1, 12), (2, 13), (4, 14), (5, 15)], dtype=np.int32)  # query 0 has two positives
@@ -243,6 +244,56 @@ def test_the_epochs_of_accumulated_batches_are_drawn_and_counted(tmp_path):
 def test_only_the_epochs_that_training_reaches_are_drawn(tmp_path):
     columns, _ = drawn(tmp_path / "t.arrow", epochs=10, max_steps=3)  # two steps an epoch
     assert columns["epoch"].max() == 1
+
+
+# --- a depth that changes from epoch to epoch
+
+
+def ranks_by_epoch(columns, query: int, pool: list[int]) -> list[set[int]]:
+    """Return the ranks, from 0, of a query's negatives in each epoch."""
+    epochs = range(int(columns["epoch"].max()) + 1)
+    drawn = [[passages[1:] for q, passages in examples(columns, epoch) if q == query] for epoch in epochs]
+    return [{pool.index(passage) for passages in of_epoch for passage in passages} for of_epoch in drawn]
+
+
+@pytest.mark.parametrize(("first", "last", "depths"), [(20, 4, [20, 12, 4]), (4, 20, [4, 12, 20]), (9, 9, [9, 9, 9])])
+def test_negatives_get_harder_or_easier_from_epoch_to_epoch(tmp_path, first, last, depths):
+    pool, changes = POOLS[0].tolist(), {"epochs": 3, "negatives_depth": first, "negatives_depth_end": last}
+    ranks = [set(), set(), set()]
+    for seed in range(30):
+        columns, _ = drawn(tmp_path / "t.arrow", seed=seed, **changes)
+        ranks = [before | more for before, more in zip(ranks, ranks_by_epoch(columns, 0, pool), strict=True)]
+    assert ranks == [set(range(depth)) for depth in depths], "all of the depth, and nothing beyond it"
+    manifest = read_json(tmp_path / "t.json")
+    assert (manifest["negatives_depths"], manifest["examples_per_epoch"]) == (depths, 5)
+
+
+def test_an_end_equal_to_the_depth_draws_the_same_examples(tmp_path):
+    drawn(tmp_path / "a.arrow", negatives_depth=9)
+    drawn(tmp_path / "b.arrow", negatives_depth=9, negatives_depth_end=9)
+    assert (tmp_path / "a.arrow").read_bytes() == (tmp_path / "b.arrow").read_bytes()
+
+
+def test_the_last_epoch_that_training_reaches_has_the_last_depth(tmp_path):
+    changes = {"epochs": 9, "max_steps": 4, "negatives_depth": 20, "negatives_depth_end": 4}  # two steps an epoch
+    drawn(tmp_path / "t.arrow", **changes)
+    assert read_json(tmp_path / "t.json")["negatives_depths"] == [20, 4]
+
+
+def test_a_depth_is_of_each_pool_before_its_selection_and_queries_without_a_candidate_in_it_are_dropped(tmp_path):
+    pools = {0: [*range(100, 130)], 1: [200, 201, 202], 5: [400, 401, 402, 403, 404]}
+    write_pool(tmp_path / "a.parquet", pools)
+    write_pool(tmp_path / "b.parquet", {0: [130, 101]})
+    both = Candidates(
+        [tmp_path / "a.parquet", tmp_path / "b.parquet"], 20, selections=[NegativeSource(system="a", skip=3), None]
+    )
+    changes = {"epochs": 2, "negatives_depth": 20, "negatives_depth_end": 4, "negatives_per_query": 19}
+    draw_trainset(PAIRS, both, TrainsetSettings(**SETTINGS | changes), tmp_path / "t.arrow")
+    columns, _ = read_arrow(tmp_path / "t.arrow")
+    by_query = [{q: set(p[1:]) for q, p in examples(columns, epoch)} for epoch in (0, 1)]
+    assert by_query[0] == {0: {*range(103, 120), 130, 101}, 5: {403, 404}}
+    assert by_query[1] == {0: {103, 130, 101}, 5: {403}}
+    assert read_json(tmp_path / "t.json")["dropped_without_negatives"] == 3, "queries 1, 2 and 4"
 
 
 @pytest.mark.parametrize("pairs", [PAIRS, PAIRS[:0]])

@@ -221,6 +221,22 @@ MISTAKES = [
         {"stages.den.schedule": "constant", "stages.den.learning_rate_end": 0.1},
         "stages.den.learning_rate_end: with schedule: constant the learning rate does not fall; leave this key out",
     ),
+    (
+        {"stages.den.ramp_fraction": 0.5},
+        "stages.den.ramp_fraction: no weight moves; set contrastive_weight_end, or weight_end of a teacher",
+    ),
+    (
+        {"stages.den.negatives_depth_end": 20, "stages.den.epochs": 1},
+        "stages.den.negatives_depth_end: the depth changes from epoch to epoch, and epochs is 1; raise it, or leave ",
+    ),
+    (
+        {"stages.den.negatives_depth_end": 20, "stages.den.sampling": "window"},
+        "stages.den.negatives_depth_end: with sampling: window all epochs share one list of negatives; take sampling: ",
+    ),
+    (
+        {"stages.den.negatives_depth_end": 20, "stages.den.negatives": ["bm25", {"system": "bm25", "last": 5}]},
+        "stages.den.negatives[1].last: the worst passages of a pool are in no smaller depth; take first or skip",
+    ),
     ({"stages.den.schedule": "cosin"}, "stages.den.schedule: 'cosin' is not one of linear, cosine, constant"),
     ({"stages.den.adam_epsilon": 0}, "stages.den.adam_epsilon: expected a number that is above 0 and at most 1, got 0"),
     ({"stages.den.gradient_accumulation": 0}, "stages.den.gradient_accumulation: expected a number that is at least 1"),
