@@ -15,7 +15,7 @@ ENCODING_SHARE = 0.40
 SEARCH_SHARE = 0.10
 # Of a training's batch on a processor, besides its products: update, token ids.
 STEP_OVERHEAD_S = 0.06
-# Of the host in a training's batch on a GPU: about 1,000 launches. The GPU computes meanwhile, so the longer one counts.
+# Of the host in a training's batch on a GPU: about 1,000 launches. The GPU computes meanwhile: the longer one counts.
 STEP_HOST_S = 0.018
 JOB_START_S = 30  # imports, processes, weights
 CPU_JOB_START_S = 8  # without a GPU, where the plan's hours leave it out: the demo's smallest encodings took 10 s

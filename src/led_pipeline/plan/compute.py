@@ -125,7 +125,7 @@ class Computer:
         memory: float,
         batches: float = 0,
     ) -> None:
-        """Add jobs of a rule that share some FLOPs, start-up excluded, and compute this number of batches of a training."""
+        """Add jobs of a rule that share some FLOPs, start-up excluded, and compute these batches of a training."""
         job, gpus = self.recipe.job(kind, owner if kind == "train" else None), self.gpus(kind, owner)
         seconds = flops / self.speed.of(gpus, job.threads, share)
         if gpus:

@@ -92,7 +92,7 @@ def _deepspeed(section: Mapping[str, Any]) -> Iterator[str]:
             yield f"deepspeed_config.deepspeed_config_file: {name}: {key}: the recipe configures it; remove it here"
     steps = inner.get("gradient_accumulation_steps", section.get("gradient_accumulation_steps", 1))
     if steps not in (1, "auto"):
-        yield f"gradient_accumulation_steps: expected 1, got {steps}; name the number in the stage, as gradient_accumulation"
+        yield f"gradient_accumulation_steps: expected 1, got {steps}; it is a key of the stage, gradient_accumulation"
 
 
 def faults(recipe: Recipe) -> Iterator[str]:

@@ -14,7 +14,7 @@ def faults(key: str, stage: Model) -> Iterator[str]:
         yield f"{key}.learning_rate_end: with schedule: constant the learning rate does not fall; leave this key out"
     ends = [stage.contrastive_weight_end, *(teacher.weight_end for teacher in stage.teachers)]
     if stage.ramp_fraction != 1 and all(end is None for end in ends):
-        yield f"{key}.ramp_fraction: no weight moves; give one its end, contrastive_weight_end or a teacher's weight_end"
+        yield f"{key}.ramp_fraction: no weight moves; set contrastive_weight_end, or weight_end of a teacher"
     yield from _depth(key, stage)
 
 

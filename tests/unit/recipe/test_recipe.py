@@ -223,7 +223,7 @@ MISTAKES = [
     ),
     (
         {"stages.den.ramp_fraction": 0.5},
-        "stages.den.ramp_fraction: no weight moves; give one its end, contrastive_weight_end or a teacher's weight_end",
+        "stages.den.ramp_fraction: no weight moves; set contrastive_weight_end, or weight_end of a teacher",
     ),
     (
         {"stages.den.negatives_depth_end": 20, "stages.den.epochs": 1},

@@ -108,7 +108,7 @@ def test_the_rate_rises_over_the_warmup_and_then_falls_to_the_last_update(steps,
     assert [learning_rate(update, plan) for update in range(steps)] == pytest.approx(rates)
 
 
-def of_transformers(schedule: str, end: float, optimizer: torch.optim.Optimizer, warmup: int, steps: int):
+def transformers_schedule(schedule: str, end: float, optimizer: torch.optim.Optimizer, warmup: int, steps: int):
     """Return the schedule of transformers with the same name."""
     if schedule == "constant":
         return get_constant_schedule_with_warmup(optimizer, warmup)
@@ -125,7 +125,7 @@ def of_transformers(schedule: str, end: float, optimizer: torch.optim.Optimizer,
 def test_the_schedules_are_those_of_transformers(schedule, end, warmup):
     """Their warm-up begins at the rate 0, with an update that changes nothing; ours begins with the next one."""
     optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=0.8)
-    scheduler, expected = of_transformers(schedule, end, optimizer, warmup, 20), []
+    scheduler, expected = transformers_schedule(schedule, end, optimizer, warmup, 20), []
     for _ in range(21):
         expected.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
