@@ -13,6 +13,7 @@ VERSIONS = {
     "hub": 1,
     "source": 1,
     "prepare": 2,
+    "union": 1,
     "pretrain": 2,
     "tokens": 3,
     "bm25": 1,

@@ -191,6 +191,15 @@ COUNTED = {
             "stages.lex_warmup.validation": False,
         },
     ),
+    "several sets of training queries": changed(
+        SHORT,
+        {
+            "dataset.splits.a": {"queries": "queries.train.tsv", "qrels": "qrels.train.tsv"},
+            "dataset.splits.b": {"sample_of": "dev", "limit": 100},
+            "dataset.splits.train": {"union_of": ["a", "b"]},
+            "stages.led.split_temperature": 2,
+        },
+    ),
     "queries without judgements": changed(
         SHORT, {"dataset.splits.dl2019.qrels": "none", "evaluation.splits": ["dl2019", "dev"]}
     ),

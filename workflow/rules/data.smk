@@ -109,6 +109,8 @@ rule prepare_split:
         LAYOUT.log("prepare/{split}"),
     benchmark:
         LAYOUT.benchmark("prepare/{split}")
+    wildcard_constraints:
+        split=any_of(name for name, split in DATASET.splits.items() if not split.union_of),
     priority: FIRST_OF_ALL
     conda:
         ENV
@@ -131,6 +133,35 @@ rule prepare_split:
         " {params.qrels} {params.selection} {params.template} {params.repair} --passages {input.passages:q}"
         " {params.skip} --out-queries {output.queries:q} --out-qrels {output.qrels:q}"
         " --provenance {output.provenance:q} > {log:q} 2>&1"
+
+
+rule join_splits:
+    """Join the queries and judgements of several splits, from which stages learn together."""
+    input:
+        queries=lambda wildcards: [LAYOUT.queries(split) for split in DATASET.splits[wildcards.split].union_of],
+        qrels=lambda wildcards: [LAYOUT.qrels(split) for split in DATASET.splits[wildcards.split].union_of],
+    output:
+        queries=LAYOUT.queries("{split}"),
+        qrels=LAYOUT.qrels("{split}"),
+        provenance=LAYOUT.prepared_note("{split}"),
+    log:
+        LAYOUT.log("prepare/{split}"),
+    benchmark:
+        LAYOUT.benchmark("prepare/{split}")
+    wildcard_constraints:
+        split=any_of(name for name, split in DATASET.splits.items() if split.union_of),
+    priority: FIRST_OF_ALL
+    conda:
+        ENV
+    resources:
+        **CPU,
+    params:
+        names=lambda wildcards: option("--names", *DATASET.splits[wildcards.split].union_of),
+        version=version("union"),
+    shell:
+        "python -m led_pipeline.data.union {params.names} --queries {input.queries:q} --qrels {input.qrels:q}"
+        " --out-queries {output.queries:q} --out-qrels {output.qrels:q} --provenance {output.provenance:q}"
+        " > {log:q} 2>&1"
 
 
 rule tokenise_passages:

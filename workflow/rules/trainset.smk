@@ -166,6 +166,7 @@ rule draw:
         scored=lambda wildcards: FILES.only_scored(wildcards.stage),
         positives=lambda wildcards: FILES.more_positives(wildcards.stage),
         dropped=lambda wildcards: FILES.dropped(wildcards.stage),
+        sets=lambda wildcards: FILES.sets(wildcards.stage),
         queries=LAYOUT.queries("train"),
         passages=LAYOUT.passages,
         qrels=LAYOUT.qrels("train"),

@@ -14,7 +14,7 @@ positives among the passages of a batch.
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,15 +25,18 @@ from numpy.typing import NDArray
 from led_pipeline.data.candidates import Candidates, above
 from led_pipeline.data.drawing import depths, draw, one_each, window
 from led_pipeline.data.examples import Trainset
+from led_pipeline.data.mixture import Mixture, Shuffle, order_of
 from led_pipeline.data.opened import matrix
-from led_pipeline.data.order import batch_rows, batches_per_epoch, repeats, shuffled, total_batches
+from led_pipeline.data.order import batch_rows, batches_per_epoch, repeats, total_batches
 from led_pipeline.data.pools import judged_grades
 from led_pipeline.data.ragged import Ragged
 from led_pipeline.data.same_text import first_rows, positives_elsewhere
 from led_pipeline.data.scores import key
 from led_pipeline.data.tables import count_rows
+from led_pipeline.data.union import SETS
 from led_pipeline.files.atomic import write_json
 from led_pipeline.files.errors import InputError
+from led_pipeline.files.reading import read_json
 from led_pipeline.jobs.command import run_main
 from led_pipeline.recipe.schema import QRELS
 from led_pipeline.recipe.settings import Schedule
@@ -61,6 +64,7 @@ def draw_trainset(
     settings: TrainsetSettings,
     out: Path,
     relevant: NDArray[np.int32] | None = None,
+    sets: Mapping[str, int] | None = None,
 ) -> None:
     """Write the examples of every epoch that training will reach, and a manifest beside them.
 
@@ -71,6 +75,7 @@ def draw_trainset(
     Args:
         pairs: (query row, passage row) of the positives to train on, sorted by query.
         relevant: the pairs whose texts must not count as in-batch negatives of the query; default: `pairs`.
+        sets: the number of queries of each set, in the order of their rows, for `split_temperature`.
     """
     rows = int(pairs[:, 0].max()) + 1 if len(pairs) else 0
     least = min(settings.negatives_depth, settings.negatives_depth_end or settings.negatives_depth)
@@ -82,11 +87,12 @@ def draw_trainset(
             f" `{QRELS}` is the only one, that some passages have lower grades than the positives, and that `judge`, if"
             " there is one, leaves some candidates"
         )
-    examples = len(np.unique(usable[:, 0])) if settings.positives_per_epoch == "one" else len(usable)
+    order = order_of(np.unique(usable[:, 0]) if settings.positives_per_epoch == "one" else usable[:, 0], settings, sets)
+    examples = order.examples
     epochs = -(-total_batches(examples, settings) // batches_per_epoch(examples, min(settings.batch_size, examples)))
     depth_of = depths(epochs, settings)
     counts |= {depth: _available(candidates, depth, rows) for depth in {*depth_of} - {least}}
-    queries, passages = _epochs(usable, [counts[depth] for depth in depth_of], examples, settings)
+    queries, passages = _epochs(usable, [counts[depth] for depth in depth_of], order, settings)
     for depth in dict.fromkeys(depth_of):  # epochs of the same depth follow each other
         first, number = depth_of.index(depth), depth_of.count(depth)
         same = slice(first * examples, (first + number) * examples)
@@ -105,6 +111,9 @@ def draw_trainset(
         "queries": len(np.unique(usable[:, 0])),
         "seed": settings.seed,
         **({"negatives_depths": depth_of} if settings.negatives_depth_end else {}),
+        **(
+            {"batches_of_sets": dict(zip(sets or {}, order.batches, strict=True))} if isinstance(order, Mixture) else {}
+        ),
         **_batches(queries, texts, positive_texts, examples, settings),
     }
     write_json(out.with_suffix(".json"), manifest)
@@ -118,24 +127,26 @@ def _available(candidates: Candidates, depth: int, rows: int) -> NDArray[np.int6
 
 
 def _epochs(
-    usable: NDArray[np.int32], available: Sequence[NDArray[np.int64]], examples: int, settings: TrainsetSettings
+    usable: NDArray[np.int32],
+    available: Sequence[NDArray[np.int64]],
+    order: Shuffle | Mixture,
+    settings: TrainsetSettings,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Return the examples of all epochs: their queries, and their positives with drawn positions.
 
     Args:
         usable: the positive pairs whose queries have negatives in every epoch.
         available: for each epoch the number of candidates of each query row.
-        examples: of an epoch.
+        order: of the examples of every epoch.
     """
     count, seed = settings.negatives_per_query, settings.seed
-    size = min(settings.batch_size, examples)
-    random = np.random.default_rng(seed)
+    examples, random = order.examples, order.random
     moving = settings.sampling == "window"
     queries = np.empty(len(available) * examples, dtype=np.int32)
     passages = np.empty((len(queries), count + 1), dtype=np.int32)
     for epoch, entries_of in enumerate(available):
         pairs_now = one_each(usable, random) if settings.positives_per_epoch == "one" else usable
-        ordered = pairs_now[shuffled(pairs_now[:, 0], size, random)]
+        ordered = pairs_now[order.epoch()]
         for i, (query, positive) in enumerate(ordered.tolist(), epoch * examples):
             queries[i] = query
             passages[i, 0] = positive
@@ -258,6 +269,7 @@ def main() -> None:
     drawing = commands.add_parser("draw", help="draw the negatives of every epoch")
     input_options(drawing)
     drawing.add_argument("--dropped", type=Path, help="a ranking of candidates to leave out (data.judge)")
+    drawing.add_argument("--sets", type=Path, help="the note of joined splits (data.union), for split_temperature")
     drawing.add_argument("--settings", required=True, type=parser_of(TrainsetSettings))
     joining = commands.add_parser("join", help="add the teachers' scores")
     joining.add_argument("--drawn", required=True, type=Path)
@@ -268,7 +280,7 @@ def main() -> None:
     if a.command == "draw":
         files = Inputs(a.queries, a.passages, a.qrels, a.pools, a.scored, a.positives, a.dropped)
         pairs, candidates, relevant = sources(files, a.settings)
-        draw_trainset(pairs, candidates, a.settings, a.out, relevant)
+        draw_trainset(pairs, candidates, a.settings, a.out, relevant, read_json(a.sets)[SETS] if a.sets else None)
     else:
         join(a.drawn, {name: [Path(p) for p in shards] for name, *shards in a.scores}, a.out)
 

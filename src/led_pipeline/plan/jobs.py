@@ -58,6 +58,7 @@ class Demand:
         query_vectors |= {(name, "train") for name in taught if name in recipe.retrievers}
         splits = {split for _, split in searched | query_vectors} | ({"train"} if trained else set())
         splits |= {recipe.validation.split for stage in trained if recipe.validation and recipe.validates(stage)}
+        splits |= {part for split in splits for part in dataset.read_for(split)}
         return cls(
             joined=joined,
             mined=mined,
@@ -122,7 +123,7 @@ def source_files(recipe: Recipe) -> list[str]:
     """Return the files of the dataset that are read, by their names in its folder."""
     dataset, demand = recipe.dataset, Demand.of(recipe)
     names = [dataset.collection_file, dataset.titles]
-    for split in demand.splits:
+    for split in (split for split in demand.splits if not dataset.splits[split].union_of):
         names += [dataset.queries_of(split), dataset.qrels_of(split)]
     names += [dataset.negatives[name] for name in demand.published]
     names += [dataset.scores[name].file for name in demand.stored]
@@ -167,7 +168,7 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
         "docstrings": int(source == "docstrings"),
         "download": len(source_files(recipe)) if source == "download" else 0,
         "prepare_passages": 1,
-        "prepare_split": len(demand.splits),
+        **Counter("join_splits" if recipe.dataset.splits[s].union_of else "prepare_split" for s in demand.splits),
         "tokenise_passages": len(passages) * shards,
         "tokenise_queries": len(queries),
         "bm25_index": int(ranked["bm25"] > 0),

@@ -94,8 +94,9 @@ def _counted(recipe: Recipe, notes: dict[str, Any]) -> Workload:
 
 
 def _limited(recipe: Recipe, queries: dict[str, int]) -> dict[str, int]:
-    limits = {split: settings.limit for split, settings in recipe.dataset.splits.items()}
-    return {split: min(count, limits[split] or count) for split, count in queries.items()}
+    splits = recipe.dataset.splits
+    limited = {split: min(count, splits[split].limit or count) for split, count in queries.items()}
+    return {split: sum(limited[part] for part in recipe.dataset.read_for(split)) for split in queries}
 
 
 def _published(recipe: Recipe) -> Workload:
@@ -105,9 +106,11 @@ def _published(recipe: Recipe) -> Workload:
     qrels = {split: dataset.qrels_of(split) or "" for split in dataset.splits}
     all_queries = {s: assumptions.PUBLISHED_QUERIES.get(name, assumptions.ASSUMED_QUERIES) for s, name in qrels.items()}
     queries = _limited(recipe, all_queries)
-    judgements = assumptions.PUBLISHED_JUDGEMENTS.get(qrels.get("train", ""), all_queries.get("train", 0))
-    share = queries.get("train", 0) / max(all_queries.get("train", 0), 1)
-    return Workload(passages, text, queries, round(judgements * share), "as published")
+    examples = 0.0
+    for part in dataset.read_for("train") if "train" in dataset.splits else []:
+        judgements = assumptions.PUBLISHED_JUDGEMENTS.get(qrels[part], all_queries[part])
+        examples += judgements * queries[part] / max(all_queries[part], 1)
+    return Workload(passages, text, queries, round(examples), "as published")
 
 
 def _folder(recipe: Recipe, folder: Path) -> Workload:

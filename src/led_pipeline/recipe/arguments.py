@@ -92,8 +92,12 @@ def judge(recipe: Recipe, stage: str) -> str:
 
 
 def scored(files: Files, stage: str) -> str:
-    """Return the rankings that limit the candidates of a stage: those that must score them, and what a judge drops."""
+    """Return the rankings that limit the candidates of a stage, and the note about its sets of queries.
+
+    The rankings are those that must score all candidates, and those that a judge drops.
+    """
     options = [option_if("--scored", files.only_scored(stage)), option_if("--dropped", files.dropped(stage))]
+    options += [option_if("--sets", files.sets(stage))]
     return " ".join(filter(None, options))
 
 

@@ -58,7 +58,7 @@ def faults(recipe: Recipe, trained: Collection[str] = ()) -> list[str]:
                 sentences += [*_lengths(recipe, name, stage), *_representation(f"stages.{name}", stage)]
                 if stage.train:
                     sentences += [*_batch(recipe, name, stage), *_nothing_to_learn(f"stages.{name}", stage)]
-                    sentences += schedule_checks.faults(f"stages.{name}", stage)
+                    sentences += schedule_checks.faults(f"stages.{name}", stage, recipe.dataset)
     return sentences
 
 
@@ -69,8 +69,8 @@ def _dataset(recipe: Recipe) -> Iterator[str]:
     for split in dataset.splits:
         if split == "passages":
             yield "dataset.splits.passages: this name is taken by the collection, choose another one"
-        yield from _sampled(dataset, split)
-        has_files = dataset.splits[split].sample_of is None
+        yield from [*_sampled(dataset, split), *_union(dataset, split)]
+        has_files = dataset.splits[split].sample_of is None and not dataset.splits[split].union_of
         if dataset.source == "docstrings" and split not in DOCSTRING_SPLITS and has_files:
             yield f"dataset.splits.{split}: source 'docstrings' has the splits {' and '.join(DOCSTRING_SPLITS)} only"
     trained = any(isinstance(stage, Model) and stage.train for stage in recipe.stages.values())
@@ -93,13 +93,30 @@ def _sampled(dataset: Dataset, name: str) -> Iterator[str]:
     split, key = dataset.splits[name], f"dataset.splits.{name}"
     if split.sample_of is None:
         return
-    others = [other for other, s in dataset.splits.items() if s.sample_of is None]
+    others = [other for other, s in dataset.splits.items() if s.sample_of is None and not s.union_of]
     yield from unknown(f"{key}.sample_of", split.sample_of, others, "split with files of its own")
     if split.limit is None:
         yield f"{key}.limit: a sample of '{split.sample_of}' needs its number of queries"
     for file in ("queries", "qrels"):
         if getattr(split, file):
             yield f"{key}.{file}: the files are those of '{split.sample_of}'; remove this key, or sample_of"
+
+
+def _union(dataset: Dataset, name: str) -> Iterator[str]:
+    """Check a split that joins others."""
+    split, key = dataset.splits[name], f"dataset.splits.{name}"
+    if not split.union_of:
+        return
+    if name != "train":
+        yield f"{key}.union_of: only the split train, from which stages learn, joins others; remove this key"
+    others = [other for other, s in dataset.splits.items() if not s.union_of]
+    for part in split.union_of:
+        yield from unknown(f"{key}.union_of", part, others, "split of its own")
+    if len(set(split.union_of)) < max(2, len(split.union_of)):
+        yield f"{key}.union_of: expected two splits or more, each once, got {', '.join(split.union_of)}"
+    for other in ("queries", "qrels", "limit", "sample_of"):
+        if getattr(split, other):
+            yield f"{key}.{other}: the queries are those of {', '.join(split.union_of)}; set this key there"
 
 
 def _names(recipe: Recipe) -> Iterator[str]:

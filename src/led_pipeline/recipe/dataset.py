@@ -47,6 +47,9 @@ class Split(Section):
     """number of judged queries in a seeded sample; default: all queries"""
     sample_of: Name | None = None
     """the split from which `limit` queries are held out; its files are used"""
+    union_of: Annotated[list[Name], LeftOut()] = []
+    """Splits whose queries and judgements are joined, instead of files; for the split train, so that stages learn from
+    several sets of queries (`split_temperature`)."""
 
 
 class Docstrings(Section):
@@ -152,6 +155,10 @@ class Dataset(Section):
         before = others[: others.index(split)] if source else others
         return sum(self.splits[name].limit or 0 for name in before)
 
+    def read_for(self, split: str) -> list[str]:
+        """Return the splits whose files one is made from: those of a union, or itself."""
+        return self.splits[split].union_of or [split]
+
     def queries_of(self, split: str) -> str:
         split = self.splits[split].sample_of or split
         return self.splits[split].queries or FILES[self.format].queries.format(split=split)
@@ -164,4 +171,4 @@ class Dataset(Section):
 
     def judged(self, splits: Iterable[str]) -> list[str]:
         """Return those of some splits that have judgements."""
-        return [split for split in splits if self.qrels_of(split) is not None]
+        return [name for name in splits if all(self.qrels_of(part) is not None for part in self.read_for(name))]

@@ -33,5 +33,10 @@ def faults(recipe: Recipe) -> Iterator[str]:
 
 
 def _key(recipe: Recipe, split: str) -> str:
-    """Return the key that says where the judgements of a split are; a sample has those of its source."""
+    """Return the key that says where the judgements of a split are; a sample has those of its source.
+
+    Of a union it is the key of its first split without judgements.
+    """
+    parts = recipe.dataset.read_for(split)
+    split = next((part for part in parts if recipe.dataset.qrels_of(part) is None), split)
     return f"dataset.splits.{recipe.dataset.splits[split].sample_of or split}.qrels"

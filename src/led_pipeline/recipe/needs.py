@@ -250,6 +250,11 @@ class Files:
         """Return the candidates that a judge leaves out, if the stage has one."""
         return [self.layout.dropped(stage)] if self.recipe.model_stage(stage).judge else []
 
+    def sets(self, stage: str) -> list[str]:
+        """Return the note about the sets of training queries, if the batches of a stage have queries of one each."""
+        separate = self.recipe.model_stage(stage).split_temperature is not None
+        return [self.layout.prepared_note("train")] if separate else []
+
     def more_positives(self, stage: str) -> list[str]:
         """Return the stored scores that make further positives, if a stage asks for that."""
         return [self.layout.ranking(name, "train") for name in sources(self.recipe, [stage], "positives")]

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 
+from led_pipeline.recipe.dataset import Dataset
 from led_pipeline.recipe.stages import Model
 
 
-def faults(key: str, stage: Model) -> Iterator[str]:
+def faults(key: str, stage: Model, dataset: Dataset) -> Iterator[str]:
     """Yield one sentence per fault of a stage that is trained; `key` is its place."""
+    if stage.split_temperature is not None and not dataset.splits["train"].union_of:
+        yield f"{key}.split_temperature: the split train is one set of queries; join several by union_of there"
     fraction = type(stage).model_fields["warmup_fraction"].default
     if stage.warmup_steps is not None and stage.warmup_fraction != fraction:
         yield f"{key}.warmup_steps: the warm-up has its length from here or from warmup_fraction, keep one of them"

@@ -98,6 +98,9 @@ class Schedule(Seeded):
     gradient_accumulation: Annotated[Positive, LeftOut()] = 1
     """Batches per optimizer step, whose gradients are averaged. A query has the negatives of its own batch alone;
     `gradient_cache` computes one large batch in parts instead."""
+    split_temperature: Annotated[Annotated[float, Field(ge=1, le=1e6)] | None, LeftOut()] = None
+    """For a train split that is a `union_of` others: a batch has queries of one of them, and an epoch batches in
+    proportion to (examples of the split)^(1 / this). 1: every example once; by default batches mix all splits."""
 
 
 class Objective(Section):

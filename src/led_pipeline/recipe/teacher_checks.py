@@ -49,7 +49,8 @@ def _names(recipe: Recipe, key: str, teacher: Teacher, systems: list[str]) -> It
         if fault := _no_scores(recipe, place, system, systems, "a teacher needs those of every drawn passage"):
             yield fault
         elif teacher.candidates != "own" and system not in [*recipe.retrievers, QRELS]:
-            yield f"{place}: '{system}' has no vectors to score all passages of a batch with; take candidates: own"
+            advice = "name its systems under 'stages'" if system in recipe.fusion else "take candidates: own"
+            yield f"{place}: '{system}' has no vectors to score all passages of a batch with; {advice}"
 
 
 def _no_scores(recipe: Recipe, place: str, system: str, systems: list[str], need: str) -> str | None:

@@ -237,6 +237,35 @@ MISTAKES = [
         {"stages.den.negatives_depth_end": 20, "stages.den.negatives": ["bm25", {"system": "bm25", "last": 5}]},
         "stages.den.negatives[1].last: the worst passages of a pool are in no smaller depth; take first or skip",
     ),
+    (
+        {"stages.den.split_temperature": 2},
+        "stages.den.split_temperature: the split train is one set of queries; join several by union_of there",
+    ),
+    ({"stages.den.split_temperature": 0.5}, "stages.den.split_temperature: expected a number that is at least 1"),
+    (
+        {"dataset.splits": {"train": {"union_of": ["a", "bb"]}, "a": {}, "b": {}, "dev": {}}},
+        "dataset.splits.train.union_of: no split of its own 'bb' (did you mean b?)",
+    ),
+    (
+        {"dataset.splits": {"train": {"union_of": ["a", "a"]}, "a": {}, "dev": {}}},
+        "dataset.splits.train.union_of: expected two splits or more, each once, got a, a",
+    ),
+    (
+        {"dataset.splits": {"train": {"union_of": ["a", "dev"], "limit": 9}, "a": {}, "dev": {}}},
+        "dataset.splits.train.limit: the queries are those of a, dev; set this key there",
+    ),
+    (
+        {"dataset.splits.dev": {"union_of": ["train", "a"]}, "dataset.splits.a": {}},
+        "dataset.splits.dev.union_of: only the split train, from which stages learn, joins others; remove this key",
+    ),
+    (
+        {"dataset.splits": {"train": {"union_of": ["a", "b"]}, "a": {}, "b": {}, "dev": {"sample_of": "train"}}},
+        "dataset.splits.dev.sample_of: no split with files of its own 'train'",
+    ),
+    (
+        {"dataset.splits": {"train": {"union_of": ["a", "b"]}, "a": {}, "b": {"qrels": "none"}, "dev": {}}},
+        "dataset.splits.b.qrels: 'none', but stages learn from this split (led, lex, den); name the file with its ",
+    ),
     ({"stages.den.schedule": "cosin"}, "stages.den.schedule: 'cosin' is not one of linear, cosine, constant"),
     ({"stages.den.adam_epsilon": 0}, "stages.den.adam_epsilon: expected a number that is above 0 and at most 1, got 0"),
     ({"stages.den.gradient_accumulation": 0}, "stages.den.gradient_accumulation: expected a number that is at least 1"),

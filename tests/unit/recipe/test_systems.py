@@ -157,7 +157,8 @@ def test_the_plan_counts_what_fusions_and_runs_need():
         ),
         (
             {"stages.led.teachers": [{"stage": "hybrid", "loss": "kl", "candidates": "batch"}]},
-            "stages.led.teachers[0].stage: 'hybrid' has no vectors to score all passages of a batch with",
+            "stages.led.teachers[0].stage: 'hybrid' has no vectors to score all passages of a batch with; name its "
+            "systems under 'stages'",
         ),
         (
             {"validation": {"system": "mono", "split": "test"}},

@@ -223,6 +223,21 @@ def test_a_teacher_of_several_systems_scores_the_batch_from_their_vectors(data, 
     assert total == pytest.approx(0.3 * expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("family", ["dense", "lexicon"])
+@pytest.mark.parametrize("system", ["den", "lex"])
+def test_a_retriever_of_either_family_learns_from_the_batch_scores_of_either_family(
+    data, teacher_scores, system, family
+):
+    teacher = tiny.TEACHER | {"stage": system, "loss": "kl", "candidates": "batch", "temperature": 2.0}
+    _, terms, scores = loss_of(data, 0, family, teachers=[teacher])
+    divergences = []
+    for i in range(B):
+        taught, learnt = ([s / 2 for s in candidates(rows[i], i, "batch")] for rows in (teacher_scores[system], scores))
+        logs = [[s - math.log(sum(map(math.exp, row))) for s in row] for row in (taught, learnt)]
+        divergences.append(4 * sum(math.exp(t) * (t - s) for t, s in zip(*logs, strict=True)))
+    assert terms[f"kl_{system}_batch"].item() == pytest.approx(sum(divergences) / B, rel=1e-4)
+
+
 def test_a_teacher_of_several_systems_scores_the_own_group_from_the_trainset(data, teacher_scores):
     first = data.trainset.scores["lex"]
     second = Ragged(-0.2 * first.values + np.arange(len(first.values)) % 3, first.offsets)
