@@ -5,6 +5,7 @@ from typing import Any
 
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
+from led_pipeline.recipe.stages import MaskedLm, Model, Started
 from led_pipeline.recipe.systems import Fusion
 from led_pipeline.report.text import MISSING
 
@@ -55,17 +56,24 @@ def stage_rows(recipe: Recipe, metrics: dict[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for name in needs.order(recipe):
         stage, log = recipe.stages[name], metrics["training"].get(name)
-        row = {"name": name, "family": stage.family, "log": log, "trained": stage.family == "pretrain" or stage.train}
-        if stage.family != "pretrain":
+        row = {"name": name, "family": stage.family, "log": log, "trained": name not in recipe.imported}
+        if isinstance(stage, Started):
             row |= {"init": stage.init, "tokenizer": recipe.tokenizer_of(name)}
-        if stage.family != "pretrain" and stage.train:
+        if isinstance(stage, Model) and stage.train:
             row |= {
                 "negatives": f"{stage.negatives_per_query} of {', '.join(stage.negative_systems)}",
                 "teachers": [f"{' + '.join(t.systems)}: {t.loss}\u00a0×\u00a0{t.weight:g}" for t in stage.teachers],
-                "schedule": [f"{stage.batch_size} queries", f"lr {stage.learning_rate:g}".replace("e-0", "e-")],
+                "schedule": _schedule(stage, "queries"),
             }
+        elif isinstance(stage, MaskedLm):
+            row["schedule"] = _schedule(stage, "passages")
         rows.append(row)
     return rows
+
+
+def _schedule(stage: Model | MaskedLm, texts: str) -> list[str]:
+    """Return the size of a stage's batches, and its learning rate."""
+    return [f"{stage.batch_size} {texts}", f"lr {stage.learning_rate:g}".replace("e-0", "e-")]
 
 
 def title_variant(metrics: dict[str, Any]) -> str:

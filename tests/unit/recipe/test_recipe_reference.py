@@ -50,7 +50,7 @@ def test_every_key_is_on_the_page():
 
 def test_a_row_has_type_bounds_default_meaning_and_the_settings_that_hold_the_key():
     rows = PAGE.read_text(encoding="utf-8").splitlines()
-    batch = "| `batch_size` | int ≥ 1 | `16` | queries per optimizer step over all processes | dense, lexicon, "
+    batch = "| `batch_size` | int ≥ 1 | `16` | queries (masked_lm: passages) per optimizer step over all processes | "
     (row,) = (row for row in rows if row.startswith(batch))
     assert row.endswith(" | trainset, train |")
     assert any(row.startswith("| `keep` | `best`, `last` | `best` | ") for row in rows)
