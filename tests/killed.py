@@ -20,7 +20,7 @@ import torch
 
 from led_pipeline.data.tables import Ragged, Ranking, write_ranking
 from led_pipeline.recipe.step_settings import RunningSettings
-from led_pipeline.training import train
+from led_pipeline.training import masked_lm, train
 
 STEPS = 6
 FILE_EVENTS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir")
@@ -40,7 +40,13 @@ def save(folder: Path, epochs: int = 3) -> None:
 
 
 def run(folder: Path, family: str, keep: str, out: Path) -> None:
-    """Train with dropout, a validation every 2 steps and a checkpoint every 3."""
+    """Train with dropout, a validation every 2 steps and a checkpoint every 3; masked language models only save."""
+    if family == "masked_lm":
+        settings = tiny.masked_settings(max_steps=STEPS, epochs=3, stop_share=1)
+        running = RunningSettings(checkpoint_steps=2)
+        init = str(folder / "lexicon.dropout")
+        masked_lm.train(tiny.masked_training(folder, settings, out, init=init, running=running))
+        return
     validation = tiny.validation(folder, **VALIDATION, keep=keep)
     running = RunningSettings(checkpoint_steps=3)
     settings = tiny.settings(family, max_steps=STEPS, epochs=3)
@@ -74,7 +80,7 @@ def die_at(number: int, below: Path) -> list[str]:
         if inside and writes:
             note(f"{event} {values[0]}")
 
-    train.batch_rows = noting(train.batch_rows, "step")
+    train.batch_rows = masked_lm.batch_rows = noting(train.batch_rows, "step")
     torch.save = noting(torch.save, "torch.save")  # its files do not raise audit events
     sys.addaudithook(audit)
     return events

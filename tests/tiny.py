@@ -33,11 +33,12 @@ from led_pipeline.recipe.step_settings import (
     IMPORT,
     TRAINING,
     ImportSettings,
+    MaskedLmTraining,
     TrainingSettings,
     TrainsetSettings,
     ValidationSettings,
 )
-from led_pipeline.training.inputs import Training
+from led_pipeline.training.inputs import MaskedTraining, Training
 from led_pipeline.training.validation import ValidationFiles
 
 torch.set_num_threads(1)
@@ -299,3 +300,22 @@ def training(folder: Path, settings: TrainingSettings, out: Path, **changes: Any
         "out": out,
     }
     return Training(**{**values, **changes})
+
+
+def masked_settings(**changes: Any) -> MaskedLmTraining:
+    """Return the settings of a tiny training of a masked language model."""
+    shared = {key: value for key, value in SHARED.items() if key != "query_length"}
+    return MaskedLmTraining.model_validate({"family": "masked_lm", **shared, **changes})
+
+
+def masked_training(folder: Path, settings: MaskedLmTraining, out: Path, **changes: Any) -> MaskedTraining:
+    """Return the training of a masked language model on a folder of `save_dataset`."""
+    values = {
+        "init": str(folder / "lexicon"),
+        "tokenizer": str(folder / "tokenizer"),
+        "passages": [folder / "passages.arrow"],
+        "settings": settings,
+        "checkpoints": out.with_name(f"{out.name}.checkpoints"),
+        "out": out,
+    }
+    return MaskedTraining(**{**values, **changes})

@@ -6,6 +6,7 @@ Run as `torchrun two_ranks.py FOLDER OUT`, FOLDER from `tiny.save_dataset`.
 import sys
 from contextlib import closing, suppress
 from pathlib import Path
+from unittest.mock import patch
 
 import tiny
 import torch
@@ -15,7 +16,7 @@ from led_pipeline.files.atomic import write_json
 from led_pipeline.inference import encode, score
 from led_pipeline.models.saved_model import save
 from led_pipeline.recipe.step_settings import RunningSettings
-from led_pipeline.training import objectives, train
+from led_pipeline.training import masked_lm, objectives, train
 from led_pipeline.training.checkpoints import Checkpoints
 from led_pipeline.training.loop import fit
 from led_pipeline.training.modules import trainable
@@ -35,6 +36,7 @@ CASES = {
     "ranker": tiny.settings("ranker", teachers=LED[:1]),
     "bce": tiny.settings("ranker", ranking_loss="bce"),
 }
+MASKED = {"bow": {}, "plain": {"bow_weight": 0, "gradient_cache": 3}}
 STEPS = 4
 
 
@@ -141,10 +143,19 @@ def train_and_validate(folder: Path, out: Path) -> None:
     write_json(out / f"seed.rank{rank}.json", torch.initial_seed())
 
 
+def train_masked(folder: Path, out: Path) -> None:
+    """Train masked language models with `masked_lm.train`, one of them in parts."""
+    with patch.object(Accelerator, "end_training"):  # it would end the processes' group
+        for name, changes in MASKED.items():
+            settings = tiny.masked_settings(batch_size=8, stop_share=1, **changes)
+            masked_lm.train(tiny.masked_training(folder, settings, out / name))
+
+
 def main() -> None:
     folder, out = map(Path, sys.argv[1:])
     out.mkdir(exist_ok=True)
     train_cases(folder, out)
+    train_masked(folder, out)
     encode_and_score(folder, out, Accelerator(cpu=True))
     train_and_validate(folder, out)
 

@@ -24,6 +24,7 @@ VERSIONS = {
     "trainset": 2,
     "score": 2,
     "train": 2,
+    "masked_lm": 1,
     "encode": 1,
     "index": 1,
     "evaluate": 1,

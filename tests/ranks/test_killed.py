@@ -16,7 +16,9 @@ import tiny
 pytestmark = pytest.mark.ranks
 
 
-@pytest.mark.parametrize(("family", "keep", "nth"), [("dense", "last", 1), ("lexicon", "best", -1)])
+@pytest.mark.parametrize(
+    ("family", "keep", "nth"), [("dense", "last", 1), ("lexicon", "best", -1), ("masked_lm", "last", 1)]
+)
 def test_a_training_killed_at_any_event_ends_with_the_same_bits(tmp_path, family, keep, nth):
     killed.save(tmp_path)
     command = [sys.executable, killed.__file__, str(tmp_path), family, keep, str(nth)]

@@ -11,6 +11,7 @@ import pytest
 import tiny
 import torch
 import two_ranks
+from safetensors.torch import load_file
 
 from led_pipeline.data.tables import Ragged, Ranking, read_arrow, read_ranking, write_ranking
 from led_pipeline.data.tokens import TokenStore
@@ -79,6 +80,23 @@ def test_two_resumed_ranks_end_with_the_same_bits_as_two_that_never_stopped(resu
         assert resumed["terms"] == whole["terms"][-1:]
         for key, weights in whole["weights"].items():
             torch.testing.assert_close(resumed["weights"][key], weights, rtol=0, atol=0, msg=key)
+
+
+@pytest.mark.parametrize("name", two_ranks.MASKED)
+def test_a_masked_language_model_is_the_one_of_one_process(results, name):
+    """Same passages, masks and loss of the batch: 30 passages in batches of 8 are 4 steps in each of two epochs."""
+    one, two = ([json.loads(line) for line in (f / name / "train.jsonl").read_text().splitlines()] for f in results)
+    assert [line["step"] for line in two] == [line["step"] for line in one] == [*range(1, 9), 8]
+    terms = {"loss", "mlm", "bow"} if name == "bow" else {"loss", "mlm"}
+    for line, reference in zip(two[:-1], one[:-1], strict=True):
+        assert terms <= line.keys() and ("bow" in line) == (name == "bow")
+        assert {key: line[key] for key in terms} == pytest.approx({key: reference[key] for key in terms}, rel=1e-4)
+    first, second = (load_file(folder / name / "model.safetensors") for folder in results)
+    initial = dict(tiny.backbone("lexicon").named_parameters())
+    assert max((initial[key] - value).abs().max().item() for key, value in first.items() if key in initial) > 1e-3
+    for key, weights in first.items():
+        if not key.endswith("key.bias"):  # its gradient is 0 up to rounding, of which Adam takes the sign
+            torch.testing.assert_close(second[key], weights, rtol=1e-3, atol=1e-4, msg=key)
 
 
 @pytest.mark.parametrize("file", ["passages.npy", "one.npy"])

@@ -25,6 +25,7 @@ import fake_step  # noqa: E402
 import gpu  # noqa: E402
 import gpu_check  # noqa: E402
 import memory  # noqa: E402
+import pretraining  # noqa: E402
 import processes  # noqa: E402
 import scale  # noqa: E402
 import smaller_vectors  # noqa: E402
@@ -51,6 +52,12 @@ def rows(output: str) -> list[list[str]]:
     lines = [line[2:-2].split(" | ") for line in output.splitlines() if line.startswith("|")]
     heads = [i for i, cells in enumerate(lines) if not "".join(cells).strip("-|")]
     return [cells for i, cells in enumerate(lines) if i not in heads and i + 1 not in heads]
+
+
+def test_pretraining_is_measured_with_and_without_bags_of_words(monkeypatch, capsys):
+    run(monkeypatch, pretraining, "--tiny")
+    ((size, batch, *shares),) = rows(capsys.readouterr().out)
+    assert (size, batch) == ("1 layers of 64", "4") and all(float(share.split()[0]) > 0 for share in shares)
 
 
 def test_every_row_of_the_gpu_benchmark_is_measured(monkeypatch, capsys):

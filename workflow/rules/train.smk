@@ -27,6 +27,57 @@ rule pretrain:
         " --out {output:q} > {log:q} 2>&1"
 
 
+rule masked_lm:
+    """Train a masked language model on the passages alone; an interrupted training resumes from its last checkpoint."""
+    input:
+        init=lambda wildcards: FILES.model_inputs(RECIPE.stages[wildcards.stage].init),
+        tokenizer=lambda wildcards: FILES.model_inputs(RECIPE.tokenizer_of(wildcards.stage)),
+        passages=lambda wildcards: FILES.passage_tokens(wildcards.stage),
+    output:
+        report(
+            directory(LAYOUT.model("{stage}")),
+            patterns=["{name}.jsonl"],  # train.jsonl; Snakemake finds no pattern without a wildcard
+            caption="../report/training.rst",
+            category="Trainings",
+            labels={"stage": "{stage}"},
+        ),
+    log:
+        LAYOUT.log("masked_lm/{stage}"),
+    benchmark:
+        LAYOUT.benchmark("masked_lm/{stage}")
+    wildcard_constraints:
+        stage=any_of(RECIPE.names("masked_lm")),
+    priority: before_training
+    conda:
+        ENV
+    threads: training("threads")
+    resources:
+        gpu=across_nodes(lambda resources: 0, one=lambda resources: resources.gpu),
+        mem_mb=training("mem_mb"),
+        runtime=training("runtime_min"),
+        nodes=training("nodes"),
+        gres=across_nodes(lambda resources: f"gpu:{resources.gpu}" if resources.gpu else None),
+        mpi=across_nodes(lambda resources: "srun"),
+        tasks=across_nodes(lambda resources: resources.nodes),
+        tasks_per_gpu=across_nodes(lambda resources: 0),
+    params:
+        # Functions of `output`, so that a new path re-runs nothing; new content does (`content`).
+        init=lambda wildcards, output: arguments.init(FILES, wildcards.stage),
+        tokenizer=lambda wildcards, output: option("--tokenizer", FILES.model(RECIPE.tokenizer_of(wildcards.stage))),
+        settings=lambda wildcards, output: arguments.settings(RECIPE, "train", wildcards.stage),
+        content=content_of_stage("train"),
+        checkpoints=lambda wildcards: option("--checkpoints", LAYOUT.checkpoints(wildcards.stage)),
+        # Functions of `threads` or `output`: changes of their values do not re-run the rule.
+        running=lambda wildcards, threads: option("--running", arguments.as_json(RECIPE.running(wildcards.stage))),
+        gpu=gpus_of_a_node,
+        version=version("masked_lm"),
+    shell:
+        "python -m led_pipeline.jobs.launch --nodes {resources.nodes} {params.gpu} --threads {threads}"
+        " -- led_pipeline.training.masked_lm {params.init} {params.tokenizer}"
+        " --passages {input.passages:q} {params.settings}"
+        " {params.running} {params.checkpoints} --out {output:q} > {log:q} 2>&1"
+
+
 rule import_model:
     """Import a published or local model as a stage, without training it."""
     input:

@@ -72,7 +72,7 @@ def outside_names(recipe: Recipe) -> dict[str, list[str]]:
         for edge in needs.edges(recipe, name):
             if edge.kind not in ("init", "query_init", "tokenizer") or edge.source in recipe.stages:
                 continue
-            if edge.kind == "tokenizer" and not recipe.model_stage(name).tokenizer:
+            if edge.kind == "tokenizer" and not recipe.started(name).tokenizer:
                 shared = True
             else:
                 keys_of.setdefault(edge.source, []).append(f"stages.{name}.{edge.kind}")

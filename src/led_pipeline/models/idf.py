@@ -61,11 +61,15 @@ class BagOfWords(nn.Module):
         return texts.restore(present_BV * self.final_V)
 
 
-def document_frequencies(passages: TokenStore, size: int) -> np.ndarray:
-    """Return the number of passages, titles included, with each of `size` vocabulary entries."""
-    df = np.zeros(size, dtype=np.int64)
-    for first in range(0, len(passages), AT_ONCE):
-        batch = passages.texts(np.arange(first, min(len(passages), first + AT_ONCE)), WHOLE)
+def document_frequencies(passages: TokenStore, size: int, rows: np.ndarray | None = None) -> np.ndarray:
+    """Return the number of passages, titles included, with each of `size` vocabulary entries.
+
+    Args:
+        rows: those to count; all unless given.
+    """
+    rows, df = np.arange(len(passages)) if rows is None else rows, np.zeros(size, dtype=np.int64)
+    for first in range(0, len(rows), AT_ONCE):
+        batch = passages.texts(rows[first : first + AT_ONCE], WHOLE)
         text_N = np.repeat(np.arange(len(batch)), batch.lengths)
         df += np.bincount(np.unique(text_N * size + batch.ids) % size, minlength=size)
     return df

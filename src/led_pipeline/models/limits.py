@@ -77,13 +77,14 @@ def check_lengths(model: nn.Module, settings: ModelSettings, shared: int) -> Non
         question = getattr(model, "question", None)
         around = len(question.before) + len(question.between) + len(question.after) if question else -shared
         (ranker,) = encoders(model)
-        _fits("query_length + passage_length", settings.query_length + settings.passage_length, around, ranker)
+        check_length("query_length + passage_length", settings.query_length + settings.passage_length, around, ranker)
         return
     for side, part in _readers(model):
-        _fits(f"{side}_length", settings.length(side), 0, part)
+        check_length(f"{side}_length", settings.length(side), 0, part)
 
 
-def _fits(key: str, tokens: int, around: int, part: Encoder) -> None:
+def check_length(key: str, tokens: int, around: int, part: Encoder) -> None:
+    """Check that texts of `tokens` tokens and `around` further ones have positions in a model; see `check_lengths`."""
     most = positions(part.backbone)
     if most is not None and tokens + around > most:
         source = origin_of(part.backbone).source

@@ -27,21 +27,24 @@ from led_pipeline.models import complete
 from led_pipeline.pretrained import model_folder
 from led_pipeline.recipe.representation import DenseRepresentation, LexiconRepresentation, RankerRepresentation
 from led_pipeline.recipe.settings import LexiconOptimisation, Optimisation, Seeded
-from led_pipeline.recipe.step_settings import ModelSettings
+from led_pipeline.recipe.step_settings import MaskedLmTraining, ModelSettings
 
 OPTIONAL_POOLER = ("bert", "roberta", "xlm-roberta", "camembert", "albert")  # types that work without one
 UNKNOWN = (
     f"name a model of a type that transformers {transformers.__version__} has, with a complete {model_folder.CONFIG}"
 )
+# What models are read for: those of stages that rank, and masked language models in training.
+WeightSettings = ModelSettings | MaskedLmTraining
+MASKED_LM = (LexiconRepresentation, MaskedLmTraining)
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def seed_of(settings: ModelSettings) -> int:
+def seed_of(settings: WeightSettings) -> int:
     """Return the seed of what begins at random: that of a training."""
     return (settings.seed or 0) if isinstance(settings, Seeded) else 0
 
 
-def read_weights(source: str | Path, settings: ModelSettings) -> PreTrainedModel:
+def read_weights(source: str | Path, settings: WeightSettings) -> PreTrainedModel:
     """Load the model that a stage's settings need, in float32 unless they say `load_in`.
 
     Its attribute `origin` names the tensors that are not from the source. Only a head that is trained (settings with
@@ -63,11 +66,11 @@ def read_weights(source: str | Path, settings: ModelSettings) -> PreTrainedModel
     return model
 
 
-def _load_in(settings: ModelSettings) -> str | None:
+def _load_in(settings: WeightSettings) -> str | None:
     return settings.load_in if isinstance(settings, Optimisation) else None
 
 
-def _complete(source: str, settings: ModelSettings) -> PreTrainedModel:
+def _complete(source: str, settings: WeightSettings) -> PreTrainedModel:
     """Read a model, without the prefix that a wrapper may have put before its names, and check that it is complete."""
     config = _config(source)
     kind, options = _kind(source, config, settings)
@@ -80,7 +83,7 @@ def _complete(source: str, settings: ModelSettings) -> PreTrainedModel:
     base = model.base_model_prefix
 
     def may_lack(name: str) -> bool:
-        without_head = not isinstance(settings, LexiconRepresentation | RankerRepresentation)
+        without_head = not isinstance(settings, (*MASKED_LM, RankerRepresentation))
         return without_head and name.startswith("pooler.")
 
     def may_be_new(name: str) -> bool:
@@ -103,7 +106,7 @@ def _complete(source: str, settings: ModelSettings) -> PreTrainedModel:
 
 
 def _load(
-    kind: Any, source: str, options: Mapping[str, Any], settings: ModelSettings
+    kind: Any, source: str, options: Mapping[str, Any], settings: WeightSettings
 ) -> tuple[PreTrainedModel, complete.Report]:
     with torch.random.fork_rng(devices=[]), model_folder.as_sentences(_where(source), model_folder.AGAIN):
         torch.manual_seed(seed_of(settings))
@@ -113,7 +116,7 @@ def _load(
     return model, complete.Report.of(info)
 
 
-def _is_new_head(name: str, base: str, settings: ModelSettings) -> bool:
+def _is_new_head(name: str, base: str, settings: WeightSettings) -> bool:
     """Return whether a tensor belongs to a head that a stage with these settings trains whole."""
     if has_classifier(settings):
         return is_head(name, base)
@@ -129,24 +132,25 @@ def _where(source: str) -> str:
     return str(files[0] if len(files) == 1 else Path(source))
 
 
-def _advice(settings: ModelSettings) -> str:
+def _advice(settings: WeightSettings) -> str:
     """Return what the user can do about missing weights."""
     training = settings if isinstance(settings, Optimisation) else None
     if has_classifier(settings) and not training:
         return "; name a model that was trained as a ranker, or train this stage (train: true), which begins a new head"
-    if isinstance(settings, LexiconRepresentation):
+    if isinstance(settings, MASKED_LM):
         head = "; name a model that was saved with its masked-LM head"
         if training and training.lora:
             return f"{head}, since adapters do not train a new one"
-        return head + (", or say new_head: true to train a new one, which takes far longer" if training else "")
+        new = ", or say new_head: true to train a new one, which takes far longer"
+        return head + (new if isinstance(training, LexiconOptimisation) else "")
     return "; name the folder that this kind of model was saved into"
 
 
-def _kind(source: str, config: PreTrainedConfig, settings: ModelSettings) -> tuple[Any, dict[str, Any]]:
+def _kind(source: str, config: PreTrainedConfig, settings: WeightSettings) -> tuple[Any, dict[str, Any]]:
     """Return the class of transformers that reads a stage's model, and the arguments of its from_pretrained."""
     quantised = _quantisation(source, settings) if _load_in(settings) else None
     options: dict[str, Any] = {"dtype": "float32"} | ({"quantization_config": quantised} if quantised else {})
-    if isinstance(settings, LexiconRepresentation):
+    if isinstance(settings, MASKED_LM):
         return AutoModelForMaskedLM, options
     if has_classifier(settings):
         return AutoModelForSequenceClassification, options | {"num_labels": 1}
@@ -192,7 +196,7 @@ def _config(source: str) -> PreTrainedConfig:
         return AutoConfig.from_pretrained(source, trust_remote_code=False)
 
 
-def _quantisation(source: str, settings: ModelSettings) -> BitsAndBytesConfig:
+def _quantisation(source: str, settings: WeightSettings) -> BitsAndBytesConfig:
     """Return how bitsandbytes holds the weights; modules that are trained besides adapters are not quantised."""
     load_in = _load_in(settings)
     precision = settings.precision if isinstance(settings, Optimisation) else "float32"
@@ -213,7 +217,7 @@ def _quantisation(source: str, settings: ModelSettings) -> BitsAndBytesConfig:
     )
 
 
-def has_classifier(settings: ModelSettings) -> bool:
+def has_classifier(settings: WeightSettings) -> bool:
     """Return whether a model is a sequence classifier with one logit."""
     return isinstance(settings, RankerRepresentation) and settings.scoring != "true_false"
 

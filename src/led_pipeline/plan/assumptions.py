@@ -56,6 +56,7 @@ FLOAT32_ACTIVATIONS = 1.9  # times those in half precision, which has copies of 
 LENGTH_SPREAD = 0.45  # standard deviation of a text's tokens, as a share of their mean; benchmarks/workload.py
 LARGEST_BATCH = 4  # standard deviations that the largest batch of a training exceeds the mean
 VOCABULARY_BYTES = 22  # per text and entry of a lexicon stage: highest logit, its token, weights, logarithm
+PREDICTED_BYTES = 14  # per predicted token and entry of a masked language model: logits, their logarithms, gradients
 INFERENCE_TOKENS = 131_072  # of a batch: models/inference.py
 INFERENCE_BYTES_PER_UNIT = 16  # per token and unit of the widest layer: what is alive at once without gradient
 LOGIT_BYTES = 2 * 2**26  # a chunk of a lexicon model's logits in half precision: models/pooled_logits.py

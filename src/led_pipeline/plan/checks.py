@@ -60,10 +60,10 @@ def faiss() -> Iterator[Finding]:
 
 def batches(recipe: Recipe, site: Site, estimate: Estimate) -> Iterator[Finding]:
     """Batches that an epoch can fill: one with fewer examples is a single batch of all of them."""
-    for name in recipe.trained if estimate.load.examples else []:
-        stage = recipe.model_stage(name)
+    for name in recipe.trainings:
+        stage = recipe.started(name)
         examples = estimate.load.of_epoch(stage)
-        if stage.batch_size > examples:
+        if 0 < examples < stage.batch_size:
             processes = recipe.processes(name)
             uneven = f", which cannot be split evenly over {processes} processes" if examples % processes else ""
             yield Finding(

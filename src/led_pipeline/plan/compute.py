@@ -12,7 +12,7 @@ from led_pipeline.plan.stage_models import StageModel
 from led_pipeline.plan.workload import Workload
 from led_pipeline.recipe import needs, scorers
 from led_pipeline.recipe.graph import JobKind, Recipe
-from led_pipeline.recipe.stages import Ranker, Trained
+from led_pipeline.recipe.stages import MaskedLm, Ranker, Trained
 
 KINDS = ("train", "encode", "score", "search")
 
@@ -101,6 +101,8 @@ class Computer:
 
     def all(self) -> dict[str, Cost]:
         """Return the cost of each stage, by name; BM25 needs no GPU and its cost is that of no stage."""
+        for name in self.recipe.names("masked_lm"):
+            self._masked_lm(name)
         for name in self.recipe.trained:
             self._train(name)
             self._score(name)
@@ -163,6 +165,20 @@ class Computer:
             flops += looks * model.inference_flops(0, pairs * self._lengths(name)[1]) / 2
         memory = self._training_memory(name, queries, passages, mean, longest)
         self._add(name, "train", "train", flops, assumptions.TRAINING_SHARE, 1, memory, batches)
+
+    def _masked_lm(self, name: str) -> None:
+        stage, model = self.recipe.stages[name], self.models[name]
+        assert isinstance(stage, MaskedLm)
+        batches, size, longest = self.load.batches(stage), stage.batch_size, stage.passage_length
+        mean = longest if model.shape.padded else min(self.load.passage_tokens + 3, longest)
+        predicted = stage.masked * (mean - 3) + bool(stage.bow_weight)  # per passage
+        flops = batches * model.masked_flops(size * mean, size * predicted)
+        local = size / max(self.gpus("train", name), 1)
+        at_once = min(local, stage.gradient_cache or local)
+        tokens = at_once * min(longest, _largest_mean(mean, at_once))
+        logits = assumptions.PREDICTED_BYTES * model.shape.vocabulary * predicted * tokens / mean
+        memory = model.training_memory(0, tokens, longest) + logits
+        self._add(name, "train", "masked_lm", flops, assumptions.TRAINING_SHARE, 1, memory, batches)
 
     def _training_memory(
         self, name: str, queries: int, passages: int, mean: tuple[float, float], longest: tuple[float, float]

@@ -32,7 +32,7 @@ def requested_gpus(recipe: Recipe, limit: int | None) -> dict[str, int]:
 
 def _on_several_nodes(recipe: Recipe) -> str:
     """Return what to do about a training on several nodes without SLURM, empty if there is none."""
-    for name in recipe.trained:
+    for name in recipe.trainings:
         if (nodes := recipe.training(name).nodes) > 1:
             return (
                 f"the training of {name} asks for {nodes} nodes, which SLURM starts; run with --profile profiles/slurm"
@@ -47,15 +47,16 @@ def devices(recipe: Recipe, site: Site, estimate: Estimate) -> Iterator[Finding]
     if not requested:
         yield Finding("ok", "GPUs", "none asked for")
         return
-    for name in recipe.trained:
+    for name in recipe.trainings:
         gpus = recipe.job("train", name).gpu
         gpus = gpus if site.limit is None else min(gpus, site.limit)
-        batch_size = recipe.model_stage(name).batch_size
+        batch_size = recipe.started(name).batch_size
+        texts = "passages" if name in recipe.names("masked_lm") else "queries"
         if gpus and batch_size % gpus:
             yield Finding(
                 "fatal",
                 "GPUs",
-                f"stages.{name}.batch_size: {batch_size} queries cannot be split evenly over the"
+                f"stages.{name}.batch_size: {batch_size} {texts} cannot be split evenly over the"
                 f" {gpus} GPUs that --resources leaves to a job; give it a number that divides it",
             )
     key = max(requested, key=lambda name: requested[name])
@@ -117,9 +118,9 @@ def torch(recipe: Recipe, site: Site) -> Iterator[Finding]:
 
 def _card_faults(recipe: Recipe, name: str, capability: tuple[int, int]) -> Iterator[str]:
     """Yield one sentence per stage that a card cannot train."""
-    for stage in recipe.trained:
+    for stage in recipe.trainings:
         if recipe.job("train", stage).gpu:
-            fault = gpus.precision_fault(name, capability, recipe.model_stage(stage).precision)
+            fault = gpus.precision_fault(name, capability, recipe.started(stage).precision)
             if fault:
                 yield f"stages.{stage}.{fault}"
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from led_pipeline.plan.compute import Cost
 from led_pipeline.recipe import needs, priorities, scorers
 from led_pipeline.recipe.graph import JobKind, Recipe
-from led_pipeline.recipe.stages import Trained
+from led_pipeline.recipe.stages import MaskedLm, Trained
 
 KINDS: dict[str, JobKind] = {
     "train": "train",
+    "masked_lm": "train",
     "encode_passages": "encode",
     "encode_queries": "encode",
     "score_with_ranker": "score",
@@ -25,6 +26,7 @@ KINDS: dict[str, JobKind] = {
     "impact_index": "cpu",
     "impact_search": "cpu",
 }
+TRAININGS = ("train", "masked_lm")
 Jobs = tuple[int, ...]  # their numbers
 
 
@@ -64,7 +66,7 @@ class JobGraph:
 
     def build(self) -> list[Task]:
         """Return the jobs behind `led_final`."""
-        for name in self.recipe.trained:
+        for name in self.recipe.trainings:
             self._model(name)
         for system, split in needs.evaluated(self.recipe):
             self._ranking(system, split)
@@ -106,10 +108,14 @@ class JobGraph:
 
     def _training(self, name: str) -> Iterator[int]:
         recipe, stage = self.recipe, self.recipe.stages.get(name)
-        if not isinstance(stage, Trained):
+        if not isinstance(stage, Trained | MaskedLm):
             return
         starts = needs.sources(recipe, [name], "init", "query_init", "tokenizer")
         after = [job for start in starts for job in self._model(start)]
+        priority = priorities.of_training(recipe, self._chains, name)
+        if isinstance(stage, MaskedLm):
+            yield self._add("masked_lm", name, after, priority)
+            return
         if not stage.train:
             yield from after
             return
@@ -120,7 +126,7 @@ class JobGraph:
             after += self._scores(name, teacher, drawn)
         if recipe.validation and recipe.validates_by_search(name):
             after += self._ranking(recipe.validation.system, needs.validation_part(recipe) or "")
-        yield self._add("train", name, [*after, *drawn], priorities.of_training(recipe, self._chains, name))
+        yield self._add("train", name, [*after, *drawn], priority)
 
     def _scores(self, student: str, teacher: str, drawn: list[int]) -> Iterable[int]:
         """Return the jobs after which a teacher's scores are there, or all that they are read from."""

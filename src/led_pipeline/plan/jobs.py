@@ -112,7 +112,7 @@ def token_files(recipe: Recipe, demand: Demand) -> tuple[set[str], set[tuple[str
     for stage in recipe.trained:
         scoring = [name for name in scorers.with_jobs(recipe, stage) if name in rankers]
         queries |= {(name, "train") for name in (stage, *scoring)}
-    passages = {name for name, _ in queries}
+    passages = {name for name, _ in queries} | set(recipe.names("masked_lm"))
     if validation := recipe.validation:
         queries |= {(stage, validation.split) for stage in recipe.trained if recipe.validates(stage)}
     tokenizer = recipe.tokenizer_of
@@ -183,7 +183,7 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
         "score_with_stored": taught["stored"] * shards,
         "score_with_fusion": taught["fusion"] * shards,
         "trainset": len(recipe.trained) + len(scorers.judged(recipe)),
-        "pretrain": len(recipe.names("pretrain")),
+        **{family: len(recipe.names(family)) for family in ("pretrain", "masked_lm")},
         "import_model": len(recipe.imported),
         "train": len(recipe.trained),
         "encode_passages": len(demand.vectors) * shards,

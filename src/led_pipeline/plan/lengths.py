@@ -10,14 +10,16 @@ from pathlib import Path
 from led_pipeline.plan.finding import Finding
 from led_pipeline.plan.shapes import root, shape_of
 from led_pipeline.recipe.graph import Recipe
-from led_pipeline.recipe.stages import Model, Ranker
+from led_pipeline.recipe.stages import MaskedLm, Ranker, Started
 
 
-def _tokens(stage: Model) -> dict[str, int]:
+def _tokens(stage: Started) -> dict[str, int]:
     """Return the tokens of the longest texts that a model reads, by their keys."""
     if isinstance(stage, Ranker):
         # The passage loses its [CLS].
         return {"query_length + passage_length": stage.query_length + stage.passage_length - 1}
+    if isinstance(stage, MaskedLm):
+        return {"passage_length": stage.passage_length}
     free = getattr(stage, "query_encoder", "model") != "model"
     return {"passage_length": stage.passage_length} | ({} if free else {"query_length": stage.query_length})
 
@@ -25,7 +27,7 @@ def _tokens(stage: Model) -> dict[str, int]:
 def lengths(recipe: Recipe, results: Path) -> Iterator[Finding]:
     """Yield a finding for every length that is too large for a model from elsewhere."""
     for name, stage in recipe.stages.items():
-        if not isinstance(stage, Model):
+        if not isinstance(stage, Started):
             continue
         for key, count in _tokens(stage).items():
             origin = root(recipe, name, key == "query_length")

@@ -75,7 +75,7 @@ def wall_times(recipe: Recipe, site: Site, counts: list[int]) -> str:
 
     It is empty where trainings use no GPU, or several nodes.
     """
-    trainings = [recipe.training(name) for name in recipe.trained]
+    trainings = [recipe.training(name) for name in recipe.trainings]
     if not all(each.gpu and each.nodes == 1 for each in trainings) or not trainings or 0 in counts:
         return ""
     counts = counts or [len(site.gpus) or max(requested_gpus(recipe, None).values())]

@@ -14,7 +14,7 @@ from led_pipeline.columns import aligned
 from led_pipeline.jobs.placement import makespan
 from led_pipeline.plan import assumptions, lexicon_search
 from led_pipeline.plan.compute import Computer, Speed
-from led_pipeline.plan.job_graph import JobGraph, Task
+from led_pipeline.plan.job_graph import TRAININGS, JobGraph, Task
 from led_pipeline.plan.stage_models import StageModel
 from led_pipeline.plan.workload import Workload
 from led_pipeline.recipe.graph import Recipe
@@ -68,9 +68,10 @@ class Planner:
         ).build()
         self._train_s = {
             gpus: {
-                name: cost.jobs["train"][0]
+                name: cost.jobs[rule][0]
                 for name, cost in Computer(recipe, load, models, speed, trainings=gpus).all().items()
-                if "train" in cost.jobs
+                for rule in TRAININGS
+                if rule in cost.jobs
             }
             for gpus in assumptions.LAYOUTS
         }
@@ -78,9 +79,9 @@ class Planner:
     def layouts(self, gpus: int) -> tuple[list[Layout], Layout]:
         """Return the layouts with the same number of GPUs for every training, and the one that is recommended."""
         uniform = [
-            self._placed(gpus, dict.fromkeys(self.recipe.trained, each))
+            self._placed(gpus, dict.fromkeys(self.recipe.trainings, each))
             for each in assumptions.LAYOUTS
-            if each <= gpus and all(each in self._choices(name, gpus) for name in self.recipe.trained)
+            if each <= gpus and all(each in self._choices(name, gpus) for name in self.recipe.trainings)
         ]
         fastest = min(layout.seconds for layout in uniform)
         best = min((each for each in uniform if WORTH_IT * each.seconds <= fastest), key=lambda each: each.gpu_seconds)
@@ -89,7 +90,7 @@ class Planner:
 
     def _choices(self, name: str, gpus: int) -> list[int]:
         """Return the numbers of GPUs that a stage's batch can be split over."""
-        batch_size = self.recipe.model_stage(name).batch_size
+        batch_size = self.recipe.started(name).batch_size
         return [each for each in assumptions.LAYOUTS if each <= gpus and batch_size % each == 0]
 
     def _mixed(self, start: Layout) -> Layout:
@@ -97,7 +98,7 @@ class Planner:
         best, before = start, None
         while best != before:
             before = best
-            for name in self.recipe.trained:
+            for name in self.recipe.trainings:
                 options = [
                     self._placed(start.gpus, {**best.trainings, name: each})
                     for each in self._choices(name, start.gpus)
@@ -123,7 +124,7 @@ class Planner:
         return Layout(gpus, trainings, makespan(tasks, seconds, (), self.cores, gpus, priority), gpu_seconds)
 
     def _with(self, task: Task, trainings: Trainings) -> Task:
-        if task.rule != "train":
+        if task.rule not in TRAININGS:
             return task
         gpus = trainings[task.owner]
         seconds = self._train_s[gpus][task.owner]

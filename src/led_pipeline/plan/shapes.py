@@ -16,7 +16,7 @@ from led_pipeline.plan import assumptions
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Layout
-from led_pipeline.recipe.stages import Pretrain, Trained
+from led_pipeline.recipe.stages import Pretrain, Started
 
 Kind = Literal["bert", "distilbert", "gpt2", "llama", "t5"]
 
@@ -228,7 +228,7 @@ def root(recipe: Recipe, name: str, queries: bool = False) -> str:
     Args:
         queries: the root of its query encoder instead, if it has one.
     """
-    while name in recipe.stages and isinstance(stage := recipe.stages[name], Trained):
+    while name in recipe.stages and isinstance(stage := recipe.stages[name], Started):
         query_init = needs.query_init_of(recipe, name) if queries and getattr(stage, "untied", False) else None
         name = query_init or stage.init
     return name

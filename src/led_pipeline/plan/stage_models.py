@@ -9,7 +9,7 @@ from pathlib import Path
 from led_pipeline.plan import assumptions
 from led_pipeline.plan.shapes import Shape, shape_of
 from led_pipeline.recipe.graph import Recipe
-from led_pipeline.recipe.stages import Model, Pretrain, Ranker, Stage
+from led_pipeline.recipe.stages import Pretrain, Ranker, Stage, Started
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,18 @@ class StageModel:
         flops = passage_tokens * self.shape.training_flops(self.has_head, frozen)
         if not self.free_queries:
             flops += query_tokens * (self.query or self.shape).training_flops(self.has_head, frozen)
+        return flops * self._recomputed
+
+    def masked_flops(self, tokens: float, predicted: float) -> float:
+        """Return the FLOPs of a step's tokens of a masked language model, with the head at some of them."""
+        head = assumptions.TRAINING_FLOPS * self.shape.head * predicted
+        return (tokens * self.shape.training_flops(has_head=False) + head) * self._recomputed
+
+    @property
+    def _recomputed(self) -> float:
+        """The work of a step with all forward passes, as a multiple of that with one."""
         stage = self._with_batches
-        recomputed = stage.gradient_checkpointing + bool(stage.gradient_cache)
-        return flops * (1 + recomputed / 3)  # each a second forward pass, a third more work
+        return 1 + (stage.gradient_checkpointing + bool(stage.gradient_cache)) / 3  # each a third more work
 
     def inference_flops(self, query_tokens: float, passage_tokens: float) -> float:
         flops = passage_tokens * self.shape.inference_flops(self.has_head)
@@ -135,7 +144,7 @@ class StageModel:
         )
 
     @property
-    def _with_batches(self) -> Model:
+    def _with_batches(self) -> Started:
         if isinstance(self.stage, Pretrain):
             raise TypeError("a stage of the family pretrain is computed without batches")
         return self.stage

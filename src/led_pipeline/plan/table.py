@@ -17,7 +17,7 @@ from led_pipeline.plan.stage_models import stage_models
 from led_pipeline.plan.workload import Workload, workload
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
-from led_pipeline.recipe.stages import Trained
+from led_pipeline.recipe.settings import Running
 
 HEADER = ("stage", "family", "weights", "GPUs", *(f"{kind} h" for kind in KINDS), "GPU h", "GPU memory", "disk")
 LARGEST = 6  # folders named in the summary of the disk
@@ -83,7 +83,7 @@ def estimate(
     models = stage_models(recipe, results)
     computer = Computer(recipe, load, models, speed, limit)
     costs = computer.all()
-    saved = [n for n in recipe.trained if _is_saved(recipe.model_stage(n), costs[n])]
+    saved = [n for n in recipe.trainings if _is_saved(recipe.started(n), costs[n])]
     starts = {model.name: shape_of(recipe, model.name, results) for model in hub_models(recipe) if model.weights}
     published = {name: float(shape.stored_bytes * shape.parameters) for name, shape in starts.items()}
     files = artefacts(recipe, load, models, saved, downloads, published)
@@ -96,14 +96,14 @@ def estimate(
     rows += [Row(name, kind, None, True, 0, Cost(), remaining[name]) for name, kind in kinds.items()]
     for name in needs.order(recipe):
         model = models[name]
-        gpus = computer.gpus("train", name) if name in recipe.trained else 0
+        gpus = computer.gpus("train", name) if name in recipe.trainings else 0
         family = recipe.stages[name].family
         rows.append(Row(name, family, model.parameters, model.is_known, gpus, costs[name], remaining[name]))
     lexicon = engine_costs(recipe, load, models)
     return Estimate(load, rows, count_jobs(recipe), files, str(speed), recipe.search.lexicon_engine, lexicon)
 
 
-def _is_saved(stage: Trained, cost: Cost) -> bool:
+def _is_saved(stage: Running, cost: Cost) -> bool:
     """Return whether a training lasts long enough to leave a checkpoint behind."""
     return stage.checkpoint_steps is not None or 60 * cost.hours["train"] > stage.checkpoint_min
 

@@ -9,7 +9,7 @@ from led_pipeline.files.reading import read_json, reading
 from led_pipeline.plan import assumptions
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import Layout
-from led_pipeline.recipe.stages import Trained
+from led_pipeline.recipe.stages import MaskedLm, Trained
 
 SAMPLE = 1 << 20  # bytes read of a file whose lines are estimated
 FROM_SIZES = "from the sizes of the files"
@@ -39,17 +39,19 @@ class Workload:
         """Whether the counts are estimates from the sizes of files, and not exact."""
         return self.basis == FROM_SIZES
 
-    def of_epoch(self, stage: Trained) -> int:
-        """Return the examples of one epoch of a stage."""
+    def of_epoch(self, stage: Trained | MaskedLm) -> int:
+        """Return the examples of one epoch of a stage, or its passages."""
+        if isinstance(stage, MaskedLm):
+            return self.passages
         each_query_once = stage.positives_per_epoch == "one"
         return min(self.examples, self.queries.get("train", 0)) if each_query_once else self.examples
 
-    def batches(self, stage: Trained) -> int:
+    def batches(self, stage: Trained | MaskedLm) -> int:
         """Return the batches of a stage's whole training."""
         batches = -(-self.of_epoch(stage) // stage.batch_size) * stage.epochs
         return min(batches, (stage.max_steps or batches) * stage.gradient_accumulation)
 
-    def steps(self, stage: Trained) -> int:
+    def steps(self, stage: Trained | MaskedLm) -> int:
         """Return the optimizer steps of a stage's whole training."""
         return -(-self.batches(stage) // stage.gradient_accumulation)
 

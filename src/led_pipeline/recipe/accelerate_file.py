@@ -7,7 +7,7 @@ from typing import Any
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.yaml_lines import read_yaml
 from led_pipeline.recipe.graph import Recipe
-from led_pipeline.recipe.stages import Trained
+from led_pipeline.recipe.stages import Started
 
 KINDS = ("FSDP", "DEEPSPEED")
 WRAPPED = ("TRANSFORMER_BASED_WRAP", "NO_WRAP")
@@ -100,7 +100,7 @@ def faults(recipe: Recipe) -> Iterator[str]:
     checked: set[str] = set()
     for name, stage in recipe.stages.items():
         job = recipe.training(name)
-        if not (isinstance(stage, Trained) and stage.train and job.accelerate):
+        if name not in recipe.trainings or not isinstance(stage, Started) or not job.accelerate:
             continue
         key = f"stages.{name}.resources" if stage.resources else "resources.train"
         if key not in checked:

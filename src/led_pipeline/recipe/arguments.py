@@ -103,7 +103,7 @@ def scored(files: Files, stage: str) -> str:
 
 def init(files: Files, stage: str) -> str:
     """Return the model that a stage starts from, and which of its keys the recipe leaves to that model's folder."""
-    model = option("--init", files.model(files.recipe.model_stage(stage).init))
+    model = option("--init", files.model(files.recipe.started(stage).init))
     left = starts.adoption(files.recipe, stage)
     return f"{model} {option('--adopt', as_json(left.model_dump(mode='json')))}" if left else model
 

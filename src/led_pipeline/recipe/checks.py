@@ -12,6 +12,7 @@ from led_pipeline.recipe import (
     engine_checks,
     head_checks,
     judgement_checks,
+    masked_checks,
     measure_checks,
     needs,
     schedule_checks,
@@ -23,7 +24,8 @@ from led_pipeline.recipe.dataset import Dataset
 from led_pipeline.recipe.errors import nearest
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.schema import QRELS
-from led_pipeline.recipe.stages import AnyStage, Dense, Lexicon, Model, Pretrain, Ranker, Trained
+from led_pipeline.recipe.settings import Schedule
+from led_pipeline.recipe.stages import AnyStage, Dense, Lexicon, MaskedLm, Model, Pretrain, Ranker, Started
 from led_pipeline.recipe.system_checks import unknown
 
 DOCSTRING_SPLITS = ("train", "dev")
@@ -54,6 +56,8 @@ def faults(recipe: Recipe, trained: Collection[str] = ()) -> list[str]:
                 sentences += _code(name, stage)
             if isinstance(stage, Pretrain):
                 sentences += _pretrain_sizes(name, stage)
+            elif isinstance(stage, MaskedLm):
+                sentences += [*masked_checks.faults(recipe, name), *_batch(recipe, name, stage, "passages")]
             else:
                 sentences += [*_lengths(recipe, name, stage), *_representation(f"stages.{name}", stage)]
                 if stage.train:
@@ -135,17 +139,15 @@ def _names(recipe: Recipe) -> Iterator[str]:
         yield from unknown("validation.system", recipe.validation.system, [*systems, QRELS], "system")
     yield from _misspelt_stage("tokenizer", recipe.tokenizer, recipe.stages)
     for name, stage in recipe.stages.items():
+        for key in ("init", "query_init", "tokenizer") if isinstance(stage, Started) else ():
+            if getattr(stage, key, None):
+                yield from _misspelt_stage(f"stages.{name}.{key}", getattr(stage, key), recipe.stages)
         if isinstance(stage, Model):
             yield from _stage_names(recipe, name, stage, systems)
 
 
 def _stage_names(recipe: Recipe, name: str, stage: Model, systems: list[str]) -> Iterator[str]:
     key = f"stages.{name}"
-    for start in ("init", "query_init"):
-        if getattr(stage, start, None):
-            yield from _misspelt_stage(f"{key}.{start}", getattr(stage, start), recipe.stages)
-    if stage.tokenizer:
-        yield from _misspelt_stage(f"{key}.tokenizer", stage.tokenizer, recipe.stages)
     if stage.more_positives:
         yield from unknown(f"{key}.more_positives.scores", stage.more_positives.scores, recipe.dataset.scores, "file")
     for i, source in enumerate(stage.negatives):
@@ -252,14 +254,14 @@ def _query_table(key: str, stage: Lexicon) -> Iterator[str]:
         yield f"{key}.flops_queries: queries are not encoded by a model that could be made sparser; set it to 0"
 
 
-def _batch(recipe: Recipe, name: str, stage: Trained) -> Iterator[str]:
+def _batch(recipe: Recipe, name: str, stage: Schedule, texts: str = "queries") -> Iterator[str]:
     key = f"stages.{name}"
     processes = recipe.processes(name)
     if stage.batch_size % processes:
         down = stage.batch_size - stage.batch_size % processes
         sizes = ", ".join(str(size) for size in (down, down + processes) if size)
         yield (
-            f"{key}.batch_size: {stage.batch_size} queries cannot be split evenly over {processes} processes"
+            f"{key}.batch_size: {stage.batch_size} {texts} cannot be split evenly over {processes} processes"
             f" (resources.train: nodes x gpu); nearest sizes: {sizes}"
         )
 
@@ -278,7 +280,7 @@ def _lengths(recipe: Recipe, name: str, stage: Model) -> Iterator[str]:
             limit = recipe.dataset.max_tokens
             yield f"{key}.{side}_length: {length} is more than dataset.max_tokens ({limit}), which is all that is kept"
     start = recipe.stages[name]
-    while isinstance(start, Model) and start.init in recipe.stages:
+    while isinstance(start, Started) and start.init in recipe.stages:
         start = recipe.stages[start.init]
     lengths = (stage.query_length, stage.passage_length)
     longest = sum(lengths) - 1 if isinstance(stage, Ranker) else max(lengths)  # the passage loses its [CLS]

@@ -22,7 +22,7 @@ from led_pipeline.recipe.schema import (
     TrainingResources,
     Validation,
 )
-from led_pipeline.recipe.stages import Model, Output, Pretrain, Stage, Trained
+from led_pipeline.recipe.stages import MaskedLm, Model, Output, Pretrain, Stage, Started, Trained
 from led_pipeline.recipe.steps import keys_of
 from led_pipeline.recipe.systems import Fusion
 from led_pipeline.recipe.variants import Variant
@@ -79,12 +79,29 @@ class Recipe(Section):
         return [name for name, stage in self.stages.items() if isinstance(stage, Trained) and stage.train]
 
     @property
+    def trainings(self) -> list[str]:
+        """The stages whose weights are optimised step by step: from examples, or from the passages alone."""
+        return [name for name, stage in self.stages.items() if isinstance(stage, MaskedLm) or name in self.trained]
+
+    @property
+    def rankless(self) -> list[str]:
+        """The stages whose models are for other stages to start from, and rank nothing."""
+        return [name for name, stage in self.stages.items() if stage.output is None]
+
+    @property
     def imported(self) -> list[str]:
         """The stages whose models are used as they are."""
         return [name for name, stage in self.stages.items() if isinstance(stage, Trained) and not stage.train]
 
     def model_stage(self, name: str) -> Model:
-        """Return a stage that is not pretrained from the collection, by its name."""
+        """Return a stage that ranks, by its name."""
+        stage = self.stages[name]
+        if isinstance(stage, Pretrain | MaskedLm):
+            raise TypeError(f"{name} is of the family {stage.family}")
+        return stage
+
+    def started(self, name: str) -> Started:
+        """Return a stage that starts from another model, by its name."""
         stage = self.stages[name]
         if isinstance(stage, Pretrain):
             raise TypeError(f"{name} is of the family pretrain")

@@ -23,7 +23,7 @@ from led_pipeline.recipe.parts import whole_parts as whole_parts
 from led_pipeline.recipe.schema import QRELS
 from led_pipeline.recipe.scorers import CANDIDATES, judges, stage_of_set
 from led_pipeline.recipe.scorers import teachers as teachers
-from led_pipeline.recipe.stages import Pretrain, Ranker, Retriever
+from led_pipeline.recipe.stages import MaskedLm, Pretrain, Ranker, Retriever
 
 Kind = Literal[
     "init", "query_init", "tokenizer", "negatives", "positives", "judge", "teacher", "validation", "candidates", "fused"
@@ -51,6 +51,8 @@ def edges(recipe: Recipe, name: str) -> list[Edge]:
     if query_init := query_init_of(recipe, name):
         incoming.append(Edge(query_init, "query_init"))
     incoming.append(Edge(recipe.tokenizer_of(name), "tokenizer"))
+    if isinstance(stage, MaskedLm):
+        return incoming
     if stage.train:
         incoming += [Edge(system, "negatives") for system in stage.negative_systems]
         if stage.more_positives:
@@ -88,7 +90,7 @@ def order(recipe: Recipe) -> list[str]:
 
 def systems(recipe: Recipe) -> list[str]:
     """Return everything that ranks: BM25, runs from elsewhere, stages and fusions in order, and variants of stages."""
-    ranking = [name for name in ordered(recipe) if name not in recipe.names("pretrain")]
+    ranking = [name for name in ordered(recipe) if name not in recipe.rankless]
     return ["bm25", *recipe.dataset.runs, *ranking, *recipe.variants]
 
 

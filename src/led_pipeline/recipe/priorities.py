@@ -16,7 +16,7 @@ def chains(recipe: Recipe) -> dict[str, int]:
     for name in reversed(names):
         for edge in needs.edges(recipe, name):
             # What a ranker re-ranks is not for its training.
-            trains = name in recipe.trained and edge.kind != "candidates"
+            trains = name in recipe.trainings and edge.kind != "candidates"
             if edge.source in following:
                 following[edge.source] = max(following[edge.source], following[name] + trains)
     return following
@@ -28,7 +28,7 @@ def of_training(recipe: Recipe, chains: Mapping[str, int], stage: str) -> int:
     Args:
         chains: those of the recipe.
     """
-    return chains[stage] + (stage in recipe.trained)
+    return chains[stage] + (stage in recipe.trainings)
 
 
 def of_results(recipe: Recipe, chains: Mapping[str, int], system: str, part: str | None) -> int:

@@ -33,6 +33,7 @@ from led_pipeline.recipe.values import (
     Negatives,
     Teacher,
     UserCode,
+    UserFile,
 )
 
 
@@ -90,9 +91,10 @@ class Schedule(Seeded):
     """The number of examples and of steps."""
 
     batch_size: Positive = 16
-    """queries of a batch over all processes; an optimizer step takes one batch, or `gradient_accumulation` of them"""
+    """Queries (masked_lm: passages) of a batch over all processes; an optimizer step takes one batch, or
+    `gradient_accumulation` of them."""
     epochs: int = Field(3, ge=1, le=10_000)
-    """passes over the training queries"""
+    """passes over the training queries (masked_lm: over the passages)"""
     max_steps: Positive | None = None
     """largest number of optimizer steps; training ends with the epochs if they are shorter"""
     gradient_accumulation: Annotated[Positive, LeftOut()] = 1
@@ -161,6 +163,25 @@ class RankerObjective(Objective):
     each negative."""
     ranking_margin: Weight = 1.0
     """margin: the least gap between positive and negative"""
+
+
+class Masking(Section):
+    """Continued pre-training on the passages: what is hidden, and what is predicted."""
+
+    family: Literal["masked_lm"]
+    passage_length: int = Field(128, ge=5, le=LARGEST)
+    """tokens of a passage, title and special ones included"""
+    masked: float = Field(0.3, gt=0, lt=1)
+    """Share of a passage's tokens that are predicted: 80 % of them are replaced by [MASK], 10 % by a random token, 10 %
+    stay."""
+    bow_weight: Weight = 1.0
+    """weight of predicting a passage's bag of words from its [CLS] vector, at the start; 0: masked tokens alone"""
+    bow_weight_end: Fraction = 0.1
+    """share of bow_weight that is left at the end; the weight falls along half a cosine"""
+    stop_share: Fraction = 0.1
+    """tokens in more than this share of the passages are stop words, which a bag of words leaves out; 1: none"""
+    stop_words: Annotated[str | None, UserFile()] = None
+    """a text file of further stop words, one a line"""
 
 
 class Optimisation(Section):

@@ -17,6 +17,7 @@ from led_pipeline.recipe.settings import (
     Inference,
     LexiconObjective,
     LexiconOptimisation,
+    Masking,
     Optimisation,
     Pretraining,
     RankerObjective,
@@ -38,6 +39,15 @@ class AnyStage(Seeded):
 
 class Pretrain(Pretraining, AnyStage):
     family: Literal["pretrain"]
+
+
+class MaskedLm(Masking, Optimisation, Running, Schedule, AnyStage):
+    """A masked language model that goes on learning from the passages, for other stages to start from."""
+
+    init: str
+    """the masked language model to start from: a stage, a local folder or a hub id"""
+    tokenizer: str | None = None
+    """a stage, a local folder or a hub id; the recipe's by default"""
 
 
 class Trained(Running, Inference, Sampling, Schedule, AnyStage):
@@ -85,6 +95,13 @@ class Ranker(RankerRepresentation, Start, RankerObjective, Optimisation, Trained
     """the passages that it re-ranks in the evaluation"""
 
 
-Model = Dense | Lexicon | Ranker  # the families with an `init`, trained or used as they are
-Stage = Annotated[Pretrain | Model, Field(discriminator="family")]
-FAMILIES: dict[str, type[AnyStage]] = {"pretrain": Pretrain, "dense": Dense, "lexicon": Lexicon, "ranker": Ranker}
+Model = Dense | Lexicon | Ranker  # the families that rank, trained or used as they are
+Started = MaskedLm | Model  # the families with an `init`
+Stage = Annotated[Pretrain | Started, Field(discriminator="family")]
+FAMILIES: dict[str, type[AnyStage]] = {
+    "pretrain": Pretrain,
+    "masked_lm": MaskedLm,
+    "dense": Dense,
+    "lexicon": Lexicon,
+    "ranker": Ranker,
+}

@@ -10,7 +10,7 @@ from pathlib import PurePath
 from led_pipeline.recipe import starts
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.representation import DenseRepresentation, RankerRepresentation, Side
-from led_pipeline.recipe.stages import Model, Pretrain, Ranker
+from led_pipeline.recipe.stages import MaskedLm, Model, Pretrain, Ranker
 from led_pipeline.recipe.starts import Description
 
 Descriptions = Mapping[str, Description | None]
@@ -26,7 +26,9 @@ def faults(recipe: Recipe, descriptions: Descriptions, finished: Collection[str]
     """
     whole = starts.resolved(recipe, descriptions)
     for name, stage in recipe.stages.items():
-        if isinstance(stage, Pretrain) or stage.reinterpret or name in finished:
+        if isinstance(stage, MaskedLm) and stage.init in recipe.stages and name not in finished:
+            yield from _tokenizer(recipe, name, stage.init, "")
+        if not isinstance(stage, Model) or stage.reinterpret or name in finished:
             continue
         for key, sides in _sides(stage).items():
             start = stage.init if key == "init" else getattr(stage, "query_init", None) or ""
@@ -58,7 +60,7 @@ def _unknown(recipe: Recipe, descriptions: Descriptions, name: str) -> list[str]
 def _stages(whole: Recipe, name: str, start: str, unknown: Collection[str]) -> Iterator[str]:
     """Compare a stage with the stage that it starts from; a model of another family has nothing to contradict."""
     ours, parent = whole.stages[name], whole.stages[start]
-    if isinstance(ours, Pretrain) or isinstance(parent, Pretrain) or ours.family != parent.family:
+    if not isinstance(ours, Model) or not isinstance(parent, Model) or ours.family != parent.family:
         return
     for key in starts.compared(ours.family, ours.train):
         before, now = getattr(parent, key), getattr(ours, key)
@@ -80,13 +82,12 @@ def _unused(key: str, ours: Model, parent: Model) -> bool:
     return key in starts.OF_ENCODER and isinstance(ours, DenseRepresentation) and ours.encoder is not None
 
 
-def _tokenizer(recipe: Recipe, name: str, start: str) -> Iterator[str]:
+def _tokenizer(recipe: Recipe, name: str, start: str, otherwise: str = starts.REINTERPRET) -> Iterator[str]:
     before, now = tokenizer(recipe, start), tokenizer(recipe, recipe.tokenizer_of(name))
     if before != now:
         yield (
             f"stages.{name}.tokenizer: the stage starts from '{start}', whose texts are read with the tokenizer"
-            f" '{before}', but its own are read with '{now}'; write tokenizer: {starts.written(before)}"
-            f"{starts.REINTERPRET}"
+            f" '{before}', but its own are read with '{now}'; write tokenizer: {starts.written(before)}{otherwise}"
         )
 
 

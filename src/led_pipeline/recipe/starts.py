@@ -20,7 +20,7 @@ from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.representation import DenseRepresentation, Representation, Side, Start
 from led_pipeline.recipe.schema import Positive, Section
-from led_pipeline.recipe.stages import Model, Pretrain, Stage
+from led_pipeline.recipe.stages import Model, Stage
 from led_pipeline.recipe.step_settings import MODEL, ModelSettings
 
 S = TypeVar("S", bound=Representation)
@@ -91,11 +91,11 @@ def outside(recipe: Recipe) -> list[str]:
 def adoptable(recipe: Recipe, name: str) -> list[str]:
     """Return the keys that a stage takes from the folder or hub model that it starts from, directly or by stages.
 
-    These are the keys that neither the stage nor any stage of its family on the way sets. A stage that starts from a
-    pretrained stage, or from another family, takes none.
+    These are the keys that neither the stage nor any stage of its family on the way sets. A stage that starts from
+    another family takes none.
     """
     stage = recipe.stages[name]
-    if isinstance(stage, Pretrain) or stage.reinterpret:
+    if not isinstance(stage, Model) or stage.reinterpret:
         return []
     keys = [key for key in (*LENGTHS, *compared(stage.family, stage.train)) if key not in stage.model_fields_set]
     if stage.init not in recipe.stages:

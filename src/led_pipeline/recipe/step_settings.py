@@ -24,6 +24,7 @@ from led_pipeline.recipe.settings import (
     DenseObjective,
     LexiconObjective,
     LexiconOptimisation,
+    Masking,
     Optimisation,
     Pretraining,
     RankerObjective,
@@ -56,6 +57,10 @@ class LexiconTraining(LexiconRepresentation, LexiconStart, LexiconObjective, Lex
 
 
 class RankerTraining(RankerRepresentation, Start, RankerObjective, Optimisation, Schedule):
+    seed: Seed
+
+
+class MaskedLmTraining(Masking, Optimisation, Schedule):
     seed: Seed
 
 

@@ -11,6 +11,7 @@ STEPS: dict[str, tuple[type[Section], ...]] = {
     "train": (
         settings.Schedule,
         settings.Objective,
+        settings.Masking,
         settings.Optimisation,
         representation.Start,
         representation.Representation,

@@ -9,12 +9,12 @@ from led_pipeline.recipe import needs, old_words
 from led_pipeline.recipe.errors import nearest
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.schema import QRELS
-from led_pipeline.recipe.stages import Model, Pretrain
+from led_pipeline.recipe.stages import Model
 
 
 def ranking_systems(recipe: Recipe) -> list[str]:
     """Return the names of everything that ranks: BM25, stages with a model, runs from elsewhere, fusions."""
-    stages = [name for name, stage in recipe.stages.items() if not isinstance(stage, Pretrain)]
+    stages = [name for name in recipe.stages if name not in recipe.rankless]
     return ["bm25", *stages, *recipe.dataset.runs, *recipe.fusion]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from led_pipeline.recipe.errors import nearest
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.schema import QRELS
-from led_pipeline.recipe.stages import Model, Pretrain, Ranker
+from led_pipeline.recipe.stages import Model, Ranker
 from led_pipeline.recipe.values import Teacher
 
 
@@ -55,7 +55,7 @@ def _names(recipe: Recipe, key: str, teacher: Teacher, systems: list[str]) -> It
 
 def _no_scores(recipe: Recipe, place: str, system: str, systems: list[str], need: str) -> str | None:
     """Return why a system that the key `place` names has not the scores that are needed, None if it has."""
-    if isinstance(recipe.stages.get(system), Pretrain):
+    if system in recipe.rankless:
         return f"{place}: '{system}' gives no scores, name a stage of another family"
     if system in recipe.dataset.runs:
         return (

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from led_pipeline.recipe.errors import nearest
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.schema import QRELS
-from led_pipeline.recipe.stages import Dense, Model, Pretrain
+from led_pipeline.recipe.stages import Dense, Pretrain, Started
 
 
 def dimensions(recipe: Recipe, name: str) -> int | None:
     """Return the number of dimensions of a dense stage's vectors, or None if the recipe does not tell it."""
     stage: object = recipe.stages[name]
-    while isinstance(stage, Model):
+    while isinstance(stage, Started):
         if isinstance(stage, Dense) and stage.encoder:
             return None
         if isinstance(stage, Dense) and stage.head:

@@ -36,8 +36,8 @@ CONFIG = {
 }  # fmt: skip
 
 SIGNED = "datum.value === 0 ? '0' : format(datum.value, '+.3~f')"  # labels of an axis of differences
-STEPS = ("download", "docstrings", "prepare", "hub", "pretrain", "import", "tokens", "bm25", "pools", "trainsets",
-         "train", "encode", "index", "rankings", "costs", "runs", "eval", "report")  # fmt: skip
+STEPS = ("download", "docstrings", "prepare", "hub", "pretrain", "masked_lm", "import", "tokens", "bm25", "pools",
+         "trainsets", "train", "encode", "index", "rankings", "costs", "runs", "eval", "report")  # fmt: skip
 
 
 def finished(chart: Any, description: str) -> Spec:

@@ -15,6 +15,7 @@ TITLES = {
     "loss": "loss",
     "learning_rate": "learning rate",
     "queries_per_s": "queries per second",
+    "passages_per_s": "passages per second",
     "tokens_per_s": "tokens per second",
     "share_of_peak": "share of the GPUs’ peak",
     "gradient_norm": "norm of the gradient",

@@ -182,7 +182,7 @@ def _captions(recipe: Recipe, name: str) -> tuple[str | None, str]:
     if stage.family == "pretrain":
         return stage.output, "made from the collection"
     if stage.init in recipe.stages:
-        return stage.output, stage.family if stage.train else f"{stage.family}, not trained"
+        return stage.output, f"{stage.family}, not trained" if name in recipe.imported else stage.family
     return stage.output, f"{stage.family} · {stage.init.rstrip('/').split('/')[-1]}"
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
-from led_pipeline.recipe.stages import Trained
+from led_pipeline.recipe.stages import MaskedLm, Model, Started
 from led_pipeline.recipe.systems import Fusion
 from led_pipeline.report.text import MISSING
 
@@ -51,35 +51,37 @@ def run_links(metrics: dict[str, Any]) -> dict[str, dict[str, str]]:
     }
 
 
-def in_a_step(stage: Trained) -> str:
-    """Return the queries of a stage's optimizer steps."""
-    batches = f"{stage.gradient_accumulation}\u00a0×\u00a0" if stage.gradient_accumulation > 1 else ""
-    return f"{batches}{stage.batch_size} queries"
-
-
 def stage_rows(recipe: Recipe, metrics: dict[str, Any]) -> list[dict[str, Any]]:
     """Return what the table of stages says: where each starts, what it learns from, and how its training went."""
     rows = []
     for name in needs.order(recipe):
         stage, log = recipe.stages[name], metrics["training"].get(name)
-        row = {"name": name, "family": stage.family, "log": log, "trained": stage.family == "pretrain" or stage.train}
-        if stage.family != "pretrain":
+        row = {"name": name, "family": stage.family, "log": log, "trained": name not in recipe.imported}
+        if isinstance(stage, Started):
             row |= {"init": stage.init, "tokenizer": recipe.tokenizer_of(name)}
-        if stage.family != "pretrain" and stage.train:
+        if isinstance(stage, Model) and stage.train:
             row |= {
                 "negatives": f"{stage.negatives_per_query} of {', '.join(stage.negative_systems)}",
                 "teachers": [
                     f"{' + '.join(t.systems)}: {t.loss}\u00a0×\u00a0{t.weight_in_words}" for t in stage.teachers
                 ],
-                "schedule": [in_a_step(stage), f"lr {stage.learning_rate:g}".replace("e-0", "e-")],
+                "schedule": _schedule(stage, "queries"),
             }
             if stage.judge and (note := metrics["judged"].get(name)):
                 row["judged"] = (
                     f"{' + '.join(stage.judge.systems)} dropped {count(note['dropped'])} of"
                     f" {count(note['candidates'])} candidates, {note['dropped_per_query']['mean']:.1f} of a query"
                 )
+        elif isinstance(stage, MaskedLm):
+            row["schedule"] = _schedule(stage, "passages")
         rows.append(row)
     return rows
+
+
+def _schedule(stage: Model | MaskedLm, texts: str) -> list[str]:
+    """Return the batches of a stage's optimizer steps, and its learning rate."""
+    batches = f"{stage.gradient_accumulation}\u00a0×\u00a0" if stage.gradient_accumulation > 1 else ""
+    return [f"{batches}{stage.batch_size} {texts}", f"lr {stage.learning_rate:g}".replace("e-0", "e-")]
 
 
 def title_variant(metrics: dict[str, Any]) -> str:

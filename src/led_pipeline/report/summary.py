@@ -18,10 +18,12 @@ from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import read_json
 from led_pipeline.recipe.dataset import NO_QRELS
 from led_pipeline.recipe.layout import Layout
+from led_pipeline.recipe.stages import FAMILIES
 from led_pipeline.report.text import number
 
 MEASURES = ("nDCG@10", "recall@100", "recall_cap@100", "FLOPS")
 CUT = 100
+RANKLESS = [name for name, family in FAMILIES.items() if family.output is None]
 
 
 def capped_recall(recall: float, relevant: int, cut: int = CUT) -> float:
@@ -94,7 +96,7 @@ def summary(folders: Sequence[Path], split: str | None = None) -> dict[str, Any]
 def _systems(resolved: dict[str, Any], split: str) -> list[str]:
     """Return the systems that rank a split; what is made of a run without a file for it does not."""
     runs, fusions = resolved["dataset"].get("runs", {}), resolved.get("fusion", {})
-    stages = [name for name, stage in resolved["stages"].items() if stage["family"] != "pretrain"]
+    stages = [name for name, stage in resolved["stages"].items() if stage["family"] not in RANKLESS]
 
     def ranks(system: str) -> bool:
         if system in runs:

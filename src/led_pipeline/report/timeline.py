@@ -201,7 +201,7 @@ def by_stage(recipe: Recipe, results: Path, done: list[Job]) -> dict[str, dict[s
         path = Path(Layout(results).model_machine(stage))
         machine = read_json(path) if path.exists() else {}
         of_stage = [job for job in done if job.subject == stage]
-        training = next((job for job in of_stage if job.step in ("train", "pretrain", "import")), None)
+        training = next((job for job in of_stage if job.step in ("train", "masked_lm", "pretrain", "import")), None)
 
         def together(step: str, of_stage: list[Job] = of_stage) -> float | None:
             seconds = [job.seconds for job in of_stage if job.step == step]

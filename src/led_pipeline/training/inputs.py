@@ -3,12 +3,27 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from led_pipeline.files.digests import digest, fingerprint
 from led_pipeline.recipe import accelerate_file, user_files
-from led_pipeline.recipe.step_settings import RunningSettings, TrainingSettings
+from led_pipeline.recipe.settings import Optimisation
+from led_pipeline.recipe.step_settings import MaskedLmTraining, RunningSettings, TrainingSettings
 from led_pipeline.training.validation import ValidationFiles
 from led_pipeline.versions import VERSIONS
+
+
+class Optimised(Protocol):
+    """What all trainings have."""
+
+    @property
+    def settings(self) -> Optimisation: ...
+
+    @property
+    def running(self) -> RunningSettings: ...
+
+    @property
+    def checkpoints(self) -> Path: ...
 
 
 @dataclass(frozen=True)
@@ -53,6 +68,34 @@ class Training:
         files += [Path(file) for file in user_files.files(self.settings)]
         validation = self.validation.settings.model_dump(mode="json") if self.validation else None
         values = [VERSIONS["train"], self.settings.model_dump(mode="json"), validation, self.init]
+        return fingerprint(
+            [*values, [digest(file) for file in files], processes, *accelerate_file.kind(self.running.accelerate)]
+        )
+
+
+@dataclass(frozen=True)
+class MaskedTraining:
+    """The training of a masked language model, as the command line describes it."""
+
+    init: str
+    """The folder or hub id of the model to start from."""
+    tokenizer: str
+    """The folder or hub id of its tokenizer."""
+    passages: Sequence[Path]
+    """Token ids of the collection, in shards."""
+    settings: MaskedLmTraining
+    """What decides the result."""
+    checkpoints: Path
+    """The folder of unfinished work, and of the log."""
+    out: Path
+    """The folder to write."""
+    running: RunningSettings = field(default_factory=RunningSettings)
+    """What no result depends on."""
+
+    def fingerprint(self, processes: int) -> str:
+        """Return a hash of everything that decides the result; see `Training.fingerprint`."""
+        files = [*self.passages, *map(Path, user_files.files(self.settings))]
+        values = [VERSIONS["masked_lm"], self.settings.model_dump(mode="json"), self.init]
         return fingerprint(
             [*values, [digest(file) for file in files], processes, *accelerate_file.kind(self.running.accelerate)]
         )

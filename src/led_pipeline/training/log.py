@@ -60,8 +60,17 @@ class Finished:
 class TrainingLog:
     """Writes the log, on the main process alone; on a terminal the line of progress is a bar."""
 
-    def __init__(self, path: Path, accelerator: Accelerator, model: nn.Module, steps: int, batch_size: int):
+    def __init__(
+        self,
+        path: Path,
+        accelerator: Accelerator,
+        model: nn.Module,
+        steps: int,
+        batch_size: int,
+        texts: str = "queries",
+    ):
         self.path, self.accelerator, self.steps, self.batch_size = path, accelerator, steps, batch_size
+        self.texts = texts  # what batch_size counts
         self.active = accelerator.is_main_process
         self.flops = flops_per_token(model)
         half = accelerator.mixed_precision in ("bf16", "fp16") and accelerator.device.type == "cuda"
@@ -108,7 +117,8 @@ class TrainingLog:
             self.accelerator.log({**values, "learning_rate": learning_rate, **speeds, **signs}, step=self.step)
         terms = ", ".join(f"{name} {value:.4g}" for name, value in values.items() if name != "loss")
         parts = [f"loss {values['loss']:.4g}" + (f" ({terms})" if terms else "")]
-        parts += [f"{speeds['queries_per_s']:,.0f} queries/s"] if "queries_per_s" in speeds else []
+        speed = f"{self.texts}_per_s"
+        parts += [f"{speeds[speed]:,.0f} {self.texts}/s"] if speed in speeds else []
         parts += [f"{speeds['tokens_per_s']:,.0f} tokens/s"] if "tokens_per_s" in speeds else []
         parts += [f"{speeds['share_of_peak']:.0%} of peak"] if "share_of_peak" in speeds else []
         if self.bar.disable:
@@ -123,7 +133,7 @@ class TrainingLog:
         per_step = (now - self.started) / max(1, self.step - self.first)
         speeds = {"seconds_left": round(per_step * (self.steps - self.step), 1)}
         if elapsed > 0:
-            speeds["queries_per_s"] = round((self.step - self.logged) * self.batch_size / elapsed, 1)
+            speeds[f"{self.texts}_per_s"] = round((self.step - self.logged) * self.batch_size / elapsed, 1)
             if self.tokens:
                 speeds["tokens_per_s"] = round(self.tokens / elapsed, 1)
             if self.tokens and self.peak:

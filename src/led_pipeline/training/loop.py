@@ -49,6 +49,8 @@ class Plan:
     """Batches in all; the last step takes those that remain."""
     batch_size: int = 1
     """Queries per step, for the speed in the log."""
+    texts: str = "queries"
+    """What `batch_size` counts."""
     log_every: int = 10
     """Steps between lines of the log."""
     validate_every: int = 0
@@ -131,7 +133,7 @@ def fit(
         InputError: the training has gone wrong (`health.fault`).
         SystemExit: SIGTERM came; the state is saved.
     """
-    log = TrainingLog(checkpoints.folder / "train.jsonl", accelerator, model, plan.steps, plan.batch_size)
+    log = TrainingLog(checkpoints.folder / "train.jsonl", accelerator, model, plan.steps, plan.batch_size, plan.texts)
     optimizer, doubt = optimizer_for(model, plan), health.Doubt(plan.batch_size)
     model, optimizer = accelerator.prepare(model, optimizer)
     progress = checkpoints.restore() or Progress()

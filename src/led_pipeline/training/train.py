@@ -31,6 +31,7 @@ from led_pipeline.models.starting import parse_adoption, with_adopted
 from led_pipeline.recipe.settings import LexiconOptimisation
 from led_pipeline.recipe.step_settings import (
     TRAINING,
+    MaskedLmTraining,
     RankerTraining,
     RunningSettings,
     TrainingSettings,
@@ -41,7 +42,7 @@ from led_pipeline.recipe.step_settings import (
 from led_pipeline.training import ramps, sharding
 from led_pipeline.training.checkpoints import Checkpoints
 from led_pipeline.training.device_use import DeviceUse
-from led_pipeline.training.inputs import Training
+from led_pipeline.training.inputs import Optimised, Training
 from led_pipeline.training.loop import Plan, fit
 from led_pipeline.training.modules import trainable
 from led_pipeline.training.objectives import ranker_loss, retriever_loss
@@ -53,7 +54,10 @@ from led_pipeline.versions import commit, installed
 
 
 def build_plan(
-    settings: TrainingSettings, running: RunningSettings, examples: int, validation: ValidationSettings | None
+    settings: TrainingSettings | MaskedLmTraining,
+    running: RunningSettings,
+    examples: int,
+    validation: ValidationSettings | None,
 ) -> Plan:
     """Return the plan of a training with this number of examples in an epoch."""
     steps = total_steps(examples, settings)
@@ -72,6 +76,7 @@ def build_plan(
         accumulation=settings.gradient_accumulation,
         batches=total_batches(examples, settings),
         batch_size=min(settings.batch_size, examples) * settings.gradient_accumulation,
+        texts="passages" if isinstance(settings, MaskedLmTraining) else "queries",
         log_every=max(1, min(100, steps // 50)),
         validate_every=validation.every if validation else 0,
         keep=validation.keep if validation else "last",
@@ -82,23 +87,23 @@ def build_plan(
     )
 
 
-def batch_size(queries: int, examples: int, processes: int) -> int:
-    """Return the queries of a batch: those of the recipe, or all of an epoch if it has fewer.
+def batch_size(largest: int, examples: int, processes: int, texts: str = "queries") -> int:
+    """Return the queries (`texts`) of a batch: those of the recipe, or all of an epoch if it has fewer.
 
     Raises:
         InputError: they cannot be split evenly over the processes.
     """
-    size = min(queries, examples)
+    size = min(largest, examples)
     if size % processes:
-        few = f", all {examples} examples of an epoch," if size < queries else ""
+        few = f", all {examples} examples of an epoch," if size < largest else ""
         raise InputError(
-            f"batch_size: {size} queries{few} cannot be split evenly over {processes} processes (resources.train: nodes"
-            f" x gpu); take {max(1, size - size % processes)} queries, or fewer processes"
+            f"batch_size: {size} {texts}{few} cannot be split evenly over {processes} processes (resources.train: nodes"
+            f" x gpu); take {max(1, size - size % processes)} {texts}, or fewer processes"
         )
     return size
 
 
-def start_trackers(accelerator: Accelerator, training: Training) -> None:
+def start_trackers(accelerator: Accelerator, training: Optimised) -> None:
     """Start the trackers that the recipe names under `tracking`; their files are beside the checkpoints."""
     if training.running.tracking:
         values = training.settings.model_dump(mode="json").items()
@@ -107,7 +112,7 @@ def start_trackers(accelerator: Accelerator, training: Training) -> None:
         accelerator.init_trackers(folder.name, scalars, {"wandb": {"dir": str(folder)}})
 
 
-def new_accelerator(training: Training) -> Accelerator:
+def new_accelerator(training: Optimised) -> Accelerator:
     """Return the Accelerator, which places the model, autocasts, and averages gradients over the processes.
 
     Raises:
@@ -231,12 +236,17 @@ def write_stage(model: nn.Module, training: Training, record: dict[str, object])
     with atomic(training.out) as folder:
         folder.mkdir()
         save(model, training.settings, training.tokenizer, folder)
-        (folder / "train.jsonl").write_bytes((training.checkpoints / "train.jsonl").read_bytes())
-        settings = training.settings.model_dump(mode="json")
-        (folder / "settings.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        write_json(folder / "software.json", installed())
-        write_json(folder / MACHINE, record)
+        write_records(folder, training, record)
         write_card(folder, training.out)
+
+
+def write_records(folder: Path, training: Optimised, record: dict[str, object]) -> None:
+    """Write the log, settings and versions of a finished training, and the machine (`record`), into a folder."""
+    (folder / "train.jsonl").write_bytes((training.checkpoints / "train.jsonl").read_bytes())
+    settings = training.settings.model_dump(mode="json")
+    (folder / "settings.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(folder / "software.json", installed())
+    write_json(folder / MACHINE, record)
 
 
 def main() -> None:

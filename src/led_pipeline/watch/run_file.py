@@ -24,6 +24,7 @@ LAST_RULES = ("run_file", "measure", "resolved_recipe", "report", "gate")
 KINDS: dict[str, JobKind] = {  # rules whose jobs take more than one core, or GPUs: by `resources` of the recipe
     "train": "train",
     "pretrain": "train",
+    "masked_lm": "train",
     "encode_passages": "encode",
     "encode_queries": "encode",
     "score_with_ranker": "score",
@@ -128,7 +129,7 @@ def begin(
     path: Path, results: str, recipe: Recipe, jobs: Iterable[Job], cores: int | None, gpus: int | None
 ) -> RunFile:
     """Write the file of a run that starts now, and return its content; `cores` and `gpus` are its limits."""
-    order = (*recipe.names("pretrain"), *needs.systems(recipe))
+    order = (*recipe.rankless, *needs.systems(recipe))
     in_order = tuple(sorted(jobs, key=lambda job: job.id))
     run = RunFile(results, time.time(), socket.gethostname(), os.getpid(), order, in_order, cores, gpus)
     _write(path, run)

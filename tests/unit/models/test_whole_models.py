@@ -213,7 +213,7 @@ def test_a_lexicon_stage_without_a_masked_lm_head_needs_new_head(tmp_path):
     [
         (
             {"family": "lexicon", "init": "led", "train": False},
-            "no masked-LM head; start from a lexicon or pretrain stage",
+            "no masked-LM head; start from a masked_lm, lexicon or pretrain stage",
         ),
         ({"family": "lexicon", "init": "led", "negatives": ["bm25"]}, "no masked-LM head; .* or say new_head: true"),
         ({"family": "lexicon", "init": "led", "negatives": ["bm25"], "new_head": True}, None),

@@ -50,7 +50,7 @@ def test_every_key_is_on_the_page():
 
 def test_a_row_has_type_bounds_default_meaning_and_the_settings_that_hold_the_key():
     rows = PAGE.read_text(encoding="utf-8").splitlines()
-    batch = "| `batch_size` | int ≥ 1 | `16` | queries of a batch over all processes; "
+    batch = "| `batch_size` | int ≥ 1 | `16` | Queries (masked_lm: passages) of a batch over all processes; "
     (row,) = (row for row in rows if row.startswith(batch))
     assert row.endswith(" | trainset, train |")
     assert any(row.startswith("| `keep` | `best`, `last` | `best` | ") for row in rows)
