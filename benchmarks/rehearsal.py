@@ -206,10 +206,12 @@ def main() -> None:
     parser.add_argument(
         "--lexicon", choices=["anserini", "exact"], default="exact", help="the engine of lexicon stages"
     )
+    parser.add_argument("--table", action="store_true", help="print what has run so far, and run nothing")
     a = parser.parse_args()
     run = Rehearsal(a.folder.resolve(), a.passages, a.threads, a.lexicon)
     started = time.monotonic()
-    rehearse(run, a.passages)
+    if not a.table:
+        rehearse(run, a.passages)
     folders = sorted(path.name for path in run.results.iterdir() if path.is_dir())
     text = f"{table(run)}\n\n{disk_table(run.results, folders)}\n"
     note = {"passages": a.passages, "machine": scale.machine(a.threads), "jobs": run.measured()}

@@ -19,6 +19,7 @@ from small_results import save_results
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+import ablations  # noqa: E402
 import demo_seeds  # noqa: E402
 import exact_lexicon  # noqa: E402
 import fake_step  # noqa: E402
@@ -35,6 +36,7 @@ import trainers  # noqa: E402
 
 from led_pipeline.data.tables import Ragged, Ranking, write_ranking  # noqa: E402
 from led_pipeline.evaluation.evaluate import write_per_query  # noqa: E402
+from led_pipeline.files.errors import InputError  # noqa: E402
 from led_pipeline.models import saved_model  # noqa: E402
 from led_pipeline.recipe.load import load_recipe  # noqa: E402
 from led_pipeline.recipe.measures import MEASURES  # noqa: E402
@@ -281,3 +283,48 @@ def test_the_demo_in_bf16_is_a_recipe():
     demo, more = (yaml.safe_load((ROOT / n).read_text()) for n in ("config/demo.yaml", "benchmarks/demo_bf16.yaml"))
     recipe = load_recipe(demo | {"stages": demo["stages"] | more["stages"]})
     assert recipe.stages["led_bf16"].inference_precision == "bf16"
+
+
+# --- ablations
+
+
+def ablation_values(gains: dict[str, float]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return measures of 400 queries, where every stage of the chain differs from the one before by its gain."""
+    random = np.random.default_rng(0)
+    level = dict.fromkeys(ablations.SYSTEMS, 0.0)
+    so_far = 0.0
+    for name in ablations.CHAIN:
+        so_far += gains.get(name, 0.0)
+        level[name] = so_far
+    base = random.random(400)
+    noise = {system: random.normal(0, 0.01, 400) for system in ablations.SYSTEMS}
+    return {
+        system: {f"q{i}": {"MRR@10": float(base[i] + level[system] + noise[system][i])} for i in range(400)}
+        for system in ablations.SYSTEMS
+    }
+
+
+def test_an_ablation_tells_what_helped_and_what_hurt():
+    values = ablation_values({"led": 0.02, "led_bow": -0.02, "led_fused": 0.05})
+    seeds = {name: [float(np.mean([q["MRR@10"] for q in each.values()]))] * 3 for name, each in values.items()}
+    rows = ablations.steps(values, seeds)
+    assert ablations.verdict(rows).splitlines() == [
+        "- helped: LED's teacher, fusion with LEX",
+        "- hurt: bag-of-words start",
+        "- made no significant difference: judged negatives, ranker as second teacher, second round of mining",
+    ]
+    against = [(row["stage"], row["against"]) for row in rows]
+    assert against[:3] == [("led", "led_control"), ("led_judged", "led"), ("led_bow", "led_judged")]
+    assert ("led_bow", "led") in against and len(against) == len(set(against)) == 10
+    first = rows[0]
+    assert first["low"] < first["difference"] < first["high"] and first["difference"] == pytest.approx(0.02, abs=0.003)
+
+
+def test_an_ablation_names_the_stages_that_a_recipe_lacks():
+    recipe = yaml.safe_load((ROOT / "benchmarks/ablations.yaml").read_text())
+    chain = ablations.with_ablations(recipe, None)
+    load_recipe(chain)
+    assert chain["stages"]["led_taught"]["teachers"][-1]["stage"] == "ranker"
+    del recipe["stages"]["bow"], recipe["stages"]["ranker"]
+    with pytest.raises(InputError, match="the chain needs the stages ranker, bow"):
+        ablations.with_ablations(recipe, None)

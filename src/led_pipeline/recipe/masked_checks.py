@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from led_pipeline.recipe import schedule_checks
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.stages import MaskedLm, Pretrain, Started
 
@@ -18,6 +19,9 @@ def faults(recipe: Recipe, name: str) -> Iterator[str]:
         start = recipe.stages[start.init]
     if isinstance(start, Pretrain) and length > start.positions:
         yield f"{key}: {length} tokens do not fit into the {start.positions} positions of the model it starts from"
+    yield from schedule_checks.rates(key, stage)
+    if stage.split_temperature is not None:
+        yield f"{key}.split_temperature: a masked_lm stage reads the passages alone; leave this key out"
     for unused in ("lora", "load_in"):
         if getattr(stage, unused):
             yield f"{key}.{unused}: a masked_lm stage trains all weights of a model; leave this key out"

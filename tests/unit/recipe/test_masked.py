@@ -79,6 +79,9 @@ def test_it_can_be_the_tokenizer_of_a_stage_that_starts_from_it():
         ({"tokenizer": "org/other"}, "stages.bow.tokenizer: the stage starts from 'pretrain', whose texts are read"),
         ({"masked": 1.0}, "stages.bow.masked: expected a number that is above 0 and below 1, got 1.0"),
         ({"bow_weight": 0, "stop_words": "s.txt"}, "stages.bow.stop_words: without a bag of words (bow_weight: 0)"),
+        ({"schedule": "constant", "learning_rate_end": 0.1}, "stages.bow.learning_rate_end: with schedule: constant"),
+        ({"warmup_steps": 5, "warmup_fraction": 0.2}, "stages.bow.warmup_steps: the warm-up has its length from here"),
+        ({"split_temperature": 2}, "stages.bow.split_temperature: a masked_lm stage reads the passages alone"),
         ({"negatives": ["bm25"]}, "stages.bow.negatives"),
         (
             {"resources": {"gpu": 3}},
