@@ -236,6 +236,8 @@ def _nothing_to_learn(key: str, stage: Model) -> Iterator[str]:
     contrastive = stage.contrastive_weight or stage.contrastive_weight_end
     if not (contrastive or extra or any(teacher.weight or teacher.weight_end for teacher in stage.teachers)):
         yield f"{key}.contrastive_weight: with 0 here and no teacher or extra_loss, there is nothing to learn from"
+    if isinstance(stage, Ranker) and stage.label_smoothing and stage.ranking_loss not in ("softmax", "bce"):
+        yield f"{key}.label_smoothing: ranking_loss: {stage.ranking_loss} has no labels; take softmax or bce"
     for i, source in enumerate(stage.negatives):
         low, high = (None, None) if isinstance(source, str) else (source.min_score, source.max_score)
         if low is not None and high is not None and low >= high:

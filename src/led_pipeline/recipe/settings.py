@@ -114,6 +114,9 @@ class Objective(Section):
     """weight of the cross-entropy over the candidates"""
     contrastive_weight_end: Annotated[Weight | None, LeftOut()] = None
     """weight of the cross-entropy at the end of the training; by default it does not change"""
+    label_smoothing: Annotated[Share, LeftOut()] = 0.0
+    """share of the label that is spread evenly over a query's candidates in the contrastive loss; for rankers with
+    ranking_loss softmax or bce"""
     ramp_fraction: Annotated[float, Field(gt=0, le=1), LeftOut()] = 1.0
     """share of the steps over which weights move in a line to their end, which they have after that"""
     extra_loss: Annotated[Annotated[str, Field(pattern=user_code.PATTERN)] | None, UserCode()] = None

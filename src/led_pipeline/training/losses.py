@@ -21,17 +21,23 @@ from led_pipeline.recipe.values import Teacher
 Distillation = Callable[..., Tensor]  # student (B, C), teacher (B, C), options by name -> scalar
 
 
-def contrastive(scores: Tensor, positives: Tensor, masked: Tensor | None = None) -> Tensor:
+def contrastive(scores: Tensor, positives: Tensor, masked: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
     """Mean cross-entropy of each query's positive among all candidates.
 
     Args:
         scores: (B, any number of candidates), for instance every passage of the global batch.
         positives: (B,) column of each query's positive.
         masked: True at candidates that do not count, in the shape of the scores.
+        smoothing: share of the label that is spread evenly over all candidates that count.
 
     Source: LED (arXiv:2208.13661); the temperature, if any, is already in the scores.
     """
-    return F.cross_entropy(_without(masked, scores.float(), -torch.inf), positives)
+    term = F.cross_entropy(_without(masked, scores.float(), -torch.inf), positives)
+    if not smoothing:
+        return term
+    counts = scores.shape[1] if masked is None else (~masked).sum(dim=1)
+    even = -(_log_softmax(scores, masked).sum(dim=1) / counts).mean()
+    return (1 - smoothing) * term + smoothing * even
 
 
 def _without(masked: Tensor | None, values: Tensor, replacement: float) -> Tensor:

@@ -111,7 +111,7 @@ def _retriever_terms(
         scores = [s.clamp(max=1e4) for s in scores]
     loss, device = StepLoss(scores[0].new_zeros(())), scores[0].device
     candidates = settings.contrastive_candidates
-    term = torch.stack([contrastive(s, candidates, masks) for s in scores]).mean()
+    term = torch.stack([contrastive(s, candidates, masks, settings.label_smoothing) for s in scores]).mean()
     loss.add("contrastive", term, settings.contrastive_weight)
     _add_teachers(loss, scores[0], settings, teachers)
     if isinstance(settings, LexiconObjective):
@@ -153,15 +153,16 @@ def ranker_loss(
     return loss
 
 
-def contrastive(scores_BN: Tensor, candidates: str, masks: Masks) -> Tensor:
+def contrastive(scores_BN: Tensor, candidates: str, masks: Masks, smoothing: float = 0.0) -> Tensor:
     """Return the mean cross-entropy of each query's positive among its candidates (`candidate_columns`)."""
     queries, passages = scores_BN.shape
     if candidates == "batch":
         positives = torch.arange(0, passages, passages // queries, device=scores_BN.device)
         masked = None if masks.masked_BN is None else to_device(masks.masked_BN, scores_BN.device)
-        return losses.contrastive(scores_BN, positives, masked)
+        return losses.contrastive(scores_BN, positives, masked, smoothing)
     positives = torch.zeros(queries, dtype=torch.long, device=scores_BN.device)
-    return losses.contrastive(among(scores_BN, candidates), positives, masks.among(candidates, scores_BN.device))
+    mask = masks.among(candidates, scores_BN.device)
+    return losses.contrastive(among(scores_BN, candidates), positives, mask, smoothing)
 
 
 def teacher_scores(

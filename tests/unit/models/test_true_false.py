@@ -105,6 +105,17 @@ def test_error_names_a_prompt_that_cannot_be_used(folder, changes, sentence):
 SCORES = torch.tensor([[2.0, 0.5, 3.0], [0.0, -1.0, 0.25]])
 
 
+def test_smoothed_labels_of_rankers_are_spread_over_candidates_or_over_both_words():
+    first = torch.zeros(2, dtype=torch.long)
+    expected = 0.8 * ranker_losses.softmax(SCORES) - 0.2 * SCORES.log_softmax(dim=1).mean()
+    torch.testing.assert_close(ranker_losses.softmax(SCORES, smoothing=0.2), expected)
+    torch.testing.assert_close(expected, F.cross_entropy(SCORES, first, label_smoothing=0.2))
+    labels = torch.tensor([[1, 0, 0]] * 2)
+    both = torch.stack([torch.zeros_like(SCORES), SCORES], dim=-1).view(-1, 2)
+    words = F.cross_entropy(both, labels.view(-1), label_smoothing=0.2)
+    torch.testing.assert_close(ranker_losses.bce(SCORES, smoothing=0.2), words)
+
+
 def test_softmax_and_bce_are_their_formulas_and_bce_is_the_cross_entropy_of_the_two_words():
     labels = torch.tensor([[1.0, 0.0, 0.0]] * 2)
     by_hand = -(SCORES.sigmoid().log() * labels + (-SCORES).sigmoid().log() * (1 - labels)).mean()

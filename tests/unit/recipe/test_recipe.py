@@ -266,6 +266,13 @@ MISTAKES = [
         {"dataset.splits": {"train": {"union_of": ["a", "b"]}, "a": {}, "b": {"qrels": "none"}, "dev": {}}},
         "dataset.splits.b.qrels: 'none', but stages learn from this split (led, lex, den); name the file with its ",
     ),
+    (
+        {
+            "stages.ranker": {"family": "ranker", "init": "base", "negatives": ["bm25"]} | {"ranking_loss": "margin"},
+            "stages.ranker.label_smoothing": 0.1,
+        },
+        "stages.ranker.label_smoothing: ranking_loss: margin has no labels; take softmax or bce",
+    ),
     ({"stages.den.schedule": "cosin"}, "stages.den.schedule: 'cosin' is not one of linear, cosine, constant"),
     ({"stages.den.adam_epsilon": 0}, "stages.den.adam_epsilon: expected a number that is above 0 and at most 1, got 0"),
     ({"stages.den.gradient_accumulation": 0}, "stages.den.gradient_accumulation: expected a number that is at least 1"),

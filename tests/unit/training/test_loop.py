@@ -211,12 +211,12 @@ def test_a_step_has_the_mean_gradient_and_the_mean_loss_of_its_batches(run, tmp_
     optimizer = torch.optim.AdamW(
         [{"params": groups[0], "weight_decay": 0.1}, {"params": groups[1], "weight_decay": 0}]
     )
-    means = []
+    means, norms = [], []
     for batches, rate in (([0, 1, 2], 0.005), ([3, 4, 5], 0.01), ([6, 7, 8], 0.01), ([9, 10], 0.005)):
         optimizer.zero_grad()
         mean = sum(step_loss(plain, batch).total for batch in batches) / len(batches)
         mean.backward()
-        nn.utils.clip_grad_norm_(plain.parameters(), 0.5)
+        norms.append(nn.utils.clip_grad_norm_(plain.parameters(), 0.5).item())
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
@@ -227,6 +227,7 @@ def test_a_step_has_the_mean_gradient_and_the_mean_loss_of_its_batches(run, tmp_
     assert [line["step"] for line in logged] == [1, 2, 3, 4]
     assert [line["loss"] for line in logged] == pytest.approx(means, rel=1e-5)
     assert [line["error"] for line in logged] == pytest.approx(means, rel=1e-5)
+    assert [line["health"]["gradient_norm"] for line in logged] == pytest.approx(norms, rel=1e-4)
     assert [line["learning_rate"] for line in logged] == [0.005, 0.01, 0.01, 0.005]
 
 

@@ -54,6 +54,13 @@ def test_contrastive_is_the_mean_cross_entropy_of_the_positives():
     close(losses.contrastive(STUDENT, torch.tensor(positives)), sum(by_hand) / 5)
 
 
+def test_smoothed_labels_are_those_of_torch():
+    positives = torch.tensor([3, 0, 6, 2, 2])
+    expected = F.cross_entropy(STUDENT.double(), positives, label_smoothing=0.1).item()
+    close(losses.contrastive(STUDENT, positives, None, 0.1), expected)
+    assert abs(expected - losses.contrastive(STUDENT, positives).item()) > 0.01
+
+
 def test_contrastive_is_computed_in_float32_from_half_precision():
     half, positives = (100 * STUDENT).half(), torch.zeros(5, dtype=torch.long)
     close(losses.contrastive(half, positives), F.cross_entropy(half.double(), positives).item())
@@ -344,6 +351,15 @@ def test_masked_candidates_get_no_gradient(name):
         losses.DISTILLATION[name](student, scores_of(2), masked=MASKED).backward()
     assert student.grad.isfinite().all() and not student.grad[MASKED].any()
     assert student.grad[~MASKED].any()
+
+
+def test_a_label_is_spread_over_the_candidates_that_are_not_masked():
+    student, first = scores_of(1).requires_grad_(), torch.zeros(1, dtype=torch.long)
+    alone = [F.cross_entropy(row, first, label_smoothing=0.2).item() for row in rest(student.detach())]
+    loss = losses.contrastive(student, torch.zeros(4, dtype=torch.long), MASKED, 0.2)
+    assert loss.item() == pytest.approx(sum(alone) / 4, rel=1e-5)
+    loss.backward()
+    assert student.grad.isfinite().all() and not student.grad[MASKED].any()
 
 
 def test_contrastive_and_dual_ignore_masked_candidates():

@@ -285,6 +285,19 @@ def test_a_teachers_scores_are_normalised_and_then_scaled(data, normalize, scale
     assert terms["margin_mse_lex"].item() == pytest.approx(sum(errors) / len(errors), rel=1e-4)
 
 
+@pytest.mark.parametrize(("family", "changes"), [
+    ("dense", {}), ("lexicon", {"contrastive_candidates": "own"}), ("ranker", {"ranking_loss": "softmax"}),
+])  # fmt: skip
+def test_the_label_of_every_family_is_smoothed(data, family, changes):
+    _, terms, scores = loss_of(data, 0, family, label_smoothing=0.3, **changes)
+    among = changes.get("contrastive_candidates", "batch")
+    rows = scores if family == "ranker" else [candidates(row, i, among) for i, row in enumerate(scores)]
+    smoothed = [
+        0.7 * cross_entropy(row) + 0.3 * sum(cross_entropy(row, i) for i in range(len(row))) / len(row) for row in rows
+    ]
+    assert terms["contrastive"].item() == pytest.approx(sum(smoothed) / B, rel=1e-4)
+
+
 def test_the_weighted_sum_of_splade_is_expressible(data):
     teachers = [
         tiny.TEACHER | {"stage": "lex", "loss": loss, "weight": weight}
