@@ -214,6 +214,14 @@ COUNTED = {
             },
         },
     ),
+    "a model that is pre-trained on the passages": changed(
+        SHORT,
+        {
+            "stages.bow": {"family": "masked_lm", "init": "org/model"},
+            "stages.further": {"family": "masked_lm", "init": "bow", "tokenizer": "bow"},
+            "stages.lex_warmup.init": "further",
+        },
+    ),
     "a teacher that is not evaluated": changed(SHORT, {"evaluation.splits": [], "evaluation.side_by_side": None}),
 }
 
@@ -386,11 +394,13 @@ def test_lexicon_stages_are_searched_on_gpus_if_the_recipe_says_so(clean):
     )
 
 
-def test_a_training_on_several_nodes_asks_for_gpus_by_node_and_calls_srun_itself(clean):
-    config = changed(PAPER, {"resources.train.nodes": 2})
+@pytest.mark.parametrize(("rule", "stage"), [("train", "den_warmup"), ("masked_lm", "bow")])
+def test_a_training_on_several_nodes_asks_for_gpus_by_node_and_calls_srun_itself(clean, rule, stage):
+    bow = {"family": "masked_lm", "init": "org/model"}
+    config = changed(PAPER, {"resources.train.nodes": 2, "stages.bow": bow})
     command = ("--dry-run", "--configfile", clean.write_config(config))
-    answer = clean.snakemake(f"{RESULTS}/models/den_warmup", *command, "--printshellcmds")
-    (job,) = [job for job in requested_resources(answer.stdout) if job["rule"] == "train"]
+    answer = clean.snakemake(f"{RESULTS}/models/{stage}", *command, "--printshellcmds")
+    (job,) = [job for job in requested_resources(answer.stdout) if job["rule"] == rule]
     expected = {"gpu": "0", "nodes": "2", "gres": "gpu:4", "mpi": "srun", "tasks": "2", "tasks_per_gpu": "0"}
     assert expected.items() <= job.items()
     assert "led_pipeline.jobs.launch --nodes 2 --gpu 4 " in answer.stdout

@@ -15,7 +15,7 @@ from led_pipeline.inspection.runs import Run
 from led_pipeline.inspection.workflow import Freshness, freshness, running
 from led_pipeline.pretrained.sentence_transformers_files import reasons_of
 from led_pipeline.recipe import needs
-from led_pipeline.recipe.stages import Trained
+from led_pipeline.recipe.stages import MaskedLm, Trained
 from led_pipeline.report.log import read_train_log
 
 KINDS = ("model", "trainset", "pool", "vectors", "index", "rankings", "run", "measures")
@@ -86,8 +86,11 @@ def _remark(run: Run, stage: str) -> str:
 
 
 def _of_total(run: Run, name: str) -> str:
-    """Return the number of steps of a training in words, if its trainset is drawn."""
+    """Return the number of steps of a training in words, if its trainset is drawn; if it has none, of all passages."""
     stage, note = run.recipe.stages[name], Path(run.layout.drawn_note(name))
+    if isinstance(stage, MaskedLm):
+        passages = counts(run)["passages"]
+        return f" of {total_steps(passages, stage):,}" if passages else ""
     if not (isinstance(stage, Trained) and note.is_file()):
         return ""
     return f" of {total_steps(read_json(note)['examples_per_epoch'], stage):,}"

@@ -13,11 +13,12 @@ from led_pipeline.data.examples import Trainset
 from led_pipeline.data.tables import read_column, read_ranking
 from led_pipeline.files.atomic import write_json
 from led_pipeline.files.errors import InputError
-from led_pipeline.inspection.overview import overview
+from led_pipeline.inspection.overview import overview, parts_of
 from led_pipeline.inspection.overview_text import freshness_text, overview_text
-from led_pipeline.inspection.runs import open_run
+from led_pipeline.inspection.runs import Run, open_run
 from led_pipeline.inspection.trainset_view import examples_of, trainset_overview, windows
 from led_pipeline.inspection.workflow import Freshness, Job, jobs_of
+from led_pipeline.recipe.stages import MaskedLm
 
 
 def led(*arguments: object):
@@ -38,6 +39,15 @@ def copy(run, tmp_path):
 
 
 # --- the overview
+
+
+def test_the_steps_of_a_masked_language_model_are_counted_from_the_passages(copy):
+    bow = MaskedLm(family="masked_lm", init="pretrain", batch_size=8)
+    recipe = copy.recipe.model_copy(update={"stages": copy.recipe.stages | {"bow": bow}})
+    (copy.folder / "checkpoints" / "bow").mkdir(parents=True)
+    write_json(copy.folder / "checkpoints" / "bow" / "progress.json", {"step": 4})
+    # 60 passages in batches of 8, three epochs.
+    assert parts_of(Run(copy.folder, recipe))["bow"]["model"].remark == "checkpoint at step 4 of 24"
 
 
 def test_the_overview_counts_what_the_recipe_needs(copy):
