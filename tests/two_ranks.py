@@ -33,7 +33,9 @@ CASES = {
     "pruned": tiny.settings("lexicon", top_k_queries=5, prune_ratio_passages=0.2),
     "ranker": tiny.settings("ranker", teachers=LED[:1]),
     "bce": tiny.settings("ranker", ranking_loss="bce"),
+    "exchange_bf16": tiny.settings("dense", teachers=LED, gradient_exchange="bf16"),
 }
+ROUNDED = ("exchange_bf16",)  # gradients are rounded between the processes
 STEPS = 4
 
 
