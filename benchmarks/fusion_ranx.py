@@ -6,9 +6,9 @@ Both define the same where no list has equal scores only, and, for z_score, both
 
 import json
 import random
+import sys
 from importlib.metadata import version
-
-from ranx import Run, fuse
+from importlib.util import find_spec
 
 COMMAND = "python benchmarks/fusion_ranx.py > tests/golden/fusion.json"
 # Keys of a recipe's fusion -> ranx's normalisation, method and parameters.
@@ -35,6 +35,10 @@ def runs(same: bool) -> list[dict[str, dict[str, float]]]:
 
 
 def main() -> None:
+    if not find_spec("ranx"):
+        sys.exit("ranx is not installed here: make an environment of its own, and pip install ranx in it")
+    from ranx import Run, fuse
+
     expected = {}
     for name, keys, norm, method, params in METHODS:
         lists = runs(same=norm == "zmuv")

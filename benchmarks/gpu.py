@@ -7,26 +7,29 @@ reason and the others still run, since time on such a machine is scarce.
 """
 
 import argparse
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 import torch
 import workload
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import nn
 
 from led_pipeline.inference import batches
 from led_pipeline.inference.encode import dense_rows, sparse_rows
-from led_pipeline.models import backbone
+from led_pipeline.models import backbone, pooled_logits
 from led_pipeline.models.backbone import hidden_states, padded_hidden_states, to_packed_batch
 from led_pipeline.models.dense import DenseEncoder
 from led_pipeline.models.lexicon import LexiconEncoder
 from led_pipeline.training import modules, objectives, training_data
+from led_pipeline.training.exchange import set_exchange
 
 PEAK = 790e12  # bf16 FLOP/s that an 8192-cubed product reached on an H200
 COLLECTION, TRAIN_QUERIES, EPOCHS = 8_841_823, 502_939, 3
@@ -84,9 +87,13 @@ class Bench:
 
 
 @contextmanager
-def plain(padded: bool):
-    """Run all models the padded way."""
-    with patch.dict(backbone.FIRST_POSITION, clear=True) if padded else patch.dict({}):
+def plain(padded: bool, by_length: bool = False):
+    """Run all models the padded way, or take the maximum of logits by length."""
+    with ExitStack() as stack:
+        if padded:
+            stack.enter_context(patch.dict(backbone.FIRST_POSITION, clear=True))
+        if by_length:
+            stack.enter_context(patch.dict(pooled_logits.HIGHEST, {"cuda": pooled_logits.by_length}))
         yield
 
 
@@ -151,14 +158,18 @@ def unordered(lengths: np.ndarray, tokens_per_batch: int):
 
 
 def step(
-    b: Bench, family: str, queries: int, candidates: int, *, padded: bool = False, compiled: bool = False, **changes
+    b: Bench, family: str, queries: int, candidates: int, *, padded: bool = False, by_length: bool = False, **changes
 ):
-    """Measure training steps, the assembly of their batches included."""
+    """Measure training steps, the assembly of their batches included.
+
+    Args:
+        padded: run the models the padded way.
+        by_length: take the maximum of logits by length, as on a processor.
+        changes: of the settings of the training.
+    """
     if b.tiny:
         queries, candidates = 4, 3
     encoder = b.encoder(family)
-    if compiled:
-        encoder.backbone.compile(dynamic=True)
     settings, all_rows = workload.settings(family, **changes), slice(0, queries)
     retriever = modules.trainable(encoder, settings).train()
     optimizer = torch.optim.AdamW(retriever.parameters(), lr=1e-6, fused=True)
@@ -178,14 +189,43 @@ def step(
             optimizer.step()
             optimizer.zero_grad()
 
-    with plain(padded):
-        run(8 if compiled else 1 if b.tiny else 3)
+    with plain(padded, by_length):
+        run(8 if settings.compile else 1 if b.tiny else 3)
         seconds = b.seconds(lambda: run(b.steps)) / b.steps
     tokens = queries * (candidates * 75 + 9)
     if not changes and not padded:
         b.rates[f"train {family}"] = max(tokens / seconds, b.rates.get(f"train {family}", 0))
     share = 3 * b.flops_per_token(family) * tokens / seconds / PEAK
     return [f"{1 / seconds:.2f}", f"{tokens / seconds:,.0f}", f"{share:.0%}", b.peak_gib()]
+
+
+def exchange(b: Bench, name: str) -> list[object]:
+    """Return the milliseconds in which two processes add up the gradients of a BERT-base, in a type of gradients."""
+    weights = 110_000_000 if b.gpu else 1_000_000
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", __file__]
+    answer = subprocess.run([*command, "--rank", name, str(weights)], capture_output=True, text=True, timeout=300)
+    if answer.returncode:
+        raise RuntimeError((answer.stdout + answer.stderr).strip().splitlines()[-1])
+    return [answer.stdout.strip().splitlines()[-1]]
+
+
+def rank(name: str, weights: int) -> None:
+    """Time the exchange as one of two processes; the first prints the median of ten steps."""
+    handler = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+    accelerator = Accelerator(kwargs_handlers=[handler], cpu=not torch.cuda.is_available())
+    model = accelerator.prepare(nn.Linear(1_000, weights // 1_000, bias=False))
+    set_exchange(model, name)
+    inputs, seconds = torch.ones(1, 1_000, device=accelerator.device), []
+    for _ in range(13):
+        accelerator.wait_for_everyone()
+        start = time.perf_counter()
+        model(inputs).sum().backward()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+    if accelerator.is_main_process:
+        print(f"{1e3 * float(np.median(seconds[3:])):.1f}")
+    accelerator.end_training()
 
 
 def peer(b: Bench, measure: str) -> list[object]:
@@ -218,7 +258,14 @@ def hours(b: Bench, gpus: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true", help="small models and few texts, on a CPU too")
-    tiny = parser.parse_args().tiny
+    parser.add_argument("--compile", action="store_true", help="compiled layers without a GPU too; slow at first")
+    parser.add_argument("--exchange", action="store_true", help="the exchange of gradients without two GPUs too")
+    parser.add_argument("--rank", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.rank:
+        rank(options.rank[0], int(options.rank[1]))
+        return
+    tiny = options.tiny
     if not tiny and not torch.cuda.is_available():
         parser.error("no GPU here; --tiny only checks that the script works")
     print(f"{workload.machine()}{' (tiny: the numbers mean nothing)' if tiny else ''}\n")
@@ -252,8 +299,17 @@ def main() -> None:
         attempt("LED 128 x 33, gradient cache of 512", lambda: step(b, "dense", 128, 33, gradient_cache=512))
         attempt("LEX 48 x 6, padded", lambda: step(b, "lexicon", 48, 6, padded=True))
         attempt("LEX 48 x 6", lambda: step(b, "lexicon", 48, 6))
-        if b.gpu:
-            attempt("LED 16 x 33, torch.compile", lambda: step(b, "dense", 16, 33, compiled=True))
+        attempt("LEX 48 x 6, maximum by length", lambda: step(b, "lexicon", 48, 6, by_length=True))
+        if b.gpu or options.compile:
+            attempt("LED 16 x 33, compile: true", lambda: step(b, "dense", 16, 33, compile=True))
+            attempt("LED 4 x 33", lambda: step(b, "dense", 4, 33))
+            attempt("LED 4 x 33, compile: true", lambda: step(b, "dense", 4, 33, compile=True))
+            attempt("LEX 48 x 6, compile: true", lambda: step(b, "lexicon", 48, 6, compile=True))
+        if torch.cuda.device_count() > 1 or options.exchange:
+            print()
+            workload.head(["exchange of gradients between two processes", "ms"])
+            for name in ("float32", "bf16"):
+                attempt(f"gradient_exchange: {name}", lambda name=name: exchange(b, name))
         print()
         workload.head(
             ["against sentence-transformers", "ours", "theirs", "times faster", "processor time", "conditions"]

@@ -165,6 +165,64 @@ def lexicon_head(c: Check) -> str:
     return f"difference to padded float32: {', '.join(errors)}"
 
 
+def lexicon_gradient(c: Check) -> str:
+    """Gradients through the highest logits, against those of all logits in float32; integers, so that many tie."""
+    from led_pipeline.models.pooled_logits import max_pooled_logits
+
+    lengths = [128, 90, 90, 7, 7, 3, 1]
+    random = torch.Generator().manual_seed(0)
+    hidden, weight = (torch.randint(-2, 3, (n, 16), generator=random).float() for n in (sum(lengths), c.vocabulary))
+    upstream = torch.randint(0, 2, (len(lengths), c.vocabulary), generator=random).float()
+    logits = hidden @ weight.T
+    highest = torch.stack([part.amax(0) for part in logits.split(lengths)])
+    for precision in c.precisions():
+        tensors = [tensor.to(c.device).requires_grad_() for tensor in (hidden, weight)]
+        with c.autocast(precision):
+            values = max_pooled_logits(*tensors, None, lengths)
+        (values.float() * upstream.to(c.device)).sum().backward()
+        near(values.cpu(), highest, "float32", "highest logits")  # sums of small integers are exact
+        # Wherever the gradient of an entry went, it is that entry's weight: the sum over a text's tokens is known.
+        sums = torch.stack([part.sum(0) for part in tensors[0].grad.cpu().split(lengths)])
+        near(sums, upstream @ weight, precision, "gradients of hidden states")
+        entries = (tensors[1].grad.cpu() * weight).sum(1)  # the sum of the highest logits that were asked for
+        near(entries, (upstream * highest).sum(0), precision, "gradients of output embeddings")
+    return f"{len(lengths)} texts, equal to all logits"
+
+
+def compiled_layers(c: Check) -> str:
+    """Gradients of compiled layers, against plain ones, and the graphs that batches of several sizes take."""
+    from torch._dynamo.utils import counters
+
+    from led_pipeline.models import compiled
+    from led_pipeline.models.backbone import hidden_states
+    from led_pipeline.models.compiled import compile_layers
+
+    compiled.COMPILER = "inductor" if c.gpu else "aot_eager"
+    torch._dynamo.reset()
+    counters.clear()
+    model = c.model("dense").eval().backbone
+    texts, precision = c.batch(64), c.precisions()[-1]
+    direction = torch.randn(len(texts.ids_N), c.hidden, generator=torch.Generator().manual_seed(0)).to(c.device)
+    gradients = []
+    for compile_first in (False, True):
+        model.zero_grad()
+        if compile_first:
+            compile_layers(model)
+        with c.autocast(precision):
+            output = hidden_states(model, texts)
+        (output.float() * direction).sum().backward()
+        gradients.append(model.encoder.layer[0].attention.self.query.weight.grad.clone())
+    error = near(gradients[1], gradients[0], precision, "gradients of compiled layers")
+    before = counters["stats"]["unique_graphs"]
+    for count in (3, 17, 50):
+        with c.autocast(precision):
+            hidden_states(model, c.batch(count))
+    more = counters["stats"]["unique_graphs"] - before
+    if more:
+        raise Failure(f"batches of other sizes were compiled again, {more} graphs")
+    return f"{before} graphs, none more for other sizes, difference in {precision} {error:.0e}"
+
+
 def training(family: str) -> Callable[[Check], str]:
     """Steps in every precision: the loss falls, and in half precision no operation waits for the device."""
 
@@ -279,7 +337,7 @@ def dense_search(c: Check) -> str:
     passages = random.integers(-1, 2, (300_000 if c.gpu else 3_000, 32)).astype(np.float16)
     queries = random.integers(-1, 2, (64, 32)).astype(np.float16)
     started = time.perf_counter()
-    keys = np.sort(torch_engine.search(devices, [Path("p")], [passages], queries, 300), axis=1)
+    keys = np.concatenate(list(torch_engine.search(devices, [Path("p")], [passages], queries, 300)))
     seconds = time.perf_counter() - started
     scores = queries.astype(np.float32) @ passages.astype(np.float32).T
     expected = np.argsort(-scores, axis=1, kind="stable")[:, :300]
@@ -343,6 +401,8 @@ CHECKS: dict[str, Callable[[Check], str]] = {
     "card": card,
     "attention": attention,
     "head of a lexicon stage": lexicon_head,
+    "gradient of a lexicon stage's head": lexicon_gradient,
+    "compiled layers": compiled_layers,
     "training of a dense stage": training("dense"),
     "training of a lexicon stage": training("lexicon"),
     "training of a ranker": training("ranker"),

@@ -200,6 +200,23 @@ COUNTED = {
             "stages.led.split_temperature": 2,
         },
     ),
+    "dense stages and lexicon stages on GPUs that rank all training queries in one job": changed(
+        SHORT,
+        {
+            "search": {"train_jobs": 1, "lexicon": "exact_gpu"},
+            "resources.search.gpu": 1,
+            "fusion": {"hybrid": {"method": "rrf", "systems": ["bm25", "den_warmup", "lex_warmup"]}},
+            "stages.led.negatives": ["hybrid", "den_warmup", "bm25"],
+        },
+    ),
+    "dense stages that rank the training queries in another number of jobs than there are shards": changed(
+        SHORT,
+        {
+            "search": {"train_jobs": 3},
+            "fusion": {"hybrid": {"method": "rrf", "systems": ["bm25", "den_warmup", "lex_warmup"]}},
+            "stages.led.negatives": ["hybrid", "den_warmup"],
+        },
+    ),
     "queries without judgements": changed(
         SHORT, {"dataset.splits.dl2019.qrels": "none", "evaluation.splits": ["dl2019", "dev"]}
     ),

@@ -57,9 +57,16 @@ def test_loss_and_gradients_equal_one_process(results, name):
     one, *two = (torch.load(results[rank >= 0] / f"{name}.rank{max(rank, 0)}.pt") for rank in (-1, 0, 1))
     for record in two:
         assert record["terms"][0] == pytest.approx(one["terms"][0], rel=1e-5, abs=1e-6)
+        rounded = name in two_ranks.ROUNDED
         for terms, reference in zip(record["terms"], one["terms"], strict=True):
-            assert terms == pytest.approx(reference, rel=1e-3)
+            assert terms == pytest.approx(reference, rel=1e-2 if rounded else 1e-3)
         assert set(record["gradients"]) == set(one["gradients"])
+        if rounded:  # each process rounds its share, and shares may cancel
+            actual, exact = (torch.cat([g.flatten() for g in each["gradients"].values()]) for each in (record, one))
+            assert 1e-4 < (actual - exact).norm() / exact.norm() < 2e-2 and torch.equal(
+                actual, actual.bfloat16().float()
+            )
+            continue
         for key, gradient in one["gradients"].items():
             torch.testing.assert_close(record["gradients"][key], gradient, rtol=1e-4, atol=1e-5, msg=key)
     assert max(gradient.abs().max().item() for gradient in one["gradients"].values()) > 0.01

@@ -138,7 +138,7 @@ def test_all_checks_of_a_gpu_succeed_on_the_processor_without_faiss_snakemake_an
     results = json.loads((tmp_path / "check.json").read_text())["checks"]
     assert [result["check"] for result in results] == list(gpu_check.CHECKS)
     assert {result["state"] for result in results} == {"ok"}
-    assert "12 of 12 checks without a fault" in capsys.readouterr().out
+    assert "14 of 14 checks without a fault" in capsys.readouterr().out
 
 
 def test_a_failing_check_of_a_gpu_stops_no_other_and_a_missing_package_skips_one(monkeypatch, capsys, tmp_path):

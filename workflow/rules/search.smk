@@ -67,7 +67,7 @@ rule bm25_search:
     params:
         parameters=BM25,
         hits=lambda wildcards: arguments.hits(RECIPE, wildcards.part),
-        shard=lambda wildcards: arguments.query_shard(RECIPE, wildcards.part),
+        shard=lambda wildcards: arguments.query_shard(RECIPE, wildcards.system, wildcards.part),
         version=version("bm25"),
     shell:
         f"{ENGINE} bm25-search --index {{input.index:q}} --queries {{input.queries:q}}"
@@ -125,7 +125,7 @@ rule impact_search:
     params:
         quantisation=lambda wildcards: option("--quantisation", RECIPE.stages[wildcards.system].quantisation),
         hits=lambda wildcards: arguments.hits(RECIPE, wildcards.part),
-        shard=lambda wildcards: arguments.query_shard(RECIPE, wildcards.part),
+        shard=lambda wildcards: arguments.query_shard(RECIPE, wildcards.system, wildcards.part),
         version=version("search"),
     shell:
         f"{LEXICON_SEARCH} impact-search --index {{input.index:q}} --query-vectors {{input.queries:q}}"
@@ -156,7 +156,7 @@ rule dense_search:
         runtime=RECIPE.resources.search.runtime_min,
     params:
         hits=lambda wildcards: arguments.hits(RECIPE, wildcards.part),
-        shard=lambda wildcards: arguments.query_shard(RECIPE, wildcards.part),
+        shard=lambda wildcards: arguments.query_shard(RECIPE, wildcards.system, wildcards.part),
         version=version("search"),
     shell:
         "python -m led_pipeline.jobs.launch --gpu {resources.gpu} --threads {threads} --plain -- led_pipeline.search.faiss_index"
@@ -189,7 +189,7 @@ rule variant_search:
     params:
         settings=lambda wildcards: arguments.variant(RECIPE, wildcards.system),
         hits=lambda wildcards: arguments.hits(RECIPE, wildcards.part),
-        shard=lambda wildcards: arguments.query_shard(RECIPE, wildcards.part),
+        shard=lambda wildcards: arguments.query_shard(RECIPE, wildcards.system, wildcards.part),
         version=version("search"),
     shell:
         "OMP_NUM_THREADS={threads} python -m led_pipeline.search.variants --passage-vectors {input.passages:q}"
@@ -342,12 +342,21 @@ rule ranker_query_time:
         " --passage-tokens {input.passages:q} {params.depth} {params.precision} --out {output:q} > {log:q} 2>&1"
 
 
-if DATASET.shards > 1:
+DIVIDED = [
+    name
+    for name in ("bm25", *RECIPE.retrievers, *RECIPE.variants, *RECIPE.fusion)
+    if needs.train_jobs(RECIPE, name) > 1
+]
+
+if DIVIDED:
+
+    # A system that is not divided ranks all training queries under the name that others get by joining.
+    ruleorder: join_ranking > bm25_search > impact_search > dense_search > variant_search > fuse
 
     rule join_ranking:
         """Join the rankings of the shards of the training queries."""
         input:
-            FILES.train_ranking_parts("{system}"),
+            lambda wildcards: FILES.train_ranking_parts(wildcards.system),
         output:
             LAYOUT.ranking("{system}", "{split}"),
         log:
@@ -355,7 +364,7 @@ if DATASET.shards > 1:
         benchmark:
             LAYOUT.benchmark("rankings/{system}.{split}")
         wildcard_constraints:
-            system=any_of(["bm25", *RECIPE.retrievers, *RECIPE.variants, *RECIPE.fusion]),
+            system=any_of(DIVIDED),
             split="train",
         conda:
             ENV
@@ -452,7 +461,7 @@ rule fuse:
     params:
         fusion=lambda wildcards: arguments.fusion(FILES, wildcards.system),
         hits=lambda wildcards: arguments.hits(RECIPE, wildcards.part),
-        shard=lambda wildcards: arguments.query_shard(RECIPE, wildcards.part),
+        shard=lambda wildcards: arguments.query_shard(RECIPE, wildcards.system, wildcards.part),
         version=version("search"),
     shell:
         "python -m led_pipeline.data.fusion rank --rankings {input.rankings:q} --queries {input.queries:q}"

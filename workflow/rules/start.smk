@@ -31,7 +31,8 @@ def begin():
         RUN.started(workflow.executor_plugin.name)
         cores = workflow.resource_settings.cores if workflow.local_exec else None
         jobs = [job_of(job) for job in workflow.dag.needrun_jobs() if job.output]
-        return run_file.begin(Path(LAYOUT.run_file), LAYOUT.root, RECIPE, jobs, cores, gpu_limit())
+        executor = workflow.executor_plugin.name
+        return run_file.begin(Path(LAYOUT.run_file), LAYOUT.root, RECIPE, jobs, cores, gpu_limit(), executor)
 
 
 def job_of(job):

@@ -33,7 +33,7 @@ from led_pipeline.search.anserini import (
     bm25_contents,
 )
 from led_pipeline.search.indexes import check_language, read_queries
-from led_pipeline.search.java import JAR
+from led_pipeline.search.java import JAR, held_log
 from led_pipeline.search.lucene import answers, fill_index
 
 INDEX = "index"
@@ -86,6 +86,11 @@ Equal scores are in the order of ids.{note}
 
 def write(source: Source, folder: Path, options: Options) -> Written:
     """Write the index and the queries, and compare Anserini's answers with the run's ranking."""
+    with held_log():
+        return _write(source, folder, options)
+
+
+def _write(source: Source, folder: Path, options: Options) -> Written:
     if source.system == BM25:
         return _bm25(source, folder, options)
     terms = Terms.read(source.model, vocabulary_size(source))

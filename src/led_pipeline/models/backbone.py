@@ -34,6 +34,7 @@ FIRST_POSITION = {"bert": 0, "distilbert": 0, "electra": 0, "roberta": 1, "xlm-r
 # Encoders and decoders with rotary positions; Ettin's and GTE's models of today are of the type ModernBERT.
 FIRST_POSITION |= dict.fromkeys(("modernbert", "modernbert-decoder", "nomic_bert", "eurobert"), 0)
 FIRST_POSITION |= dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), 0)
+Projected = tuple[Tensor, Tensor, Tensor]  # query, key and value
 
 
 @dataclass(frozen=True)
@@ -209,8 +210,14 @@ def padded(backbone: PreTrainedModel, texts: PackedBatch) -> tuple[dict[str, Ten
 
 
 def has_flash_kernel(query: Tensor) -> bool:
-    """Return whether FlashAttention's kernel runs on the card of some queries, for the size of their heads."""
-    return query.shape[-1] % 8 == 0 and query.shape[-1] <= FLASH_HEAD and _capability(query.device) >= BF16_CAPABILITY
+    """Return whether FlashAttention's kernel computes some queries: on their device, in their type, for their heads."""
+    head, half = query.shape[-1], query.dtype in (torch.float16, torch.bfloat16)
+    return query.is_cuda and half and head % 8 == 0 and head <= FLASH_HEAD and _is_ampere(query.device)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _is_ampere(device: torch.device) -> bool:
+    return _capability(device) >= BF16_CAPABILITY
 
 
 @cache
@@ -242,31 +249,32 @@ def attend(
     query, key, value = (tensor.squeeze(0).transpose(0, 1) for tensor in (query, key, value))
     causal = bool(getattr(module, "is_causal", False)) and getattr(getattr(module, "config", None), "is_causal", True)
     reach = -1 if options.get("sliding_window") is None else options["sliding_window"] - 1
-    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and has_flash_kernel(query):
-        # torch.nn.attention.varlen_attn calls the same kernel, but has no dropout.
-        output = torch.ops.aten._flash_attention_forward(
-            query, key, value, texts.cu_seqlens, texts.cu_seqlens, texts.longest, texts.longest, dropout, causal, False,
-            scale=scaling, window_size_left=reach, window_size_right=0 if causal else reach,
-        )[0]  # fmt: skip
-    else:
-        output = _attend_by_length((query, key, value), texts.runs, dropout, scaling, causal, reach)
-    return output.unsqueeze(0), None
+    compute = _attend_by_kernel if has_flash_kernel(query) else _attend_by_length
+    return compute((query, key, value), texts, dropout, scaling, causal, reach).unsqueeze(0), None
 
 
+def _attend_by_kernel(
+    projected: Projected, texts: PackedBatch, dropout: float, scaling: float | None, causal: bool, reach: int
+) -> Tensor:
+    """Return the result of `_attend_by_length`, by FlashAttention's kernel for sequences of different lengths."""
+    # torch.nn.attention.varlen_attn calls the same kernel, but has no dropout.
+    output: Tensor = torch.ops.aten._flash_attention_forward(
+        *projected, texts.cu_seqlens, texts.cu_seqlens, texts.longest, texts.longest, dropout, causal, False,
+        scale=scaling, window_size_left=reach, window_size_right=0 if causal else reach,
+    )[0]  # fmt: skip
+    return output
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _attend_by_length(
-    projected: tuple[Tensor, Tensor, Tensor],
-    runs: list[tuple[int, int]],
-    dropout: float,
-    scaling: float | None,
-    causal: bool,
-    reach: int,
+    projected: Projected, texts: PackedBatch, dropout: float, scaling: float | None, causal: bool, reach: int
 ) -> Tensor:
     """Return the attention of texts (N, heads, size of a head), with one call per length of text.
 
     Args:
-        projected: query, key and value.
         reach: how many tokens away a token sees others; -1 without a limit.
     """
+    runs = texts.runs
     tokens = [count * length for count, length in runs]
     few = projected[1].shape[1] < projected[0].shape[1]
     outputs = []

@@ -31,10 +31,10 @@ CPU_GFLOPS = 40  # per thread, in float32: the demo on two cores with AVX-512 re
 
 # --- searching lexicon stages, processor seconds; both engines rank alike
 
-# At a million passages: Anserini in docs/measurements/scale.md (907 s for 120 million terms, 76 s for 3,555 queries of
-# 25 terms), exact search in docs/measurements/performance.md.
+# Anserini: docs/measurements/scale.md (907 s for 120 million terms; from 100,000 to a million passages the search of a
+# training shard takes 68 s more, with queries of 25 terms). Exact search: docs/measurements/performance.md.
 LEXICON_INDEX_S = {"anserini": 7.6e-6, "exact": 9e-8}  # per term of a passage
-LEXICON_SEARCH_S = {"anserini": 8.6e-10, "exact": 7e-11}  # per term of a query and passage of the collection
+LEXICON_SEARCH_S = {"anserini": 7.7e-10, "exact": 7e-11}  # per term of a query and passage of the collection
 
 # --- GPU memory, bytes
 
@@ -87,7 +87,8 @@ DOCSTRING_ID_BYTES = 36
 # --- files, bytes
 
 PREPARED_SHARE = 0.45  # of the text, in Parquet with zstd
-TERMS = {"passage": 200, "query": 60}  # active entries of a lexicon vector; the FLOPS weights decide
+# Active entries of a lexicon vector, as published for SPLADE (docs/measurements/performance.md); FLOPS weights decide.
+TERMS = {"passage": 119, "query": 43}
 TERM_BYTES = 6  # uint16 and float32
 OFFSET_BYTES = 8  # per row and list column of an Arrow file
 BM25_INDEX_BYTES = 0.95  # per token

@@ -233,5 +233,5 @@ class Computer:
         width = self.models[name].vector
         flops = 2.0 * queries * self.load.passages * width
         memory = 2 * 2 * assumptions.SEARCH_ROWS * width + assumptions.SEARCH_BYTES
-        jobs = self.recipe.dataset.shards if split == "train" else 1
+        jobs = needs.train_jobs(self.recipe, name) if split == "train" else 1
         self._add(name, "search", "dense_search", flops, assumptions.SEARCH_SHARE, jobs, memory)

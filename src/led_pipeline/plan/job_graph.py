@@ -159,7 +159,7 @@ class JobGraph:
             yield from ranked  # a fusion takes seconds, a run from elsewhere nothing
         else:
             rule, after = self._search_rule(system, name, part)
-            parts = needs.query_parts(recipe, part)
+            parts = needs.query_parts(recipe, part, system)
             queries = self.queries.get(needs.split_of(part), 0) // len(parts)
             for _ in parts:
                 yield self._add(rule, name, after, priority, queries)

@@ -146,11 +146,12 @@ def outputs(recipe: Recipe) -> dict[str, str]:
     return outputs | {"bm25": "bm25", QRELS: "stored"} | dict.fromkeys(recipe.dataset.scores, "stored")
 
 
-def _searches(demand: Demand, output: dict[str, str], shards: int) -> Counter[str]:
-    """Return the number of searches by kind of system; the training queries are searched by shard."""
+def _searches(recipe: Recipe, demand: Demand, output: dict[str, str]) -> Counter[str]:
+    """Return the number of searches by kind of system; the training queries are searched in several jobs."""
     ranked = Counter(output[name] for name, _ in demand.validation)
     for name, split in demand.rankings:
-        ranked[output[name]] += shards if split == "train" and output[name] not in UNDIVIDED else 1
+        divided = split == "train" and output[name] not in UNDIVIDED
+        ranked[output[name]] += needs.train_jobs(recipe, name) if divided else 1
     return ranked
 
 
@@ -159,7 +160,7 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
     demand, shards = Demand.of(recipe), recipe.dataset.shards
     passages, queries = token_files(recipe, demand)
     output = outputs(recipe)
-    ranked = _searches(demand, output, shards)
+    ranked = _searches(recipe, demand, output)
     taught = Counter(output[name] for stage in recipe.trained for name in scorers.with_jobs(recipe, stage))
     evaluated = needs.evaluated(recipe)
     judged, source = recipe.dataset.judged(recipe.evaluation.splits), recipe.dataset.source
@@ -193,7 +194,7 @@ def count_jobs(recipe: Recipe) -> Counter[str]:
         "dense_search": ranked["dense"],
         "variant_search": ranked["variant"],
         **Counter(TIMED[output[name]] for name in needs.timed(recipe)),
-        "join_ranking": sum(output[name] not in UNDIVIDED for name in demand.joined) if shards > 1 else 0,
+        "join_ranking": sum(output[n] not in UNDIVIDED and needs.train_jobs(recipe, n) > 1 for n in demand.joined),
         "store_run": ranked["run"],
         "fuse": ranked["fusion"],
         "rerank": ranked["scores"],

@@ -21,6 +21,9 @@ class EngineCost:
     index_h: float
     search_h: float
     disk: float
+    query_terms: float = assumptions.TERMS["query"]
+    """active entries of a query's vector, on average"""
+    passage_terms: float = assumptions.TERMS["passage"]
 
     def __str__(self) -> str:
         return (
@@ -43,14 +46,16 @@ def engine_costs(recipe: Recipe, load: Workload, models: Mapping[str, StageModel
     if not searched or recipe.search.lexicon_engine not in ENGINES:
         return {}
     postings = sum(load.passages * terms_of(models[name], load, "passage") for name in stages)
-    work = sum(  # query terms times passages
-        load.queries[split] * terms_of(models[name], load, "query") * load.passages for name, split in searched
-    )
+    queries = sum(load.queries[split] for _, split in searched)
+    terms = sum(load.queries[split] * terms_of(models[name], load, "query") for name, split in searched)
+    work = terms * load.passages
     return {
         engine: EngineCost(
             postings * assumptions.LEXICON_INDEX_S[engine] / 3600,
             work * assumptions.LEXICON_SEARCH_S[engine] / 3600,
             postings * assumptions.LEXICON_INDEX_BYTES[engine],
+            terms / max(queries, 1),
+            postings / max(load.passages * len(stages), 1),
         )
         for engine in ENGINES
     }
@@ -70,7 +75,9 @@ def job_s(engine: str, rule: str, model: StageModel, load: Workload, queries: in
 
 def sentence(engine: str, costs: Mapping[str, EngineCost]) -> str:
     """Return one line about the chosen engine and the other one."""
-    other = "anserini" if engine == "exact" else "exact"
+    other, cost = "anserini" if engine == "exact" else "exact", costs[engine]
+    terms = f"{cost.query_terms:.0f} terms per query and {cost.passage_terms:.0f} per passage assumed"
     return (
-        f"lexicon search: {costs[engine]} with search.lexicon: {engine}; {costs[other]} with {other}, which ranks alike"
+        f"lexicon search ({terms}): {cost} with search.lexicon: {engine}; {costs[other]} with {other}, which ranks"
+        " alike"
     )

@@ -12,7 +12,7 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from led_pipeline.fetch.sources import read_source
@@ -26,10 +26,8 @@ from led_pipeline.plan.finding import Finding
 from led_pipeline.plan.gpu_checks import requested_gpus
 from led_pipeline.plan.jobs import source_files
 from led_pipeline.plan.site import Site
-from led_pipeline.plan.stage_models import stage_models
 from led_pipeline.plan.starts import look_at_starts
 from led_pipeline.plan.table import Estimate, estimate, text
-from led_pipeline.plan.workload import workload
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.load import load_recipe, trained_in
 
@@ -61,39 +59,51 @@ def download_bytes(recipe: Recipe, sources: Path) -> int:
     return sum(served.values())
 
 
-def look(recipe: Recipe, site: Site) -> tuple[Estimate, list[Finding]]:
+@dataclass(frozen=True)
+class Outlook:
+    """What can be said about a recipe on a machine before it runs."""
+
+    recipe: Recipe
+    """as its jobs will understand it, with the keys that stages take from the models that they start from"""
+    cost: Estimate
+    findings: list[Finding]
+
+
+def look(recipe: Recipe, site: Site) -> Outlook:
     """Return the estimate and the findings."""
     name = site.gpus[0].name if site.gpus else None
     starts = look_at_starts(recipe, site.results)
     whole = starts.recipe if not starts.faults else recipe
     cost = estimate(whole, site.results, name, site.limit, download_bytes(recipe, site.sources))
-    return cost, [*findings(whole, site, cost), *starts.findings()]
+    return Outlook(whole, cost, [*findings(whole, site, cost), *starts.findings()])
 
 
-def wall_times(recipe: Recipe, site: Site, counts: list[int]) -> str:
+def wall_times(outlook: Outlook, site: Site, counts: list[int]) -> str:
     """Return the wall time on machines with some numbers of GPUs: by default those here, or as many as a job asks for.
 
     It is empty where trainings use no GPU, or several nodes.
     """
+    recipe = outlook.recipe
     trainings = [recipe.training(name) for name in recipe.trainings]
     if not all(each.gpu and each.nodes == 1 for each in trainings) or not trainings or 0 in counts:
         return ""
     counts = counts or [len(site.gpus) or max(requested_gpus(recipe, None).values())]
     gpu = Speed.by_name(site.gpus[0].name if site.gpus else None)
     cores = machine.cores() if site.gpus else assumptions.SERVER_CORES
-    load, models = workload(recipe, site.results), stage_models(recipe, site.results)
-    return schedule.text(schedule.Planner(recipe, load, models, gpu, cores), str(gpu), counts)
+    planner = schedule.Planner(recipe, outlook.cost.load, dict(outlook.cost.models), gpu, cores)
+    return schedule.text(planner, str(gpu), counts)
 
 
-def report(recipe: Recipe, site: Site, cost: Estimate, results: list[Finding], walls: str = "") -> str:
+def report(outlook: Outlook, site: Site, walls: str = "") -> str:
     """Return the text that is printed; `walls` is a table of wall times."""
+    results = outlook.findings
     gpus = ", ".join(f"{gpu.name or 'GPU'} {size(gpu.memory or 0)}" for gpu in site.gpus) or "no GPU"
     width = max(len(finding.subject) for finding in results)
     checks = [f"{finding.level:5}  {finding.subject.ljust(width)}  {finding.text}" for finding in results]
     fatal = sum(finding.level == "fatal" for finding in results)
     end = f"{fatal} of these would stop the run; fix them and rerun" if fatal else "nothing prevents a run"
     computer = f"this machine: {machine.cores()} cores, {size(machine.memory())} memory, {gpus}"
-    estimated = [f"dataset {recipe.dataset.name}: {text(cost)}", *(["", walls, ""] if walls else [])]
+    estimated = [f"dataset {outlook.recipe.dataset.name}: {text(outlook.cost)}", *(["", walls, ""] if walls else [])]
     return "\n".join([*estimated, computer, "", *checks, "", end])
 
 
@@ -127,16 +137,17 @@ def main() -> None:
     site = Site(
         arguments.results, arguments.sources, arguments.published, elsewhere(arguments.executor), arguments.gpu_limit
     )
-    cost, results = look(recipe, site)
-    print(report(recipe, site, cost, results))
-    if code := status(results):
+    outlook = look(recipe, site)
+    print(report(outlook, site))
+    if code := status(outlook.findings):
         sys.exit(code)
+    cost = outlook.cost
     if arguments.estimates:
         write_json(arguments.estimates, {"gpu": cost.gpu, "seconds": seconds_by_rule(cost)})
     if arguments.out is None:
         return
     estimated = {"gpu_hours": cost.gpu_hours, "gpu": cost.gpu, "disk_peak_bytes": cost.peak}
-    write_json(arguments.out, {"estimate": estimated, "findings": [asdict(finding) for finding in results]})
+    write_json(arguments.out, {"estimate": estimated, "findings": [asdict(finding) for finding in outlook.findings]})
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from led_pipeline.plan.disk import Artefact, artefacts, peak
 from led_pipeline.plan.jobs import count_jobs
 from led_pipeline.plan.lexicon_search import EngineCost, engine_costs, sentence
 from led_pipeline.plan.shapes import shape_of
-from led_pipeline.plan.stage_models import stage_models
+from led_pipeline.plan.stage_models import StageModel, stage_models
 from led_pipeline.plan.workload import Workload, workload
 from led_pipeline.recipe import needs
 from led_pipeline.recipe.graph import Recipe
@@ -54,6 +54,8 @@ class Estimate:
     lexicon_engine: str = "anserini"
     lexicon: Mapping[str, EngineCost] = field(default_factory=dict)
     """the costs of searching lexicon stages, by engine"""
+    models: Mapping[str, StageModel] = field(default_factory=dict)
+    """the models of the stages, by name"""
 
     @property
     def peak(self) -> float:
@@ -100,7 +102,8 @@ def estimate(
         family = recipe.stages[name].family
         rows.append(Row(name, family, model.parameters, model.is_known, gpus, costs[name], remaining[name]))
     lexicon = engine_costs(recipe, load, models)
-    return Estimate(load, rows, count_jobs(recipe), files, str(speed), recipe.search.lexicon_engine, lexicon)
+    engine = recipe.search.lexicon_engine
+    return Estimate(load, rows, count_jobs(recipe), files, str(speed), engine, lexicon, models)
 
 
 def _is_saved(stage: Running, cost: Cost) -> bool:

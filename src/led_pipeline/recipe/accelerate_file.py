@@ -115,3 +115,10 @@ def faults(recipe: Recipe) -> Iterator[str]:
             yield f"stages.{name}.precision: fp16 cannot be sharded ({key}.accelerate); use bf16 or float32"
         if stage.load_in:
             yield f"stages.{name}.load_in: quantised weights cannot be sharded ({key}.accelerate)"
+        if stage.compile:
+            yield f"stages.{name}.compile: sharded layers ({key}.accelerate) are not compiled here; leave this key out"
+        if stage.gradient_exchange != "float32":
+            yield (
+                f"stages.{name}.gradient_exchange: shards ({key}.accelerate) exchange their gradients in float32; leave"
+                " this key out"
+            )

@@ -189,10 +189,10 @@ def fusion(files: Files, system: str) -> str:
     return f"{settings} {option('--passages', files.layout.passages)} --drop-same-id" if excludes else settings
 
 
-def query_shard(recipe: Recipe, part: str) -> str:
-    """Return which shard of its split's queries a part is; nothing if it has all of them."""
-    shard = needs.shard_of(part)
-    return "" if shard is None else shlex.join(["--shard", shard, "--shards", str(recipe.dataset.shards)])
+def query_shard(recipe: Recipe, system: str, part: str) -> str:
+    """Return which shard of its split's queries a system ranks in a part; nothing if it has all of them."""
+    shard, shards = needs.shard_of(part), needs.train_jobs(recipe, system)
+    return "" if shard is None else shlex.join(["--shard", shard, "--shards", str(shards)])
 
 
 def sparse_vectors(files: Files, system: str, split: str) -> str:

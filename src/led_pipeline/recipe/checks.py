@@ -214,6 +214,8 @@ def _representation(key: str, stage: Model) -> Iterator[str]:
         yield f"{key}.load_in: train: false keeps the model as it is, in float32; leave this key out"
     elif stage.load_in and not stage.lora:
         yield f"{key}.load_in: weights in {stage.load_in} cannot be trained; add lora, whose adapters can"
+    if stage.load_in and stage.compile:
+        yield f"{key}.compile: layers whose weights are in {stage.load_in} are not compiled here; leave this key out"
     if isinstance(stage, Dense | Lexicon) and stage.query_init and not stage.untied:
         yield f"{key}.query_init: queries have a separate encoder only with untied: true"
     if isinstance(stage, Dense):

@@ -22,6 +22,8 @@ def faults(recipe: Recipe, name: str) -> Iterator[str]:
     yield from schedule_checks.rates(key, stage)
     if stage.split_temperature is not None:
         yield f"{key}.split_temperature: a masked_lm stage reads the passages alone; leave this key out"
+    if stage.compile:
+        yield f"{key}.compile: layers of a masked_lm stage are not compiled here; leave this key out"
     for unused in ("lora", "load_in"):
         if getattr(stage, unused):
             yield f"{key}.{unused}: a masked_lm stage trains all weights of a model; leave this key out"

@@ -17,6 +17,7 @@ from led_pipeline.recipe.parts import parts as parts
 from led_pipeline.recipe.parts import query_parts as query_parts
 from led_pipeline.recipe.parts import shard_of as shard_of
 from led_pipeline.recipe.parts import split_of as split_of
+from led_pipeline.recipe.parts import train_jobs as train_jobs
 from led_pipeline.recipe.parts import validation_part as validation_part
 from led_pipeline.recipe.parts import validation_ranking as validation_ranking
 from led_pipeline.recipe.parts import whole_parts as whole_parts
@@ -212,7 +213,7 @@ class Files:
         return {"query_vectors": self.query_vectors(system, split), "passage_vectors": self.passage_vectors(system)}
 
     def train_ranking_parts(self, system: str) -> list[str]:
-        return [self.layout.ranking(system, part) for part in query_parts(self.recipe, "train")]
+        return [self.layout.ranking(system, part) for part in query_parts(self.recipe, "train", system)]
 
     def fused(self, fusion: str, part: str) -> list[str]:
         """Return the rankings that a fusion is made of, in its order."""

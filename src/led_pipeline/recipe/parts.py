@@ -7,10 +7,20 @@ from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.schema import QRELS
 
 
-def query_parts(recipe: Recipe, split: str) -> list[str]:
-    """Return the parts that the queries of a split are searched in: one per shard for the training queries."""
-    shards = recipe.dataset.shards
-    return [f"train.{shard}" for shard in range(shards)] if split == "train" and shards > 1 else [split]
+def train_jobs(recipe: Recipe, system: str | None = None) -> int:
+    """Return the number of jobs that rank the training queries with a system: the shards, or search.train_jobs."""
+    alone = {*recipe.with_output("dense"), *(recipe.with_output("sparse") if recipe.search.lexicon_on_gpus else ())}
+    return recipe.search.train_jobs or recipe.dataset.shards if system in alone else recipe.dataset.shards
+
+
+def query_parts(recipe: Recipe, split: str, system: str | None = None) -> list[str]:
+    """Return the parts that a system searches the queries of a split in: one per job for the training queries.
+
+    Args:
+        system: by default, one whose training queries are divided by shards.
+    """
+    jobs = train_jobs(recipe, system)
+    return [f"train.{number}" for number in range(jobs)] if split == "train" and jobs > 1 else [split]
 
 
 def validation_part(recipe: Recipe) -> str | None:
@@ -21,8 +31,9 @@ def validation_part(recipe: Recipe) -> str | None:
 def parts(recipe: Recipe) -> list[str]:
     """Return all parts that a search may be asked for."""
     validated = validation_part(recipe)
-    searched = [part for split in recipe.dataset.splits for part in query_parts(recipe, split)]
-    return [*searched, validated] if validated else searched
+    names = [None, *recipe.retrievers]
+    searched = [p for split in recipe.dataset.splits for name in names for p in query_parts(recipe, split, name)]
+    return [*dict.fromkeys(searched), validated] if validated else [*dict.fromkeys(searched)]
 
 
 def whole_parts(recipe: Recipe) -> list[str]:
@@ -44,9 +55,11 @@ def shard_of(part: str) -> str | None:
 def part_of(recipe: Recipe, system: str, part: str) -> str:
     """Return the part of a system's ranking that has the queries of a part.
 
-    Rankers rank whole splits, to their own depth; runs from elsewhere are not divided into shards.
+    Rankers rank whole splits, to their own depth; runs from elsewhere are not divided into shards, and systems that
+    search the training queries in another number of jobs are divided otherwise.
     """
-    whole = system in recipe.with_output("scores") or (system in recipe.dataset.runs and shard_of(part) is not None)
+    divided = system not in recipe.dataset.runs and train_jobs(recipe, system) == recipe.dataset.shards
+    whole = system in recipe.with_output("scores") or (shard_of(part) is not None and not divided)
     return split_of(part) if whole else part
 
 

@@ -93,6 +93,9 @@ class Search(Section):
     lexicon: Literal["anserini", "exact", "exact_gpu"] = "anserini"
     """how lexicon stages are searched: with the engine of backend, or exactly, from a posting file and without Lucene,
     on the processor or on the GPUs of resources.search; all give the same rankings"""
+    train_jobs: Annotated[Positive | None, LeftOut()] = None
+    """Number of jobs that rank the training queries with a dense stage, or with a lexicon stage under exact_gpu;
+    dataset.shards by default. Each reads all passages, so on GPUs 1 is fastest."""
 
     @property
     def lexicon_engine(self) -> str:

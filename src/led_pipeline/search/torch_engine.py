@@ -11,10 +11,9 @@ half. Ties are therefore broken by passage row, also at the cut-off, however lon
 # D = dimensions, P = passages of a block, Q = queries of a tile, K = requested hits
 """
 
-from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -26,12 +25,12 @@ from torch import Tensor
 
 from led_pipeline.jobs.progress import Progress
 from led_pipeline.search.dense_files import Part, not_finite, parts_of_blocks
+from led_pipeline.search.device_turns import LOWEST, QUERIES, best_first, in_turns
 
 BLOCK = 131_072  # passages multiplied at once
 SCORES = 2**29  # scores held at once on a GPU, 2 GiB; fewer where it has less memory
 SCORES_CPU = 2**25
 TIED_SCORES = 2**27  # scores of queries with ties that are compared at once
-LOWEST = torch.iinfo(torch.int64).min  # sorts after every hit
 
 
 def keys_of(scores: Tensor, rows: Tensor) -> Tensor:
@@ -85,6 +84,17 @@ def products(queries_QD: Tensor, block_PD: Tensor) -> Tensor:
     return queries_QD.float() @ block_PD.float().T
 
 
+@dataclass(frozen=True)
+class Block:
+    """Some passages, in a buffer of the host."""
+
+    parts: list[Part]
+    """where they come from"""
+    vectors_PD: Tensor
+    first: int
+    """row of the first passage"""
+
+
 class DeviceSearch:
     """The search of some queries on one device, which keeps their best keys.
 
@@ -101,6 +111,10 @@ class DeviceSearch:
         self.scores = SCORES_CPU
         if device.type == "cuda":
             self.scores = min(SCORES, torch.cuda.mem_get_info(device)[0] // 24)  # scores, their copies, topk's buffers
+
+    def add_block(self, block: Block) -> int | None:
+        """Search a block, as `add`."""
+        return self.add(block.vectors_PD, block.first)
 
     @torch.inference_mode()
     def add(self, block_PD: Tensor, first: int) -> int | None:
@@ -136,8 +150,10 @@ def search(
     files: Sequence[NDArray],
     queries_QD: NDArray,
     hits: int,
-) -> NDArray[np.uint64]:
-    """Return the keys of each query's best passages (Q, K), as `top_k.pack` makes them, in any order.
+) -> Iterator[NDArray[np.uint64]]:
+    """Yield the keys of each query's best passages (Q, K), as `top_k.pack` makes them, best first, for some queries.
+
+    Only keys that are yielded are in host memory.
 
     Args:
         paths, files: of the passages' vectors, in row order.
@@ -149,19 +165,21 @@ def search(
     total = sum(map(len, files))
     k = min(hits, total)
     if not len(queries_QD) or not k:
-        return np.empty((len(queries_QD), k), dtype=np.uint64)
+        yield np.empty((len(queries_QD), k), dtype=np.uint64)
+        return
     at_once = _queries_at_once(devices, queries_QD, k)
     rounds = [queries_QD[start : start + at_once] for start in range(0, len(queries_QD), at_once)]
     with Progress("search", total * len(rounds), "passages") as progress:
-        keys = [_search_round(devices, paths, files, part, k, progress) for part in rounds]
-    return np.concatenate(keys)
+        for part in rounds:
+            yield from _search_round(devices, paths, files, part, k, progress)
 
 
 def _queries_at_once(devices: Sequence[torch.device], queries_QD: NDArray, k: int) -> int:
     """Return how many queries fit on every device with their keys; usually all, so that the collection is read once."""
     free = [torch.cuda.mem_get_info(device)[0] for device in devices if device.type == "cuda"]
     per_query = 2 * 8 * k + queries_QD.itemsize * queries_QD.shape[1]  # keys, once more while they are merged
-    return max(1, min(free) // 3 // per_query) if free else len(queries_QD)
+    most = max(1, min(free) // 3 // per_query) if free else len(queries_QD)
+    return most if most < QUERIES else most // QUERIES * QUERIES
 
 
 def _search_round(
@@ -171,34 +189,30 @@ def _search_round(
     queries_QD: NDArray,
     k: int,
     progress: Progress,
-) -> NDArray[np.uint64]:
-    """Read all passages once for some queries, and return the queries' best keys (Q, K)."""
+) -> Iterator[NDArray[np.uint64]]:
+    """Read all passages once for some queries, and yield the queries' best keys."""
     searches = [DeviceSearch(device, queries_QD, k) for device in devices]
-    ahead = len(searches)  # blocks that may be searched while the next one is read
+    blocks = _read_blocks(devices, paths, files, queries_QD)
+    for block, bad in in_turns([search.add_block for search in searches], blocks):
+        if bad is not None:
+            raise _error(block.parts, bad)
+        progress.add(len(block.vectors_PD))
+    yield from map(packed, best_first([search.keys_QK for search in searches]))
+
+
+def _read_blocks(
+    devices: Sequence[torch.device], paths: Sequence[Path], files: Sequence[NDArray], queries_QD: NDArray
+) -> Iterator[Block]:
+    """Read the passages in the type of the queries, each block into one of some buffers in turn."""
     pinned = devices[0].type == "cuda"
     dtype = torch.float16 if queries_QD.dtype == np.float16 else torch.float32
     rows = min(BLOCK, sum(map(len, files)))
-    buffers = [torch.empty(rows, queries_QD.shape[1], dtype=dtype, pin_memory=pinned) for _ in range(ahead + 1)]
-    running: deque[tuple[Future[int | None], list[Part]]] = deque()
-
-    def wait_until(at_most: int) -> None:
-        while len(running) > at_most:
-            future, parts = running.popleft()
-            if (bad := future.result()) is not None:
-                raise _error(parts, bad)
-            progress.add(sum(len(vectors) for _, _, vectors in parts))
-
+    count = len(devices) + 1  # those that are searched, and the one that is read
+    buffers = [torch.empty(rows, queries_QD.shape[1], dtype=dtype, pin_memory=pinned) for _ in range(count)]
     first = 0
-    with ExitStack() as stack:
-        threads = [stack.enter_context(ThreadPoolExecutor(1)) for _ in searches]  # a device's blocks follow each other
-        for number, parts in enumerate(parts_of_blocks(paths, files, BLOCK)):
-            wait_until(ahead)  # the buffer's last block has left it
-            block = _read(parts, buffers[number % len(buffers)])
-            turn = number % len(searches)
-            running.append((threads[turn].submit(searches[turn].add, block, first), parts))
-            first += len(block)
-        wait_until(0)
-    return _merged(searches, k)
+    for number, parts in enumerate(parts_of_blocks(paths, files, BLOCK)):
+        yield (block := Block(parts, _read(parts, buffers[number % count]), first))
+        first += len(block.vectors_PD)
 
 
 def _read(parts: Sequence[Part], buffer_PD: Tensor) -> Tensor:
@@ -218,17 +232,6 @@ def _error(parts: Sequence[Part], row: int) -> Exception:
             return not_finite(path, start + row)
         row -= len(vectors)
     raise IndexError(row)
-
-
-def _merged(searches: Sequence[DeviceSearch], k: int) -> NDArray[np.uint64]:
-    """Return the best keys of all devices."""
-    if len(searches) == 1:
-        return packed(searches[0].keys_QK)
-    parts: list[NDArray[np.uint64]] = []
-    for keys in zip(*(search.keys_QK.split(2**16) for search in searches), strict=True):
-        together = torch.cat([part.to(searches[0].device) for part in keys], dim=1)
-        parts.append(packed(together.topk(k, sorted=False).values))
-    return np.concatenate(parts)
 
 
 def probe(devices: Sequence[torch.device] | None = None) -> str:

@@ -12,10 +12,8 @@ as it is in the file. On a processor it gives the same rankings, for tests.
 # Q = queries of a tile, W = their distinct terms, P = passages of a group, K = requested hits
 """
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,9 +23,10 @@ from torch import Tensor
 
 from led_pipeline.data.vectors import SparseVectors
 from led_pipeline.jobs.progress import Progress
+from led_pipeline.search.device_turns import LOWEST, best_first, in_turns
 from led_pipeline.search.largest_scores import largest_scores
 from led_pipeline.search.posting_file import ENTRIES, HIGHEST, IMPACTS, POSTINGS, ROWS, STARTS, TERMS, WIDTH, Postings
-from led_pipeline.search.torch_engine import LOWEST, best_keys
+from led_pipeline.search.torch_engine import best_keys
 
 GROUP_ROWS = 65_536  # passages that are searched at once
 TILE = 4_096  # queries that are searched at once
@@ -213,28 +212,10 @@ def search(
     k = max(1, min(k, postings.passages))
     tile = tile or (TILE if devices[0].type == "cuda" else TILE_CPU)
     searches = [DeviceSearch(device, postings, queries, k, tile) for device in devices]
-    running: deque[tuple[Future[None], Group]] = deque()
-    with Progress("search", postings.passages, "passages") as progress, ExitStack() as stack:
-
-        def wait_until(at_most: int) -> None:
-            while len(running) > at_most:
-                future, group = running.popleft()
-                future.result()
-                progress.add(group.passages)
-
-        threads = [stack.enter_context(ThreadPoolExecutor(1)) for _ in searches]  # a device's groups follow each other
-        for number, group in enumerate(groups(postings, group_rows)):
-            wait_until(len(searches))
-            turn = number % len(searches)
-            running.append((threads[turn].submit(searches[turn].add, group), group))
-        wait_until(0)
-    yield from _best(searches, k)
-
-
-def _best(searches: Sequence[DeviceSearch], k: int) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
-    """Yield the best hits of all devices, query by query."""
-    for parts in zip(*(each.keys_QK.split(2**16) for each in searches), strict=True):
-        together = torch.cat([part.to(searches[0].device) for part in parts], dim=1)
-        for keys in together.topk(k).values.cpu().numpy():
+    with Progress("search", postings.passages, "passages") as progress:
+        for group, _ in in_turns([each.add for each in searches], groups(postings, group_rows)):
+            progress.add(group.passages)
+    for best in best_first([each.keys_QK for each in searches]):
+        for keys in best.cpu().numpy():
             keys = keys[keys != LOWEST]
             yield (LARGEST_ROW - (keys & LARGEST_ROW)).astype(np.int32), keys >> 32

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from led_pipeline.files.errors import InputError
-from led_pipeline.training import health, sharding
+from led_pipeline.training import exchange, health, sharding
 from led_pipeline.training.agreement import Agreement
 from led_pipeline.training.checkpoints import Checkpoints, Progress
 from led_pipeline.training.log import Finished, TrainingLog
@@ -65,6 +65,8 @@ class Plan:
     """Steps between checkpoints, besides the minutes."""
     rates: Mapping[str, float] = field(default_factory=dict)
     """Learning rates of single parameters, by the end of their names."""
+    gradient_exchange: exchange.Type = "float32"
+    """Type in which several processes add up their gradients."""
 
     @property
     def warmup(self) -> int:
@@ -136,6 +138,7 @@ def fit(
     log = TrainingLog(checkpoints.folder / "train.jsonl", accelerator, model, plan.steps, plan.batch_size, plan.texts)
     optimizer, doubt = optimizer_for(model, plan), health.Doubt(plan.batch_size)
     model, optimizer = accelerator.prepare(model, optimizer)
+    exchange.set_exchange(model, plan.gradient_exchange)
     progress = checkpoints.restore() or Progress()
     log.start(progress.step, progress.validated, progress.seconds)
     model.train()

@@ -8,6 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from led_pipeline.models import bi_encoder
 from led_pipeline.models.backbone import PackedBatch
+from led_pipeline.models.compiled import compile_layers
 from led_pipeline.recipe.step_settings import RankerTraining, TrainingSettings
 
 
@@ -48,6 +49,9 @@ def trainable(encoder: nn.Module, settings: TrainingSettings) -> nn.Module:
     if settings.gradient_checkpointing:
         for part in bi_encoder.encoders(encoder):
             part.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+    if settings.compile:
+        for part in bi_encoder.encoders(encoder):
+            compile_layers(part.backbone)
     if chunk := settings.gradient_cache:
         encoder = bi_encoder.wrap_encoders(encoder, lambda part: GradientCache(part, chunk))
     return encoder if isinstance(settings, RankerTraining) else Retriever(encoder)

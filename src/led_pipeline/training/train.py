@@ -83,6 +83,7 @@ def build_plan(
         measure=validation.measure if validation else "",
         checkpoint_min=running.checkpoint_min,
         checkpoint_steps=running.checkpoint_steps,
+        gradient_exchange=settings.gradient_exchange,
         rates={"query.weights_V": idf_rate} if idf_rate else {},
     )
 

@@ -79,8 +79,15 @@ class RunFile:
     cores: int | None = None
     """Limits for jobs at the same time; None without a limit."""
     gpus: int | None = None
+    executor: str | None = None
+    """What Snakemake runs jobs with, such as local or slurm; None in records of older versions."""
     ended: float | None = None
     outcome: Outcome | None = None
+
+    @property
+    def left_jobs(self) -> bool:
+        """Whether its Snakemake was killed and did not cancel the jobs, which another program runs."""
+        return self.outcome is None and self.alive is False and self.executor not in (None, "local")
 
     @property
     def alive(self) -> bool | None:
@@ -126,12 +133,18 @@ def job_of(
 
 
 def begin(
-    path: Path, results: str, recipe: Recipe, jobs: Iterable[Job], cores: int | None, gpus: int | None
+    path: Path,
+    results: str,
+    recipe: Recipe,
+    jobs: Iterable[Job],
+    cores: int | None,
+    gpus: int | None,
+    executor: str | None = None,
 ) -> RunFile:
     """Write the file of a run that starts now, and return its content; `cores` and `gpus` are its limits."""
     order = (*recipe.rankless, *needs.systems(recipe))
     in_order = tuple(sorted(jobs, key=lambda job: job.id))
-    run = RunFile(results, time.time(), socket.gethostname(), os.getpid(), order, in_order, cores, gpus)
+    run = RunFile(results, time.time(), socket.gethostname(), os.getpid(), order, in_order, cores, gpus, executor)
     _write(path, run)
     return run
 

@@ -250,7 +250,7 @@ class Tracker:
 
     def look(self, now: float | None = None) -> RunState:
         """Return the state; stages come in the order of the recipe, data first and evaluation last."""
-        self.over = self.run.alive is False
+        self.over = self.run.alive is False and not self.run.left_jobs
         grouped: dict[str, list[JobState]] = defaultdict(list)
         for job in self.run.jobs:
             if job.output:

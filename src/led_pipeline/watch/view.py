@@ -9,7 +9,7 @@ from rich.text import Text
 
 from led_pipeline.jobs.progress import duration
 from led_pipeline.watch.remaining import Remaining
-from led_pipeline.watch.run_file import FIRST, LAST
+from led_pipeline.watch.run_file import FIRST, LAST, RunFile
 from led_pipeline.watch.state import JobState, RunState, StageState, Status
 
 MARKS: dict[Status, tuple[str, str]] = {
@@ -55,7 +55,7 @@ def headline(state: RunState, remaining: Remaining | None = None) -> str:
     if state.run.outcome == "success":
         return ", ".join([*parts, "finished"])
     if state.run.outcome == "failure" or state.run.alive is False:
-        return ", ".join([*parts, "stopped; run the same command again to continue"])
+        return ", ".join([*parts, _stopped(state.run)])
     if state.gpus:
         limit = "" if state.run.gpus is None else f" of {state.run.gpus}"
         parts.append(f"{state.gpus}{limit} GPUs in use")
@@ -64,6 +64,14 @@ def headline(state: RunState, remaining: Remaining | None = None) -> str:
     else:
         parts.append("remaining time not known yet")
     return ", ".join(parts)
+
+
+def _stopped(run: RunFile) -> str:
+    """Return that a run does not go on, and what to do."""
+    if not run.left_jobs:
+        return "stopped; run the same command again to continue"
+    where = "squeue --me shows them" if run.executor == "slurm" else f"they were given to {run.executor}"
+    return f"killed, but its jobs may still run ({where}); cancel them, then run the same command again to continue"
 
 
 def failures(state: RunState) -> Iterator[str]:

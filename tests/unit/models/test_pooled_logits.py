@@ -8,6 +8,12 @@ from led_pipeline.models.pooled_logits import max_pooled_logits
 LENGTHS = [10, 4, 4, 3, 0]  # tokens of each text
 
 
+@pytest.fixture(params=[pooled_logits.by_length, pooled_logits.padded], ids=["by length", "padded"], autouse=True)
+def way(request, monkeypatch):
+    """Compute the highest logits on this processor as a processor does, or as a GPU does."""
+    monkeypatch.setitem(pooled_logits.HIGHEST, "cpu", request.param)
+
+
 def plain_highest(hidden, weight, bias, lengths):
     logits = nn.functional.linear(hidden, weight, bias)
     none = logits.new_full(logits.shape[1:], torch.finfo(logits.dtype).min)
@@ -71,3 +77,41 @@ def bfloat16_errors(function) -> list[float]:
 def test_bfloat16_autocast_is_as_accurate_as_with_plain_logits():
     for mine, plain in zip(bfloat16_errors(max_pooled_logits), bfloat16_errors(plain_highest), strict=True):
         assert mine < 1.1 * plain + 1e-4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("lengths", [[9, 9, 8, 8, 8, 2, 2, 1], [1, 7, 3, 0, 5, 5, 12], [0, 0, 3], [40, 1, 1, 1]])
+@pytest.mark.parametrize("elements", [2**26, 20 * 6])
+def test_each_entry_of_a_gradient_goes_to_one_token_with_the_highest_logit(monkeypatch, dtype, lengths, elements):
+    monkeypatch.setattr(pooled_logits, "CHUNK_ELEMENTS", {"cpu": elements})
+    random = torch.Generator().manual_seed(7)
+    hidden = torch.randint(-2, 3, (sum(lengths), 3), generator=random).to(dtype).requires_grad_()  # many ties
+    weight = torch.randint(-2, 3, (6, 3), generator=random).to(dtype)
+    highest = max_pooled_logits(hidden, weight, None, lengths)
+    lowest = torch.finfo(dtype).min
+    for text, tokens in enumerate(hidden.detach().split(lengths)):
+        for term in range(6):
+            logits = tokens @ weight[term]
+            assert highest[text, term] == (logits.max() if len(tokens) else lowest)
+            if len(tokens):
+                (gradient,) = torch.autograd.grad(highest[text, term], hidden, retain_graph=True)
+                rows = [part.abs().sum(1) for part in gradient.split(lengths)]
+                assert not sum(part.sum() for i, part in enumerate(rows) if i != text), "tokens of other texts"
+                (token,) = rows[text].nonzero(as_tuple=True) if weight[term].any() else (logits.argmax().view(1),)
+                assert len(token) == 1 and logits[token] == logits.max()
+                assert not weight[term].any() or torch.equal(gradient.split(lengths)[text][token[0]], weight[term])
+
+
+def test_without_any_token_all_texts_get_the_lowest_float():
+    highest = max_pooled_logits(torch.zeros(0, 3, requires_grad=True), torch.ones(6, 3), None, [0, 0])
+    assert highest.shape == (2, 6) and (highest == torch.finfo(torch.float32).min).all()
+
+
+def test_padding_stays_below_an_eighth_or_a_few_tokens():
+    lengths = sorted(torch.randint(1, 128, (336,), generator=torch.Generator().manual_seed(8)).tolist(), reverse=True)
+    chunks = list(pooled_logits._padded_chunks(lengths, 2_198))
+    assert [a for a, *_ in chunks] == [0, *(b for _, b, _ in chunks[:-1])] and chunks[-1][1] == 336
+    for first, last, longest in chunks:
+        tokens, area = sum(lengths[first:last]), (last - first) * longest
+        assert area <= 2_198 and longest == lengths[first] and area - tokens <= max(64, tokens // 8)
+    assert len(chunks) < 25

@@ -41,10 +41,28 @@ def test_the_plan_names_the_chosen_engine_and_what_the_other_costs(engine, other
     cost = estimate(recipe, NOWHERE)
     line = sentence(engine, cost.lexicon)
     assert line in text(cost).splitlines()
+    assert line.startswith("lexicon search (43 terms per query and 119 per passage assumed): ")
     assert f"with search.lexicon: {engine}; " in line and line.endswith(f" with {other}, which ranks alike")
     written = [file for file in cost.files if file.folder == "index" and file.owner != "bm25"]
     assert sum(file.bytes for file in written if not file.transient) == pytest.approx(cost.lexicon[engine].disk)
     assert any(file.transient for file in written) == (engine == "anserini")  # the text that Anserini reads
+
+
+def test_the_hours_of_anserini_are_those_that_were_extrapolated_from_measurements():
+    """docs/measurements/scale.md: 24 h for the training queries of MS MARCO, with queries of 25 terms."""
+    recipe = small(lexicon="anserini")
+    load = Workload(
+        passages=8_841_823, text_bytes=338, queries={"train": 502_939, "dev": 502_939}, examples=1, basis=""
+    )
+    cost = engine_costs(recipe, load, stage_models(recipe, NOWHERE))["anserini"]  # dev alone is searched
+    assert cost.query_terms == 43 and cost.search_h * 25 / 43 == pytest.approx(24, rel=0.05)
+
+
+def test_the_sentence_says_the_terms_of_pruned_vectors():
+    recipe = small(lexicon="exact")
+    pruned = recipe.model_copy(update={"stages": {"lex": recipe.stages["lex"].model_copy(update={"top_k_queries": 8})}})
+    line = sentence("exact", engine_costs(pruned, LOAD, stage_models(pruned, NOWHERE)))
+    assert line.startswith("lexicon search (8 terms per query and 119 per passage assumed): ")
 
 
 def test_java_is_needed_for_bm25_and_for_lexicon_stages_in_lucene():

@@ -146,7 +146,7 @@ def test_bytes_follow_from_the_formats():
     assert sizes["trainsets"] == trainsets
     # dense, float16: the collection and dev for both stages, train for den, which is mined; lexicon: train, for led
     dense = 2 * 64 * (2 * 1_000 + 2 * 10 + 50)
-    lexicon = 1_000 * (200 * 6 + 16) + (10 + 50) * (60 * 6 + 16)
+    lexicon = 1_000 * (119 * 6 + 16) + (10 + 50) * (43 * 6 + 16)
     assert sizes["vectors"] == dense + lexicon
     assert sizes["pools"] == 2 * 50 * 20 * assumptions.POOL_HIT_BYTES
     assert sizes["rankings"] == (4 * 10 * 100 + 2 * 50 * 30) * assumptions.HIT_BYTES

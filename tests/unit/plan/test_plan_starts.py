@@ -8,8 +8,10 @@ import pytest
 from configs import RECIPES, changed, without_extras
 
 from led_pipeline.fetch import hub
-from led_pipeline.plan import starts
+from led_pipeline.plan import preflight, starts, table
+from led_pipeline.plan.site import Site
 from led_pipeline.plan.starts import look_at_starts
+from led_pipeline.plan.workload import workload
 from led_pipeline.recipe.load import load_recipe
 from led_pipeline.report import data
 
@@ -38,6 +40,21 @@ def test_what_a_hub_model_says_is_taken_over_in_the_estimate(e5, tmp_path):
     starts_here = look_at_starts(recipe_of(passage_length=40), tmp_path)
     stage = starts_here.recipe.stages["mine"]
     assert (stage.pooling, stage.query_length, stage.passage_length) == ("mean", 90, 40) and not starts_here.faults
+
+
+def test_wall_times_are_those_of_the_keys_that_are_taken_over(e5, tmp_path, monkeypatch):
+    monkeypatch.setattr(preflight, "findings", lambda *_: [])
+    read = []
+    monkeypatch.setattr(table, "workload", lambda *arguments: read.append(1) or workload(*arguments))
+    site = Site(tmp_path, tmp_path, tmp_path, elsewhere=True, limit=None)
+
+    def walls(**keys) -> str:
+        training = {"train": True, "negatives": ["bm25"], "epochs": 10_000, "resources": {"gpu": 1}}
+        return preflight.wall_times(preflight.look(recipe_of(**training | keys), site), site, [1])
+
+    adopted, written = walls(), walls(pooling="mean", query_length=90, passage_length=90)
+    assert "wall time by GPUs per training" in adopted and adopted == written != walls(passage_length=40)
+    assert len(read) == 3, "the data are looked at once for estimate and wall times"
 
 
 def test_a_contradiction_is_a_fatal_finding_with_key_and_values(e5, tmp_path):

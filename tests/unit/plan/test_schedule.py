@@ -94,7 +94,7 @@ def test_four_gpus_per_training_are_the_recipes_layout_for_a_machine_of_eight(gp
     uniform, best = planner(PAPER, gpu).layouts(8)
     hours, of_gpus = ({each.uniform: getattr(each, name) for each in uniform} for name in ("seconds", "gpu_seconds"))
     assert set(hours) == {1, 2, 4, 8}
-    assert hours[4] < 1.01 * min(hours.values()) and of_gpus[4] < of_gpus[8]
+    assert hours[4] < 1.03 * min(hours.values()) and of_gpus[4] < of_gpus[8]
     assert best.seconds <= hours[4]
     assert PAPER.resources.train.gpu == 4
 

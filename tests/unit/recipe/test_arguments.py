@@ -45,8 +45,14 @@ def test_template_and_exclusion_options_appear_only_if_the_recipe_sets_them():
 
 
 def test_only_sharded_queries_get_a_shard_option():
-    assert arguments.query_shard(RECIPE, "train.1") == "--shard 1 --shards 2"
-    assert arguments.query_shard(RECIPE, "dev") == arguments.query_shard(RECIPE, "dev.top50") == ""
+    assert arguments.query_shard(RECIPE, "bm25", "train.1") == "--shard 1 --shards 2"
+    assert arguments.query_shard(RECIPE, "bm25", "dev") == arguments.query_shard(RECIPE, "bm25", "dev.top50") == ""
+
+
+def test_a_stage_with_jobs_of_its_own_divides_the_queries_by_their_number():
+    recipe = load_recipe(changed(CONFIG, {"search": {"train_jobs": 3}}))
+    assert arguments.query_shard(recipe, "den", "train.2") == "--shard 2 --shards 3"
+    assert arguments.query_shard(recipe, "lex", "train.1") == "--shard 1 --shards 2"
 
 
 def test_init_options_cover_both_encoders():

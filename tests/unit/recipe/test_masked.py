@@ -81,6 +81,7 @@ def test_it_can_be_the_tokenizer_of_a_stage_that_starts_from_it():
         ({"bow_weight": 0, "stop_words": "s.txt"}, "stages.bow.stop_words: without a bag of words (bow_weight: 0)"),
         ({"schedule": "constant", "learning_rate_end": 0.1}, "stages.bow.learning_rate_end: with schedule: constant"),
         ({"warmup_steps": 5, "warmup_fraction": 0.2}, "stages.bow.warmup_steps: the warm-up has its length from here"),
+        ({"compile": True}, "stages.bow.compile: layers of a masked_lm stage are not compiled here"),
         ({"split_temperature": 2}, "stages.bow.split_temperature: a masked_lm stage reads the passages alone"),
         ({"negatives": ["bm25"]}, "stages.bow.negatives"),
         (

@@ -115,6 +115,22 @@ def test_training_queries_are_searched_by_shard_and_the_validation_by_itself():
     assert [needs.shard_of(part) for part in ("train.1", "dev.top50", "dev")] == ["1", None, None]
 
 
+@pytest.mark.parametrize("shards", [1, 2, 4])
+@pytest.mark.parametrize("jobs", [1, 2, 3])
+def test_dense_stages_may_rank_the_training_queries_in_another_number_of_jobs(shards, jobs):
+    both = {"method": "rrf", "systems": ["bm25", "den"]}
+    files = other(dataset__shards=shards, search={"train_jobs": jobs}, fusion={"both": both})
+    by_shard, by_job = ([f"train.{i}" for i in range(n)] if n > 1 else ["train"] for n in (shards, jobs))
+    assert needs.query_parts(files.recipe, "train", "den") == by_job
+    for name in ("bm25", "lex", "both"):  # lexicon stages only if they are searched on GPUs
+        assert needs.query_parts(files.recipe, "train", name) == by_shard
+    assert set(needs.parts(files.recipe)) == {*by_shard, *by_job, "dev", "test", "dev.top50"}
+    assert needs.query_parts(files.recipe, "dev", "den") == ["dev"]
+    for part in by_shard:
+        of_den = part if shards == jobs else "train"
+        assert files.fused("both", part) == [f"r/rankings/{p}.parquet" for p in (f"bm25.{part}", f"den.{of_den}")]
+
+
 def test_each_reader_of_a_ranking_gets_its_depth():
     depths = changed(CONFIG, {"mining": {"hits": 400}, "evaluation.depth": 70})
     recipe = load_recipe(depths)

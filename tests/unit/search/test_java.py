@@ -57,6 +57,18 @@ def run_script(monkeypatch, script: str) -> list[str]:
     return java.run_java("some.Class", [], 100, 1)
 
 
+def test_a_log_that_is_held_is_printed_only_if_something_fails(monkeypatch, capfd):
+    with java.held_log():
+        assert run_script(monkeypatch, "print('INFO indexing')") == ["INFO indexing"]
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(InputError, match="an index"), java.held_log():
+        run_script(monkeypatch, "print('INFO indexing')")
+        raise InputError("an index with too few passages, see its log above")
+    assert capfd.readouterr().err == "INFO indexing\n"
+    run_script(monkeypatch, "print('INFO searching')")
+    assert capfd.readouterr().out == "INFO searching\n"
+
+
 def test_the_log_is_printed_and_returned(monkeypatch, capfd):
     assert run_script(monkeypatch, "print('one'); print('two')") == ["one", "two"]
     assert capfd.readouterr().out == "one\ntwo\n"

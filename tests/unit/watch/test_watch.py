@@ -205,6 +205,29 @@ def test_a_run_says_how_it_ended_and_that_it_was_killed(tmp_path):
     assert state.jobs[0].status == "failed" and state.jobs[0].error == "stopped before its end"
 
 
+@pytest.mark.parametrize(
+    ("executor", "text"),
+    [
+        (
+            "slurm",
+            "killed, but its jobs may still run (squeue --me shows them); cancel them, then run the same command",
+        ),
+        ("lsf", "killed, but its jobs may still run (they were given to lsf); cancel them, then run the same command"),
+        ("local", "stopped; run the same command again to continue"),
+        (None, "stopped; run the same command again to continue"),
+    ],
+)
+def test_jobs_of_a_cluster_may_outlive_a_run_that_was_killed(tmp_path, executor, text):
+    path = begin(tmp_path, job(tmp_path, "train", "led", 1, log=started(5) + LINE))
+    killed = json.loads(path.read_text()) | {"process": 2**22 + 1, "executor": executor}
+    path.write_text(json.dumps(killed))
+    assert text in view.headline(look(path))
+    assert look(path).jobs[0].status == ("running" if text.startswith("killed") else "failed")
+    interrupted = json.loads(path.read_text()) | {"ended": time.time(), "outcome": "failure"}
+    path.write_text(json.dumps(interrupted))  # Snakemake cancels its jobs after Ctrl-C
+    assert "stopped; run the same command again to continue" in view.headline(look(path))
+
+
 def test_a_folder_without_a_run_is_an_error(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         run_file.of_results(tmp_path / "results" / "dmeo")
