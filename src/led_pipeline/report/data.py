@@ -32,7 +32,7 @@ def evaluations(recipe: Recipe, results: Path) -> dict[str, Any]:
     """
     layout, splits = Layout(results), {}
     for split in recipe.evaluation.splits:
-        judged = recipe.dataset.qrels_of(split) is not None
+        judged = bool(recipe.dataset.qrels_of(split))
         ranked = {name for name, at in needs.evaluated(recipe) if at == split}
         files = {name: Path(layout.measures(name, split)) for name in needs.systems(recipe)}
         systems = {name: _json_if_there(path) if judged and name in ranked else None for name, path in files.items()}
