@@ -52,7 +52,7 @@ def test_preparing_passages_holds_no_id(tmp_path):
 
     def prepare(folder: Path, size: int) -> None:
         source = tmp_path / f"{size}.tsv"
-        prepare_passages(source, None, "msmarco", (), folder / "p.parquet", Repair(False))
+        prepare_passages([source], None, "msmarco", (), folder / "p.parquet", Repair(False))
 
     assert growth(prepare, tmp_path) < 16, "8 for the hash and the row, and what an array allocates ahead"
 

@@ -8,8 +8,9 @@ CONTENTS = Contents(LAYOUT.contents)
 
 
 def content_of(path):
-    """Return a digest of a user's file and its suffixes, which may determine how it is read."""
-    return CONTENTS.file(path) + "".join(Path(path).suffixes)
+    """Return a digest of a user's file or folder and its suffixes, which may determine how it is read."""
+    digest = CONTENTS.folder if Path(path).is_dir() else CONTENTS.file
+    return digest(path) + "".join(Path(path).suffixes)
 
 
 def content(**parts):
@@ -29,10 +30,16 @@ def content(**parts):
     return arguments.as_json({"content": values})
 
 
+def content_of_all(files):
+    """Return the content of one file, or that of each of several."""
+    contents = [content_of(FILES.source(file)) for file in ([files] if isinstance(files, str) else files)]
+    return contents[0] if len(contents) == 1 else contents
+
+
 def content_of_files(**names):
-    """Return `content` of files in the user's folder; other files are inputs of the rule."""
-    users = {name: file for name, file in names.items() if file and DATASET.source == "folder"}
-    return content(**{name: lambda file=file: content_of(FILES.source(file)) for name, file in users.items()})
+    """Return `content` of files in the user's folder, a name or a list each; other files are inputs of the rule."""
+    users = {name: files for name, files in names.items() if files and DATASET.source == "folder"}
+    return content(**{name: lambda files=files: content_of_all(files) for name, files in users.items()})
 
 
 def content_of_model(name, without=()):

@@ -63,7 +63,7 @@ rule prepare_passages:
     """Check the collection and write it as one table; a passage's row in it is its number from here on."""
     input:
         preflight=ancient(LAYOUT.preflight),
-        collection=FILES.source_inputs(DATASET.collection_file),
+        collection=FILES.source_inputs(DATASET.collection_files),
         titles=FILES.source_inputs(DATASET.titles),
     output:
         passages=LAYOUT.passages,
@@ -79,9 +79,9 @@ rule prepare_passages:
         **CPU,
     params:
         format=option("--format", DATASET.format),
-        collection=lambda wildcards, output: option("--collection", FILES.source(DATASET.collection_file)),
+        collection=lambda wildcards, output: option("--collection", *FILES.sources(DATASET.collection_files)),
         titles=lambda wildcards, output: option("--titles", FILES.source(DATASET.titles)) if DATASET.titles else "",
-        content=lambda wildcards: content_of_files(collection=DATASET.collection_file, titles=DATASET.titles),
+        content=lambda wildcards: content_of_files(collection=DATASET.collection_files, titles=DATASET.titles),
         template=lambda wildcards: arguments.template(DATASET, "passage"),
         skip=arguments.skip(DATASET),
         repair="--repair-encoding" if DATASET.repair_encoding else "",
@@ -98,7 +98,13 @@ rule prepare_split:
     The qrels of a split without judgements are empty.
     """
     input:
-        queries=lambda wildcards: FILES.source_inputs(DATASET.queries_of(wildcards.split)),
+        queries=lambda wildcards: FILES.source_inputs(
+            [
+                *DATASET.queries_of(wildcards.split),
+                *DATASET.ids_of(wildcards.split),
+                *DATASET.ids_without(wildcards.split),
+            ]
+        ),
         qrels=lambda wildcards: FILES.source_inputs(DATASET.qrels_of(wildcards.split)),
         passages=LAYOUT.passages,
     output:
@@ -118,10 +124,13 @@ rule prepare_split:
         **CPU,
     params:
         format=option("--format", DATASET.format),
-        queries=lambda wildcards, output: option("--queries", FILES.source(DATASET.queries_of(wildcards.split))),
-        qrels=lambda wildcards, output: arguments.option_if("--qrels", FILES.published_qrels(wildcards.split)),
+        queries=lambda wildcards, output: arguments.queries(FILES, wildcards.split),
+        qrels=lambda wildcards, output: arguments.option_if("--qrels", FILES.sources(DATASET.qrels_of(wildcards.split))),
         content=lambda wildcards: content_of_files(
-            queries=DATASET.queries_of(wildcards.split), qrels=DATASET.qrels_of(wildcards.split)
+            queries=DATASET.queries_of(wildcards.split),
+            qrels=DATASET.qrels_of(wildcards.split),
+            ids=DATASET.ids_of(wildcards.split),
+            without=DATASET.ids_without(wildcards.split),
         ),
         selection=lambda wildcards: arguments.selection(RECIPE, wildcards.split),
         template=lambda wildcards: arguments.template(DATASET, "query"),

@@ -53,7 +53,7 @@ rule store_scores:
     resources:
         **CPU,
     params:
-        file=lambda wildcards, output: option("--file", FILES.source(DATASET.scores[wildcards.system].file)),
+        file=lambda wildcards, output: arguments.published(FILES, "--file", DATASET.scores[wildcards.system].file),
         content=lambda wildcards: content_of_files(scores=DATASET.scores[wildcards.system].file),
         transform=lambda wildcards: arguments.transform(DATASET.scores[wildcards.system]),
         version=version("score"),
@@ -89,7 +89,7 @@ rule published_pool:
         negatives=lambda wildcards, output: (
             ""
             if wildcards.system == QRELS
-            else option("--negatives", FILES.source(DATASET.negatives[wildcards.system]))
+            else arguments.published(FILES, "--negatives", DATASET.negatives[wildcards.system])
         ),
         content=lambda wildcards: content_of_files(negatives=DATASET.negatives.get(wildcards.system)),
         depth=option("--depth", RECIPE.mining.published_depth),

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from led_pipeline.data.formats.characters import look_alikes, spelled
 from led_pipeline.data.formats.judgements import load_qrels, read_negatives
+from led_pipeline.data.formats.sources import with_folders
 from led_pipeline.data.id_table import IdTable
 from led_pipeline.data.same_text import first_rows
 from led_pipeline.data.tables import Ranked, Ranking, every_id, read_column, read_rankings, rows_of, write_rankings
@@ -96,15 +97,20 @@ def judged_lists(grades: dict[int, dict[int, int]]) -> Iterator[Ranked]:
         yield query, np.array(rows, dtype=np.int32), np.array([grade_of[row] for row in rows], dtype=np.float32)
 
 
-def published(path: Path, queries: Path, passages: Path, folder: Path) -> Iterator[Ranked]:
+def published(path: Path, queries: Path, passages: Path, folder: Path, examples: bool = False) -> Iterator[Ranked]:
     """Yield the ranked passages of a published file in row order; scores fall by 1, since such files hold none.
 
     A passage that is repeated for a query is dropped. Errors and the temporary file are those of `in_row_order`.
     """
-    lists = ((qid, pids, [0.0] * len(pids)) for qid, pids in read_negatives(path))
+    lists = ((qid, pids, [0.0] * len(pids)) for qid, pids in read_all_negatives(path, examples))
     for query, rows, _ in in_row_order(lists, path, queries, passages, folder):
         once = rows[np.sort(np.unique(rows, return_index=True)[1])]
         yield query, once, -np.arange(len(once), dtype=np.float32)
+
+
+def read_all_negatives(path: Path, examples: bool) -> Iterator[tuple[str, list[str]]]:
+    """Yield the queries and negatives of a file, or of the files in a folder."""
+    return chain.from_iterable(read_negatives(file, examples) for file in with_folders([path]))
 
 
 def in_row_order(
@@ -231,6 +237,7 @@ def main() -> None:
     parser.add_argument("kind", choices=["ranking", "published", "judged"])
     parser.add_argument("--ranking", type=Path)
     parser.add_argument("--negatives", type=Path)
+    parser.add_argument("--format", choices=["examples"], help="the negatives are training examples that hold texts")
     parser.add_argument("--queries", required=True, type=Path)
     parser.add_argument("--passages", required=True, type=Path)
     parser.add_argument("--qrels", required=True, type=Path)
@@ -244,7 +251,7 @@ def main() -> None:
     if a.kind == "judged":
         rankings = judged_lists(grades)
     elif a.kind == "published":
-        rankings = published(a.negatives, a.queries, a.passages, a.out.parent)
+        rankings = published(a.negatives, a.queries, a.passages, a.out.parent, a.format == "examples")
     else:
         rankings = chain.from_iterable(read_rankings(a.ranking))
     if a.drop_same_id:

@@ -10,13 +10,15 @@ without a score is an error. With the qrels as the teacher, a passage that is no
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from led_pipeline.data.formats.score_files import read_scores
+from led_pipeline.data.formats.examples import read_example_scores
+from led_pipeline.data.formats.records import kind_of
+from led_pipeline.data.formats.score_files import Scored, read_scores
 from led_pipeline.data.pools import in_row_order, judged_grades
 from led_pipeline.data.tables import (
     Ranked,
@@ -47,13 +49,20 @@ def keys_of(ranking: Ranking) -> NDArray[np.int64]:
     return key(np.repeat(ranking.queries, ranking.passages.lengths), ranking.passages.values)
 
 
-def store(file: Path, queries: Path, passages: Path, transform: tuple[float, float], out: Path) -> None:
+def store(
+    file: Path,
+    queries: Path,
+    passages: Path,
+    transform: tuple[float, float],
+    out: Path,
+    read: Callable[[Path], Iterable[Scored]] = read_scores,
+) -> None:
     """Write the scores of a file, times a factor and plus a constant, as a ranking; ties keep the file's order."""
     scale, offset = transform
     counts = {"queries": 0, "passages": 0}
 
     def lists() -> Iterator[Ranked]:
-        for query, rows, scores in in_row_order(read_scores(file), file, queries, passages, out.parent):
+        for query, rows, scores in in_row_order(read(file), file, queries, passages, out.parent):
             scores = (scores * scale + offset).astype(np.float32)
             order = np.argsort(-scores, kind="stable")
             counts["queries"] += 1
@@ -151,6 +160,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     storing = commands.add_parser("store", help="write a score file as a ranking of the training queries")
     storing.add_argument("--file", required=True, type=Path)
+    storing.add_argument("--format", choices=["examples"], help="the file holds training examples with texts")
     storing.add_argument("--queries", required=True, type=Path)
     storing.add_argument("--passages", required=True, type=Path)
     storing.add_argument("--scale", type=float, default=1.0)
@@ -165,7 +175,8 @@ def main() -> None:
         command.add_argument("--out", required=True, type=Path)
     a = parser.parse_args()
     if a.command == "store":
-        store(a.file, a.queries, a.passages, (a.scale, a.offset), a.out)
+        read = read_example_scores if a.format and kind_of(a.file, "tab") != "tab" else read_scores
+        store(a.file, a.queries, a.passages, (a.scale, a.offset), a.out, read)
     else:
         scores_of = of_qrels(a.qrels, a.queries, a.passages) if a.qrels else of_ranking(a.ranking)
         look_up(a.pairs, a.qrels or a.ranking, scores_of, a.shard, a.shards, a.out)

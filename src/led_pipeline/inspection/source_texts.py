@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from led_pipeline.data.collection import PASSAGES, QUERIES
 from led_pipeline.data.formats.judgements import read_qrels
 from led_pipeline.data.formats.lines import DEFECTS, NOTES, Problems
+from led_pipeline.data.formats.sources import TextFormat
 from led_pipeline.data.formats.streams import beginning
+from led_pipeline.data.formats.texts import Side, Text
 from led_pipeline.files.errors import InputError
 from led_pipeline.inspection.source_folder import SourceFolder, SplitFiles
 
@@ -111,7 +112,7 @@ def read_source_folder(files: SourceFolder) -> Source:
     for split in files.splits:
         if split.queries not in texts:
             path = files.path(split.queries)
-            texts[split.queries] = {q: text for _, q, _, text in islice(QUERIES[files.format](path, problems), MANY)}
+            texts[split.queries] = {q: text for _, q, _, text in islice(texts_of(files, "query", path, problems), MANY)}
         source.splits.append(_split(source, split, texts[split.queries], ids, problems))
     lengths = [length(text) for queries in texts.values() for text in queries.values()]
     source.query_words = int(np.quantile(lengths, 0.95)) if lengths else 0
@@ -121,13 +122,18 @@ def read_source_folder(files: SourceFolder) -> Source:
     return source
 
 
+def texts_of(files: SourceFolder, side: Side, path: Path, problems: Problems) -> Iterator[Text]:
+    """Return the texts of a file, as a run would read them."""
+    return TextFormat(files.format, side).read(path, problems)
+
+
 def _passages(files: SourceFolder, problems: Problems) -> tuple[Texts, set[str]]:
     """Return what the collection is like, and the ids that were read."""
     path, ids = files.path(files.collection), set()
     lengths: list[int] = []
     sample: list[str] = []
     titles = characters = 0
-    reader = PASSAGES[files.format](path, problems)
+    reader = texts_of(files, "passage", path, problems)
     for line, pid, title, text in islice(reader, READ):
         if pid in ids:
             problems.add("duplicate_id", path, line, f"id '{pid}' is on an earlier line too")
@@ -195,7 +201,7 @@ def _same_texts(files: SourceFolder, texts: dict[str, dict[str, str]]) -> bool:
     """Return whether most queries whose id is a passage's have the text of this passage."""
     queries = {qid: text for each in texts.values() for qid, text in each.items()}
     same = other = 0
-    for _, pid, _, text in islice(PASSAGES[files.format](files.path(files.collection), Problems(DEFECTS)), READ):
+    for _, pid, _, text in islice(texts_of(files, "passage", files.path(files.collection), Problems(DEFECTS)), READ):
         if pid in queries:
             same += queries[pid].split() == text.split()
             other += queries[pid].split() != text.split()

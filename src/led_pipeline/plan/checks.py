@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from led_pipeline.data.formats.stored import exists
 from led_pipeline.data.formats.streams import is_there, on_disk
 from led_pipeline.evaluation.published import load_published, published_about
 from led_pipeline.fetch.hub import hub_models, is_local, outside_names
@@ -107,7 +108,8 @@ def disk(site: Site, estimate: Estimate) -> Iterator[Finding]:
 def files(recipe: Recipe, site: Site) -> Iterator[Finding]:
     """The files of the dataset: in the user's folder, or in the list of downloads."""
     dataset, names = recipe.dataset, source_files(recipe)
-    qrels = {dataset.qrels_of(split): split for split in dataset.splits if not dataset.splits[split].qrels}
+    defaults = [split for split in dataset.splits if not dataset.splits[split].qrels and dataset.format != "examples"]
+    qrels = {name: split for split in defaults for name in dataset.qrels_of(split)}
     unjudged = {name: f"; without judgements, say dataset.splits.{split}.qrels: none" for name, split in qrels.items()}
     runs = run_files(recipe)
     if dataset.source == "docstrings" and not runs:
@@ -117,7 +119,7 @@ def files(recipe: Recipe, site: Site) -> Iterator[Finding]:
         try:
             if dataset.source == "download":
                 read_source(site.sources, name)
-            elif not is_there(path := Path(dataset.folder or "", name)):
+            elif not exists(path := Path(dataset.folder or "", name)):
                 if on_disk(path).exists():
                     check_regular(on_disk(path), "a file")
                 faults.append(

@@ -122,9 +122,10 @@ def token_files(recipe: Recipe, demand: Demand) -> tuple[set[str], set[tuple[str
 def source_files(recipe: Recipe) -> list[str]:
     """Return the files of the dataset that are read, by their names in its folder."""
     dataset, demand = recipe.dataset, Demand.of(recipe)
-    names = [dataset.collection_file, dataset.titles]
+    names = [*dataset.collection_files, dataset.titles]
     for split in (split for split in demand.splits if not dataset.splits[split].union_of):
-        names += [dataset.queries_of(split), dataset.qrels_of(split)]
+        names += [*dataset.queries_of(split), *dataset.qrels_of(split)]
+        names += [*dataset.ids_of(split), *dataset.ids_without(split)]
     names += [dataset.negatives[name] for name in demand.published]
     names += [dataset.scores[name].file for name in demand.stored]
     return [name for name in dict.fromkeys(names) if name]

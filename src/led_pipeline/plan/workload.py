@@ -1,9 +1,12 @@
 """Workload: how many passages, queries and examples a recipe is about, before they are prepared if need be."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from led_pipeline.data.formats.stored import count as count_rows
+from led_pipeline.data.formats.stored import data_files, exists, is_table
 from led_pipeline.data.formats.streams import beginning, is_there, plain_name
 from led_pipeline.files.reading import read_json, reading
 from led_pipeline.plan import assumptions
@@ -103,9 +106,10 @@ def _limited(recipe: Recipe, queries: dict[str, int]) -> dict[str, int]:
 
 def _published(recipe: Recipe) -> Workload:
     dataset = recipe.dataset
-    passages = assumptions.PUBLISHED_PASSAGES.get(dataset.collection_file, max(assumptions.PUBLISHED_PASSAGES.values()))
+    counts, most = assumptions.PUBLISHED_PASSAGES, max(assumptions.PUBLISHED_PASSAGES.values())
+    passages = sum(counts.get(name, most) for name in dataset.collection_files)
     text = assumptions.PUBLISHED_TEXT_BYTES + (assumptions.PUBLISHED_TITLE_BYTES if dataset.titles else 0)
-    qrels = {split: dataset.qrels_of(split) or "" for split in dataset.splits}
+    qrels = {split: "".join(dataset.qrels_of(split)[:1]) for split in dataset.splits}
     all_queries = {s: assumptions.PUBLISHED_QUERIES.get(name, assumptions.ASSUMED_QUERIES) for s, name in qrels.items()}
     queries = _limited(recipe, all_queries)
     examples = 0.0
@@ -117,22 +121,33 @@ def _published(recipe: Recipe) -> Workload:
 
 def _folder(recipe: Recipe, folder: Path) -> Workload:
     dataset = recipe.dataset
-    passages, width = lines(folder / dataset.collection_file)
+    passages, width = _all_lines(folder, dataset.collection_files)
     titles = lines(folder / dataset.titles) if dataset.titles else (0, 0.0)
     size = max(width - assumptions.ID_BYTES, 1) + (titles[0] * titles[1] / passages if passages else 0)
     counted = {split: dataset.qrels_of(split) or dataset.queries_of(split) for split in dataset.splits}
-    judgements = {split: lines(folder / name)[0] for split, name in counted.items()}
+    judgements = {split: _all_lines(folder, names)[0] for split, names in counted.items()}
     queries = _limited(recipe, {s: count or assumptions.ASSUMED_QUERIES for s, count in judgements.items()})
     return Workload(passages, size, queries, queries.get("train", 0), "from the sizes of the files")
+
+
+def _all_lines(folder: Path, names: Iterable[str]) -> tuple[int, float]:
+    """Return about how many lines some files have together, and the bytes of one."""
+    counted = [lines(file) for name in names if exists(folder / name) for file in data_files(folder / name)]
+    count = sum(number for number, _ in counted)
+    return count, sum(number * width for number, width in counted) / max(count, 1)
 
 
 def lines(path: Path) -> tuple[int, float]:
     """Return about how many lines a text file has and their bytes, from its beginning; zeros if it is not there.
 
-    Of a compressed file the beginning tells the compression too, which makes the estimate of its lines rougher.
+    Of a compressed file the beginning tells the compression too, which makes the estimate of its lines rougher. Of a
+    Parquet or Arrow file, return the rows and their bytes in the file.
     """
     if not is_there(path):
         return 0, 0.0
+    if is_table(path):
+        rows = max(count_rows(path), 1)
+        return rows, path.stat().st_size / rows
     head, size = beginning(path, SAMPLE)
     head = head[: head.rfind(b"\n") + 1] or head
     count = max(head.count(b"\n"), 1)

@@ -44,9 +44,25 @@ def _options(files: Mapping[str, str | list[str]]) -> str:
 
 
 def template(dataset: Dataset, side: Literal["query", "passage"]) -> str:
-    """Return how a text is made of a record's fields, if the recipe says so."""
-    text = getattr(dataset.templates, side)
-    return shlex.join(["--template", text, "--missing", dataset.templates.missing]) if text else ""
+    """Return how a text is made of a record's fields, and the names of its columns, if the recipe says so."""
+    text, columns = getattr(dataset.templates, side), getattr(dataset.columns, side)
+    rendered = shlex.join(["--template", text, "--missing", dataset.templates.missing]) if text else ""
+    names = option("--columns", json.dumps(columns, ensure_ascii=False)) if columns else ""
+    return " ".join(filter(None, (rendered, names)))
+
+
+def queries(files: Files, split: str) -> str:
+    """Return the files with the queries of a split, and those with the ids that choose among them."""
+    dataset = files.recipe.dataset
+    names = {"--queries": dataset.queries_of(split), "--ids": dataset.ids_of(split)}
+    names |= {"--without": dataset.ids_without(split)}
+    return " ".join(option(name, *files.sources(values)) for name, values in names.items() if values)
+
+
+def published(files: Files, flag: str, name: str) -> str:
+    """Return a file of negatives or scores, and its format if it holds texts in place of ids."""
+    form = option("--format", "examples") if files.recipe.dataset.format == "examples" else ""
+    return " ".join(filter(None, (option(flag, files.source(name)), form)))
 
 
 def selection(recipe: Recipe, split: str) -> str:

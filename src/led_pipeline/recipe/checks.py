@@ -99,8 +99,8 @@ def _sampled(dataset: Dataset, name: str) -> Iterator[str]:
         return
     others = [other for other, s in dataset.splits.items() if s.sample_of is None and not s.union_of]
     yield from unknown(f"{key}.sample_of", split.sample_of, others, "split with files of its own")
-    if split.limit is None:
-        yield f"{key}.limit: a sample of '{split.sample_of}' needs its number of queries"
+    if split.limit is None and split.ids is None:
+        yield f"{key}.limit: a sample of '{split.sample_of}' needs its number of queries, or a file of them as `ids`"
     for file in ("queries", "qrels"):
         if getattr(split, file):
             yield f"{key}.{file}: the files are those of '{split.sample_of}'; remove this key, or sample_of"

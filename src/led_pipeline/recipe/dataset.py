@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from led_pipeline.recipe.schema import LeftOut, Name, Positive, Score, Section, Seed, Weight
 
@@ -33,20 +33,40 @@ def _names_fields(template: str) -> str:
 FieldTemplate = Annotated[str, AfterValidator(_names_fields)]
 
 
+def _file_names(value: Any) -> Any:
+    names = value if isinstance(value, list) else [value]
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise ValueError("expected the name of a file, or a list of names")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"the file {twice!r} comes twice in the list, expected it once")
+    return value
+
+
+FileNames = Annotated[str | list[str], PlainValidator(_file_names, json_schema_input_type=str | list[str])]
+
+
+def as_list(names: str | list[str] | None) -> list[str]:
+    """Return the names of files as a list."""
+    return [names] if isinstance(names, str) else list(names or ())
+
+
 class Split(Section):
     """One set of queries with its judgements; file names are relative to the dataset's folder."""
 
-    queries: str | None = None
-    """default: queries.SPLIT.tsv, or queries.jsonl for BEIR"""
-    qrels: str | None = None
-    """Default: qrels.SPLIT.tsv, or qrels/SPLIT.tsv for BEIR. none: there are no judgements, so every system ranks the
-    queries and writes a run, and nothing is measured."""
+    queries: FileNames | None = None
+    """A file, or a list of files that are joined. Default: queries.SPLIT.tsv, queries.jsonl for BEIR, or SPLIT.jsonl
+    for examples"""
+    qrels: FileNames | None = None
+    """A file or a list. Default: qrels.SPLIT.tsv, qrels/SPLIT.tsv for BEIR, or the queries for examples. none: there
+    are no judgements, so every system ranks the queries and writes a run, and nothing is measured."""
+    ids: Annotated[str | None, LeftOut()] = None
+    """a file with the ids of the queries to keep, one a line"""
     relevant_from: Positive = 1
     """the lowest grade that binary measures count as relevant (TREC DL: 2)"""
     limit: Positive | None = None
     """number of judged queries in a seeded sample; default: all queries"""
     sample_of: Name | None = None
-    """the split from which `limit` queries are held out; its files are used"""
+    """the split from which `limit` queries, or those of `ids`, are held out; its files are used"""
     union_of: Annotated[list[Name], LeftOut()] = []
     """Splits whose queries and judgements are joined, instead of files; for the split train, so that stages learn from
     several sets of queries (`split_temperature`)."""
@@ -74,6 +94,37 @@ class Templates(Section):
     """treat a field that a line lacks as an error, or as empty"""
 
 
+def _column_names(value: Any) -> Any:
+    names = list(value.values()) if isinstance(value, dict) else value
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        raise ValueError("expected a list of names, such as [id, title, text], or a mapping such as {id: pid}")
+    if isinstance(value, dict) and (unknown := [str(key) for key in value if key not in OUR_COLUMNS]):
+        raise ValueError(f"no column {unknown[0]!r} of ours, expected {', '.join(OUR_COLUMNS)}")
+    if isinstance(value, list) and len(set(names)) < len(names):
+        raise ValueError("a name comes twice in the list, expected different ones")
+    if isinstance(value, list) and not {*ID_COLUMNS} & {*names}:
+        raise ValueError(f"none of the columns is called id (or {', '.join(ID_COLUMNS[:-1])})")
+    return value
+
+
+ID_COLUMNS = ("_id", "docid", "id")  # BEIR's name, Tevatron's, and a common one
+OUR_COLUMNS = ("id", "title", "text")
+ColumnNames = Annotated[
+    list[str] | dict[str, str],
+    PlainValidator(_column_names, json_schema_input_type=list[str] | dict[Literal["id", "title", "text"], str]),
+]
+
+
+class Columns(Section):
+    """Names of columns: a list for files without a header, or where these names are in it; or a mapping of id, title
+    and text to the names in the header, of a table or of JSON lines."""
+
+    passage: ColumnNames | None = None
+    """default: id TAB text, or the header of a CSV or table"""
+    query: ColumnNames | None = None
+    """default: id TAB text, or the header of a CSV or table"""
+
+
 class ScoreFile(Section):
     """A published file with scores of passages for the training queries; its suffix tells the format."""
 
@@ -89,7 +140,7 @@ def _score_file(value: Any) -> Any:
     return {"file": value} if isinstance(value, str) else value
 
 
-class FileNames(NamedTuple):
+class DefaultNames(NamedTuple):
     """The files of a dataset unless the recipe names others."""
 
     collection: str
@@ -97,10 +148,11 @@ class FileNames(NamedTuple):
     qrels: str
 
 
-Format = Literal["msmarco", "beir"]
-FILES: dict[Format, FileNames] = {
-    "msmarco": FileNames("collection.tsv", "queries.{split}.tsv", "qrels.{split}.tsv"),
-    "beir": FileNames("corpus.jsonl", "queries.jsonl", "qrels/{split}.tsv"),
+Format = Literal["msmarco", "beir", "examples"]
+FILES: dict[Format, DefaultNames] = {
+    "msmarco": DefaultNames("collection.tsv", "queries.{split}.tsv", "qrels.{split}.tsv"),
+    "beir": DefaultNames("corpus.jsonl", "queries.jsonl", "qrels/{split}.tsv"),
+    "examples": DefaultNames("train.jsonl", "{split}.jsonl", "{split}.jsonl"),
 }
 
 
@@ -112,11 +164,13 @@ class Dataset(Section):
     source: Literal["docstrings", "download", "folder"]
     """the origin of the files; config/sources.yaml lists downloads"""
     format: Format = "msmarco"
-    """format of the published files"""
+    """format of the published files; examples: training examples that hold texts, {"query", "pos", "negs"} or {"query",
+    "docs", "scores"}"""
     folder: str | None = None
     """for source: folder, the path of the folder or of a .zip of it, relative to the working directory"""
-    collection: str | None = None
-    """default: collection.tsv, or corpus.jsonl for BEIR"""
+    collection: FileNames | None = None
+    """A file, or a list of files that are joined. Default: collection.tsv, corpus.jsonl for BEIR, or the files of all
+    splits for examples"""
     titles: str | None = None
     """id TAB title, or JSON lines; the choice changes results, and the report names it"""
     splits: dict[Name, Split]
@@ -139,36 +193,60 @@ class Dataset(Section):
     """Rankings that another program made, each a system: name -> split -> file (a TREC run, SPLADE's run.json, or any
     format of a score file). With source: folder, paths are relative to that folder, otherwise to the working
     directory."""
+    columns: Annotated[Columns, LeftOut()] = Columns()
+    """names of the columns of the collection and of the queries"""
     templates: Templates = Templates()
     """templates that render texts from the fields of JSON lines"""
     exclude_query_id: bool = False
     """for queries that are passages: the passage with the query's id is neither a result nor a negative"""
 
     @property
-    def collection_file(self) -> str:
-        return self.collection or FILES[self.format].collection
+    def collection_files(self) -> list[str]:
+        """The files of the passages, in order."""
+        if self.collection or self.format != "examples":
+            return as_list(self.collection) or [FILES[self.format].collection]
+        own_files = [split for split, settings in self.splits.items() if not (settings.sample_of or settings.union_of)]
+        return list(dict.fromkeys(name for split in own_files for name in self.queries_of(split)))
 
     def held_out(self, split: str) -> int:
         """Return the number of queries at the start of the sample's order that earlier samples of this split have."""
         source = self.splits[split].sample_of
+        if source and self.splits[split].ids:
+            return 0
         others = [name for name, other in self.splits.items() if other.sample_of == (source or split)]
         before = others[: others.index(split)] if source else others
-        return sum(self.splits[name].limit or 0 for name in before)
+        return sum(self.splits[name].limit or 0 for name in before if not self.splits[name].ids)
 
     def read_for(self, split: str) -> list[str]:
         """Return the splits whose files one is made from: those of a union, or itself."""
         return self.splits[split].union_of or [split]
 
-    def queries_of(self, split: str) -> str:
+    def queries_of(self, split: str) -> list[str]:
+        """Return the files with the queries of a split, in order."""
         split = self.splits[split].sample_of or split
-        return self.splits[split].queries or FILES[self.format].queries.format(split=split)
+        return as_list(self.splits[split].queries) or [FILES[self.format].queries.format(split=split)]
 
-    def qrels_of(self, split: str) -> str | None:
-        """Return the file with the judgements of a split; None if the recipe says that there are none."""
+    def qrels_of(self, split: str) -> list[str]:
+        """Return the files with the judgements of a split; none if the recipe says that there are none."""
         split = self.splits[split].sample_of or split
-        name = self.splits[split].qrels or FILES[self.format].qrels.format(split=split)
-        return None if name == NO_QRELS else name
+        names = as_list(self.splits[split].qrels)
+        if names == [NO_QRELS]:
+            return []
+        if self.format == "examples":
+            return names or self.queries_of(split)
+        return names or [FILES[self.format].qrels.format(split=split)]
+
+    def ids_of(self, split: str) -> list[str]:
+        """Return the file with the ids of a split's queries, if it has one."""
+        return as_list(self.splits[split].ids)
+
+    def ids_without(self, split: str) -> list[str]:
+        """Return the files with the ids that other splits hold out from the same queries."""
+        source = self.splits[split].sample_of or split
+        if self.splits[split].ids and self.splits[split].sample_of:
+            return []
+        return [s.ids for name, s in self.splits.items() if name != split and s.sample_of == source and s.ids]
 
     def judged(self, splits: Iterable[str]) -> list[str]:
         """Return those of some splits that have judgements."""
-        return [name for name in splits if all(self.qrels_of(part) is not None for part in self.read_for(name))]
+        return [name for name in splits if all(self.qrels_of(part) for part in self.read_for(name))]

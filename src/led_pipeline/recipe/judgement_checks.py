@@ -38,5 +38,5 @@ def _key(recipe: Recipe, split: str) -> str:
     Of a union it is the key of its first split without judgements.
     """
     parts = recipe.dataset.read_for(split)
-    split = next((part for part in parts if recipe.dataset.qrels_of(part) is None), split)
+    split = next((part for part in parts if not recipe.dataset.qrels_of(part)), split)
     return f"dataset.splits.{recipe.dataset.splits[split].sample_of or split}.qrels"

@@ -5,7 +5,7 @@ plan's counts and the report's picture all ask them. `Files` turns edges into pa
 """
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -155,14 +155,14 @@ class Files:
         folder = self.recipe.dataset.folder if self.recipe.dataset.source == "folder" else None
         return os.path.join(folder, name) if folder else self.layout.source(name)  # noqa: PTH118 (as the user wrote it)
 
-    def source_inputs(self, name: str | None) -> list[str]:
-        """Return the file of the dataset to wait for, if a rule makes it; the contents of the user's are params."""
-        return [self.source(name)] if name and self.recipe.dataset.source != "folder" else []
+    def sources(self, names: Iterable[str]) -> list[str]:
+        """Return files of the dataset, in order."""
+        return [self.source(name) for name in names]
 
-    def published_qrels(self, split: str) -> list[str]:
-        """Return the file with the judgements of a split, as published; none for a split without judgements."""
-        name = self.recipe.dataset.qrels_of(split)
-        return [self.source(name)] if name else []
+    def source_inputs(self, names: str | Iterable[str] | None) -> list[str]:
+        """Return the files of the dataset to wait for, if a rule makes them; the contents of the user's are params."""
+        every = [names] if isinstance(names, str) else names or ()
+        return self.sources(every) if self.recipe.dataset.source != "folder" else []
 
     def run_file(self, system: str, part: str) -> str:
         """Return the file of a run from elsewhere: in the dataset's folder, or as the recipe names it."""

@@ -28,7 +28,7 @@ def passages(tmp_path):
         encoded = content if isinstance(content, bytes) else content.encode()
         (tmp_path / "c.tsv").write_bytes(encoded)
         (tmp_path / "t.tsv").write_text(titles or "")
-        files = tmp_path / "c.tsv", tmp_path / "t.tsv" if titles else None
+        files = [tmp_path / "c.tsv"], tmp_path / "t.tsv" if titles else None
         record = collection.prepare_passages(*files, "msmarco", skip, tmp_path / "p.parquet", Repair(False), template)
         rows = pq.read_table(tmp_path / "p.parquet").to_pylist()
         return [(row["id"], row["text"]) for row in rows], record
@@ -44,7 +44,7 @@ def split(tmp_path, passages):
         passages(texts)
         (tmp_path / "q.tsv").write_text(queries)
         (tmp_path / "r.tsv").write_text(qrels)
-        files, out = (tmp_path / "q.tsv", tmp_path / "r.tsv", tmp_path / "p.parquet"), tmp_path / "out.qrels"
+        files, out = ([tmp_path / "q.tsv"], [tmp_path / "r.tsv"], tmp_path / "p.parquet"), tmp_path / "out.qrels"
         outputs = tmp_path / "q.parquet", out
         record = collection.prepare_split(files, "msmarco", skip, Selection(), outputs, Repair(False))
         return out.read_text(), record
@@ -150,7 +150,7 @@ def test_error_says_how_to_name_or_unpack_compressed_data(passages):
     packed |= {"zip": b"PK\x03\x04\x14\x00", "zstd": b"\x28\xb5\x2f\xfd\x04", "Parquet": b"PAR1\x15\x04"}
     for name, content in packed.items():
         with pytest.raises(
-            InputError, match=rf"c\.tsv: {name} data, expected lines of text under this name; (unp|write)"
+            InputError, match=rf"c\.tsv: {name} data, expected lines of text under this name; (unp|let)"
         ):
             passages(content, "bad_utf8")
     assert passages("PAR1\tone\nBZh\ttwo\n")[0] == [("PAR1", "one"), ("BZh", "two")]
@@ -277,4 +277,4 @@ def test_a_beir_document_of_control_characters_is_an_empty_text(tmp_path):
     path = tmp_path / "corpus.jsonl"
     path.write_text(json.dumps({"_id": "a", "title": "\x00", "text": "\u200b"}) + "\n")
     with pytest.raises(InputError, match=r"corpus\.jsonl:1: the title and the text of 'a' are empty"):
-        collection.prepare_passages(path, None, "beir", (), Path(tmp_path / "p.parquet"), Repair(False))
+        collection.prepare_passages([path], None, "beir", (), Path(tmp_path / "p.parquet"), Repair(False))

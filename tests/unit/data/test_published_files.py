@@ -130,11 +130,12 @@ def prepare(recipe: Recipe, source: Path, out: Path) -> dict[str, dict]:
     texts = {name: getattr(dataset.templates, name) for name in ("passage", "query")}
     template = {name: Template(text, dataset.templates.missing) if text else None for name, text in texts.items()}
     titles = source / dataset.titles if dataset.titles else None
-    files = source / dataset.collection_file, titles
+    files = [source / name for name in dataset.collection_files], titles
     repair = Repair(dataset.repair_encoding)
     record = {"passages": collection.prepare_passages(*files, *shared, passages, repair, template["passage"])}
     for split in dataset.splits:
-        files = source / dataset.queries_of(split), source / dataset.qrels_of(split), passages
+        names = dataset.queries_of(split), dataset.qrels_of(split)
+        files = *([source / name for name in each] for each in names), passages
         outputs = out / f"{split}.queries.parquet", out / f"{split}.qrels"
         selection = Selection(positive=split == "train")
         record[split] = collection.prepare_split(files, *shared, selection, outputs, repair, template["query"])

@@ -17,7 +17,7 @@ def prepared(folder, lines: list[str], titles: list[str] | None = None, skip=("d
     (folder / "c.tsv").write_text("".join(f"{line}\n" for line in lines))
     if titles is not None:
         (folder / "t.tsv").write_text("".join(f"{line}\n" for line in titles))
-    files = folder / "c.tsv", None if titles is None else folder / "t.tsv"
+    files = [folder / "c.tsv"], None if titles is None else folder / "t.tsv"
     record = prepare_passages(*files, "msmarco", skip, folder / "p.parquet", Repair(repair))
     assert {path.name for path in folder.iterdir()} <= {"c.tsv", "t.tsv", "p.parquet"}
     table = pq.read_table(folder / "p.parquet", columns=["id", "title", "text"])

@@ -256,8 +256,8 @@ def test_the_shipped_list_requests_a_version_of_ms_marco_s_host_that_supports_ra
 
 def test_the_shipped_list_has_every_file_that_the_recipe_of_the_paper_downloads():
     dataset = load_recipe(RECIPES["config.yaml"]).dataset
-    files = [dataset.collection_file, dataset.titles, *dataset.negatives.values()]
-    files += [name for split in dataset.splits for name in (dataset.queries_of(split), dataset.qrels_of(split))]
+    files = [*dataset.collection_files, dataset.titles, *dataset.negatives.values()]
+    files += [name for split in dataset.splits for name in (*dataset.queries_of(split), *dataset.qrels_of(split))]
     assert [read_source(SHIPPED, name).name for name in files] == files
 
 

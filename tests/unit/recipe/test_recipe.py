@@ -596,7 +596,7 @@ def test_a_split_may_be_a_sample_of_another_ones_queries():
     splits = {"train": {"qrels": "t.tsv"}, "dev": {"sample_of": "train", "limit": 50}}
     splits |= {"test": {"sample_of": "train", "limit": 7, "relevant_from": 2}, "other": {}}
     dataset = load_recipe(changed(SMALL, {"dataset.splits": splits})).dataset
-    assert [dataset.qrels_of(split) for split in splits] == ["t.tsv", "t.tsv", "t.tsv", "qrels.other.tsv"]
+    assert [dataset.qrels_of(split) for split in splits] == [["t.tsv"], ["t.tsv"], ["t.tsv"], ["qrels.other.tsv"]]
     assert [dataset.held_out(split) for split in splits] == [57, 0, 50, 0]
 
 
@@ -620,7 +620,7 @@ UNJUDGED = {"dataset.splits.new": {"qrels": "none"}, "dataset.splits.late": {"sa
 
 def test_a_split_has_no_judgements_only_if_the_recipe_says_so():
     dataset = load_recipe(changed(SMALL, UNJUDGED | {"evaluation": {"splits": ["new", "late", "dev"]}})).dataset
-    names = {"train": "qrels.train.tsv", "dev": "qrels.dev.tsv", "new": None, "late": None}
+    names = {"train": ["qrels.train.tsv"], "dev": ["qrels.dev.tsv"], "new": [], "late": []}
     assert {split: dataset.qrels_of(split) for split in dataset.splits} == names
     assert dataset.judged(dataset.splits) == ["train", "dev"]
 
@@ -766,3 +766,62 @@ def test_sizes_of_matryoshka_are_parts_of_the_vectors():
     ):
         with pytest.raises(InputError, match=sentence):
             load_recipe(changed(demo, changes))
+
+
+# --- lists of files, columns, ids
+
+
+def test_a_list_may_replace_the_name_of_a_file():
+    splits = {"train": {"queries": ["a.tsv", "b.csv"], "qrels": ["r.json"]}, "dev": {"sample_of": "train", "limit": 5}}
+    dataset = load_recipe(changed(SMALL, {"dataset.collection": ["x.tsv", "y"], "dataset.splits": splits})).dataset
+    assert dataset.collection_files == ["x.tsv", "y"]
+    assert dataset.queries_of("dev") == dataset.queries_of("train") == ["a.tsv", "b.csv"]
+    assert dataset.qrels_of("dev") == ["r.json"]
+
+
+def test_the_collection_of_examples_is_the_files_of_all_splits():
+    splits = {"train": {"queries": ["a.jsonl", "b.jsonl"]}, "test": {}, "dev": {"sample_of": "train", "limit": 5}}
+    changes = {"dataset.source": "folder", "dataset.folder": "x", "dataset.format": "examples"}
+    dataset = load_recipe(changed(SMALL, changes | {"dataset.splits": splits})).dataset
+    assert dataset.collection_files == ["a.jsonl", "b.jsonl", "test.jsonl"]
+    assert dataset.qrels_of("dev") == ["a.jsonl", "b.jsonl"] and dataset.qrels_of("test") == ["test.jsonl"]
+
+
+def test_ids_are_held_out_once():
+    splits = {"train": {}, "dev": {"sample_of": "train", "ids": "d"}, "test": {"sample_of": "train", "limit": 7}}
+    dataset = load_recipe(changed(SMALL, {"dataset.splits": splits | {"few": {"ids": "f"}}})).dataset
+    assert {split: dataset.ids_without(split) for split in dataset.splits} == {
+        "train": ["d"], "dev": [], "test": ["d"], "few": []
+    }  # fmt: skip
+    assert {split: dataset.held_out(split) for split in dataset.splits} == {"train": 7, "dev": 0, "test": 0, "few": 0}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("dataset.collection", [], "dataset.collection: value error, expected the name of a file, or a list of names"),
+        ("dataset.collection", ["a", 3], "dataset.collection: value error, expected the name of a file, or a list"),
+        ("dataset.collection", ["a", "a"], "dataset.collection: value error, the file 'a' comes twice in the list"),
+        (
+            "dataset.splits.train.qrels",
+            {"a": 1},
+            "dataset.splits.train.qrels: value error, expected the name of a file",
+        ),
+        ("dataset.columns", {"passages": ["id"]}, "dataset.columns.passages: no such key (did you mean passage?)"),
+        ("dataset.columns", {"passage": "id"}, "dataset.columns.passage: value error, expected a list of names"),
+        (
+            "dataset.columns",
+            {"passage": ["nr", "text"]},
+            "dataset.columns.passage: value error, none of the columns is",
+        ),
+        ("dataset.columns", {"passage": ["id", "id"]}, "dataset.columns.passage: value error, a name comes twice"),
+        ("dataset.columns", {"query": {"qid": "x"}}, "dataset.columns.query: value error, no column 'qid' of ours"),
+        (
+            "dataset.splits.dev",
+            {"sample_of": "train"},
+            "dataset.splits.dev.limit: a sample of 'train' needs its number",
+        ),
+    ],
+)
+def test_error_names_a_mistake_about_files_and_columns(key, value, sentence):
+    assert any(fault.startswith(sentence) for fault in faults(changed(SMALL, {key: value})))

@@ -14,6 +14,7 @@ _VALUE = re.compile(
     r"\w*(text|passage|query|question|title|sentence|paragraph|abstract|document|content)s?|body|doc|\w*ids?"
     r"|iter(ation)?|q?0|positives?|negatives?|pos|neg|\w*scores?|grades?|labels?|rel(evan(ce|t))?|margins?|rating"
 )
+_WORD = re.compile(r"[^\W\d][\w.-]*")  # after a name of ids in line 1, any words are names
 
 
 def is_header(columns: Sequence[str], number: int) -> bool:
@@ -26,6 +27,8 @@ def is_header(columns: Sequence[str], number: int) -> bool:
     first = columns[0].casefold().strip('"#')
     if len(columns) < 2 or not (_ID.fullmatch(first) or (number == 1 and _FIRST.fullmatch(first))):
         return False
+    if number == 1 and _ID.fullmatch(first) and all(map(_WORD.fullmatch, columns[1:])):
+        return True
     short = all(len(column.split()) < 3 for column in columns)  # names, not sentences that end in such words
     others = [re.sub(r"[\W_]+", "", column.casefold()) for column in columns[1:]]
     return short and not others[-1].isdigit() and all(map(_VALUE.fullmatch, others))

@@ -4,48 +4,116 @@
 |---|---|---|
 | TREC qrels | `qid 0 pid grade` | `read_qrels`, `load_qrels`, `write_qrels` |
 | BEIR qrels | `qid TAB pid TAB grade` under its header | `read_qrels` |
+| .json | `{qid: {pid: grade}}`, as SPLADE reads them; module `nested` | `read_qrels` |
+| .csv, .jsonl, .parquet, .arrow | columns query-id, corpus-id, score; module `records` | `read_qrels` |
 | TREC run | `qid Q0 pid rank score tag`, best first | `read_run`, `write_run` |
 | lists of negatives | `qid TAB pid,pid,...` | `read_negatives` |
 | MS MARCO id triples | `qid TAB positive TAB negative` | `read_negatives` |
+| .pkl, .pickle, .json | `{qid: [pid, ...]}`, as LED publishes them; module `nested` | `read_negatives` |
 
 Readers stream, compressed or not. `read_qrels` reports to the caller's `Problems` (module `lines`); the other readers
 raise one `InputError` after the last line.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, pairwise
+from itertools import chain, groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from led_pipeline.data.formats.examples import read_example_negatives, read_example_qrels
 from led_pipeline.data.formats.headers import header_fault, is_header
 from led_pipeline.data.formats.lines import DEFECTS, MALFORMED, Problems, bad_id, is_id, read_lines
-from led_pipeline.data.formats.numbers import grade_fault, read_grade, read_score, text_fault
+from led_pipeline.data.formats.nested import NESTED, read_nested_lists, read_nested_qrels
+from led_pipeline.data.formats.numbers import as_grade, grade_fault, read_score, text_fault
+from led_pipeline.data.formats.records import Names, kind_of, read_records
+from led_pipeline.data.formats.streams import plain_name
 from led_pipeline.files.atomic import atomic
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.limits import limits
 
-Judgement = tuple[int, str, str, int]  # line number, qid, pid, grade
+Judgement = tuple[int | None, str, str, int]  # line number (None: the file has no lines), qid, pid, grade
 
 _BEIR_QRELS_HEADER = ["query-id", "corpus-id", "score"]
+# Names of the columns of queries, passages and grades in tables, CSV and JSON lines.
+_QRELS_NAMES = (
+    ("query-id", "query_id", "qid"),
+    ("corpus-id", "corpus_id", "docid", "doc_id", "pid", "passage_id"),
+    ("score", "grade", "relevance", "label"),
+)
 _BEIR_HINT = f"or, in BEIR's format, the header {' TAB '.join(_BEIR_QRELS_HEADER)} in line 1"
 _INFINITY_BITS = 0x7F80_0000  # of a 32-bit float
 
 
 def read_qrels(
-    path: Path | str, problems: Problems, grades: dict[str, dict[str, int]] | None = None
+    path: Path | str,
+    problems: Problems,
+    grades: dict[str, dict[str, int]] | None = None,
+    examples: bool = False,
 ) -> Iterator[Judgement]:
-    """Yield judgements from TREC's four columns, or from BEIR's three if the first line is BEIR's header.
+    """Yield the judgements of a file in any of the formats above.
 
     A pair that is repeated with the same grade, as are ten of MS MARCO's training judgements, is noted and left out;
     one with another grade is a duplicate_id, and the first of the two counts.
 
     Args:
-        grades: an empty dictionary that gets the grades by qid and pid, for callers that need them.
+        grades: an empty dictionary that gets the grades by qid and pid, for callers that need them; those of an earlier
+            file, for callers that join files.
+        examples: read .jsonl, .csv and tables as training examples that hold texts (module `examples`).
     """
     earlier = {} if grades is None else grades
+    for number, qid, pid, value in _rows(path, problems, examples):
+        grade = as_grade(value)
+        if not (is_id(qid) and is_id(pid)):
+            problems.add(MALFORMED, path, number, bad_id(pid if is_id(qid) else qid, "there is"))
+        elif grade is None:
+            problems.add(MALFORMED, path, number, grade_fault(value))
+        elif pid not in earlier.setdefault(qid, {}):
+            earlier[qid][pid] = grade
+            yield number, qid, pid, grade
+        elif (before := earlier[qid][pid]) == grade:
+            if not examples:
+                problems.note("repeated_judgement", path)
+        else:
+            fault = f"query '{qid}' and passage '{pid}' have grade {grade} here and {before}"
+            if problems.needs_sentence("duplicate_id"):  # once in a file
+                fault += f" {_place_of(path, number, qid, pid)}, expected one grade for every pair"
+            problems.add("duplicate_id", path, number, fault)
+
+
+def _rows(path: Path | str, problems: Problems, examples: bool) -> Iterator[tuple[int | None, Any, Any, Any]]:
+    """Yield line number, query, passage and grade of every judgement of a file, by its ending, all unchecked."""
+    if plain_name(path).endswith(".json"):
+        yield from read_nested_qrels(path)
+    elif kind_of(path, "tab") == "tab":
+        yield from _read_qrels_lines(path, problems)
+    elif examples:
+        yield from read_example_qrels(path, problems)
+    else:
+        names = Names(None, _QRELS_NAMES[0], tuple(chain(*_QRELS_NAMES)), header="query-id, corpus-id, score")
+        for number, record in read_records(path, problems, names):
+            values = [next((record[name] for name in names if name in record), None) for names in _QRELS_NAMES]
+            qid, pid = (str(value) if type(value) is int else value for value in values[:2])
+            yield number, qid, pid, values[2]
+
+
+def read_ids(path: Path | str, problems: Problems) -> Iterator[tuple[int, str]]:
+    """Yield the ids in a file, with their line numbers: each line, or the first of its tab-separated columns."""
+    for number, line in read_lines(path, problems):
+        columns = line.split("\t")
+        if is_header(columns, number):
+            problems.add("header_line", path, number, header_fault(columns, "an id"))
+        elif is_id(columns[0]):
+            yield number, columns[0]
+        else:
+            problems.add(MALFORMED, path, number, bad_id(columns[0], "there is"))
+
+
+def _read_qrels_lines(path: Path | str, problems: Problems) -> Iterator[tuple[int | None, str, str, str]]:
+    """Yield TREC's four columns, or BEIR's three if the first line is BEIR's header, without the unused one."""
     beir: bool | None = None
     for number, line in read_lines(path, problems):
         if beir is None:
@@ -55,32 +123,18 @@ def read_qrels(
         columns = line.split("\t") if beir else line.split()
         if (beir or len(columns) == 4) and is_header(columns, number):
             problems.add("header_line", path, number, header_fault(columns, "a judgement"))
-            continue
-        if len(columns) != (3 if beir else 4):
+        elif len(columns) != (3 if beir else 4):
             shape = "3 between tabs, as in the header" if beir else f"4: qid 0 pid grade ({_BEIR_HINT})"
             problems.add(MALFORMED, path, number, f"{len(columns)} column(s), expected {shape}")
-            continue
-        qid, pid, grade = columns[0], columns[-2], read_grade(columns[-1])
-        if not (is_id(qid) and is_id(pid)):
-            problems.add(MALFORMED, path, number, bad_id(pid if is_id(qid) else qid, "there is"))
-        elif grade is None:
-            problems.add(MALFORMED, path, number, grade_fault(columns[-1]))
-        elif pid not in earlier.setdefault(qid, {}):
-            earlier[qid][pid] = grade
-            yield number, qid, pid, grade
-        elif (before := earlier[qid][pid]) == grade:
-            problems.note("repeated_judgement", path)
         else:
-            fault = f"query '{qid}' and passage '{pid}' have grade {grade} here and {before}"
-            if problems.needs_sentence("duplicate_id"):  # once in a file
-                fault += f" in line {_line_of(path, qid, pid)}, expected one grade for every pair"
-            problems.add("duplicate_id", path, number, fault)
+            yield number, columns[0], columns[-2], columns[-1]
 
 
-def _line_of(path: Path | str, qid: str, pid: str) -> int:
-    """Return the first line of a file with the judgement of a pair."""
+def _place_of(path: Path | str, number: int | None, qid: str, pid: str) -> str:
+    """Say where the first judgement of a pair is: in a line of this file before `number`, or in an earlier file."""
     rows = read_qrels(path, Problems(DEFECTS))
-    return next(line for line, query, passage, _ in rows if (query, passage) == (qid, pid))
+    line = next((line for line, query, passage, _ in rows if (query, passage) == (qid, pid)), number)
+    return "in an earlier file" if line == number else f"in line {line}"
 
 
 def load_qrels(path: Path | str) -> dict[str, dict[str, int]]:
@@ -196,15 +250,25 @@ def _read_run_rows(path: Path | str, problems: Problems) -> Iterator[tuple[int, 
             yield number, columns[0], columns[2], score
 
 
-def read_negatives(path: Path | str) -> Iterator[tuple[str, list[str]]]:
+def read_negatives(path: Path | str, examples: bool = False) -> Iterator[tuple[str, list[str]]]:
     """Yield each query of published negatives with its passages, in file order and without repetition.
 
-    The first line tells lists (2 columns) from triples (3 columns). A query is yielded once per block of adjacent
-    lines, since MS MARCO does not promise that its triples are sorted by query.
+    A name that ends in .pkl, .pickle or .json means {qid: [pid, ...]}; in any other file, the first line tells lists (2
+    columns) from triples (3 columns). A query is yielded once per block of adjacent lines, since MS MARCO does not
+    promise that its triples are sorted by query.
+
+    Args:
+        examples: the file holds training examples with texts (module `examples`).
 
     Raises:
         InputError: at the end, if a line is malformed.
     """
+    if examples and kind_of(path, "tab") != "tab":
+        yield from read_example_negatives(path)
+        return
+    if plain_name(path).endswith(NESTED):
+        yield from ((qid, list(dict.fromkeys(pids))) for qid, pids in read_nested_lists(path))
+        return
     problems = Problems()
     for qid, group in groupby(_read_negative_rows(path, problems), key=itemgetter(0)):
         yield qid, list(dict.fromkeys(pid for row in group for pid in row[1]))

@@ -44,7 +44,7 @@ _PACKED = {
     b"PK\x03\x04": ("zip", "unpack it, or name the file inside in the config, as ARCHIVE.zip/NAME"),
     b"BZh91AY&SY": ("bzip2", "unpack it"),
     b"\xfd7zXZ": ("xz", "unpack it"),
-    b"PAR1\x15": ("Parquet", "write it as lines of text"),
+    b"PAR1\x15": ("Parquet", "let its name end in .parquet here and in the config, or write it as lines of text"),
 }
 
 
@@ -111,11 +111,14 @@ class Problems:
         raise InputError(sentence)
 
 
-def read_lines(path: Path | str, problems: Problems) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path | str, problems: Problems, with_blank: bool = False) -> Iterator[tuple[int, str]]:
     """Yield line numbers (from 1) and lines without their line ends.
 
     Lines end in LF or CR LF. A byte order mark at the start of a line is dropped, and noted after line 1. Blank lines
     at the end of the file are dropped; any other blank line is malformed.
+
+    Args:
+        with_blank: yield blank lines like any others, for formats whose texts may have several lines.
 
     Raises:
         InputError: the file cannot be opened, its compressed stream is damaged or cut off, or it is not UTF-8 text.
@@ -133,7 +136,7 @@ def read_lines(path: Path | str, problems: Problems) -> Iterator[tuple[int, str]
                     if number > 1:
                         problems.note("byte_order_mark", path)
                 raw = raw.rstrip(b"\r\n")
-                if not raw:
+                if not raw and not with_blank:
                     blank += 1
                     continue
                 if blank:
@@ -188,7 +191,11 @@ def is_id(value: object) -> TypeGuard[str]:
 
 def is_encodable(text: str) -> bool:
     """Tell whether UTF-8 can encode a text, which is not so if a \\u escape left half a surrogate pair in it."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def bad_id(value: object, subject: str) -> str:

@@ -59,9 +59,19 @@ def read_grade(text: str) -> int | None:
     return grade if abs(grade) <= limits().grade else None
 
 
-def grade_fault(text: str) -> str:
-    """Return the sentence about a text that is not a valid grade."""
+def as_grade(value: Any) -> int | None:
+    """Return the grade in a text, or a whole number of JSON or of a table (1.0 is one), or None."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value if abs(value) <= limits().grade else None
+    return read_grade(value) if isinstance(value, str) else None
+
+
+def grade_fault(value: Any) -> str:
+    """Return the sentence about a value that is not a valid grade."""
+    text = value if isinstance(value, str) else str(value)[:40]
     digits = text.removeprefix("-")
     if digits.isascii() and digits.isdecimal():
-        return f"grade {short(text)} is {over('grade')}; are these grades?"
-    return f"grade {short(text)}, expected a whole number"
+        return f"grade {short(value)} is {over('grade')}; are these grades?"
+    return f"grade {short(value)}, expected a whole number"

@@ -95,7 +95,7 @@ def read_pickle(path: Path | str) -> Any:
     except (pickle.UnpicklingError, *_ODD) as error:
         raise InputError(
             f"{path}: {reason(error)}, expected a pickle of dicts, lists, strings and numbers only;"
-            " nothing of it was run. Write the scores as Parquet, JSON or a TREC run"
+            " nothing of it was run. Write it as JSON or lines of text"
         ) from error
     except raised() as error:
         raise InputError(

@@ -28,16 +28,15 @@ import pyarrow.parquet as pq
 from led_pipeline.data.formats.headers import header_fault, is_header
 from led_pipeline.data.formats.judgements import read_run
 from led_pipeline.data.formats.lines import MALFORMED, Problems, bad_id, is_id, read_lines, short
+from led_pipeline.data.formats.nested import PICKLES, as_id, as_ids, read_object
 from led_pipeline.data.formats.numbers import as_score, read_score, score_fault, text_fault
-from led_pipeline.data.formats.pickles import read_pickle
 from led_pipeline.data.formats.score_pairs import by_query, solve
-from led_pipeline.data.formats.streams import plain_name, read_whole
+from led_pipeline.data.formats.streams import plain_name
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import NotJson, check_regular, parse_json, reading
 
 Scored = tuple[str, list[str], list[float]]  # query id; passage ids and their scores, in file order
 
-_LARGEST_ID = 10**18  # bound of integer ids
 _KEYS = {  # keys of a line of JSON: our name -> the names in published files
     "query": ("query", "qid", "query_id"),
     "docs": ("docs", "docid", "docids", "passages"),
@@ -67,20 +66,6 @@ def read_scores(path: Path | str) -> Iterator[Scored]:
         yield qid, pids, scores
 
 
-def _as_id(value: Any) -> str | None:
-    """Return an id, which may be an integer, as a string, or None if it is not a valid one."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value) if abs(value) < _LARGEST_ID else None
-    return value if is_id(value) else None
-
-
-def _ids(values: Iterable[Any]) -> list[str] | None:
-    """Return ids as strings, or None if one of them is not valid."""
-    ids = [_as_id(value) for value in values]
-    valid = [each for each in ids if each is not None]
-    return valid if len(valid) == len(ids) else None
-
-
 def _scores(values: Iterable[Any]) -> list[float] | None:
     """Return scores as floats, or None if one of them is not valid."""
     scores = [as_score(value) for value in values]
@@ -90,10 +75,10 @@ def _scores(values: Iterable[Any]) -> list[float] | None:
 
 def _fault(qid: Any, pids: Iterable[Any], scores: Iterable[Any]) -> str:
     """Return the sentence about the first invalid id or score of a query."""
-    if _as_id(qid) is None:
+    if as_id(qid) is None:
         return bad_id(qid, "a query is")
     for pid in pids:
-        if _as_id(pid) is None:
+        if as_id(pid) is None:
             return bad_id(pid, f"a passage of query '{qid}' is")
     return f"query '{qid}': {next(score_fault(score) for score in scores if as_score(score) is None)}"
 
@@ -104,28 +89,17 @@ def _nested(path: Path | str, content: Any) -> Iterator[Scored]:
     if not isinstance(content, dict):
         raise InputError(f"{path}: it holds a {type(content).__name__}, expected {shape}")
     for query, scores in content.items():
-        qid = _as_id(query)
+        qid = as_id(query)
         if not isinstance(scores, dict):
             raise InputError(f"{path}: query {short(query)} has {short(scores)}; expected {shape}")
-        pids, values = _ids(scores), _scores(scores.values())
+        pids, values = as_ids(scores), _scores(scores.values())
         if qid is None or pids is None or values is None:
             raise InputError(f"{path}: {_fault(query, scores, scores.values())}; expected {shape}")
         yield qid, pids, values
 
 
-def _read_pickle(path: Path | str) -> Iterator[Scored]:
-    yield from _nested(path, read_pickle(path))
-
-
-def _read_json(path: Path | str) -> Iterator[Scored]:
-    raw = read_whole(path)
-    with reading(path, "UTF-8 text; write it again"):
-        text = raw.decode("utf-8-sig")
-    try:
-        content = parse_json(text)
-    except NotJson as error:
-        raise InputError(f"{path}:{error.line}: {error}; write it again") from error
-    yield from _nested(path, content)
+def _read_object(path: Path | str) -> Iterator[Scored]:
+    yield from _nested(path, read_object(path))
 
 
 def _together(path: Path | str, rows: Iterable[tuple[str, str, float]]) -> Iterator[Scored]:
@@ -215,7 +189,7 @@ def _record(record: dict[str, Any]) -> tuple[str, list[str], list[float], bool]:
         docs, scores = [record["positive"], record["negative"]], [scores]
     elif not isinstance(docs, list) or not isinstance(scores, list) or len(docs) != len(scores):
         raise _NoRecord(_SHAPES)
-    qid, pids, values = _as_id(query), _ids(docs), _scores(scores)
+    qid, pids, values = as_id(query), as_ids(docs), _scores(scores)
     if qid is None or pids is None or values is None:
         raise _NoRecord(_fault(query, docs, scores))
     if paired and pids[0] == pids[1]:
@@ -264,8 +238,8 @@ def _parquet_rows(path: Path | str, batches: Iterable[pa.RecordBatch]) -> Iterat
 
 
 _READERS: dict[tuple[str, ...], Callable[[Path | str], Iterator[Scored]]] = {
-    (".pkl", ".pickle"): _read_pickle,
-    (".json",): _read_json,
+    PICKLES: _read_object,
+    (".json",): _read_object,
     (".jsonl",): _read_json_lines,
     (".parquet",): _read_parquet,
     (".tsv",): _read_tsv,

@@ -23,6 +23,11 @@ class Template:
     def _parts(self) -> list[str]:
         return re.split(TEMPLATE_FIELD, self.text)  # literal texts and field names alternate
 
+    @property
+    def fields(self) -> list[str]:
+        """The names of the fields, nested ones with dots."""
+        return self._parts[1::2]
+
     def render(self, record: Mapping[str, Any]) -> str:
         """Return the text of a record, stripped of white space at its ends.
 

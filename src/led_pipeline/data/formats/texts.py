@@ -1,4 +1,4 @@
-"""Read published passages, titles and queries, one text a line.
+"""Read published passages, titles and queries.
 
 | file | one line | reader |
 |---|---|---|
@@ -8,23 +8,27 @@
 | BEIR corpus.jsonl | an object with `_id`, `title` (may be missing) and `text` | `read_corpus` |
 | BEIR queries.jsonl | an object with `_id` and `text` | `read_queries` |
 
-`docid` and `id` are accepted in place of `_id`, and integers as ids. A template, if given, renders the text from the
-fields of a line, and the title is empty. Readers stream, compressed or not (module `streams`), and report to a
+`read_corpus` and `read_queries` also read CSV, tab-separated columns, Parquet and Arrow (module `records`). `docid` and
+`id` are accepted in place of `_id`, and integers as ids. A template, if given, renders the text from the fields of a
+record, and the title is empty. Readers stream, compressed or not (module `streams`), and report to a
 `Problems` (module `lines`). Callers check for duplicate ids, since they keep the ids anyway.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
 from led_pipeline.data.formats.characters import is_blank
 from led_pipeline.data.formats.headers import header_fault, is_header, is_quoted, opens_quote
 from led_pipeline.data.formats.lines import MALFORMED, Problems, bad_id, is_encodable, is_id, read_lines, short
+from led_pipeline.data.formats.records import Kind, Names, Naming, Record, read_records
 from led_pipeline.data.formats.streams import plain_name
 from led_pipeline.data.formats.templates import MissingFieldError, Template
-from led_pipeline.files.reading import NotJson, parse_json
+from led_pipeline.recipe.dataset import ID_COLUMNS
 
-_IDS = ("_id", "docid", "id")  # BEIR's name, Tevatron's, and a common one
-
+_MORE = "dataset.columns, such as passage: [id, title, text]"
+_MAPPED = "map them in dataset.columns, such as passage: {id: pid, text: passage}"
+Side = Literal["passage", "query"]
 Text = tuple[int, str, str, str]  # line number, id, title, text
 
 
@@ -34,14 +38,17 @@ def read_tsv(path: Path | str, problems: Problems) -> Iterator[Text]:
     for number, line in read_lines(path, problems):
         columns = line.split("\t")
         if len(columns) != 2:
-            why = "; its lines end in CR alone, write them with LF" if number == 1 and "\r" in line else ""
+            why = f"; name the columns: {_MORE}" if len(columns) > 2 else ""
+            if number == 1 and "\r" in line:
+                why = "; its lines end in CR alone, write them with LF"
             if open_quote == number - 1:
                 why = f"; line {open_quote} opens a quote, write a text without quotes and line breaks on one line"
             problems.add(MALFORMED, path, number, f"{len(columns)} column(s), expected 2: id TAB text{why}")
             continue
         open_quote = number if opens_quote(columns[1]) else None
         if is_header(columns, number):
-            problems.add("header_line", path, number, header_fault(columns, "a text"))
+            fault = f"{header_fault(columns, 'a text')}; to read it under these names, {_MAPPED}"
+            problems.add("header_line", path, number, fault)
         elif not is_id(columns[0]):
             problems.add(MALFORMED, path, number, bad_id(columns[0], "column 1 is"))
         elif is_blank(columns[1]):
@@ -61,7 +68,7 @@ def empty(identifier: str, text: str) -> str:
 def read_titles(path: Path | str, problems: Problems) -> Iterator[tuple[int, str, str]]:
     """Yield line numbers, passage ids and titles, which may be empty; columns after the second are ignored."""
     if plain_name(path).endswith(".jsonl"):
-        for number, identifier, title, _ in _read_json_texts(path, problems, no_text=""):
+        for number, identifier, title, _ in _texts_of(read_records(path, problems, Names()), path, problems, ""):
             yield number, identifier, title
         return
     for number, line in read_lines(path, problems):
@@ -78,9 +85,34 @@ def read_titles(path: Path | str, problems: Problems) -> Iterator[tuple[int, str
             yield number, columns[0], columns[1]
 
 
-def read_corpus(path: Path | str, problems: Problems, template: Template | None = None) -> Iterator[Text]:
-    """Yield the documents of a BEIR corpus.jsonl; a title alone is enough."""
-    for row in _read_json_texts(path, problems, template=template):
+def read_corpus(
+    path: Path | str, problems: Problems, template: Template | None = None, columns: Naming = None, other: Kind = "json"
+) -> Iterator[Text]:
+    """Yield the passages of a BEIR corpus.jsonl, or of another file of records; a title alone is enough."""
+    records = read_records(path, problems, text_names("passage", template, columns), other)
+    yield from passages_of(records, path, problems, template)
+
+
+def read_queries(
+    path: Path | str, problems: Problems, template: Template | None = None, columns: Naming = None, other: Kind = "json"
+) -> Iterator[Text]:
+    """Yield the queries of a BEIR queries.jsonl, or of another file of records."""
+    records = read_records(path, problems, text_names("query", template, columns), other)
+    yield from queries_of(records, path, problems, template)
+
+
+def text_names(side: Side, template: Template | None, columns: Naming) -> Names:
+    """Return what the values of a text's records are called."""
+    fields = {field.partition(".")[0] for field in template.fields} if template else set[str]()
+    values = ("title", "text", *sorted(fields))
+    return Names(columns, ID_COLUMNS, values, f"dataset.columns.{side}")
+
+
+def passages_of(
+    records: Iterable[Record], path: Path | str, problems: Problems, template: Template | None = None
+) -> Iterator[Text]:
+    """Yield the passages in records."""
+    for row in _texts_of(records, path, problems, template=template):
         if is_blank(row[2]) and is_blank(row[3]):
             fault = f"the title and the text of '{row[1]}' are empty, expected some text"
             problems.add("empty_text", path, row[0], fault)
@@ -88,29 +120,27 @@ def read_corpus(path: Path | str, problems: Problems, template: Template | None 
             yield row
 
 
-def read_queries(path: Path | str, problems: Problems, template: Template | None = None) -> Iterator[Text]:
-    """Yield the queries of a BEIR queries.jsonl."""
-    for row in _read_json_texts(path, problems, template=template):
+def queries_of(
+    records: Iterable[Record], path: Path | str, problems: Problems, template: Template | None = None
+) -> Iterator[Text]:
+    """Yield the queries in records."""
+    for row in _texts_of(records, path, problems, template=template):
         if is_blank(row[3]):
             problems.add("empty_text", path, row[0], empty(row[1], row[3]))
         else:
             yield row
 
 
-def _read_json_texts(
-    path: Path | str, problems: Problems, no_text: str | None = None, template: Template | None = None
+def _texts_of(
+    records: Iterable[Record],
+    path: Path | str,
+    problems: Problems,
+    no_text: str | None = None,
+    template: Template | None = None,
 ) -> Iterator[Text]:
-    """Yield the texts of a file of JSON lines; `no_text` replaces a missing text, which is a fault if it is None."""
-    for number, line in read_lines(path, problems):
-        try:
-            record = parse_json(line)
-        except NotJson as error:
-            problems.add(MALFORMED, path, number, f"{error}, expected one object a line")
-            continue
-        if not isinstance(record, dict):
-            problems.add(MALFORMED, path, number, "not an object, expected one with the keys _id and text")
-            continue
-        raw_id = next((record[name] for name in _IDS if name in record), None)
+    """Yield the texts in records; `no_text` replaces a missing text, which is a fault if it is None."""
+    for number, record in records:
+        raw_id = next((record[name] for name in ID_COLUMNS if name in record), None)
         identifier = str(raw_id) if type(raw_id) is int else raw_id
         title, text = record.get("title"), record.get("text", no_text)
         title = "" if title is None else title
@@ -125,7 +155,7 @@ def _read_json_texts(
         elif not isinstance(text, str) or not isinstance(title, str):
             key, value = ("title", title) if isinstance(text, str) else ("text", text)
             problems.add(MALFORMED, path, number, f"{key} is {short(value)}, expected a string")
-        elif ("\\ud" in line or "\\uD" in line) and not is_encodable(title + text):
+        elif not (text.isascii() and title.isascii()) and not is_encodable(title + text):
             problems.add("bad_utf8", path, number, "a \\u escape names half a surrogate pair, expected both halves")
         else:
             yield number, identifier, title, text
