@@ -31,6 +31,11 @@ TERMS = {
     },
     "opensearch-sparse": {"student": {"kl_dense_teacher_sparse_teacher_batch", "flops_passages"}},
     "trove": {"contriever": {"contrastive"}, "graded": {"kl_qrels_batch"}},
+    "led-best": {
+        "lex_continue": {"contrastive", "kl_ranker", "flops_passages"},
+        "led_first": {"contrastive", "kl_ranker", "rank_lex_continue"},
+        "led_best": {"contrastive", "kl_ranker", "rank_lex_continue"},
+    },
     # Last, since its texts differ: it rebuilds the files that the first three share.
     "openmatch": {"first_round": {"contrastive"}, "second_round": {"contrastive"}, "reranker": {"contrastive"}},
 }
@@ -48,7 +53,7 @@ def cut(config: dict) -> dict:
         "dataset": dataset,
         "tokenizer": "pretrain",
         "mining": {"depth": 10, "hits": 15},
-        "evaluation": config["evaluation"] | {"splits": ["dev"], "depth": 50},
+        "evaluation": config["evaluation"] | {"splits": ["dev"], "depth": 50, "gate": False},
         "stages": {"pretrain": PRETRAIN | {"positions": 80}} | stages,
     }
 
@@ -60,6 +65,8 @@ def small(stage: dict, stages: dict) -> dict:
         stage["init"] = "pretrain"
     if "rerank" in stage:
         stage["rerank"] = stage["rerank"] | {"depth": 5}
+    if stage["family"] == "ranker" and not stage.get("train", True):  # the small model has no classifier
+        stage |= {"train": True, "negatives": ["bm25"], "negatives_per_query": 1}
     return stage
 
 

@@ -18,5 +18,6 @@ UNPINNED = (
     "Luyu/co-condenser-marco",
     "bowdpr/bowdpr_marco",
     "intfloat/simlm-msmarco-reranker",
+    "opensearch-project/opensearch-neural-sparse-encoding-doc-v2-distill",
     "opensearch-project/opensearch-neural-sparse-encoding-v1",
 )

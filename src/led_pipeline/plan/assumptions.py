@@ -70,14 +70,19 @@ BYTES_PER_TOKEN = 4.5  # UTF-8 bytes of English text per word piece of a 30,000-
 QUERY_BYTES = 37
 ID_BYTES = 8  # of a passage or a query
 # MS MARCO passage ranking, as published: by name of the collection, of the qrels, and what the files hold.
-PUBLISHED_PASSAGES = {"collection.tsv": 8_841_823}
+PUBLISHED_PASSAGES = {"collection.tsv": 8_841_823, "scifact.zip/corpus.jsonl": 5_183}
 PUBLISHED_QUERIES = {
     "qrels.train.tsv": 502_939,
     "qrels.dev.small.tsv": 6_980,
     "2019qrels-pass.txt": 43,
     "2020qrels-pass.txt": 54,
+    "scifact.zip/qrels/train.tsv": 809,
+    "scifact.zip/qrels/test.tsv": 300,
 }
-PUBLISHED_JUDGEMENTS = {"qrels.train.tsv": 532_751}  # distinct ones, in 532,761 lines
+PUBLISHED_JUDGEMENTS = {  # distinct ones
+    "qrels.train.tsv": 532_751,  # in 532,761 lines
+    "scifact.zip/qrels/train.tsv": 919,
+}
 PUBLISHED_TEXT_BYTES = 338  # of a passage; collection.tsv has 3.06 GB
 PUBLISHED_TITLE_BYTES = 30
 ASSUMED_QUERIES = 7_000  # of a split about which nothing is known

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from led_pipeline.fetch.hub import hub_models
 from led_pipeline.recipe import needs, scorers
+from led_pipeline.recipe.dataset import on_disk
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.schema import QRELS
 
@@ -120,7 +121,7 @@ def token_files(recipe: Recipe, demand: Demand) -> tuple[set[str], set[tuple[str
 
 
 def source_files(recipe: Recipe) -> list[str]:
-    """Return the files of the dataset that are read, by their names in its folder."""
+    """Return the files of the dataset that are read, by their names in its folder; downloads as they are published."""
     dataset, demand = recipe.dataset, Demand.of(recipe)
     names = [*dataset.collection_files, dataset.titles]
     for split in (split for split in demand.splits if not dataset.splits[split].union_of):
@@ -128,7 +129,8 @@ def source_files(recipe: Recipe) -> list[str]:
         names += [*dataset.ids_of(split), *dataset.ids_without(split)]
     names += [dataset.negatives[name] for name in demand.published]
     names += [dataset.scores[name].file for name in demand.stored]
-    return [name for name in dict.fromkeys(names) if name]
+    files = [name for name in dict.fromkeys(names) if name]
+    return on_disk(files) if dataset.source == "download" else files
 
 
 def run_files(recipe: Recipe) -> list[str]:

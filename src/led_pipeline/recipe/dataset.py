@@ -50,6 +50,12 @@ def as_list(names: str | list[str] | None) -> list[str]:
     return [names] if isinstance(names, str) else list(names or ())
 
 
+def on_disk(names: str | list[str] | None) -> list[str]:
+    """Return the files that hold some files, each once: `scifact.zip` for `scifact.zip/corpus.jsonl`."""
+    parts = [name.partition(".zip/") for name in as_list(names)]
+    return list(dict.fromkeys(f"{before}.zip" if inside else before for before, inside, _ in parts))
+
+
 class Split(Section):
     """One set of queries with its judgements; file names are relative to the dataset's folder."""
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from led_pipeline.recipe.dataset import on_disk
 from led_pipeline.recipe.graph import Recipe
 from led_pipeline.recipe.layout import VECTOR_SUFFIX, Layout
 from led_pipeline.recipe.parts import depth_of as depth_of
@@ -159,10 +160,9 @@ class Files:
         """Return files of the dataset, in order."""
         return [self.source(name) for name in names]
 
-    def source_inputs(self, names: str | Iterable[str] | None) -> list[str]:
+    def source_inputs(self, names: str | list[str] | None) -> list[str]:
         """Return the files of the dataset to wait for, if a rule makes them; the contents of the user's are params."""
-        every = [names] if isinstance(names, str) else names or ()
-        return self.sources(every) if self.recipe.dataset.source != "folder" else []
+        return self.sources(on_disk(names)) if self.recipe.dataset.source != "folder" else []
 
     def run_file(self, system: str, part: str) -> str:
         """Return the file of a run from elsewhere: in the dataset's folder, or as the recipe names it."""
@@ -265,10 +265,8 @@ class Files:
     def score_columns(self, stage: str) -> dict[str, list[str]]:
         """Return every teacher's scores of a stage's drawn passages, by shard; the judges' of a set of candidates."""
         shards = range(self.recipe.dataset.shards)
-        if stage.endswith(CANDIDATES):
-            names = judges(self.recipe, stage_of_set(stage))
-        else:
-            names = teachers(self.recipe, stage, in_batch=False)
+        judged = stage.endswith(CANDIDATES)
+        names = judges(self.recipe, stage_of_set(stage)) if judged else teachers(self.recipe, stage, in_batch=False)
         return {name: [self.layout.scores(stage, name, shard) for shard in shards] for name in names}
 
     def stored_scores(self, system: str) -> list[str]:
@@ -277,10 +275,9 @@ class Files:
 
     def judged(self, system: str) -> dict[str, str]:
         """Return the files that say the grades, by the option that takes each; none for a score file."""
-        files = {"--qrels": self.layout.qrels, "--queries": self.layout.queries}
-        if system != QRELS:
-            return {}
-        return {option: file("train") for option, file in files.items()} | {"--passages": self.layout.passages}
+        qrels, queries = self.layout.qrels("train"), self.layout.queries("train")
+        files = {"--qrels": qrels, "--queries": queries, "--passages": self.layout.passages}
+        return files if system == QRELS else {}
 
     def batch_vectors(self, stage: str) -> dict[str, list[str]]:
         """Return the vectors of each teacher that scores whole batches: of the train queries, then of the passages."""
