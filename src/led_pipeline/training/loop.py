@@ -61,6 +61,8 @@ class Plan:
     """Minutes between checkpoints."""
     checkpoint_steps: int | None = None
     """Steps between checkpoints, besides the minutes."""
+    save_model_steps: int | None = None
+    """Steps between models that are saved on the way."""
     rates: Mapping[str, float] = field(default_factory=dict)
     """Learning rates of single parameters, by the end of their names."""
 
@@ -119,6 +121,7 @@ def fit(
     plan: Plan,
     checkpoints: Checkpoints,
     validate: Callable[[nn.Module], Mapping[str, float]] | None = None,
+    save_model: Callable[[int], None] | None = None,
 ) -> Finished:
     """Train a model, resuming where an interrupted training stopped, and leave it with the weights to keep.
 
@@ -126,6 +129,7 @@ def fit(
         step_loss: from the model and the batch (from 0) to the loss of the whole global batch. A step takes one batch,
             or several, whose gradients are averaged (`Plan.accumulation`).
         validate: measures of the model by name, higher is better; the untrained model is never measured.
+        save_model: saves the model of a step on the way, if the plan asks for that; all processes call it.
 
     Raises:
         InputError: the training has gone wrong (`health.fault`).
@@ -155,14 +159,18 @@ def fit(
             overdue = checkpoints.minutes() > plan.checkpoint_min
             stop, overdue_anywhere, tokens = everyone.all_reduce_sum(everyone.stop, overdue, loss.tokens)
             log.count(step, tokens)
-            due = plan.checkpoint_steps is not None and step % plan.checkpoint_steps == 0
+            due = _is_every(plan.checkpoint_steps, step)
             save = bool(stop) or (not last and (bool(overdue_anywhere) or due))
             logged = last or step == 1 or step % plan.log_every == 0
-            if save or logged:
+            on_the_way = save_model if _is_every(plan.save_model_steps, step) and not last else None
+            if save or logged or on_the_way:
                 values, signs = _read_out({"loss": loss.total} | loss.terms), _read_out(loss.signs)
                 _check_health(values | signs, step, log, doubt)
                 if logged:
                     log.losses(values, signs, optimizer.param_groups[0]["lr"])
+            if on_the_way:
+                with log.pause():
+                    on_the_way(step)
             if save:
                 _save(checkpoints, progress, log)
             if stop:
@@ -177,6 +185,10 @@ def fit(
 def _save(checkpoints: Checkpoints, progress: Progress, log: TrainingLog) -> None:
     with log.pause():
         checkpoints.save(replace(progress, seconds=log.seconds()))
+
+
+def _is_every(steps: int | None, step: int) -> bool:
+    return steps is not None and step % steps == 0
 
 
 def _is_validated(step: int, plan: Plan) -> bool:

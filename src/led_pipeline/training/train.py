@@ -78,6 +78,7 @@ def build_plan(
         measure=validation.measure if validation else "",
         checkpoint_min=running.checkpoint_min,
         checkpoint_steps=running.checkpoint_steps,
+        save_model_steps=running.save_model_steps,
         rates={"query.weights_V": idf_rate} if idf_rate else {},
     )
 
@@ -195,6 +196,14 @@ def train(training: Training) -> None:
     def unsharded() -> nn.Module:
         return sharding.unsharded(accelerator, encoder, model, begin)
 
+    def save_model(step: int) -> None:
+        trained = unsharded()
+        if accelerator.is_main_process:
+            with atomic(training.checkpoints / "models" / f"step.{step}") as folder:
+                folder.mkdir()
+                save(trained, settings, training.tokenizer, folder)
+        accelerator.wait_for_everyone()
+
     validate = None
     if training.validation:
         reranking = Reranking.read(training.validation, training.passages, settings, accelerator)
@@ -206,7 +215,8 @@ def train(training: Training) -> None:
         validation = training.validation.settings if training.validation else None
         plan = build_plan(settings, training.running, data.trainset.examples, validation)
         use = DeviceUse(accelerator)
-        done = fit(accelerator, model, loss_of(settings, data, size, accelerator), plan, checkpoints, validate)
+        step_loss = loss_of(settings, data, size, accelerator)
+        done = fit(accelerator, model, step_loss, plan, checkpoints, validate, save_model)
         record = machine(accelerator) | use.totals(done.seconds)
         trained = unsharded()
         if accelerator.is_main_process:

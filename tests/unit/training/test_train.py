@@ -243,6 +243,23 @@ def test_a_trained_stage_is_a_checkpoint_with_its_log_and_settings(folder, tmp_p
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_models_on_the_way_are_those_of_shorter_trainings_and_change_no_bit(folder, tmp_path, family):
+    settings = tiny.settings(family, max_steps=5, schedule="constant", warmup_steps=0)
+    running = RunningSettings(save_model_steps=2)
+    train.train(tiny.training(folder, settings, tmp_path / "saving", running=running))
+    train.train(tiny.training(folder, settings, tmp_path / "plain"))
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("saving", "plain")]
+    assert weights[0] == weights[1]
+    models = tmp_path / "saving.checkpoints/models"
+    assert sorted(path.name for path in models.iterdir()) == ["step.2", "step.4"]
+    for steps in (2, 4):
+        train.train(tiny.training(folder, tiny.changed(settings, max_steps=steps), tmp_path / f"{steps}"))
+        shorter, on_the_way = load(tmp_path / f"{steps}")[0], load(models / f"step.{steps}")[0]
+        for name, value in shorter.state_dict().items():
+            torch.testing.assert_close(on_the_way.state_dict()[name], value, rtol=0, atol=0, msg=name)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_a_seed_decides_the_bits_of_a_training(folder, tmp_path, family):
     """Dropout is on, so another seed must give other weights."""
     tiny.backbone(family, hidden_dropout_prob=0.2).save_pretrained(tmp_path / "initial")
