@@ -246,7 +246,7 @@ def steps(c: Check, family: str, accelerator: Any, precision: str) -> str:
 
     from led_pipeline.recipe.step_settings import TRAINING
     from led_pipeline.training import modules, objectives
-    from led_pipeline.training.loop import Plan, optimizer_for
+    from led_pipeline.training.plan import Plan, optimizer_for
 
     settings = (
         TRAINING["ranker"].model_validate({"family": "ranker", "seed": 1}) if family == "ranker"

@@ -22,6 +22,7 @@ from led_pipeline.training.checkpoints import Checkpoints
 from led_pipeline.training.loop import fit
 from led_pipeline.training.losses import DISTILLATION
 from led_pipeline.training.modules import Retriever
+from led_pipeline.training.plan import build_plan
 from led_pipeline.training.teachers import StoredVectors
 
 STEPS = 2
@@ -117,7 +118,7 @@ def run_case(folder: Path, out: Path, family: str, objective: str, dtype: torch.
 
     accelerator.clip_grad_norm_ = keep_gradients
     module = encoder if family == "ranker" else Retriever(SecondPass(encoder) if objective == "dual" else encoder)
-    plan = train.build_plan(chosen, RunningSettings(), data.trainset.examples, None)
+    plan = build_plan(chosen, RunningSettings(), data.trainset.examples, None)
     with closing(Checkpoints(out / f"{family}.{objective}.{dtype}", "me", accelerator)) as checkpoints:
         fit(accelerator, module, step_loss, plan, checkpoints)
     digest()

@@ -20,6 +20,7 @@ from led_pipeline.training import masked_lm, objectives, train
 from led_pipeline.training.checkpoints import Checkpoints
 from led_pipeline.training.loop import fit
 from led_pipeline.training.modules import trainable
+from led_pipeline.training.plan import build_plan
 from led_pipeline.training.validation import Reranking
 
 LED = [tiny.TEACHER | {"stage": "lex", "loss": "rank"}, tiny.TEACHER | {"stage": "lex", "loss": "kl", "weight": 1.5}]
@@ -79,7 +80,7 @@ class Training:
     def run(self, checkpoints: Path, checkpoint_min: float = 30.0) -> None:
         settings = tiny.changed(self.settings, max_steps=STEPS)
         running = RunningSettings(checkpoint_min=checkpoint_min or 1e-9)
-        plan = train.build_plan(settings, running, self.data.trainset.examples, None)
+        plan = build_plan(settings, running, self.data.trainset.examples, None)
         module = trainable(self.encoder, self.settings)
         with closing(Checkpoints(checkpoints, "me", self.accelerator)) as states:
             fit(self.accelerator, module, self.step_loss, plan, states)

@@ -244,6 +244,9 @@ class Running(Section):
     """minutes between checkpoints"""
     checkpoint_steps: Positive | None = None
     """optimizer steps between checkpoints, in addition to the minutes"""
+    save_model_steps: Annotated[Positive | None, LeftOut()] = None
+    """optimizer steps between models that are saved on the way, in results/DATASET/checkpoints/STAGE/models/step.N; a
+    stage may start from such a folder"""
     tracking: list[Literal["tensorboard", "wandb"]] = []
     """trackers in addition to train.jsonl; their packages must be installed"""
 

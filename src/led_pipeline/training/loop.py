@@ -1,9 +1,7 @@
 """Loop: optimizer steps, schedule, clipping, checkpoints, validations, and the choice of the best step."""
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import replace
 
 import torch
 from accelerate import Accelerator
@@ -14,106 +12,10 @@ from led_pipeline.training import exchange, health, sharding
 from led_pipeline.training.agreement import Agreement
 from led_pipeline.training.checkpoints import Checkpoints, Progress
 from led_pipeline.training.log import Finished, TrainingLog
+from led_pipeline.training.plan import Plan, learning_rate, optimizer_for
 from led_pipeline.training.step_loss import StepLoss, mean_of
 
 STOPPED = "stopped at step {step} by SIGTERM, checkpoint saved; start it again to continue"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long a training is, how its weights are updated, and how often it is logged, validated and saved."""
-
-    steps: int
-    """Optimizer steps in all."""
-    learning_rate: float
-    """Of AdamW, at the end of the warm-up."""
-    weight_decay: float
-    """Of AdamW, on tensors of two dimensions."""
-    warmup_fraction: float
-    """Share of the steps in which the rate rises."""
-    clip_norm: float
-    """Largest norm of the gradient."""
-    warmup_steps: int | None = None
-    """Steps in which the rate rises, instead of the share."""
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """How the rate falls after the warm-up."""
-    learning_rate_end: float = 0.0
-    """What it falls to, as a share of the highest rate."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """Of AdamW."""
-    epsilon: float = 1e-8
-    """Of AdamW."""
-    accumulation: int = 1
-    """Batches per step."""
-    batches: int | None = None
-    """Batches in all; the last step takes those that remain."""
-    batch_size: int = 1
-    """Queries per step, for the speed in the log."""
-    texts: str = "queries"
-    """What `batch_size` counts."""
-    log_every: int = 10
-    """Steps between lines of the log."""
-    validate_every: int = 0
-    """Steps between validations; 0: at the end alone."""
-    keep: str = "best"
-    """The weights to end with: those of the best validated step, or of the `last` step."""
-    measure: str = "MRR@10"
-    """The measure of a validation that decides which step is the best."""
-    checkpoint_min: float = 30.0
-    """Minutes between checkpoints."""
-    checkpoint_steps: int | None = None
-    """Steps between checkpoints, besides the minutes."""
-    rates: Mapping[str, float] = field(default_factory=dict)
-    """Learning rates of single parameters, by the end of their names."""
-    gradient_exchange: exchange.Type = "float32"
-    """Type in which several processes add up their gradients."""
-
-    @property
-    def warmup(self) -> int:
-        """Steps in which the rate rises."""
-        return int(self.warmup_fraction * self.steps) if self.warmup_steps is None else self.warmup_steps
-
-    def batches_of(self, step: int) -> range:
-        """Return the batches of a step, both counted from 0."""
-        first, after = step * self.accumulation, (step + 1) * self.accumulation
-        return range(first, after if self.batches is None else min(after, self.batches))
-
-
-def learning_rate(update: int, plan: Plan) -> float:
-    """Return the rate of an update (from 0): linear rise over the warm-up, then as the schedule says.
-
-    Source: the schedules of transformers, whose rise begins with an update at the rate 0; ours with the next one.
-    """
-    if update < plan.warmup:
-        return plan.learning_rate * (update + 1) / plan.warmup
-    if plan.schedule == "constant":
-        return plan.learning_rate
-    end, left, steps = (
-        plan.learning_rate * plan.learning_rate_end,
-        plan.steps - update,
-        max(1, plan.steps - plan.warmup),
-    )
-    if plan.schedule == "cosine":
-        return end + (plan.learning_rate - end) * (1 - math.cos(math.pi * left / steps)) / 2
-    return end + (plan.learning_rate - end) * left / steps
-
-
-def optimizer_for(model: nn.Module, plan: Plan) -> torch.optim.Optimizer:
-    """Return AdamW; biases and normalisation weights (everything of one dimension) do not decay.
-
-    Parameters in `plan.rates` are a group of their own; its `share` is its rate as a multiple of the common one.
-    """
-    by_name = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    single = {end: [p for name, p in by_name.items() if name.endswith(end)] for end in plan.rates}
-    grouped = {id(p) for group in single.values() for p in group}
-    parameters = [p for p in by_name.values() if id(p) not in grouped]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": plan.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    for end, group in single.items():
-        groups.append({"params": group, "weight_decay": 0.0, "share": plan.rates[end] / plan.learning_rate})
-    return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=plan.betas, eps=plan.epsilon, fused=True)
 
 
 def fit(
@@ -123,6 +25,7 @@ def fit(
     plan: Plan,
     checkpoints: Checkpoints,
     validate: Callable[[nn.Module], Mapping[str, float]] | None = None,
+    save_model: Callable[[int], None] | None = None,
 ) -> Finished:
     """Train a model, resuming where an interrupted training stopped, and leave it with the weights to keep.
 
@@ -130,16 +33,15 @@ def fit(
         step_loss: from the model and the batch (from 0) to the loss of the whole global batch. A step takes one batch,
             or several, whose gradients are averaged (`Plan.accumulation`).
         validate: measures of the model by name, higher is better; the untrained model is never measured.
+        save_model: saves the model of a step on the way, if the plan asks for that; all processes call it.
 
     Raises:
         InputError: the training has gone wrong (`health.fault`).
         SystemExit: SIGTERM came; the state is saved.
     """
     log = TrainingLog(checkpoints.folder / "train.jsonl", accelerator, model, plan.steps, plan.batch_size, plan.texts)
-    optimizer, doubt = optimizer_for(model, plan), health.Doubt(plan.batch_size)
-    model, optimizer = accelerator.prepare(model, optimizer)
-    exchange.set_exchange(model, plan.gradient_exchange)
-    progress = checkpoints.restore() or Progress()
+    model, optimizer = _prepared(accelerator, model, plan)
+    doubt, progress = health.Doubt(plan.batch_size), checkpoints.restore() or Progress()
     log.start(progress.step, progress.validated, progress.seconds)
     model.train()
     with Agreement(accelerator) as everyone:
@@ -149,27 +51,25 @@ def fit(
                 with log.pause(), everyone.ending_at_once(STOPPED.format(step=progress.step)):
                     measured = _measure(validate, model, accelerator)
                 log.validation(measured)
-                progress.validated, value = progress.step, measured[plan.measure]
-                if plan.keep == "best" and (progress.best is None or value > progress.best):
-                    progress.best, progress.best_step = value, progress.step
-                    checkpoints.save_best(model, progress.step)
+                _note_validation(measured[plan.measure], progress, plan, checkpoints, model)
             if progress.step == plan.steps:
                 break
             loss = _step(accelerator, model, optimizer, step_loss, plan, progress)
             step, last = progress.step, progress.step == plan.steps
-            overdue = checkpoints.minutes() > plan.checkpoint_min
-            stop, overdue_anywhere, tokens = everyone.all_reduce_sum(everyone.stop, overdue, loss.tokens)
+            here = (everyone.stop, checkpoints.minutes() > plan.checkpoint_min, loss.tokens)
+            stop, overdue_anywhere, tokens = everyone.all_reduce_sum(*here)
             log.count(step, tokens)
-            due = plan.checkpoint_steps is not None and step % plan.checkpoint_steps == 0
-            save = bool(stop) or (not last and (bool(overdue_anywhere) or due))
+            due = bool(overdue_anywhere) or _is_every(plan.checkpoint_steps, step)
+            save = bool(stop) or (due and not last)
             logged = last or step == 1 or step % plan.log_every == 0
-            if save or logged:
-                values, signs = _read_out({"loss": loss.total} | loss.terms), _read_out(loss.signs)
-                _check_health(values | signs, step, log, doubt)
-                if logged:
-                    log.losses(values, signs, optimizer.param_groups[0]["lr"])
-            if save:
-                _save(checkpoints, progress, log)
+            on_the_way = save_model if _is_every(plan.save_model_steps, step) and not last else None
+            if save or logged or on_the_way:
+                _look_at(loss, step, log, doubt, optimizer.param_groups[0]["lr"] if logged else None)
+            with log.pause():
+                if on_the_way:
+                    on_the_way(step)
+                if save:
+                    checkpoints.save(replace(progress, seconds=log.seconds()))
             if stop:
                 accelerator.end_training()
                 raise everyone.end(STOPPED.format(step=progress.step))
@@ -179,9 +79,28 @@ def fit(
     return log.finish(progress.best_step)
 
 
+def _note_validation(value: float, progress: Progress, plan: Plan, checkpoints: Checkpoints, model: nn.Module) -> None:
+    """Note that a step was validated, and save its weights if it is the best one."""
+    progress.validated = progress.step
+    if plan.keep == "best" and (progress.best is None or value > progress.best):
+        progress.best, progress.best_step = value, progress.step
+        checkpoints.save_best(model, progress.step)
+
+
+def _prepared(accelerator: Accelerator, model: nn.Module, plan: Plan) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """Return a model and its optimizer as Accelerate wraps them."""
+    prepared, optimizer = accelerator.prepare(model, optimizer_for(model, plan))
+    exchange.set_exchange(prepared, plan.gradient_exchange)
+    return prepared, optimizer
+
+
 def _save(checkpoints: Checkpoints, progress: Progress, log: TrainingLog) -> None:
     with log.pause():
         checkpoints.save(replace(progress, seconds=log.seconds()))
+
+
+def _is_every(steps: int | None, step: int) -> bool:
+    return steps is not None and step % steps == 0
 
 
 def _is_validated(step: int, plan: Plan) -> bool:
@@ -237,6 +156,14 @@ def _loss_scale(accelerator: Accelerator) -> float:
 def _read_out(tensors: Mapping[str, Tensor]) -> dict[str, float]:
     """Return numbers of a step with 6 digits; this waits for the device."""
     return {name: float(f"{tensor.item():.6g}") for name, tensor in tensors.items()}
+
+
+def _look_at(loss: StepLoss, step: int, log: TrainingLog, doubt: health.Doubt, rate: float | None) -> None:
+    """Check the health of a training at a step, and log the step if its learning rate is there."""
+    values, signs = _read_out({"loss": loss.total} | loss.terms), _read_out(loss.signs)
+    _check_health(values | signs, step, log, doubt)
+    if rate is not None:
+        log.losses(values, signs, rate)
 
 
 def _check_health(values: Mapping[str, float], step: int, log: TrainingLog, doubt: health.Doubt) -> None:

@@ -33,8 +33,10 @@ from led_pipeline.training.device_use import DeviceUse
 from led_pipeline.training.inputs import MaskedTraining
 from led_pipeline.training.loop import fit
 from led_pipeline.training.masked_objective import Part, bow_weight, masked_loss, trainable
+from led_pipeline.training.plan import build_plan
+from led_pipeline.training.records import machine, write_records
 from led_pipeline.training.step_loss import StepLoss
-from led_pipeline.training.train import batch_size, build_plan, machine, new_accelerator, start_trackers, write_records
+from led_pipeline.training.train import batch_size, new_accelerator, start_trackers
 
 
 class Passages:
@@ -110,21 +112,32 @@ def train(training: MaskedTraining) -> None:
         step = batch // settings.gradient_accumulation
         return masked_loss(model, passages.parts(batch), size, bow_weight(settings, step, plan.steps))
 
+    def save_at(path: Path, record: dict[str, object] | None = None) -> None:
+        trained = sharding.unsharded(accelerator, encoder, model, begin)
+        if accelerator.is_main_process:
+            _write(trained, training, path, record)
+        accelerator.wait_for_everyone()
+
+    save_on_the_way = lambda step: save_at(training.checkpoints / "models" / f"step.{step}")  # noqa: E731
     owner = training.fingerprint(world) if accelerator.is_main_process else ""
     with closing(Checkpoints(training.checkpoints, owner, accelerator)) as checkpoints:
         start_trackers(accelerator, training)
         use = DeviceUse(accelerator)
-        done = fit(accelerator, model, step_loss, plan, checkpoints)
+        done = fit(accelerator, model, step_loss, plan, checkpoints, save_model=save_on_the_way)
         record = machine(accelerator) | use.totals(done.seconds)
-        trained = sharding.unsharded(accelerator, encoder, model, begin)
-        if accelerator.is_main_process:
-            with atomic(training.out) as folder:
-                folder.mkdir()
-                assert isinstance(trained, masked_lm.MaskedLm)
-                masked_lm.save(trained, training.tokenizer, folder)
-                write_records(folder, training, record)
+        save_at(training.out, record)
     accelerator.wait_for_everyone()
     accelerator.end_training()
+
+
+def _write(model: nn.Module, training: MaskedTraining, path: Path, record: dict[str, object] | None) -> None:
+    """Write a model folder; with the records of the training (`record`: the machine) if it is the finished one."""
+    assert isinstance(model, masked_lm.MaskedLm)
+    with atomic(path) as folder:
+        folder.mkdir()
+        masked_lm.save(model, training.tokenizer, folder)
+        if record is not None:
+            write_records(folder, training, record)
 
 
 def main() -> None:

@@ -7,8 +7,6 @@ Run as `torchrun -m led_pipeline.training.train --init MODEL --tokenizer TOKENIZ
 """
 
 import argparse
-import json
-import platform
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -18,20 +16,18 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import is_tensorboard_available, is_wandb_available, set_seed
 from torch import nn
 
-from led_pipeline.data.order import batch_rows, total_batches, total_steps
+from led_pipeline.data.order import batch_rows, total_steps
 from led_pipeline.data.prefixes import with_prefixes
 from led_pipeline.data.tokens import shared_tokens
-from led_pipeline.files.atomic import atomic, write_json
+from led_pipeline.files.atomic import atomic
 from led_pipeline.files.errors import InputError
 from led_pipeline.jobs.command import run_main
 from led_pipeline.models import devices, limits
-from led_pipeline.models.card import MACHINE, write_card
+from led_pipeline.models.card import write_card
 from led_pipeline.models.saved_model import origins, save, start
 from led_pipeline.models.starting import parse_adoption, with_adopted
-from led_pipeline.recipe.settings import LexiconOptimisation
 from led_pipeline.recipe.step_settings import (
     TRAINING,
-    MaskedLmTraining,
     RankerTraining,
     RunningSettings,
     TrainingSettings,
@@ -43,49 +39,15 @@ from led_pipeline.training import ramps, sharding
 from led_pipeline.training.checkpoints import Checkpoints
 from led_pipeline.training.device_use import DeviceUse
 from led_pipeline.training.inputs import Optimised, Training
-from led_pipeline.training.loop import Plan, fit
+from led_pipeline.training.loop import fit
 from led_pipeline.training.modules import trainable
 from led_pipeline.training.objectives import ranker_loss, retriever_loss
+from led_pipeline.training.plan import build_plan
+from led_pipeline.training.records import machine, write_records
 from led_pipeline.training.step_loss import StepLoss
 from led_pipeline.training.teachers import StoredVectors
 from led_pipeline.training.training_data import TrainingData
 from led_pipeline.training.validation import Reranking, ValidationFiles
-from led_pipeline.versions import commit, installed
-
-
-def build_plan(
-    settings: TrainingSettings | MaskedLmTraining,
-    running: RunningSettings,
-    examples: int,
-    validation: ValidationSettings | None,
-) -> Plan:
-    """Return the plan of a training with this number of examples in an epoch."""
-    steps = total_steps(examples, settings)
-    idf_rate = settings.idf_learning_rate if isinstance(settings, LexiconOptimisation) else None
-    return Plan(
-        steps=steps,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        warmup_fraction=settings.warmup_fraction,
-        clip_norm=settings.clip_norm,
-        warmup_steps=settings.warmup_steps,
-        schedule=settings.schedule,
-        learning_rate_end=settings.learning_rate_end,
-        betas=(settings.adam_beta1, settings.adam_beta2),
-        epsilon=settings.adam_epsilon,
-        accumulation=settings.gradient_accumulation,
-        batches=total_batches(examples, settings),
-        batch_size=min(settings.batch_size, examples) * settings.gradient_accumulation,
-        texts="passages" if isinstance(settings, MaskedLmTraining) else "queries",
-        log_every=max(1, min(100, steps // 50)),
-        validate_every=validation.every if validation else 0,
-        keep=validation.keep if validation else "last",
-        measure=validation.measure if validation else "",
-        checkpoint_min=running.checkpoint_min,
-        checkpoint_steps=running.checkpoint_steps,
-        gradient_exchange=settings.gradient_exchange,
-        rates={"query.weights_V": idf_rate} if idf_rate else {},
-    )
 
 
 def batch_size(largest: int, examples: int, processes: int, texts: str = "queries") -> int:
@@ -201,6 +163,14 @@ def train(training: Training) -> None:
     def unsharded() -> nn.Module:
         return sharding.unsharded(accelerator, encoder, model, begin)
 
+    def save_model(step: int) -> None:
+        trained = unsharded()
+        if accelerator.is_main_process:
+            with atomic(training.checkpoints / "models" / f"step.{step}") as folder:
+                folder.mkdir()
+                save(trained, settings, training.tokenizer, folder)
+        accelerator.wait_for_everyone()
+
     validate = None
     if training.validation:
         reranking = Reranking.read(training.validation, training.passages, settings, accelerator)
@@ -212,20 +182,14 @@ def train(training: Training) -> None:
         validation = training.validation.settings if training.validation else None
         plan = build_plan(settings, training.running, data.trainset.examples, validation)
         use = DeviceUse(accelerator)
-        done = fit(accelerator, model, loss_of(settings, data, size, accelerator), plan, checkpoints, validate)
+        step_loss = loss_of(settings, data, size, accelerator)
+        done = fit(accelerator, model, step_loss, plan, checkpoints, validate, save_model)
         record = machine(accelerator) | use.totals(done.seconds)
         trained = unsharded()
         if accelerator.is_main_process:
             write_stage(trained, training, record)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-
-
-def machine(accelerator: Accelerator) -> dict[str, object]:
-    """Return what a stage was trained on."""
-    gpu = accelerator.device.type == "cuda"
-    device = torch.cuda.get_device_name(accelerator.device) if gpu else platform.machine()
-    return {"device": device, "gpu": gpu, "processes": accelerator.num_processes, "commit": commit()}
 
 
 def write_stage(model: nn.Module, training: Training, record: dict[str, object]) -> None:
@@ -239,15 +203,6 @@ def write_stage(model: nn.Module, training: Training, record: dict[str, object])
         save(model, training.settings, training.tokenizer, folder)
         write_records(folder, training, record)
         write_card(folder, training.out)
-
-
-def write_records(folder: Path, training: Optimised, record: dict[str, object]) -> None:
-    """Write the log, settings and versions of a finished training, and the machine (`record`), into a folder."""
-    (folder / "train.jsonl").write_bytes((training.checkpoints / "train.jsonl").read_bytes())
-    settings = training.settings.model_dump(mode="json")
-    (folder / "settings.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    write_json(folder / "software.json", installed())
-    write_json(folder / MACHINE, record)
 
 
 def main() -> None:

@@ -22,7 +22,8 @@ from transformers import (
 from led_pipeline.files.errors import InputError
 from led_pipeline.training import checkpoints, log, loop
 from led_pipeline.training.checkpoints import Checkpoints
-from led_pipeline.training.loop import Plan, fit, learning_rate, optimizer_for
+from led_pipeline.training.loop import fit
+from led_pipeline.training.plan import Plan, learning_rate, optimizer_for
 from led_pipeline.training.step_loss import StepLoss
 
 PLAN = Plan(steps=12, learning_rate=0.01, weight_decay=0.1, warmup_fraction=0.25, clip_norm=0.5, log_every=1)

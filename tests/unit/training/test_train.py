@@ -19,6 +19,7 @@ from led_pipeline.recipe.step_settings import RunningSettings, ValidationSetting
 from led_pipeline.training import losses, modules, objectives, ranker_losses, train
 from led_pipeline.training.inputs import Training
 from led_pipeline.training.modules import Retriever, trainable
+from led_pipeline.training.plan import build_plan
 
 CPU = torch.device("cpu")
 ROWS = np.array([3, 0, 7, 12])  # of two epochs with ten examples each
@@ -223,9 +224,9 @@ def test_huge_scores_of_a_lexicon_stage_are_clamped(folder, data):
 @pytest.mark.parametrize(("steps", "log_every"), [(10, 1), (99, 1), (100, 2), (4_000, 80), (99_891, 100)])
 def test_a_training_logs_about_fifty_times_and_at_least_every_hundred_steps(steps, log_every):
     settings = tiny.settings("dense", batch_size=1, epochs=1)
-    plan = train.build_plan(settings, RunningSettings(checkpoint_min=5.0), steps, ValidationSettings(every=7))
+    plan = build_plan(settings, RunningSettings(checkpoint_min=5.0), steps, ValidationSettings(every=7))
     assert (plan.steps, plan.log_every, plan.validate_every, plan.checkpoint_min) == (steps, log_every, 7, 5.0)
-    assert train.build_plan(settings, RunningSettings(), steps, None).validate_every == 0
+    assert build_plan(settings, RunningSettings(), steps, None).validate_every == 0
 
 
 def test_a_trained_stage_is_a_checkpoint_with_its_log_and_settings(folder, tmp_path):
@@ -240,6 +241,23 @@ def test_a_trained_stage_is_a_checkpoint_with_its_log_and_settings(folder, tmp_p
     initial = tiny.start(folder / "dense", settings)
     changed = [n for n, p in trained.named_parameters() if not torch.equal(p, initial.get_parameter(n))]
     assert any("word_embeddings" in n for n in changed) and not any("pooler" in n for n in changed)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_models_on_the_way_are_those_of_shorter_trainings_and_change_no_bit(folder, tmp_path, family):
+    settings = tiny.settings(family, max_steps=5, schedule="constant", warmup_steps=0)
+    running = RunningSettings(save_model_steps=2)
+    train.train(tiny.training(folder, settings, tmp_path / "saving", running=running))
+    train.train(tiny.training(folder, settings, tmp_path / "plain"))
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("saving", "plain")]
+    assert weights[0] == weights[1]
+    models = tmp_path / "saving.checkpoints/models"
+    assert sorted(path.name for path in models.iterdir()) == ["step.2", "step.4"]
+    for steps in (2, 4):
+        train.train(tiny.training(folder, tiny.changed(settings, max_steps=steps), tmp_path / f"{steps}"))
+        shorter, on_the_way = load(tmp_path / f"{steps}")[0], load(models / f"step.{steps}")[0]
+        for name, value in shorter.state_dict().items():
+            torch.testing.assert_close(on_the_way.state_dict()[name], value, rtol=0, atol=0, msg=name)
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)

@@ -21,6 +21,7 @@ from led_pipeline.training import objectives, train
 from led_pipeline.training.checkpoints import Checkpoints
 from led_pipeline.training.loop import fit
 from led_pipeline.training.modules import trainable
+from led_pipeline.training.plan import build_plan
 from led_pipeline.training.training_data import TrainingData
 
 sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
@@ -89,7 +90,7 @@ def test_steps_that_are_not_logged_read_no_value(tmp_path):
         rows = train.batch_rows(step, data.trainset.examples, 4)
         return objectives.retriever_loss(model, data, rows, slice(0, 4), settings, torch.device("cpu"))
 
-    plan = train.build_plan(settings, RunningSettings(checkpoint_min=1e6), data.trainset.examples, None)
+    plan = build_plan(settings, RunningSettings(checkpoint_min=1e6), data.trainset.examples, None)
     plan = type(plan)(**vars(plan) | {"log_every": 100, "batch_size": 4})
     accelerator = Accelerator(cpu=True)
     model = trainable(tiny.start(tmp_path / "dense", settings), settings)
