@@ -88,8 +88,8 @@ def recognised(folder: Path) -> SourceFolder:
         next((n for n in names if "title" in PurePosixPath(n).name.casefold()), None) if form == "msmarco" else None
     )
     qrels = {split_name(name): name for name in names if "qrel" in name.casefold()}
-    others = [n for n in texts if n not in (collection, titles, *qrels.values()) and _mentions(n, QUERIES)]
-    queries = {split_name(name): name for name in others}
+    query_files = [n for n in texts if n not in (collection, titles, *qrels.values()) and _mentions(n, QUERIES)]
+    queries = {split_name(name): name for name in query_files}
     splits, doubts = [], []
     for split, file in qrels.items():
         match = _queries_of(split, queries)
@@ -98,9 +98,9 @@ def recognised(folder: Path) -> SourceFolder:
         else:
             splits.append(SplitFiles(split, match, file))
     used = {split.queries for split in splits}
-    unused = [file for file in others if file not in used]
+    unused = [file for file in query_files if file not in used]
     doubts += [f"{file}: queries without judgements; a split with `qrels: none` ranks them" for file in unused]
-    rest = [n for n in names if n not in (collection, titles, *qrels.values(), *others)]
+    rest = [n for n in names if n not in (collection, titles, *qrels.values(), *query_files)]
     doubts += [f"not used: {', '.join(rest[:5])}{', ...' if rest[5:] else ''}"] if rest else []
     return SourceFolder(folder, form, collection, titles, _sorted(splits), _columns(folder / collection), doubts)
 
