@@ -5,6 +5,7 @@ duplicate JSON keys: it returns the plain content, so a difference is a file tha
 """
 
 import gzip
+import hashlib
 import io
 import json
 import pickle
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from led_pipeline.data.formats.examples import read_example_passages
 from led_pipeline.data.formats.judgements import load_qrels, read_negatives, read_run
 from led_pipeline.data.formats.lines import Problems
 from led_pipeline.data.formats.score_files import read_scores
@@ -153,6 +155,54 @@ def nested(scores: dict) -> list:
     return [(str(q), [str(p) for p in of_q], [float(s) for s in of_q.values()]) for q, of_q in scores.items()]
 
 
+def nested_grades(content: bytes) -> dict:
+    return {
+        query: {p: int(grade) for p, grade in grades.items()} for query, grades in plain_json(content).items() if grades
+    }
+
+
+def nested_lists(content: Any) -> list:
+    return joined((str(query), [str(each) for each in ids]) for query, ids in content.items())
+
+
+def three_columns(content: bytes) -> list:
+    return [(number, *row.split("\t")) for number, row in lines(content)]
+
+
+def csv_texts(content: bytes) -> list:
+    """Read a CSV letter by letter: a quote begins a quoted field, in which a doubled quote is one."""
+    text = "\n".join(row for _, row in lines(content)) + "\n"
+    rows, row, cell, first, quoted, number, i = [], [], "", 1, False, 1, 0
+    while i < len(text):
+        letter = text[i]
+        number += letter == "\n"
+        if quoted and text[i : i + 2] == '""':
+            cell, i = cell + '"', i + 1
+        elif letter == '"' and (quoted or not cell):
+            quoted = not quoted
+        elif quoted or letter not in ",\n":
+            cell += letter
+        else:
+            row, cell = [*row, cell], ""
+            if letter == "\n":
+                rows.append((first, row))
+                row, first = [], number
+        i += 1
+    names = rows[0][1]
+    records = [(at, dict(zip(names, values, strict=True))) for at, values in rows[1:]]
+    return [(at, name(record), record.get("title", ""), record["text"]) for at, record in records]
+
+
+def example_texts(content: bytes) -> list:
+    rows = [(number, plain(row)) for number, row in lines(content)]
+    parts = ((n, part) for n, row in rows for key in ("pos", "negs", "docs") for part in as_list(row.get(key)))
+    return [(n, hashlib.blake2b(text.encode(), digest_size=16).hexdigest(), "", text) for n, text in parts]
+
+
+def as_list(value: Any) -> list:
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
 class Plain(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"{module}.{name}")
@@ -238,6 +288,10 @@ CORPUS = "".join(json.dumps(document) + "\n" for document in DOCUMENTS).encode()
 QRELS = "".join(f"{q} 0 {p} {k % 3}\n" for q, ps in IDS for k, p in enumerate(ps)).encode()
 RUN = "".join(f"{q} Q0 {p} 1 {s} tag\n" for q, p, s in ROWS).encode()
 LISTS = "".join(json.dumps({"query": q, "docs": list(s), "scores": list(s.values())}) + "\n" for q, s in SCORES.items())
+CSV = "id,title,text\n" + "".join(f'p{i},t{i},"the ""text"", of\n\n{i} é"\n' for i in range(6))
+TRIPLES = [{"query": f"q {i}", "pos": f"é {i}", "negs": [f"n {i}", "m"]} for i in range(4)]
+TRIPLES += [{"query": f"q {i}", "docs": [f"d {i}", "m"], "scores": [3.5, 1]} for i in range(2)]
+EXAMPLES = "".join(json.dumps(record) + "\n" for record in TRIPLES).encode()
 RECIPE = (CONFIG.parent / "tests/pipeline/tiny.yaml").read_bytes()
 ENTRY = b"""files:
   - name: a
@@ -263,6 +317,19 @@ def in_parquet(kind: pa.DataType) -> bytes:
     columns = {"query": [q for q, _, _ in ROWS], "passage": [p for _, p, _ in ROWS], "score": [s for _, _, s in ROWS]}
     pq.write_table(pa.table({**columns, "score": pa.array(columns["score"], kind)}), sink, write_page_checksum=True)
     return sink.getvalue()
+
+
+def texts_in_arrow() -> bytes:
+    table = pa.Table.from_pylist([{"_id": f"p{i}", "title": f"t{i}", "text": f"text {i}, é"} for i in range(9)])
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as file:
+        file.write_table(table, max_chunksize=4)
+    return sink.getvalue()
+
+
+def arrow_texts(content: bytes) -> list:
+    rows = pa.ipc.open_stream(io.BytesIO(content)).read_all().to_pylist()
+    return [(i, name(row), row.get("title") or "", row["text"]) for i, row in enumerate(rows, start=1)]
 
 
 def zstd(content: bytes) -> bytes:
@@ -292,6 +359,10 @@ def unzstd(content: bytes) -> bytes:
 
 def scores(path: Path) -> list:
     return list(read_scores(path))
+
+
+def lists(path: Path) -> list:
+    return joined(read_negatives(path))
 
 
 def member(path: Path) -> list:
@@ -327,10 +398,17 @@ TARGETS = [
     Target("corpus.jsonl", CORPUS, checked(read_corpus), json_texts),
     Target("queries.jsonl", CORPUS, checked(read_queries), json_texts),
     Target("papers.jsonl", CORPUS, checked(read_corpus, Template("{title}: {text}")), templated),
+    Target("corpus.csv", CSV.encode(), checked(read_corpus), csv_texts),
+    Target("three.tsv", THREE, checked(read_corpus, None, ["id", "title", "text"], "tab"), three_columns),
+    Target("corpus.arrow", texts_in_arrow(), checked(read_corpus), arrow_texts, binary=True),
+    Target("examples.jsonl", EXAMPLES, checked(read_example_passages), example_texts),
+    Target("dev.json", json.dumps({q: dict.fromkeys(ps, 1) for q, ps in IDS}).encode(), load_qrels, nested_grades),
     Target("dev.qrels", QRELS, load_qrels, qrels),
     Target("beir.tsv", BEIR, load_qrels, qrels),
     Target("bm25.trec", RUN, lambda path: list(read_run(path)), run),
     Target("lists.tsv", NEGATIVES, lambda path: joined(read_negatives(path)), negatives),
+    Target("lists.json", json.dumps(dict(IDS)).encode(), lists, lambda content: nested_lists(plain_json(content))),
+    Target("lists.pkl", pickle.dumps(dict(IDS)), lists, lambda c: nested_lists(Plain(io.BytesIO(c)).load()), True),
     Target("measured", QRELS + b"# run\n" + RUN, measured, reciprocal_ranks),
     Target("scores.trec", RUN, scores, run),
     Target("scores.tsv", THREE, scores, three),

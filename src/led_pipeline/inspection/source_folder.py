@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from led_pipeline.data.formats.streams import opened_archive, plain_name
+from led_pipeline.data.formats.records import kind_of
+from led_pipeline.data.formats.streams import beginning, opened_archive, plain_name
 from led_pipeline.files.errors import InputError
 from led_pipeline.recipe.dataset import Format
 
 DEEPEST = 2  # folders below the data's own
-TEXTS = (".tsv", ".jsonl", ".txt", ".trec", ".qrels")
+TEXTS = (".tsv", ".jsonl", ".txt", ".trec", ".qrels", ".csv", ".parquet", ".arrow", ".json")
 COLLECTION = ("collection", "corpus", "passages", "passage", "documents", "docs")
 QUERIES = ("queries", "query", "questions", "topics")
 DEV = ("dev", "validation", "valid", "val")
@@ -38,6 +39,8 @@ class SourceFolder:
     collection: str
     titles: str | None
     splits: list[SplitFiles]
+    columns: list[str] | None = None
+    """The columns of a tab-separated collection that has three."""
     doubts: list[str] = field(default_factory=list)
 
     def path(self, name: str) -> Path:
@@ -72,7 +75,8 @@ def recognised(folder: Path) -> SourceFolder:
         InputError: there is no collection; the message lists what is there.
     """
     names = [name for name in names_in(folder) if plain_name(name).endswith(TEXTS)]
-    collection = _first(names, COLLECTION, without=("title",))
+    texts = [name for name in names if not plain_name(name).endswith(".json")]
+    collection = _first(texts, COLLECTION, without=("title",))
     if collection is None:
         others = ", ".join(names_in(folder)[:10]) or "nothing"
         raise InputError(
@@ -84,8 +88,8 @@ def recognised(folder: Path) -> SourceFolder:
         next((n for n in names if "title" in PurePosixPath(n).name.casefold()), None) if form == "msmarco" else None
     )
     qrels = {split_name(name): name for name in names if "qrel" in name.casefold()}
-    texts = [n for n in names if n not in (collection, titles, *qrels.values()) and _mentions(n, QUERIES)]
-    queries = {split_name(name): name for name in texts}
+    query_files = [n for n in texts if n not in (collection, titles, *qrels.values()) and _mentions(n, QUERIES)]
+    queries = {split_name(name): name for name in query_files}
     splits, doubts = [], []
     for split, file in qrels.items():
         match = _queries_of(split, queries)
@@ -94,11 +98,19 @@ def recognised(folder: Path) -> SourceFolder:
         else:
             splits.append(SplitFiles(split, match, file))
     used = {split.queries for split in splits}
-    unused = [file for file in texts if file not in used]
+    unused = [file for file in query_files if file not in used]
     doubts += [f"{file}: queries without judgements; a split with `qrels: none` ranks them" for file in unused]
-    rest = [n for n in names if n not in (collection, titles, *qrels.values(), *texts)]
+    rest = [n for n in names if n not in (collection, titles, *qrels.values(), *query_files)]
     doubts += [f"not used: {', '.join(rest[:5])}{', ...' if rest[5:] else ''}"] if rest else []
-    return SourceFolder(folder, form, collection, titles, _sorted(splits), doubts)
+    return SourceFolder(folder, form, collection, titles, _sorted(splits), _columns(folder / collection), doubts)
+
+
+def _columns(collection: Path) -> list[str] | None:
+    """Return the columns of a tab-separated collection if its first line has three."""
+    if kind_of(collection, "tab") != "tab":
+        return None
+    first = beginning(collection, 1 << 20)[0].partition(b"\n")[0]
+    return ["id", "title", "text"] if first.count(b"\t") == 2 else None
 
 
 def split_name(file: str) -> str:

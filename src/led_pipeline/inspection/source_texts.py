@@ -124,7 +124,8 @@ def read_source_folder(files: SourceFolder) -> Source:
 
 def texts_of(files: SourceFolder, side: Side, path: Path, problems: Problems) -> Iterator[Text]:
     """Return the texts of a file, as a run would read them."""
-    return TextFormat(files.format, side).read(path, problems)
+    columns = files.columns if side == "passage" else None
+    return TextFormat(files.format, side, columns=columns).read(path, problems)
 
 
 def _passages(files: SourceFolder, problems: Problems) -> tuple[Texts, set[str]]:

@@ -126,7 +126,9 @@ def _folder(recipe: Recipe, folder: Path) -> Workload:
     size = max(width - assumptions.ID_BYTES, 1) + (titles[0] * titles[1] / passages if passages else 0)
     counted = {split: dataset.qrels_of(split) or dataset.queries_of(split) for split in dataset.splits}
     judgements = {split: _all_lines(folder, names)[0] for split, names in counted.items()}
-    queries = _limited(recipe, {s: count or assumptions.ASSUMED_QUERIES for s, count in judgements.items()})
+    counts = {split: count or assumptions.ASSUMED_QUERIES for split, count in judgements.items()}
+    chosen = {split: _all_lines(folder, dataset.ids_of(split))[0] for split in counts if dataset.ids_of(split)}
+    queries = _limited(recipe, counts | chosen)
     return Workload(passages, size, queries, queries.get("train", 0), "from the sizes of the files")
 
 

@@ -256,3 +256,21 @@ def test_the_command_writes_a_recipe_and_never_over_another(tmp_path, monkeypatc
     shutil.rmtree(folder)
     answer = CliRunner().invoke(app, ["init", "--data", "my data 2", "--force"])
     assert "expected a folder or a .zip archive" in str(answer.exception)
+
+
+def test_columns_csv_and_json_judgements_are_recognised(tmp_path):
+    folder = write_msmarco(tmp_path)
+    rows = [line.split("\t") for line in (folder / "collection.tsv").read_text().splitlines()]
+    (folder / "collection.tsv").write_text("".join(f"{pid}\tT\t{text}\n" for pid, text in rows))
+    queries = [line.split("\t") for line in (folder / "queries.dev.tsv").read_text().splitlines()]
+    (folder / "queries.dev.tsv").unlink()
+    (folder / "queries.dev.csv").write_text("id,text\n" + "".join(f'{qid},"{text}"\n' for qid, text in queries))
+    judged = [line.split() for line in (folder / "qrels.dev.tsv").read_text().splitlines()]
+    (folder / "qrels.dev.tsv").unlink()
+    (folder / "qrels.dev.json").write_text(json.dumps({qid: {pid: int(grade)} for qid, _, pid, grade in judged}))
+    source, text, recipe = proposal(folder)
+    dataset = yaml.safe_load(text)["dataset"]
+    assert dataset["columns"] == {"passage": ["id", "title", "text"]} and recipe.dataset.columns.query is None
+    assert dataset["splits"]["dev"] == {"queries": "queries.dev.csv", "qrels": "qrels.dev.json"}
+    assert {split.files.name: split.judged for split in source.splits} == {"train": 30, "dev": 10}
+    assert source.passages.with_title == 1 and not source.faults

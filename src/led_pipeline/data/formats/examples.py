@@ -173,8 +173,8 @@ def _with_query(path: Path | str, problems: Problems) -> Iterator[tuple[int, Exa
 
 def _records(path: Path | str, problems: Problems) -> Iterator[Record]:
     values = (*(name for names in NAMES.values() for name in names), *_NUMBERED, *_QUERY_IDS, *_PASSAGE_IDS)
-    names = Names(None, NAMES["query"], (*values, "title", "text"), header="query, pos, negs, or query, docs, scores")
-    return read_records(path, problems, names)
+    some, shapes = (*NAMES["query"], *_PASSAGE_IDS), "query, pos, negs, or query, docs, scores, or id, text"
+    return read_records(path, problems, Names(None, some, (*values, "title", "text"), header=shapes))
 
 
 def _value(record: dict[str, Any], name: str) -> Any:

@@ -110,9 +110,10 @@ def test_further_passages_with_ids_may_be_beside_the_examples(tmp_path):
     (tmp_path / "train.jsonl").write_text(lines(TRIPLES[0]))
     (tmp_path / "more.jsonl").write_text(lines({"_id": "m1", "title": "M", "text": "more"}))
     (tmp_path / "more.tsv").write_text("m2\ttab\n")
-    files = [tmp_path / name for name in ("train.jsonl", "more.jsonl", "more.tsv")]
+    (tmp_path / "more.csv").write_text("id,text\nm3,comma\n")
+    files = [tmp_path / name for name in ("train.jsonl", "more.jsonl", "more.tsv", "more.csv")]
     prepare_passages(files, None, "examples", (), tmp_path / "p.parquet", Repair(False))
-    assert read_column(tmp_path / "p.parquet", "id")[3:] == ["m1", "m2"]
+    assert read_column(tmp_path / "p.parquet", "id")[3:] == ["m1", "m2", "m3"]
 
 
 def test_negatives_and_scores_become_a_pool_and_a_ranking_of_the_prepared_rows(tmp_path, prepare, monkeypatch):
