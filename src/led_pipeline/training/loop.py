@@ -98,8 +98,7 @@ def fit(
     """
     log = TrainingLog(checkpoints.folder / "train.jsonl", accelerator, model, plan.steps, plan.batch_size)
     optimizer, doubt = optimizer_for(model, plan), health.Doubt(plan.batch_size)
-    model, optimizer = accelerator.prepare(model, optimizer)
-    exchange.set_exchange(model, plan.gradient_exchange)
+    model, optimizer = exchange.prepare(accelerator, model, optimizer, plan.gradient_exchange)
     progress = checkpoints.restore() or Progress()
     log.start(progress.step, progress.validated, progress.seconds)
     model.train()
