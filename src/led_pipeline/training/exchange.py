@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 import torch.distributed as dist
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -23,6 +24,15 @@ def in_bf16(_: object, bucket: "dist.GradBucket") -> torch.futures.Future[Tensor
 
     future: torch.futures.Future[Tensor] = dist.all_reduce(rounded, async_op=True).get_future().then(replace)
     return future
+
+
+def prepare(
+    accelerator: Accelerator, model: nn.Module, optimizer: torch.optim.Optimizer, gradients: Type
+) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """Return a model and its optimizer as accelerate prepares them, with the type in which gradients are exchanged."""
+    model, optimizer = accelerator.prepare(model, optimizer)
+    set_exchange(model, gradients)
+    return model, optimizer
 
 
 def set_exchange(model: nn.Module, gradients: Type) -> None:

@@ -40,7 +40,7 @@ def fit(
         SystemExit: SIGTERM came; the state is saved.
     """
     log = TrainingLog(checkpoints.folder / "train.jsonl", accelerator, model, plan.steps, plan.batch_size, plan.texts)
-    model, optimizer = _prepared(accelerator, model, plan)
+    model, optimizer = exchange.prepare(accelerator, model, optimizer_for(model, plan), plan.gradient_exchange)
     doubt, progress = health.Doubt(plan.batch_size), checkpoints.restore() or Progress()
     log.start(progress.step, progress.validated, progress.seconds)
     model.train()
@@ -85,13 +85,6 @@ def _note_validation(value: float, progress: Progress, plan: Plan, checkpoints: 
     if plan.keep == "best" and (progress.best is None or value > progress.best):
         progress.best, progress.best_step = value, progress.step
         checkpoints.save_best(model, progress.step)
-
-
-def _prepared(accelerator: Accelerator, model: nn.Module, plan: Plan) -> tuple[nn.Module, torch.optim.Optimizer]:
-    """Return a model and its optimizer as Accelerate wraps them."""
-    prepared, optimizer = accelerator.prepare(model, optimizer_for(model, plan))
-    exchange.set_exchange(prepared, plan.gradient_exchange)
-    return prepared, optimizer
 
 
 def _save(checkpoints: Checkpoints, progress: Progress, log: TrainingLog) -> None:
