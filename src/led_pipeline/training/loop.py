@@ -56,8 +56,8 @@ def fit(
                 break
             loss = _step(accelerator, model, optimizer, step_loss, plan, progress)
             step, last = progress.step, progress.step == plan.steps
-            here = (everyone.stop, checkpoints.minutes() > plan.checkpoint_min, loss.tokens)
-            stop, overdue_anywhere, tokens = everyone.all_reduce_sum(*here)
+            state = (everyone.stop, checkpoints.minutes() > plan.checkpoint_min, loss.tokens)
+            stop, overdue_anywhere, tokens = everyone.all_reduce_sum(*state)
             log.count(step, tokens)
             due = bool(overdue_anywhere) or _is_every(plan.checkpoint_steps, step)
             save = bool(stop) or (due and not last)
