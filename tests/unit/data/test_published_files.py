@@ -86,7 +86,24 @@ def made_up() -> dict[str, bytes]:
             b"19335\t0\tanthropological definition\tThe presence\n"
         ),
         "msmarco-passagetest2020-top1000.tsv.gz": gzip.compress(b"1030303\t16\twho is aziz\trestorative justice\n"),
+        "scifact.zip": scifact(),
     }
+
+
+def scifact() -> bytes:
+    """BEIR's archive: one file of queries for all splits, in a folder with the archive's name."""
+    documents = [{"_id": name, "title": TITLES.get(name, ""), "text": text} for name, text in PASSAGES.items()]
+    members = {
+        "corpus.jsonl": [json.dumps(document) for document in documents],
+        "queries.jsonl": [json.dumps({"_id": name, "text": text}) for name, text in QUERIES.items()],
+        "qrels/train.tsv": ["query-id\tcorpus-id\tscore", "1185869\t0\t1"],
+        "qrels/test.tsv": ["query-id\tcorpus-id\tscore", "1185868\t16\t1", "597651\t49\t1"],
+    }
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for name, lines in members.items():
+            file.writestr(f"scifact/{name}", "\n".join(lines) + "\n")
+    return buffer.getvalue()
 
 
 def archive(members: dict[str, bytes]) -> bytes:
@@ -142,7 +159,16 @@ def prepare(recipe: Recipe, source: Path, out: Path) -> dict[str, dict]:
     return record
 
 
-DOWNLOADED = [name for name, config in RECIPES.items() if config["dataset"]["source"] == "download"]
+def test_scifact_is_prepared_from_beirs_archive_as_it_is(source, tmp_path):
+    record = prepare(load_recipe(RECIPES["recipes/opensearch-scifact.yaml"]), source, tmp_path)
+    rows = pq.read_table(tmp_path / "passages.parquet").to_pylist()
+    assert [(row["id"], row["title"]) for row in rows] == [(pid, TITLES.get(pid, "")) for pid in PASSAGES]
+    assert load_qrels(tmp_path / "train.qrels") == {"1185869": {"0": 1}}
+    assert load_qrels(tmp_path / "test.qrels") == {"1185868": {"16": 1}, "597651": {"49": 1}}
+    assert record["test"]["counts"]["queries"] == 2
+
+
+DOWNLOADED = [name for name, config in RECIPES.items() if "qrels.train.tsv" in str(config["dataset"]["splits"])]
 
 
 @pytest.mark.parametrize("name", DOWNLOADED)
