@@ -65,7 +65,7 @@ def test_pretraining_is_measured_with_and_without_bags_of_words(monkeypatch, cap
 def test_every_row_of_the_gpu_benchmark_is_measured(monkeypatch, capsys):
     run(monkeypatch, gpu, "--tiny")
     cells = rows(capsys.readouterr().out)
-    assert len(cells) == 20 and not [row for row in cells if "failed" in row[1]]
+    assert len(cells) == 21 and not [row for row in cells if "failed" in row[1]]
 
 
 def test_a_failing_row_of_the_gpu_benchmark_is_recorded_and_stops_no_other(monkeypatch, capsys):

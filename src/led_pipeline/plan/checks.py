@@ -17,7 +17,7 @@ from led_pipeline.files.atomic import size, tree_bytes
 from led_pipeline.files.errors import InputError
 from led_pipeline.files.reading import check_regular
 from led_pipeline.plan import assumptions, gpu_checks, machine
-from led_pipeline.plan.engines import check_engines
+from led_pipeline.plan.engines import check_engines, compiler
 from led_pipeline.plan.finding import Finding
 from led_pipeline.plan.jobs import run_files, source_files
 from led_pipeline.plan.lengths import lengths
@@ -34,6 +34,7 @@ def findings(recipe: Recipe, site: Site, estimate: Estimate) -> list[Finding]:
     """Return what the checks found, in a fixed order."""
     checks: list[Callable[[], Iterator[Finding]]] = [
         lambda: check_engines(recipe),
+        lambda: compiler(recipe, site.elsewhere),
         faiss,
         lambda: gpu_checks.devices(recipe, site, estimate),
         lambda: batches(recipe, site, estimate),

@@ -1,5 +1,7 @@
-"""Engines: checks of the search engines that need more than Python packages."""
+"""Engines: checks of the search engines, and of torch.compile, which need more than Python packages."""
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 
@@ -42,6 +44,28 @@ def exact() -> Iterator[Finding]:
     except PackageNotFoundError:
         yield Finding(
             "fatal", "numba", "search.lexicon: exact needs the package numba; pip install -c envs/constraints.txt numba"
+        )
+
+
+def compiler(recipe: Recipe, elsewhere: bool) -> Iterator[Finding]:
+    """A C compiler, which torch.compile calls where a stage asks for it (`compile`).
+
+    Args:
+        elsewhere: whether other machines compute.
+    """
+    stages = [name for name in recipe.trained if recipe.model_stage(name).compile]
+    if not stages or elsewhere:
+        return
+    names = [os.environ.get(name) for name in ("CC", "CXX")]
+    path = next((path for name in (*names, "g++", "gcc", "clang") if name and (path := shutil.which(name))), None)
+    if path:
+        yield Finding("ok", "compiler", path)
+    else:
+        yield Finding(
+            "fatal",
+            "compiler",
+            f"stages.{stages[0]}.compile: torch.compile needs a C++ compiler, and there is none here; install one (on"
+            " Debian and Ubuntu: apt install g++), or leave this key out",
         )
 
 

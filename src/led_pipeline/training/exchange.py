@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 Type = Literal["float32", "bf16"]
 
 
-def in_bf16(_: object, bucket: "dist.GradBucket") -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
+def in_bf16(_: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
     """Average the gradients of a bucket over all processes, rounded to bf16 before they are sent and added.
 
     torch's own hook does the same, but refuses to run on processors, where the tests run.

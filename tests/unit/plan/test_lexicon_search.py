@@ -6,7 +6,7 @@ import pytest
 from configs import RECIPES, changed
 
 from led_pipeline.plan import assumptions
-from led_pipeline.plan.engines import check_engines, engines
+from led_pipeline.plan.engines import check_engines, compiler, engines
 from led_pipeline.plan.lexicon_search import engine_costs, sentence
 from led_pipeline.plan.stage_models import stage_models
 from led_pipeline.plan.table import estimate, text
@@ -69,6 +69,20 @@ def test_java_is_needed_for_bm25_and_for_lexicon_stages_in_lucene():
     assert engines(small()) == ["anserini"]
     assert engines(small(lexicon="exact")) == ["anserini", "exact"]  # BM25 is a row of the table
     assert engines(small(lexicon="exact", backend="opensearch")) == ["opensearch", "exact"]
+
+
+def test_a_compiled_stage_needs_a_compiler(monkeypatch):
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.delenv("CXX", raising=False)
+    recipe = small()
+    stage = recipe.stages["lex"].model_copy(update={"compile": True, "train": True})
+    compiled = recipe.model_copy(update={"stages": {"lex": stage}})
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    (finding,) = compiler(compiled, elsewhere=False)
+    assert finding.level == "fatal" and "stages.lex.compile" in finding.text and "apt install g++" in finding.text
+    assert not [*compiler(compiled, elsewhere=True)] and not [*compiler(recipe, elsewhere=False)]
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    assert next(compiler(compiled, elsewhere=False)).text == "/usr/bin/g++"
 
 
 def test_the_check_names_numba_and_where_compiled_loops_are_kept(monkeypatch, tmp_path):
