@@ -39,6 +39,7 @@ from led_pipeline.evaluation.evaluate import read_per_query
 from led_pipeline.evaluation.measures import PerQuery
 from led_pipeline.evaluation.significance import bootstrap, compare, holm
 from led_pipeline.files.errors import InputError
+from led_pipeline.inspection.workflow import command, environment
 from led_pipeline.jobs.command import run_main
 
 ROOT = Path(__file__).parents[1]
@@ -90,10 +91,8 @@ def run(recipe: Mapping[str, Any], seed: int, cores: str) -> Path:
     config = Path("results", f"{name}.yaml")
     config.parent.mkdir(exist_ok=True)
     config.write_text(yaml.safe_dump(seeded, sort_keys=False), encoding="utf-8")
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", cores]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "LED_VIEW": "lines"}
-    subprocess.run([*command, "--configfile", str(config), "--", "led_final"], check=True, env=environment)
+    line = command(Path(), config.absolute(), "led_final", "--cores", cores)
+    subprocess.run(line, check=True, env=environment(LED_VIEW="lines"))
     return Path("results", name)
 
 
@@ -207,9 +206,9 @@ def main() -> None:
         (Path("results") / f"{name}_ablations.json").write_text(json.dumps({"steps": rows, "seeds": seeds}, indent=1))
     picture = a.page.with_suffix(".svg")
     plot(sections, picture)
-    command = " ".join(["python", *sys.argv])
+    typed = " ".join(["python", *sys.argv])
     facts = ", ".join(f"{key} {value}" for key, value in scale.machine(os.cpu_count() or 1).items())
-    head = [f"`{command}` ({facts}).", "", f"![differences of the ingredients]({picture.name})", ""]
+    head = [f"`{typed}` ({facts}).", "", f"![differences of the ingredients]({picture.name})", ""]
     a.page.write_text("\n".join([*head, *parts]), encoding="utf-8")
     print("\n".join(parts))
 

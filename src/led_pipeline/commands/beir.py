@@ -49,13 +49,11 @@ def beir(
     inside = str(Path(model).absolute()) if Path(model).is_dir() else model
     lengths = {"query_length": query_length, "passage_length": passage_length}
     request = evaluation.Evaluation(inside, kind, lengths, gpus, cores)
-    done = [name for name in evaluation.run(names, datasets.archives, data, directory, request) if _report(name)]
+    done = []
+    for name in evaluation.run(names, datasets.archives, data, directory, request):
+        print(f"{name}: done", flush=True)
+        done.append(name)
     result = evaluation.results_of(done, directory)
     if json:
         write_json(json, result)
     print(evaluation.text(datasets, done, result), end="")
-
-
-def _report(name: str) -> bool:
-    print(f"{name}: done", flush=True)
-    return True

@@ -121,16 +121,12 @@ def recipe(base: Mapping[str, Any], name: str, entry: Set, archive: Path, evalua
         base: config/recipes/beir.yaml.
     """
     stage = {"family": evaluation.family, "init": evaluation.model, "train": False, **evaluation.lengths}
-    several = evaluation.cores == "all" or int(evaluation.cores) > 1
-    threads = {"threads": 4 if several else 1}
-    resources = {kind: {**values, **threads} for kind, values in base["resources"].items()}
-    for kind in ("encode", "search"):
-        resources[kind] = resources[kind] | {"gpu": evaluation.gpus}
+    on_gpus = {kind: {**base["resources"][kind], "gpu": evaluation.gpus} for kind in ("encode", "search")}
     changes = {
         "dataset": {**base["dataset"], "name": key_of(name), "folder": str(archive)},
         "tokenizer": evaluation.model,
         "stages": {STAGE: stage},
-        "resources": resources,
+        "resources": {**base["resources"], **on_gpus},
         "evaluation": {**base["evaluation"], "compare": [[STAGE, "bm25"]], "side_by_side": [STAGE, "bm25"]},
     }
     merged = _merged({**base, **changes}, entry.keys)

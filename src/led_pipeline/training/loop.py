@@ -65,11 +65,11 @@ def fit(
             on_the_way = save_model if _is_every(plan.save_model_steps, step) and not last else None
             if save or logged or on_the_way:
                 _look_at(loss, step, log, doubt, optimizer.param_groups[0]["lr"] if logged else None)
-            with log.pause():
-                if on_the_way:
+            if on_the_way:
+                with log.pause():
                     on_the_way(step)
-                if save:
-                    checkpoints.save(replace(progress, seconds=log.seconds()))
+            if save:
+                _save(checkpoints, progress, log)
             if stop:
                 accelerator.end_training()
                 raise everyone.end(STOPPED.format(step=progress.step))

@@ -62,9 +62,7 @@ def read_nested_qrels(path: Path | str) -> Iterator[tuple[None, str, str, Any]]:
     for qid, grades in _entries(path, _GRADES):
         if not isinstance(grades, dict):
             raise InputError(f"{path}: query '{qid}' has {short(grades)}; expected {_GRADES}")
-        pids = as_ids(grades)
-        if pids is None:
-            raise InputError(f"{path}: {_bad_passage(qid, grades)}; expected {_GRADES}")
+        pids = _passage_ids(path, qid, grades, _GRADES)
         yield from ((None, qid, pid, grade) for pid, grade in zip(pids, grades.values(), strict=True))
 
 
@@ -77,10 +75,15 @@ def read_nested_lists(path: Path | str) -> Iterator[tuple[str, list[str]]]:
     for qid, passages in _entries(path, _LISTS):
         if not isinstance(passages, list):
             raise InputError(f"{path}: query '{qid}' has {short(passages)}; expected {_LISTS}")
-        pids = as_ids(passages)
-        if pids is None:
-            raise InputError(f"{path}: {_bad_passage(qid, passages)}; expected {_LISTS}")
-        yield qid, pids
+        yield qid, _passage_ids(path, qid, passages, _LISTS)
+
+
+def _passage_ids(path: Path | str, qid: str, passages: Any, shape: str) -> list[str]:
+    """Return the passage ids of a query; one that is not valid is an error."""
+    pids = as_ids(passages)
+    if pids is None:
+        raise InputError(f"{path}: {_bad_passage(qid, passages)}; expected {shape}")
+    return pids
 
 
 def _entries(path: Path | str, shape: str) -> Iterator[tuple[str, Any]]:
